@@ -1,0 +1,173 @@
+//! Uncommitted edits: per project, branch, user and path.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
+
+use crate::error::CatalogError;
+
+/// One user's pending work on one branch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WorkspaceKey {
+    /// The project.
+    pub project: Uuid,
+    /// Short branch name.
+    pub branch: String,
+    /// The user, opaque to us.
+    pub user: Uuid,
+}
+
+/// What an edit does to the path, against the head when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The path exists in the head.
+    Modified,
+    /// It does not.
+    Created,
+    /// It is to go.
+    Deleted,
+}
+
+/// Where the content of a pending row is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A deletion has none.
+    None,
+    /// In the database.
+    Inline(Bytes),
+    /// In the bucket: ask the ledger for the row's oid.
+    Bucket,
+}
+
+/// One pending change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRow {
+    /// Path from the root, raw bytes.
+    pub path: BString,
+    /// What it does.
+    pub action: Action,
+    /// Git file mode, such as 0o100644. 0 for a deletion.
+    pub mode: u32,
+    /// Blob id; `None` for a deletion.
+    pub oid: Option<ObjectId>,
+    /// Bytes.
+    pub size: u64,
+    /// The blob that the edit started from; `None` = the path did not exist.
+    pub base_oid: Option<ObjectId>,
+    /// Revision of the workspace at the row's last change.
+    pub revision: i64,
+    /// Unix milliseconds.
+    pub updated_at_ms: i64,
+}
+
+/// What the row must be for a write to happen: the compare in compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowExpectation {
+    /// Anything: the last write wins.
+    Any,
+    /// No row at this path.
+    Absent,
+    /// A row of exactly this revision.
+    Revision(i64),
+}
+
+/// What to do to a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PendingChange {
+    /// Record this edit.
+    Set {
+        /// What it does.
+        action: Action,
+        /// Git file mode; 0 for a deletion.
+        mode: u32,
+        /// Blob id; `None` for a deletion.
+        oid: Option<ObjectId>,
+        /// Bytes.
+        size: u64,
+        /// See [`PendingRow::base_oid`].
+        base_oid: Option<ObjectId>,
+        /// Inline content is stored once per project and oid, compressed by the catalog.
+        content: Content,
+    },
+    /// Remove the row (a write that equals the head, or a reset).
+    Clear,
+}
+
+/// One write of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingWrite {
+    /// Path from the root, raw bytes.
+    pub path: BString,
+    /// What must be there.
+    pub expect: RowExpectation,
+    /// What to do.
+    pub change: PendingChange,
+}
+
+/// What [`Pending::write_pending`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PendingOutcome {
+    /// Durable. The workspace's revision now, and for each write the row's revision if it changed anything
+    /// (`None`: the same oid, mode and base were already there, or there was nothing to clear).
+    Written {
+        /// The workspace's revision.
+        revision: i64,
+        /// One per write, in order.
+        rows: Vec<Option<i64>>,
+    },
+    /// An expectation failed; nothing was written. Index of the first such write.
+    Mismatch(usize),
+    /// The workspace's revision is not `expected_revision`; nothing was written.
+    WorkspaceMoved(i64),
+}
+
+/// A replaced version, kept as local history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// The row as it was.
+    pub row: PendingRow,
+    /// Unix milliseconds when it was replaced or removed.
+    pub replaced_at_ms: i64,
+}
+
+/// Pending work.
+#[async_trait]
+pub trait Pending {
+    /// The workspace's revision; 0 if it was never written.
+    async fn workspace_revision(&self, key: &WorkspaceKey) -> Result<i64, CatalogError>;
+    /// Rows in byte order of the path, read as one snapshot with the revision: all of them, or those of `paths`.
+    async fn pending(
+        &self,
+        key: &WorkspaceKey,
+        paths: Option<&[BString]>,
+    ) -> Result<(i64, Vec<PendingRow>), CatalogError>;
+    /// Everybody's rows on a branch, or those at `paths`, with their users, in order of user and path.
+    async fn pending_on_branch(
+        &self,
+        project: Uuid,
+        branch: &str,
+        paths: Option<&[BString]>,
+    ) -> Result<Vec<(Uuid, PendingRow)>, CatalogError>;
+    /// Inline contents of a project's pending work, present or past, by oid, in the order given; `None` = not kept inline.
+    async fn pending_contents(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<Option<Bytes>>, CatalogError>;
+    /// All writes or none, in one transaction: compares, then counts the workspace's revision up by one for each change, replaces
+    /// rows (the old version goes to local history with its content) and records content. `expected_revision`: refuse if the
+    /// workspace changed since (for writes whose checks looked at other rows). `NoProject` if the project is gone.
+    async fn write_pending(
+        &self,
+        key: &WorkspaceKey,
+        expected_revision: Option<i64>,
+        writes: &[PendingWrite],
+        now_ms: i64,
+    ) -> Result<PendingOutcome, CatalogError>;
+    /// Removes all rows (to local history); the workspace's revision after it, and how many rows went.
+    async fn clear_pending(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), CatalogError>;
+    /// Local history of a path, newest first.
+    async fn pending_history(
+        &self,
+        key: &WorkspaceKey,
+        path: &BString,
+        limit: u32,
+    ) -> Result<Vec<HistoryRow>, CatalogError>;
+}

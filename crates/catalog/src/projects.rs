@@ -1,0 +1,60 @@
+//! Projects: a repository without a clone.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::error::CatalogError;
+
+/// A project as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The caller's UUID, or ours.
+    pub id: Uuid,
+    /// Unique among projects, if given.
+    pub name: Option<String>,
+    /// Short branch name, such as `main`.
+    pub default_branch: String,
+    /// URL of the remote, without credentials.
+    pub remote_url: Option<String>,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// What to create.
+pub type NewProject = Project;
+
+/// How a project is named in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProjectKey {
+    /// By id.
+    Id(Uuid),
+    /// By unique name.
+    Name(String),
+}
+
+/// What [`Projects::create_project`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// It is new.
+    Created(Project),
+    /// A project of this id exists; it is returned as stored (the caller compares).
+    Exists(Project),
+    /// Another project has this name.
+    NameTaken,
+}
+
+/// Projects.
+#[async_trait]
+pub trait Projects {
+    /// Creates the project unless its id or name is taken. One transaction.
+    async fn create_project(&self, new: &NewProject) -> Result<CreateOutcome, CatalogError>;
+    /// Sets name, default branch and remote of an existing project; `None` if the name is taken by another one.
+    async fn update_project(&self, project: &Project) -> Result<Option<Project>, CatalogError>;
+    /// Finds a project.
+    async fn project(&self, key: &ProjectKey) -> Result<Option<Project>, CatalogError>;
+    /// Up to `limit` projects with an id after `after`, in order of id.
+    async fn projects(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Project>, CatalogError>;
+    /// Removes the project with its refs, reach, pending work, attempts and requests, in one transaction. Object bytes stay
+    /// (they may be shared); gc takes what nothing reaches. `false`: there was none.
+    async fn delete_project(&self, id: Uuid) -> Result<bool, CatalogError>;
+}

@@ -1,0 +1,103 @@
+//! Refs, what the remote last had, what a project reaches, and the one transaction that moves them.
+
+use async_trait::async_trait;
+use roaring::RoaringTreemap;
+use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
+
+use crate::attempts::{AttemptChange, FinalAnswer};
+use crate::error::CatalogError;
+
+/// A full ref name (`refs/heads/main`) and what it points to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ref {
+    /// Full name.
+    pub name: String,
+    /// Target (a commit, or a tag object).
+    pub oid: ObjectId,
+}
+
+/// One compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefUpdate {
+    /// Full name.
+    pub name: String,
+    /// What the ref must be now; `None` = it must not exist.
+    pub expected: Option<ObjectId>,
+    /// What it becomes; `None` = it is deleted.
+    pub new: Option<ObjectId>,
+}
+
+/// The pending rows that a commit took: removed where their revision is still the one that was committed; rows that changed
+/// since stay and get `base_oid` = the committed blob (RELIABILITY section 5, step 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClearPending {
+    /// Short branch name.
+    pub branch: String,
+    /// Whose work.
+    pub user: Uuid,
+    /// Path, revision of the row that was committed, and the blob now at the path (`None` = deleted).
+    pub rows: Vec<(BString, i64, Option<ObjectId>)>,
+}
+
+/// Everything that must move in one transaction (DESIGN law 2; RELIABILITY W5).
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// The project.
+    pub project: Uuid,
+    /// The open operation under which the objects were stored or pinned. It is closed by this transaction.
+    pub op: Uuid,
+    /// All must match, else nothing happens.
+    pub refs: Vec<RefUpdate>,
+    /// What the remote is now known to have (`None` = nothing any more), set without a condition.
+    pub remote_refs: Vec<(String, Option<ObjectId>)>,
+    /// Ledger numbers of objects that became reachable: added to the project's reach.
+    pub reached: RoaringTreemap,
+    /// After a deletion or a rewind: `reached` is the whole closure and replaces what was there.
+    pub replace_reach: bool,
+    /// Replaces the set of shallow commits, if given.
+    pub shallow: Option<Vec<ObjectId>>,
+    /// Pending work to settle.
+    pub clear_pending: Option<ClearPending>,
+    /// The attempt that this finishes.
+    pub attempt: Option<AttemptChange>,
+    /// The answer to remember for the request's idempotency key.
+    pub answer: Option<FinalAnswer>,
+    /// For the reflog: `commit`, `sync`, `update`, `delete`.
+    pub reason: &'static str,
+    /// Unix milliseconds.
+    pub now_ms: i64,
+}
+
+/// What [`Refs::publish`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// Everything moved and is durable.
+    Published,
+    /// A ref was not what was expected; nothing changed. The name and what it really is.
+    Moved(String, Option<ObjectId>),
+}
+
+/// Refs and reach.
+#[async_trait]
+pub trait Refs {
+    /// One ref.
+    async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError>;
+    /// All refs whose name starts with `prefix`, in byte order.
+    async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
+    /// What the remote last had.
+    async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
+    /// Commits of this project whose parents were cut off by a shallow fetch.
+    async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError>;
+    /// Ledger numbers of everything that the project's refs reach.
+    async fn reach(&self, project: Uuid) -> Result<RoaringTreemap, CatalogError>;
+    /// For each oid, whether the project may read it: reached by its refs, or the content of its pending work. Does the same
+    /// work whether or not the object exists elsewhere (DESIGN law 5).
+    async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError>;
+    /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
+    /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
+    /// and the request. `OpLost` if the op is no longer open. A ref that already is `new` when `expected` differs counts as `Moved`.
+    async fn publish(&self, publish: &Publish) -> Result<PublishOutcome, CatalogError>;
+    /// Records what the remote was seen to have, outside of a publication.
+    async fn set_remote_refs(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), CatalogError>;
+}
