@@ -1,0 +1,72 @@
+//! What the engine is told at start. It reads no environment itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::remote::Secret;
+
+/// Limits that a deployment may change. All are enforced before memory is spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// One file, bytes.
+    pub file_bytes: u64,
+    /// One batch read or pending batch, paths.
+    pub batch_paths: usize,
+    /// One commit, changes.
+    pub commit_changes: usize,
+    /// One commit message, bytes.
+    pub message_bytes: usize,
+    /// Content of one batch read's answer without `max_bytes`, bytes.
+    pub batch_bytes: u64,
+    /// Pending content up to this size is kept in the database, bytes.
+    pub inline_bytes: u64,
+    /// One received pack, bytes.
+    pub pack_bytes: u64,
+    /// Objects of one received pack.
+    pub pack_objects: u64,
+    /// All objects of one received pack, inflated, bytes.
+    pub inflated_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: 100 << 20,
+            batch_paths: 10_000,
+            commit_changes: 100_000,
+            message_bytes: 1 << 20,
+            batch_bytes: 64 << 20,
+            inline_bytes: 100_000,
+            pack_bytes: 4 << 30,
+            pack_objects: 20_000_000,
+            inflated_bytes: 256 << 30,
+        }
+    }
+}
+
+/// The engine's configuration.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Limits.
+    pub limits: Limits,
+    /// Where packs are spooled; on the same disk as the embedded store, outside of it.
+    pub spool_dir: PathBuf,
+    /// Credentials for remotes, if a request brings none.
+    pub remote_token: Option<Secret>,
+    /// Author of commits that name none: name and e-mail address.
+    pub author: (String, String),
+    /// How often an attempt is made again when the remote moved meanwhile.
+    pub merge_attempts: u32,
+    /// How old an operation's last sign of life may be before it counts as dead.
+    pub op_timeout: Duration,
+}
+
+/// Time and ids, so that tests can pin them.
+pub trait Ambient: Send + Sync + std::fmt::Debug + 'static {
+    /// Unix milliseconds.
+    fn now_ms(&self) -> i64;
+    /// A fresh UUID.
+    fn uuid(&self) -> Uuid;
+}

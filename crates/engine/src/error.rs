@@ -1,0 +1,183 @@
+//! Why a verb failed.
+
+use treehold_catalog::CatalogError;
+use treehold_object::ObjectId;
+use treehold_store::StoreError;
+use uuid::Uuid;
+
+use crate::api::{Conflict, Oid};
+
+/// Why a verb failed. A variant exists only where a caller acts differently; `code` is the stable name in problem bodies.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The request is malformed.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The request is understood but cannot be done as it is. The code says which rule.
+    #[error("{detail}")]
+    Unprocessable {
+        /// Stable code, such as `bad_path`.
+        code: &'static str,
+        /// What to do.
+        detail: String,
+    },
+    /// Something that the request names does not exist for this project.
+    #[error("{detail}")]
+    NotFound {
+        /// Stable code: `project_not_found`, `ref_not_found`, `file_not_found`, `pending_deletion`, `not_found` …
+        code: &'static str,
+        /// What to do.
+        detail: String,
+    },
+    /// The remote is not on the allow-list, or its address is not allowed.
+    #[error("{0}")]
+    RemoteNotAllowed(String),
+    /// The state is in the way (project exists otherwise, ref moved, diverged); repeating without a change will not help.
+    #[error("{detail}")]
+    Conflict {
+        /// Stable code: `head_moved`, `diverged`, `project_exists`, `name_taken`, `ref_moved` …
+        code: &'static str,
+        /// What to do.
+        detail: String,
+    },
+    /// The edits do not merge. Nothing changed.
+    #[error("{} path(s) do not merge with what the branch has now; resolve them and commit again", .0.len())]
+    MergeConflict(Vec<Conflict>),
+    /// A condition of the request does not hold.
+    #[error("the file is not what the request expects; read it again and repeat")]
+    Precondition {
+        /// What the caller's view has now; `None` = nothing.
+        oid: Option<Oid>,
+        /// Revision of the caller's workspace, for pending work.
+        revision: Option<i64>,
+    },
+    /// Something is larger than its limit.
+    #[error("{what} is over the limit of {limit} {unit}")]
+    TooLarge {
+        /// What is too large, such as `the file`.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// `bytes`, `paths` …
+        unit: &'static str,
+    },
+    /// The remote refused the push for good; pending work is kept.
+    #[error("the remote refused the push: {message}")]
+    PushRejected {
+        /// The attempt that is kept.
+        attempt: Option<Uuid>,
+        /// Its commit.
+        commit: Option<ObjectId>,
+        /// The remote's words, control characters escaped.
+        message: String,
+    },
+    /// The remote did not accept the credentials, or none were given; pending work is kept.
+    #[error("the remote did not accept the credentials")]
+    RemoteAuth {
+        /// The attempt that waits, if a commit was made.
+        attempt: Option<Uuid>,
+        /// Its commit.
+        commit: Option<ObjectId>,
+    },
+    /// It is not known whether the push arrived; it will be settled, and repeating the request is safe.
+    #[error(
+        "the remote did not answer; whether the push arrived is not known yet. Repeat the request, or look at the status"
+    )]
+    PushUnknown {
+        /// The attempt.
+        attempt: Uuid,
+        /// Its commit.
+        commit: ObjectId,
+        /// `unknown`
+        state: String,
+    },
+    /// The remote failed: unreachable, broken answer, an object that does not pass the checks.
+    #[error("{detail}")]
+    RemoteFailed {
+        /// Stable code: `remote_failed`, `remote_invalid`, `remote_timeout`, `remote_limited`.
+        code: &'static str,
+        /// What happened, control characters escaped.
+        detail: String,
+        /// When to try again, seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// The store or the database is unavailable; nothing was acknowledged.
+    #[error("{what} is unavailable; try again soon")]
+    Unavailable {
+        /// `the store` or `the database`.
+        what: &'static str,
+        /// The cause, for the log.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Too much at once.
+    #[error("too many requests at once; try again soon")]
+    Busy,
+    /// Damage or a defect of ours. The cause is for the log, never for the caller.
+    #[error("an internal error occurred; it was logged under the request id")]
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl EngineError {
+    /// The stable `code` of problem bodies.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Unprocessable { code, .. }
+            | Self::NotFound { code, .. }
+            | Self::Conflict { code, .. }
+            | Self::RemoteFailed { code, .. } => code,
+            Self::RemoteNotAllowed(_) => "remote_not_allowed",
+            Self::MergeConflict(_) => "conflict",
+            Self::Precondition { .. } => "precondition_failed",
+            Self::TooLarge { .. } => "too_large",
+            Self::PushRejected { .. } => "push_rejected",
+            Self::RemoteAuth { .. } => "remote_auth",
+            Self::PushUnknown { .. } => "push_unknown",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Busy => "busy",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// A defect or damage, with its cause for the log.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// Understood but impossible.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::Unprocessable { code, detail: detail.into() }
+    }
+
+    /// Not there.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::NotFound { code, detail: detail.into() }
+    }
+}
+
+impl From<CatalogError> for EngineError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Unavailable { .. } | CatalogError::OpLost => {
+                Self::Unavailable { what: "the database", source: Box::new(error) }
+            }
+            CatalogError::NoProject => Self::not_found("project_not_found", "There is no such project."),
+            CatalogError::Collision(_) | CatalogError::Invalid { .. } | CatalogError::Failed { .. } => {
+                Self::Internal(Box::new(error))
+            }
+        }
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } | StoreError::Refused { .. } => {
+                Self::Unavailable { what: "the store", source: Box::new(error) }
+            }
+            StoreError::Corrupt { .. } | StoreError::Missing { .. } | StoreError::Occupied { .. } => {
+                Self::Internal(Box::new(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The remote: where projects come from and commits go to. [`Remote`] is what the verbs need of it; [`client`] speaks git's
+//! protocol over HTTP, or with a local repository for operators.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use treehold_object::ObjectId;
+
+/// A secret that shows itself to nobody: no `Debug`, no `Display`, wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(Arc<zeroize::Zeroizing<String>>);
+
+impl Secret {
+    /// Takes the secret over.
+    pub fn new(secret: String) -> Self {
+        Self(Arc::new(zeroize::Zeroizing::new(secret)))
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where to go, and as whom.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `https://…`, or for operators a local path.
+    pub url: String,
+    /// Sent as Basic `x-access-token:TOKEN`, to this URL's host only.
+    pub credentials: Option<Secret>,
+    /// An operator named this URL or path: the allow-list does not bind it.
+    pub operator: bool,
+}
+
+/// What the remote has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemoteRefs {
+    /// What `HEAD` points to, such as `refs/heads/main`.
+    pub head: Option<String>,
+    /// Full names and targets.
+    pub refs: Vec<(String, ObjectId)>,
+}
+
+/// What to fetch.
+#[derive(Debug, Clone, Default)]
+pub struct FetchSpec {
+    /// Commits to get.
+    pub wants: Vec<ObjectId>,
+    /// Commits that we have, with everything they reach (up to the shallow ones).
+    pub haves: Vec<ObjectId>,
+    /// Our shallow commits.
+    pub shallow: Vec<ObjectId>,
+    /// Cut history off after so many commits; `None` = keep the boundary, or all.
+    pub depth: Option<u32>,
+    /// Refuse packs over so many bytes.
+    pub pack_bytes_max: u64,
+}
+
+/// What came.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The pack, in a file of the spool directory that goes away with this value.
+    pub pack: tempfile::NamedTempFile,
+    /// Bytes of the pack.
+    pub bytes: u64,
+    /// Commits that are now shallow.
+    pub shallow: Vec<ObjectId>,
+    /// Commits that are no longer shallow.
+    pub unshallow: Vec<ObjectId>,
+}
+
+/// One ref to move at the remote.
+#[derive(Debug)]
+pub struct PushSpec {
+    /// Full name.
+    pub name: String,
+    /// What it is; `None` = it does not exist.
+    pub old: Option<ObjectId>,
+    /// What it becomes.
+    pub new: ObjectId,
+    /// The precomputed pack of what the remote lacks.
+    pub pack: PathBuf,
+}
+
+/// How a push ended. Each is acted on differently (RELIABILITY section 5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// The remote has it.
+    Landed,
+    /// The ref is not what we took it for.
+    Stale(String),
+    /// Refused for good: hook, protected branch, size. The remote's words, control characters escaped.
+    Rejected(String),
+    /// Credentials are missing or wrong, or the repository is not there for them.
+    Auth,
+    /// Come back later, in so many seconds if said.
+    Limited(Option<u64>),
+    /// Nothing was sent: the remote could not be reached.
+    Unreachable(String),
+    /// It may or may not have arrived.
+    Unknown(String),
+}
+
+/// Why a read from the remote failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The allow-list or the address check forbids it.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// Credentials are missing or wrong, or the repository is not there for them.
+    #[error("the remote did not accept the credentials, or has no such repository")]
+    Auth,
+    /// Could not be reached or broke off.
+    #[error("the remote failed: {0}")]
+    Failed(String),
+    /// Did not answer in time.
+    #[error("the remote did not answer in time")]
+    Timeout,
+    /// Come back later.
+    #[error("the remote asks to come back later")]
+    Limited(Option<u64>),
+    /// The answer is not git's protocol, or too large.
+    #[error("the remote's answer is invalid: {0}")]
+    Invalid(String),
+    /// Our own disk failed while spooling.
+    #[error("could not spool the pack")]
+    Spool(#[source] std::io::Error),
+}
+
+/// A git remote.
+#[async_trait]
+pub trait Remote: Send + Sync + std::fmt::Debug + 'static {
+    /// Refuses a URL that may never be used, without any network: scheme, user name, allow-list.
+    fn check_url(&self, url: &str) -> Result<(), RemoteError>;
+    /// Refs whose names start with one of `prefixes`, and `HEAD`.
+    async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError>;
+    /// Fetches a self-contained pack (no thin deltas) into a spool file. `progress` is told bytes received.
+    async fn fetch(
+        &self,
+        at: &Endpoint,
+        spec: &FetchSpec,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Fetched, RemoteError>;
+    /// Moves one ref with one `git-receive-pack` POST.
+    async fn push(&self, at: &Endpoint, spec: &PushSpec) -> Pushed;
+}
