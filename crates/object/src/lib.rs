@@ -3,6 +3,10 @@
 //! No I/O, no async, no clock. This crate wraps gitoxide's plumbing, so that one place follows its releases.
 
 pub mod hash;
+pub mod idx;
+pub mod loose;
+pub mod pack;
+pub mod zlib;
 
 pub use bstr::{BStr, BString, ByteSlice, ByteVec};
 pub use gix_hash::ObjectId;
