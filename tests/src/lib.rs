@@ -2,6 +2,10 @@
 //!
 //! Everything listens on 127.0.0.1 or on a Unix socket. Harness code panics with a sentence where a test cannot go on.
 
+pub mod git;
+pub mod git_http;
 pub mod postgres;
 pub mod s3;
+pub mod sample;
 pub mod scratch;
+pub mod serving;

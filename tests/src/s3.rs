@@ -1,6 +1,7 @@
 //! An S3 server in this process: real HTTP on a port of its own, SigV4 and checksums verified, faults on demand.
 
 use crate::scratch::Scratch;
+use crate::serving::Serving;
 use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -13,10 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 const ACCESS_KEY: &str = "AKIDTREEHOLDTEST";
 const SECRET_KEY: &str = "treehold-test-secret";
@@ -24,18 +22,13 @@ const SECRET_KEY: &str = "treehold-test-secret";
 const LOCKS: usize = 256;
 
 /// The server. It runs on a thread and a runtime of its own, so that tests with their own runtimes can share it.
+/// Dropped, it stops and its buckets go.
 #[derive(Debug)]
 pub struct S3Server {
     address: SocketAddr,
     control: Arc<Control>,
-    running: Mutex<Option<Running>>,
+    serving: Mutex<Serving>,
     scratch: Scratch,
-}
-
-#[derive(Debug)]
-struct Running {
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 impl S3Server {
@@ -48,10 +41,9 @@ impl S3Server {
     /// A server of the caller's own, for tests with faults and counts.
     pub async fn start() -> S3Server {
         let scratch = Scratch::new("treehold-s3-").expect("a temporary directory");
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let control = Arc::new(Control::default());
-        let (address, running) = serve(any_port, scratch.path(), &control);
-        S3Server { address, control, running: Mutex::new(Some(running)), scratch }
+        let serving = serve(Serving::ANY_PORT, scratch.path(), &control);
+        S3Server { address: serving.address(), control, serving: Mutex::new(serving), scratch }
     }
 
     /// The endpoint: `http://127.0.0.1:PORT`. Buckets are addressed by path.
@@ -115,24 +107,14 @@ impl S3Server {
 
     /// Takes the server down: connections break, new ones are refused. What is stored stays.
     pub fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { stop, thread }) = running {
-            let _ = stop.send(());
-            let _ = thread.join();
-        }
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).stop();
     }
 
     /// Brings the server up again, at the same address and over the same buckets.
     pub fn restart(&self) {
         self.stop();
-        let (_, running) = serve(self.address, self.scratch.path(), &self.control);
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
-    }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        self.stop();
+        let serving = serve(self.address, self.scratch.path(), &self.control);
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = serving;
     }
 }
 
@@ -148,35 +130,16 @@ pub enum S3Fault {
 }
 
 /// Serves the buckets under `directory` until told to stop.
-fn serve(address: SocketAddr, directory: &Path, control: &Arc<Control>) -> (SocketAddr, Running) {
+fn serve(address: SocketAddr, directory: &Path, control: &Arc<Control>) -> Serving {
     let files = s3s_fs::FileSystem::new(directory).expect("open the directory of buckets");
     let mut service = S3ServiceBuilder::new(Server { files, control: Arc::clone(control), locks: Locks::new() });
     service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = service.build();
-
-    let (stop, mut stopped) = oneshot::channel();
-    let (bound, listening) = std::sync::mpsc::channel();
-    let accept = async move {
-        let listener = TcpListener::bind(address).await.expect("bind the S3 server's port");
-        bound.send(listener.local_addr().expect("the bound address")).expect("tell the address");
-        let http = auto::Builder::new(TokioExecutor::new());
-        loop {
-            let accepted = tokio::select! { accepted = listener.accept() => accepted, _ = &mut stopped => return };
-            let Ok((stream, _)) = accepted else { continue };
-            // Without it a small answer waits 40 ms for a delayed acknowledgement.
-            let _ = stream.set_nodelay(true);
-            let connection = http.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
-            tokio::spawn(async move { drop(connection.await) });
-        }
-    };
-    let thread = std::thread::spawn(move || {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime for the S3 server");
-        runtime.block_on(accept);
-        // Dropping the runtime here ends every connection.
-    });
-    let address = listening.recv().expect("the S3 server starts");
-    (address, Running { stop, thread })
+    let http = auto::Builder::new(TokioExecutor::new());
+    Serving::start(address, move |stream| {
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        async move { drop(connection.await) }
+    })
 }
 
 /// What a test sets, and what the server counts. Outlives a restart.
