@@ -1,0 +1,229 @@
+//! A verified pack: its objects by id, and what it refers to outside of itself.
+
+use std::fs::File;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use treehold_object::idx::IndexEntry;
+use treehold_object::zlib::Inflater;
+use treehold_object::{Kind, ObjectId};
+
+use super::cache::Cache;
+use super::resolve::{read_entry, read_raw, whole};
+use super::scan::{Scanned, damaged};
+use super::table::{NONE, Slot, Table};
+use super::{IngestError, IngestOptions};
+use crate::delta;
+
+/// An object of a [`Quarantine`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedObject {
+    /// Its name, computed from its content.
+    pub oid: ObjectId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where its entry starts in the pack.
+    pub offset: u64,
+    /// How long its entry is in the pack, bytes.
+    pub packed_len: u64,
+    /// Whether it stands in the pack whole, see [`Quarantine::compressed`].
+    pub whole: bool,
+}
+
+/// A pack of which every object was resolved, named and checked.
+///
+/// Objects that the pack has twice count once. Reading is for threads that may block, any number at a time.
+pub struct Quarantine {
+    file: File,
+    /// In the order of the pack.
+    slots: Vec<Slot>,
+    /// Positions of distinct objects, sorted by id.
+    by_oid: Vec<u32>,
+    external: Vec<(ObjectId, Kind)>,
+    data_end: u64,
+    checksum: ObjectId,
+    readers: Mutex<Vec<Inflater>>,
+    cache: Mutex<Cache>,
+}
+
+impl std::fmt::Debug for Quarantine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Quarantine").field("checksum", &self.checksum).field("objects", &self.by_oid.len()).finish()
+    }
+}
+
+impl Quarantine {
+    pub(super) fn close(
+        file: File,
+        table: Table<'_>,
+        scanned: Scanned,
+        options: &IngestOptions<'_>,
+    ) -> Result<Self, IngestError> {
+        let mut state = table.into_state();
+        let external = state.external(options.limits.external)?;
+        let slots = state.slots;
+        let mut by_oid: Vec<u32> = (0..slots.len() as u32).collect();
+        by_oid.sort_unstable_by_key(|at| (slots[*at as usize].oid, *at));
+        by_oid.dedup_by_key(|at| slots[*at as usize].oid);
+        let Scanned { data_end, checksum } = scanned;
+        let cache = Mutex::new(Cache::new(options.cache_bytes()));
+        Ok(Self { file, slots, by_oid, external, data_end, checksum, readers: Mutex::default(), cache })
+    }
+
+    /// Number of distinct objects.
+    pub fn len(&self) -> usize {
+        self.by_oid.len()
+    }
+
+    /// Whether the pack has no object.
+    pub fn is_empty(&self) -> bool {
+        self.by_oid.is_empty()
+    }
+
+    /// Bytes of the whole pack, trailer included.
+    pub fn pack_len(&self) -> u64 {
+        self.data_end + treehold_object::pack::TRAILER_LEN as u64
+    }
+
+    /// The pack's trailer.
+    pub fn checksum(&self) -> ObjectId {
+        self.checksum
+    }
+
+    /// The spool file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether the pack has the object.
+    pub fn contains(&self, oid: &ObjectId) -> bool {
+        self.position(oid).is_some()
+    }
+
+    /// What the pack knows of an object without reading it.
+    pub fn get(&self, oid: &ObjectId) -> Option<PackedObject> {
+        self.position(oid).map(|at| self.object(at))
+    }
+
+    /// All objects in the order of the pack, in which reading them is fastest.
+    pub fn iter(&self) -> impl Iterator<Item = PackedObject> + '_ {
+        let mut positions = self.by_oid.clone();
+        positions.sort_unstable();
+        positions.into_iter().map(|at| self.object(at))
+    }
+
+    /// The ids of all objects of one kind, sorted.
+    pub fn oids(&self, kind: Kind) -> impl Iterator<Item = ObjectId> + '_ {
+        self.by_oid
+            .iter()
+            .map(|at| &self.slots[*at as usize])
+            .filter(move |slot| slot.kind == Some(kind))
+            .map(|s| s.oid)
+    }
+
+    /// The ids of all commits, sorted.
+    pub fn commits(&self) -> Vec<ObjectId> {
+        self.oids(Kind::Commit).collect()
+    }
+
+    /// What objects of the pack refer to and the pack does not have, sorted, with the kind that each must have.
+    ///
+    /// The pack may be used only if the sender can reach all of these already.
+    pub fn external(&self) -> &[(ObjectId, Kind)] {
+        &self.external
+    }
+
+    /// Whether an object stands in the pack twice. Git takes no index of such a pack; it can only be unpacked.
+    pub fn has_duplicates(&self) -> bool {
+        self.by_oid.len() != self.slots.len()
+    }
+
+    /// What an index of the pack as it is must hold, see [`treehold_object::idx::write`].
+    pub fn index_entries(&self) -> Vec<IndexEntry> {
+        let entry = |slot: &Slot| IndexEntry { oid: slot.oid, offset: slot.offset, crc32: slot.crc32 };
+        self.by_oid.iter().map(|at| entry(&self.slots[*at as usize])).collect()
+    }
+
+    /// Kind and content of an object; `None` if the pack does not have it.
+    pub fn read(&self, oid: &ObjectId) -> Result<Option<(Kind, Bytes)>, IngestError> {
+        let Some(at) = self.position(oid) else { return Ok(None) };
+        let slot = &self.slots[at as usize];
+        let kind = slot.kind.ok_or_else(|| damaged(slot.offset, "it has no kind"))?;
+        let mut inflater = lock(&self.readers).pop().unwrap_or_default();
+        let content = self.content(at, &mut inflater);
+        lock(&self.readers).push(inflater);
+        Ok(Some((kind, content?)))
+    }
+
+    /// Kind, size in bytes and zlib stream of an object, if it stands in the pack whole; `None` if not.
+    pub fn compressed(&self, oid: &ObjectId) -> Result<Option<(Kind, u64, Bytes)>, IngestError> {
+        let Some(at) = self.position(oid) else { return Ok(None) };
+        if self.slots[at as usize].base != NONE {
+            return Ok(None);
+        }
+        let (offset, end) = self.span(at);
+        let (header, bytes, stream) = read_raw(&self.file, offset, end)?;
+        Ok(whole(&header).map(|kind| (kind, header.size, Bytes::from(bytes).slice(stream..))))
+    }
+
+    fn position(&self, oid: &ObjectId) -> Option<u32> {
+        let found = self.by_oid.binary_search_by(|at| self.slots[*at as usize].oid.cmp(oid)).ok()?;
+        Some(self.by_oid[found])
+    }
+
+    fn span(&self, at: u32) -> (u64, u64) {
+        let end = self.slots.get(at as usize + 1).map_or(self.data_end, |next| next.offset);
+        (self.slots[at as usize].offset, end)
+    }
+
+    fn object(&self, at: u32) -> PackedObject {
+        let slot = &self.slots[at as usize];
+        let (offset, end) = self.span(at);
+        PackedObject {
+            oid: slot.oid,
+            // Every slot of a closed table has its kind.
+            kind: slot.kind.unwrap_or(Kind::Blob),
+            size: u64::from(slot.size),
+            offset,
+            packed_len: end - offset,
+            whole: slot.base == NONE,
+        }
+    }
+
+    /// From the nearest base in the cache, or from the whole object at the end of the chain.
+    fn content(&self, at: u32, inflater: &mut Inflater) -> Result<Bytes, IngestError> {
+        let mut path = Vec::new();
+        let (mut at, mut content) = (at, None);
+        loop {
+            if let Some(cached) = lock(&self.cache).get(at) {
+                content = Some(cached);
+                break;
+            }
+            path.push(at);
+            match self.slots[at as usize].base {
+                NONE => break,
+                base => at = base,
+            }
+        }
+        while let Some(at) = path.pop() {
+            let (offset, end) = self.span(at);
+            let own = read_entry(&self.file, inflater, offset, end)?;
+            let made = match content {
+                None => own,
+                Some(base) => delta::apply(&base, &own, u64::from(self.slots[at as usize].size))
+                    .map_err(|error| damaged(offset, error))?,
+            };
+            let made = Bytes::from(made);
+            lock(&self.cache).put(at, &made);
+            content = Some(made);
+        }
+        Ok(content.unwrap_or_default())
+    }
+}
+
+/// What these locks guard is whole after each statement, also if a thread panicked.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,217 @@
+//! One pass over the pack: entries, streams, sizes, CRCs and the trailer.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+use treehold_object::ObjectId;
+use treehold_object::pack::{self, Checksum, ENTRY_HEADER_MAX, EntryHeader, EntryKind, HEADER_LEN, TRAILER_LEN};
+
+use super::table::{NONE, RefDelta, Seen, Slot, Table};
+use super::{IngestError, IngestLimits, IngestOptions};
+use crate::delta;
+
+/// No entry is shorter: one byte of header and an empty zlib stream.
+const ENTRY_LEN_MIN: u64 = 9;
+const WINDOW_LEN: usize = 256 * 1024;
+const NULL: ObjectId = ObjectId::Sha1([0; 20]);
+
+/// What the scan found besides the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scanned {
+    /// Where the last entry ends and the trailer begins.
+    pub data_end: u64,
+    /// The trailer, which is the checksum of all before it.
+    pub checksum: ObjectId,
+}
+
+/// Fills the table: a slot per entry, whole objects named.
+pub(super) fn scan(file: &File, options: &IngestOptions<'_>, table: &Table<'_>) -> Result<Scanned, IngestError> {
+    let limits = &options.limits;
+    let pack_len = file.metadata()?.len();
+    if pack_len > limits.pack_bytes {
+        return Err(IngestError::Limit { what: "bytes", limit: limits.pack_bytes });
+    }
+    let too_short = || damaged(0, "it is shorter than an empty pack");
+    let data_end = pack_len.checked_sub(TRAILER_LEN as u64).ok_or_else(too_short)?;
+    let mut window = Window::new(file, data_end);
+    let header = *window.peek(HEADER_LEN)?.first_chunk::<HEADER_LEN>().ok_or_else(too_short)?;
+    let count = pack::parse_header(&header).map_err(|_| damaged(0, "it does not start as a pack of version 2"))?;
+    window.consume(HEADER_LEN);
+    if u64::from(count) > limits.objects {
+        return Err(IngestError::Limit { what: "objects", limit: limits.objects });
+    }
+    // Nothing is ever reserved for the count that a header claims; this only refuses early.
+    if u64::from(count) > (data_end - HEADER_LEN as u64) / ENTRY_LEN_MIN {
+        return Err(damaged(0, "it is too short for the objects it announces"));
+    }
+    let mut scan =
+        Scan { limits, table, inflate: Decompress::new(true), content: Vec::new(), inflated: 0, seen: Seen::default() };
+    for at in 0..count {
+        if at.is_multiple_of(64) {
+            options.cancelled()?;
+        }
+        scan.entry(at, &mut window)?;
+    }
+    if window.offset() != data_end {
+        return Err(damaged(window.offset(), "there are bytes after the last object"));
+    }
+    let checksum = window.checksum.finish().map_err(|_| IngestError::Collision { offset: 0 })?;
+    let mut trailer = [0; TRAILER_LEN];
+    file.read_exact_at(&mut trailer, data_end)?;
+    if checksum.as_slice() != trailer {
+        return Err(damaged(data_end, "the checksum at its end is not that of its bytes"));
+    }
+    table.lock().ref_deltas.sort_unstable_by_key(|delta| (delta.base, delta.at));
+    Ok(Scanned { data_end, checksum })
+}
+
+pub(super) fn damaged(offset: u64, what: impl ToString) -> IngestError {
+    IngestError::Damaged { offset, what: what.to_string() }
+}
+
+struct Scan<'a, 'o> {
+    limits: &'a IngestLimits,
+    table: &'a Table<'o>,
+    inflate: Decompress,
+    /// Of the entry at hand; kept for its capacity.
+    content: Vec<u8>,
+    inflated: u64,
+    seen: Seen,
+}
+
+impl Scan<'_, '_> {
+    fn entry(&mut self, at: u32, window: &mut Window<'_>) -> Result<(), IngestError> {
+        let offset = window.offset();
+        window.crc = Crc::new();
+        let decoded = EntryHeader::decode(window.peek(ENTRY_HEADER_MAX)?).map_err(|error| damaged(offset, error))?;
+        let (header, len) = decoded.ok_or_else(|| damaged(offset, "it ends inside of an entry"))?;
+        window.consume(len);
+        self.admit(header.size)?;
+        self.inflate(offset, header.size, window)?;
+        let mut slot = Slot { offset, oid: NULL, crc32: window.crc.sum(), size: 0, base: NONE, depth: 0, kind: None };
+        if let EntryKind::Whole(kind) = header.kind {
+            slot.size = header.size as u32;
+            self.table.lock().slots.push(slot);
+            return self.table.name(at, kind, &self.content, &mut self.seen);
+        }
+        let (_, size, _) = delta::sizes(&self.content).map_err(|error| damaged(offset, error))?;
+        self.admit(size)?;
+        slot.size = size as u32;
+        let mut state = self.table.lock();
+        match header.kind {
+            EntryKind::OfsDelta { distance } => {
+                let base = offset.checked_sub(distance);
+                let base = base.and_then(|base| state.slots.binary_search_by_key(&base, |slot| slot.offset).ok());
+                let base = base.ok_or_else(|| damaged(offset, "its base is not an entry of the pack"))?;
+                slot.base = base as u32;
+                slot.depth = deeper(state.slots[base].depth, self.limits)?;
+            }
+            EntryKind::RefDelta { base } => state.ref_deltas.push(RefDelta { base, at }),
+            EntryKind::Whole(_) => {}
+        }
+        state.slots.push(slot);
+        Ok(())
+    }
+
+    /// Checks `size` bytes that an object or delta claims to have.
+    fn admit(&mut self, size: u64) -> Result<(), IngestError> {
+        let limit = self.limits.object_bytes.min(u64::from(u32::MAX) - 1);
+        if size > limit {
+            return Err(IngestError::Limit { what: "bytes in one object", limit });
+        }
+        self.inflated += size;
+        if self.inflated > self.limits.inflated_bytes {
+            return Err(IngestError::Limit { what: "inflated bytes", limit: self.limits.inflated_bytes });
+        }
+        Ok(())
+    }
+
+    /// Inflates one stream of exactly `size` bytes. The buffer grows with what comes, not with what is claimed.
+    fn inflate(&mut self, offset: u64, size: u64, window: &mut Window<'_>) -> Result<(), IngestError> {
+        self.content.clear();
+        self.content.shrink_to(1 << 20);
+        self.inflate.reset(true);
+        loop {
+            let rest = usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(self.content.len());
+            if self.content.len() == self.content.capacity() {
+                // One byte more than claimed, so that a longer stream shows itself.
+                self.content.reserve(rest.saturating_add(1).min(self.content.len().max(64 * 1024)));
+            }
+            let input = window.peek(1)?;
+            let at_end = input.is_empty();
+            let (in_before, out_before) = (self.inflate.total_in(), self.content.len());
+            let status = self.inflate.decompress_vec(input, &mut self.content, FlushDecompress::None);
+            let consumed = (self.inflate.total_in() - in_before) as usize;
+            window.consume(consumed);
+            let status = status.map_err(|_| damaged(offset, "its zlib stream is damaged"))?;
+            if self.content.len() as u64 > size {
+                return Err(damaged(offset, "it is longer than it says"));
+            }
+            if status == Status::StreamEnd {
+                break;
+            }
+            if consumed == 0 && self.content.len() == out_before && at_end {
+                return Err(damaged(offset, "it ends inside of an entry"));
+            }
+        }
+        if self.content.len() as u64 != size {
+            return Err(damaged(offset, "it is shorter than it says"));
+        }
+        Ok(())
+    }
+}
+
+/// The depth of a delta against something of depth `base`.
+pub(super) fn deeper(base: u16, limits: &IngestLimits) -> Result<u16, IngestError> {
+    let limit = limits.delta_depth.min(u32::from(u16::MAX) - 1);
+    if u32::from(base) >= limit {
+        return Err(IngestError::Limit { what: "deltas in one chain", limit: u64::from(limit) });
+    }
+    Ok(base + 1)
+}
+
+/// The part of the file that is being read, up to the trailer.
+struct Window<'a> {
+    file: &'a File,
+    buffer: Vec<u8>,
+    /// Consumed bytes of `buffer`.
+    at: usize,
+    /// Where in the file `buffer` ends.
+    next: u64,
+    end: u64,
+    checksum: Checksum,
+    crc: Crc,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a File, end: u64) -> Self {
+        let (checksum, crc) = (Checksum::default(), Crc::new());
+        Self { file, buffer: Vec::new(), at: 0, next: 0, end, checksum, crc }
+    }
+
+    fn offset(&self) -> u64 {
+        self.next - (self.buffer.len() - self.at) as u64
+    }
+
+    /// What follows: at least `len` bytes, if there are so many before the trailer.
+    fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
+        if self.buffer.len() - self.at < len && self.next < self.end {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+            let kept = self.buffer.len();
+            let more = (self.end - self.next).min(WINDOW_LEN as u64) as usize;
+            self.buffer.resize(kept + more, 0);
+            self.file.read_exact_at(&mut self.buffer[kept..], self.next)?;
+            self.checksum.update(&self.buffer[kept..]);
+            self.next += more as u64;
+        }
+        Ok(&self.buffer[self.at..])
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.crc.update(&self.buffer[self.at..self.at + len]);
+        self.at += len;
+    }
+}

@@ -1,0 +1,238 @@
+//! The table of a pack's objects while they are being named, and the edges between them. Shared by threads.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use treehold_object::{Kind, ObjectId};
+
+use super::{IngestError, IngestOptions, edges};
+
+/// No base.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// One entry of the pack: 48 bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    /// Where the entry starts.
+    pub offset: u64,
+    /// Null until named.
+    pub oid: ObjectId,
+    /// Over the entry as it stands in the pack.
+    pub crc32: u32,
+    /// Size of the object, not of the delta. Limited to 32 bits by the scan.
+    pub size: u32,
+    /// The entry that this one is a delta against: a position in the table.
+    pub base: u32,
+    /// Deltas between this object and a whole one.
+    pub depth: u16,
+    /// `None` until named.
+    pub kind: Option<Kind>,
+}
+
+/// A delta against an object that may be anywhere in the pack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefDelta {
+    pub base: ObjectId,
+    pub at: u32,
+}
+
+/// What all threads share.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub slots: Vec<Slot>,
+    /// Sorted by base once the scan is done.
+    pub ref_deltas: Vec<RefDelta>,
+    /// Objects that were referred to and were not in the pack when last compacted, and the kind they must have.
+    edges: HashMap<ObjectId, Kind>,
+    edges_max: usize,
+    /// Objects named so far.
+    pub named: u64,
+    /// Bytes inflated and applied so far.
+    pub work: u64,
+}
+
+/// The shared table with the rules that apply to every object.
+pub(super) struct Table<'a> {
+    options: IngestOptions<'a>,
+    state: Mutex<State>,
+}
+
+/// The edges that one thread saw lately: the versions of a tree repeat most of their entries.
+pub(super) struct Seen(Vec<Option<(ObjectId, Kind)>>);
+
+const SEEN: usize = 1 << 15;
+/// Edges collected before those that the pack has are dropped for the first time.
+const COMPACT_MIN: usize = 1 << 19;
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self(vec![None; SEEN])
+    }
+}
+
+impl Seen {
+    /// Whether the edge is new, as far as is remembered.
+    fn is_new(&mut self, oid: ObjectId, kind: Kind) -> bool {
+        let id = oid.as_slice();
+        let slot = &mut self.0[usize::from(u16::from_le_bytes([id[0], id[1]])) % SEEN];
+        let new = *slot != Some((oid, kind));
+        *slot = Some((oid, kind));
+        new
+    }
+}
+
+impl<'a> Table<'a> {
+    pub fn new(options: &IngestOptions<'a>) -> Self {
+        Self { options: *options, state: Mutex::new(State { edges_max: COMPACT_MIN, ..State::default() }) }
+    }
+
+    /// A thread that panicked while it held the lock ends the whole ingest; until then the state is as good as it was.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn into_state(self) -> State {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names, checks and enters the object at position `at`, and collects its edges.
+    pub fn name(&self, at: u32, kind: Kind, content: &[u8], seen: &mut Seen) -> Result<(), IngestError> {
+        let oid = match treehold_object::hash(kind, content) {
+            Ok(oid) => oid,
+            Err(_) => return Err(IngestError::Collision { offset: self.lock().slots[at as usize].offset }),
+        };
+        let refused = |reason: String| IngestError::BadObject { oid, kind, reason };
+        if let Some(check) = self.options.check {
+            check(kind, &oid, content).map_err(refused)?;
+        }
+        let parents = !self.options.shallow.is_some_and(|shallow| shallow.contains(&oid));
+        let mut new_edges = Vec::new();
+        edges::each(kind, content, parents, &mut |oid, kind| {
+            if seen.is_new(oid, kind) {
+                new_edges.push((oid, kind));
+            }
+        })
+        .map_err(|reason| refused(reason.to_owned()))?;
+
+        let mut state = self.lock();
+        for (target, target_kind) in new_edges {
+            state.edge(target, target_kind, &self.options).map_err(|error| match error {
+                EdgeError::Kind(first) => refused(format!("{target} cannot be a {first} and a {target_kind}")),
+                EdgeError::TooMany(limit) => limit,
+            })?;
+        }
+        let slot = &mut state.slots[at as usize];
+        (slot.oid, slot.kind) = (oid, Some(kind));
+        state.named += 1;
+        let (named, total) = (state.named, state.slots.len() as u64);
+        drop(state);
+        if let Some(progress) = self.options.progress
+            && (named.is_multiple_of(1024) || named == total)
+        {
+            progress(named, total);
+        }
+        Ok(())
+    }
+
+    /// The kind of the whole object at `at`, and the deltas that wait for it; `None` for a delta.
+    pub fn root(&self, at: u32) -> Option<(Kind, Vec<u32>)> {
+        let mut state = self.lock();
+        let slot = state.slots[at as usize];
+        let kind = slot.kind.filter(|_| slot.base == NONE)?;
+        Some((kind, state.claim(&slot.oid, at)))
+    }
+
+    /// Charges `bytes` of inflating or copying to the budget for making dropped bases again.
+    pub fn charge(&self, bytes: u64) -> Result<(), IngestError> {
+        let limit = self.options.limits.inflated_bytes;
+        let mut state = self.lock();
+        state.work = state.work.saturating_add(bytes);
+        if state.work / 3 > limit {
+            return Err(IngestError::Limit { what: "inflated bytes, with deltas that need too much work", limit });
+        }
+        Ok(())
+    }
+}
+
+enum EdgeError {
+    Kind(Kind),
+    TooMany(IngestError),
+}
+
+impl State {
+    fn edge(&mut self, oid: ObjectId, kind: Kind, options: &IngestOptions<'_>) -> Result<(), EdgeError> {
+        match self.edges.insert(oid, kind) {
+            Some(first) if first != kind => return Err(EdgeError::Kind(first)),
+            _ => {}
+        }
+        if self.edges.len() > self.edges_max {
+            self.compact().map_err(EdgeError::TooMany)?;
+            // What the pack may still bring, and what it may leave open.
+            let open = (self.slots.len() as u64 - self.named).saturating_add(options.limits.external);
+            if self.edges.len() as u64 > open {
+                let limit = options.limits.external;
+                return Err(EdgeError::TooMany(IngestError::Limit { what: "references to objects outside", limit }));
+            }
+            self.edges_max = COMPACT_MIN.max(2 * self.edges.len());
+        }
+        Ok(())
+    }
+
+    /// Drops the edges to objects that were named meanwhile.
+    fn compact(&mut self) -> Result<(), IngestError> {
+        let edges = &mut self.edges;
+        for slot in &self.slots {
+            let Some(kind) = slot.kind else { continue };
+            match edges.remove(&slot.oid) {
+                Some(wanted) if wanted != kind => {
+                    let reason = format!("the pack refers to it as a {wanted}");
+                    return Err(IngestError::BadObject { oid: slot.oid, kind, reason });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The edges that end outside of the pack, sorted.
+    pub fn external(&mut self, limit: u64) -> Result<Vec<(ObjectId, Kind)>, IngestError> {
+        self.compact()?;
+        if self.edges.len() as u64 > limit {
+            return Err(IngestError::Limit { what: "references to objects outside", limit });
+        }
+        let mut external: Vec<_> = std::mem::take(&mut self.edges).into_iter().collect();
+        external.sort_unstable_by_key(|(oid, _)| *oid);
+        Ok(external)
+    }
+
+    /// The slot at `at`, and where its entry ends.
+    pub fn span(&self, at: u32, data_end: u64) -> (Slot, u64) {
+        let end = self.slots.get(at as usize + 1).map_or(data_end, |next| next.offset);
+        (self.slots[at as usize], end)
+    }
+
+    /// Takes the `REF_DELTA` entries that wait for `oid`, which is known to be at position `at`: they are the
+    /// caller's to resolve. Only after the scan, which sorts them.
+    pub fn claim(&mut self, oid: &ObjectId, at: u32) -> Vec<u32> {
+        let first = self.ref_deltas.partition_point(|delta| delta.base < *oid);
+        let mut waiting = Vec::new();
+        for delta in &self.ref_deltas[first..] {
+            if delta.base != *oid {
+                break;
+            }
+            let slot = &mut self.slots[delta.at as usize];
+            if slot.base == NONE {
+                slot.base = at;
+                waiting.push(delta.at);
+            }
+        }
+        waiting
+    }
+
+    /// The first delta that was never resolved, and how many there are.
+    pub fn unresolved(&self) -> Option<IngestError> {
+        let unnamed = self.slots.iter().filter(|slot| slot.kind.is_none()).count() as u64;
+        let first = self.ref_deltas.iter().find(|delta| self.slots[delta.at as usize].base == NONE)?;
+        Some(IngestError::Unresolved { count: unnamed, base: first.base })
+    }
+}
