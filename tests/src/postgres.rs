@@ -87,21 +87,23 @@ impl Postgres {
     /// memory for some milliseconds more, and it refuses to start; so this tries again until the deadline.
     fn launch(&self) {
         let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            let mut child = self.spawn_postmaster();
-            while Instant::now() < deadline {
-                if self.is_ready(child.id()) {
-                    *self.postmaster.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-                    return;
-                }
-                if child.try_wait().expect("wait for postgres").is_some() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
+        while !self.launched(deadline) {
             assert!(Instant::now() < deadline, "Postgres did not start; its log ends:\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Starts the postmaster once; `false` if it ended, or was not ready by the deadline.
+    fn launched(&self, deadline: Instant) -> bool {
+        let mut postmaster = self.postmaster.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = postmaster.insert(self.spawn_postmaster());
+        while Instant::now() < deadline && child.try_wait().expect("wait for postgres").is_none() {
+            if self.is_ready(child.id()) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
     }
 
     fn spawn_postmaster(&self) -> Child {

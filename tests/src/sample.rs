@@ -84,7 +84,7 @@ impl Sample {
             (".gitmodules", "100644", modules.to_vec()),
             (".gitattributes", "100644", b"*.bin binary\n".to_vec()),
             ("empty", "100644", Vec::new()),
-            ("assets/logo.bin", "100644", (0..5000u32).map(|byte| (byte * byte >> 3) as u8).collect()),
+            ("assets/logo.bin", "100644", (0..5000u32).map(|byte| ((byte * byte) >> 3) as u8).collect()),
             ("assets/windows.txt", "100644", b"one\r\ntwo\r\nno end".to_vec()),
             ("assets/large.csv", "100644", table(&mut self.random)),
             ("a file with spaces.txt", "100644", b"spaces\n".to_vec()),
