@@ -5,7 +5,29 @@
 //! nothing that does not hash to the id asked for.
 
 pub mod bucket;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod directory;
 pub mod error;
+#[cfg(any(test, feature = "conformance"))]
+pub mod faulty;
+pub mod key;
+pub mod memory;
+pub mod metered;
+pub mod open;
+mod payload;
+pub mod retrying;
+pub mod s3;
+mod s3_errors;
 
 pub use bucket::{Bucket, ListPage, Payload, Put};
+pub use directory::DirectoryBucket;
 pub use error::StoreError;
+#[cfg(any(test, feature = "conformance"))]
+pub use faulty::{Fault, FaultRates, Faulty};
+pub use key::{idx_key, loose_key, pack_key};
+pub use memory::MemoryBucket;
+pub use metered::Metered;
+pub use open::{OpenError, StoreUrl, keeps_first_value, open_bucket};
+pub use retrying::{RetryPolicy, Retrying};
+pub use s3::{S3Bucket, S3Options};

@@ -1,0 +1,3 @@
+//! The store against real file systems, a real S3 server and stock git.
+
+mod buckets;
