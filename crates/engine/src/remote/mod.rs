@@ -1,11 +1,24 @@
 //! The remote: where projects come from and commits go to. [`Remote`] is what the verbs need of it; [`client`] speaks git's
 //! protocol over HTTP, or with a local repository for operators.
 
+mod address;
+pub mod allow;
+pub mod client;
+mod hosts;
+mod http;
+mod local;
+mod push;
+mod status;
+mod transport;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use treehold_object::ObjectId;
+
+pub use client::GitRemote;
+pub use transport::RemoteTimeouts;
 
 /// A secret that shows itself to nobody: no `Debug`, no `Display`, wiped when dropped.
 #[derive(Clone)]
@@ -58,7 +71,7 @@ pub struct FetchSpec {
     pub haves: Vec<ObjectId>,
     /// Our shallow commits.
     pub shallow: Vec<ObjectId>,
-    /// Cut history off after so many commits; `None` = keep the boundary, or all.
+    /// Cut history off after so many commits; `None` = keep the boundary, or all; `Some(0)` = all, the boundary goes away.
     pub depth: Option<u32>,
     /// Refuse packs over so many bytes.
     pub pack_bytes_max: u64,
