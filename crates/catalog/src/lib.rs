@@ -4,6 +4,7 @@
 //! [`Catalog`] is the sum of small traits, one per subject. Two implementations, SQLite and Postgres, run one
 //! conformance suite. No ambient state: times come in as Unix milliseconds, ids as UUIDs made by the caller.
 
+pub mod admin;
 pub mod attempts;
 pub mod error;
 pub mod graph;
@@ -12,6 +13,13 @@ pub mod pending;
 pub mod projects;
 pub mod refs;
 
+mod codec;
+mod fault;
+mod postgres;
+mod rows;
+mod sqlite;
+
+pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
@@ -20,12 +28,29 @@ pub use pending::{
     Action, Content, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite, RowExpectation,
     WorkspaceKey,
 };
+pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
 pub use refs::{ClearPending, Publish, PublishOutcome, Ref, RefUpdate, Refs};
 pub use roaring::RoaringTreemap;
+pub use sqlite::SqliteCatalog;
+
+use std::path::Path;
+use std::sync::Arc;
 
 /// Everything a catalog does.
 pub trait Catalog:
-    Projects + Refs + Ledger + Graph + Pending + Attempts + Send + Sync + std::fmt::Debug + 'static
+    Projects + Refs + Ledger + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
 {
+}
+
+/// Opens the catalog that `url` names: `sqlite://path/of/file` (a path from the root has three slashes) or
+/// `postgres://…` (see [`PostgresCatalog::connect`]). The schema is not touched: see [`Admin::migrate`].
+pub async fn open_catalog(url: &str) -> Result<Arc<dyn Catalog>, CatalogError> {
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return Ok(Arc::new(SqliteCatalog::open(Path::new(path)).await?));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Arc::new(PostgresCatalog::connect(url, PostgresOptions::default()).await?));
+    }
+    Err(CatalogError::Invalid { what: "catalog URL" })
 }

@@ -1,0 +1,199 @@
+//! How values look in a column.
+
+use std::io::{Read, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
+use roaring::RoaringTreemap;
+use treehold_object::{Kind, ObjectId};
+
+use crate::attempts::AttemptState;
+use crate::error::CatalogError;
+use crate::pending::Action;
+
+const INVALID_NUMBER: CatalogError = CatalogError::Invalid { what: "number" };
+
+/// An id, from its 20 bytes.
+pub(crate) fn oid(bytes: &[u8]) -> Result<ObjectId, CatalogError> {
+    ObjectId::try_from(bytes).map_err(|_| CatalogError::Invalid { what: "object id" })
+}
+
+/// An id that may be null.
+pub(crate) fn oid_or_null(bytes: Option<Vec<u8>>) -> Result<Option<ObjectId>, CatalogError> {
+    bytes.map(|bytes| oid(&bytes)).transpose()
+}
+
+/// Ids, one after the other.
+pub(crate) fn join_oids(oids: &[ObjectId]) -> Vec<u8> {
+    oids.iter().flat_map(|oid| oid.as_slice().iter().copied()).collect()
+}
+
+/// The ids of [`join_oids`].
+pub(crate) fn split_oids(bytes: &[u8]) -> Result<Vec<ObjectId>, CatalogError> {
+    let (oids, rest) = bytes.as_chunks::<20>();
+    if !rest.is_empty() {
+        return Err(CatalogError::Invalid { what: "list of object ids" });
+    }
+    oids.iter().map(|bytes| oid(bytes)).collect()
+}
+
+/// An unsigned number as the databases' signed one.
+pub(crate) fn signed(number: u64) -> Result<i64, CatalogError> {
+    i64::try_from(number).map_err(|_| INVALID_NUMBER)
+}
+
+/// And back.
+pub(crate) fn unsigned(number: i64) -> Result<u64, CatalogError> {
+    u64::try_from(number).map_err(|_| INVALID_NUMBER)
+}
+
+/// Types have the numbers that packs give them (git's pack-format).
+pub(crate) fn kind_code(kind: Kind) -> i64 {
+    match kind {
+        Kind::Commit => 1,
+        Kind::Tree => 2,
+        Kind::Blob => 3,
+        Kind::Tag => 4,
+    }
+}
+
+/// The type of [`kind_code`].
+pub(crate) fn kind(code: i64) -> Result<Kind, CatalogError> {
+    match code {
+        1 => Ok(Kind::Commit),
+        2 => Ok(Kind::Tree),
+        3 => Ok(Kind::Blob),
+        4 => Ok(Kind::Tag),
+        _ => Err(CatalogError::Invalid { what: "object" }),
+    }
+}
+
+/// The number of a pending action.
+pub(crate) fn action_code(action: Action) -> i64 {
+    match action {
+        Action::Modified => 0,
+        Action::Created => 1,
+        Action::Deleted => 2,
+    }
+}
+
+/// The action of [`action_code`].
+pub(crate) fn action(code: i64) -> Result<Action, CatalogError> {
+    match code {
+        0 => Ok(Action::Modified),
+        1 => Ok(Action::Created),
+        2 => Ok(Action::Deleted),
+        _ => Err(CatalogError::Invalid { what: "pending" }),
+    }
+}
+
+/// The states of an attempt, by the names that indexes and queries use.
+const STATES: [(AttemptState, &str); 10] = [
+    (AttemptState::Prepared, "PREPARED"),
+    (AttemptState::Stored, "STORED"),
+    (AttemptState::Pushing, "PUSHING"),
+    (AttemptState::Unknown, "UNKNOWN"),
+    (AttemptState::Landed, "LANDED"),
+    (AttemptState::Finalized, "FINALIZED"),
+    (AttemptState::CommittedLocal, "COMMITTED_LOCAL"),
+    (AttemptState::Rejected, "REJECTED"),
+    (AttemptState::Paused, "PAUSED"),
+    (AttemptState::Superseded, "SUPERSEDED"),
+];
+
+/// The name of a state.
+pub(crate) fn state_name(state: AttemptState) -> &'static str {
+    STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, name)| name)
+}
+
+/// The state of a name.
+pub(crate) fn state(name: &str) -> Result<AttemptState, CatalogError> {
+    let found = STATES.iter().find(|(_, known)| *known == name);
+    found.map(|(state, _)| *state).ok_or(CatalogError::Invalid { what: "attempt" })
+}
+
+/// A bitmap in roaring's portable 64-bit form.
+pub(crate) fn bitmap_bytes(bitmap: &RoaringTreemap) -> Result<Vec<u8>, CatalogError> {
+    let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+    bitmap.serialize_into(&mut bytes).map_err(|_| CatalogError::Invalid { what: "reach" })?;
+    Ok(bytes)
+}
+
+/// The bitmap of [`bitmap_bytes`].
+pub(crate) fn bitmap(bytes: &[u8]) -> Result<RoaringTreemap, CatalogError> {
+    RoaringTreemap::deserialize_from(bytes).map_err(|_| CatalogError::Invalid { what: "reach" })
+}
+
+/// Content as stored: its encoding (0 as it is, 1 zlib) and the bytes.
+pub(crate) fn pack_content(content: &[u8]) -> (i64, Vec<u8>) {
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(content.len() / 2), Compression::fast());
+    match encoder.write_all(content).and_then(|()| encoder.finish()) {
+        Ok(packed) if packed.len() < content.len() => (1, packed),
+        _ => (0, content.to_vec()),
+    }
+}
+
+/// The content of [`pack_content`], of exactly `size` bytes.
+pub(crate) fn unpack_content(encoding: i64, size: i64, stored: Vec<u8>) -> Result<Bytes, CatalogError> {
+    let invalid = || CatalogError::Invalid { what: "pending content" };
+    let size = usize::try_from(size).map_err(|_| invalid())?;
+    let content = match encoding {
+        0 => stored,
+        1 => {
+            let mut content = Vec::new();
+            // One more than there may be, so that a longer stream is noticed and not inflated.
+            let mut decoder = ZlibDecoder::new(&stored[..]).take(size as u64 + 1);
+            decoder.read_to_end(&mut content).map_err(|_| invalid())?;
+            content
+        }
+        _ => return Err(invalid()),
+    };
+    if content.len() != size {
+        return Err(invalid());
+    }
+    Ok(content.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_comes_back_and_is_smaller_where_it_can_be() {
+        let text = b"the same line again\n".repeat(100);
+        let (encoding, stored) = pack_content(&text);
+        assert_eq!(encoding, 1);
+        assert!(stored.len() < text.len() / 4);
+        assert_eq!(unpack_content(encoding, text.len() as i64, stored.clone()).unwrap(), text);
+        assert!(unpack_content(encoding, 10, stored.clone()).is_err(), "longer than recorded");
+        assert!(unpack_content(encoding, 100_000, stored).is_err(), "shorter than recorded");
+        let (encoding, stored) = pack_content(b"");
+        assert_eq!((encoding, &stored[..]), (0, &b""[..]));
+        assert_eq!(unpack_content(encoding, 0, stored).unwrap(), Bytes::new());
+    }
+
+    #[test]
+    fn every_state_has_a_name_of_its_own() {
+        for (known, name) in STATES {
+            assert_eq!(state_name(known), name);
+            assert_eq!(state(name).unwrap(), known);
+        }
+        assert!(state("").is_err());
+    }
+
+    #[test]
+    fn lists_of_ids_come_back() {
+        let oids = [treehold_object::hash(Kind::Blob, b"a").unwrap(), treehold_object::hash(Kind::Blob, b"b").unwrap()];
+        assert_eq!(split_oids(&join_oids(&oids)).unwrap(), oids);
+        assert!(split_oids(b"short").is_err());
+    }
+
+    #[test]
+    fn a_bitmap_comes_back() {
+        let bitmap: RoaringTreemap = (0..5000).chain([1 << 40]).collect();
+        assert_eq!(super::bitmap(&bitmap_bytes(&bitmap).unwrap()).unwrap(), bitmap);
+        assert!(super::bitmap(b"junk").is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! What PostgreSQL says differently. The queries themselves are in `../sql`.
+
+use sqlx::Arguments as _;
+use treehold_object::ObjectId;
+
+use crate::fault::Fault;
+use crate::rows::{Column, Rows, Type};
+
+pub(super) type Database = sqlx::Postgres;
+pub(super) type Arguments = sqlx::postgres::PgArguments;
+pub(super) type Transaction = sqlx::Transaction<'static, Database>;
+
+pub(super) const FOR_UPDATE: &str = "FOR UPDATE";
+pub(super) const FOR_NO_KEY_UPDATE: &str = "FOR NO KEY UPDATE";
+pub(super) const FOR_SHARE: &str = "FOR SHARE";
+pub(super) const FOR_KEY_SHARE: &str = "FOR KEY SHARE";
+pub(super) const GREATEST: &str = "greatest";
+
+/// Rows in one statement, so that each stays far below the statement timeout.
+pub(super) const CHUNK_ROWS: usize = 8192;
+/// Bytes of content in one statement.
+pub(super) const CHUNK_BYTES: usize = 8 << 20;
+
+/// SQL: is in the list of byte strings that parameter `$parameter` holds.
+pub(super) fn in_blobs(parameter: usize) -> String {
+    format!("= ANY(${parameter}::bytea[])")
+}
+
+/// SQL: is in the list of integers.
+pub(super) fn in_ints(parameter: usize) -> String {
+    format!("= ANY(${parameter}::bigint[])")
+}
+
+/// SQL: is in the list of texts.
+pub(super) fn in_texts(parameter: usize) -> String {
+    format!("= ANY(${parameter}::text[])")
+}
+
+/// The value of a parameter of [`in_blobs`].
+pub(super) fn blobs<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Vec<Vec<u8>> {
+    values.into_iter().map(|value| value.as_ref().to_vec()).collect()
+}
+
+/// The same for object ids.
+pub(super) fn oids(oids: &[ObjectId]) -> Vec<Vec<u8>> {
+    blobs(oids.iter().map(ObjectId::as_slice))
+}
+
+/// The value of a parameter of [`in_ints`].
+pub(super) fn ints(values: impl IntoIterator<Item = i64>) -> Vec<i64> {
+    values.into_iter().collect()
+}
+
+/// The value of a parameter of [`in_texts`].
+pub(super) fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    values.into_iter().map(str::to_owned).collect()
+}
+
+/// SQL: the table `r` of the rows that parameters from `$first` on hold; they must be the last ones.
+pub(super) fn rows(first: usize, columns: &[(&str, Type)]) -> String {
+    let arrays = columns.iter().enumerate().map(|(index, (_, kind))| {
+        let kind = match kind {
+            Type::Blob => "bytea",
+            Type::Int => "bigint",
+            Type::Text => "text",
+        };
+        format!("${}::{kind}[]", first + index)
+    });
+    let arrays = arrays.collect::<Vec<_>>().join(", ");
+    let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    format!("UNNEST({arrays}) AS r ({names})")
+}
+
+/// Binds the rows after the other arguments.
+pub(super) fn with_rows(mut arguments: Arguments, rows: Rows) -> Result<Arguments, Fault> {
+    for column in rows.columns {
+        let added = match column {
+            Column::Blob(values) => arguments.add(values),
+            Column::Int(values) => arguments.add(values),
+            Column::Text(values) => arguments.add(values),
+        };
+        added.map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}

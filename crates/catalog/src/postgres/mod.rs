@@ -1,0 +1,32 @@
+//! The catalog in PostgreSQL: any number of instances, one primary. Nothing here reads from a replica.
+
+mod dialect;
+mod open;
+
+#[path = "../sql/attempts.rs"]
+mod attempts;
+#[path = "../sql/contents.rs"]
+mod contents;
+#[path = "../sql/graph.rs"]
+mod graph;
+#[path = "../sql/ledger.rs"]
+mod ledger;
+#[path = "../sql/pending.rs"]
+mod pending;
+#[path = "../sql/projects.rs"]
+mod projects;
+#[path = "../sql/publish.rs"]
+mod publish;
+#[path = "../sql/refs.rs"]
+mod refs;
+#[path = "../sql/register.rs"]
+mod register;
+#[path = "../sql/settle.rs"]
+mod settle;
+#[path = "../sql/write.rs"]
+mod write;
+
+use dialect::*;
+use open::PostgresCatalog as Db;
+
+pub use open::{PostgresCatalog, PostgresOptions};

@@ -1,0 +1,161 @@
+//! Connections.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection, Executor};
+
+use crate::Catalog;
+use crate::admin::{Admin, MigrationReport, migrate};
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+
+use super::dialect::Transaction;
+
+/// Ledger numbers in one block of the sequence.
+const BLOCK: i64 = 1024;
+/// A connection that was idle for longer is tried before it is used.
+const IDLE_UNTRIED: Duration = Duration::from_secs(1);
+
+/// Limits of a [`PostgresCatalog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// Connections at most.
+    pub connections_max: u32,
+    /// How long an operation waits for a connection, milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// How long one statement may take, milliseconds.
+    pub statement_timeout_ms: u64,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { connections_max: 16, acquire_timeout_ms: 5_000, statement_timeout_ms: 30_000 }
+    }
+}
+
+/// The catalog in a PostgreSQL database.
+///
+/// Transactions are READ COMMITTED with explicit row locks and durable when they return (`synchronous_commit=on`).
+/// Only a primary is talked to.
+#[derive(Debug, Clone)]
+pub struct PostgresCatalog {
+    pool: PgPool,
+}
+
+impl PostgresCatalog {
+    /// Connects to `postgres://user:password@host:port/database?…`. A socket directory is given as `?host=/directory`,
+    /// a schema as `?options[search_path]=name` or `?options=-c%20search_path%3Dname`.
+    ///
+    /// `Unavailable` if the server cannot be reached, `Failed` if the URL is wrong or the server refuses.
+    pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, CatalogError> {
+        run!("connect", Self::open(url, options))
+    }
+
+    async fn open(url: &str, options: PostgresOptions) -> Result<Self, Fault> {
+        let connect = PgConnectOptions::from_str(url)?
+            .application_name("treehold")
+            // Later settings win, so that the protocol does not depend on those of the URL or the role.
+            .options([
+                ("statement_timeout", options.statement_timeout_ms.to_string()),
+                ("idle_in_transaction_session_timeout", "60s".to_owned()),
+                ("default_transaction_isolation", "read\\ committed".to_owned()),
+                ("synchronous_commit", "on".to_owned()),
+            ])
+            .statement_cache_capacity(200);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections_max)
+            .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
+            .test_before_acquire(false)
+            .before_acquire(|connection, idle| {
+                Box::pin(async move {
+                    if idle.idle_for > IDLE_UNTRIED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
+            .connect_with(connect)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Where single statements read.
+    pub(super) fn reader(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Where single statements write.
+    pub(super) fn writer(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A transaction that writes.
+    pub(super) async fn begin(&self) -> Result<Transaction, Fault> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// `count` ledger numbers that were never given before, in runs of consecutive ones.
+    pub(super) async fn take_numbers(tx: &mut Transaction, count: i64) -> Result<Vec<i64>, Fault> {
+        let blocks = (count + BLOCK - 1) / BLOCK;
+        let blocks: Vec<i64> =
+            sqlx::query_scalar("SELECT nextval('object_blocks') FROM generate_series(1, $1::bigint)")
+                .bind(blocks)
+                .fetch_all(&mut **tx)
+                .await?;
+        let numbers = blocks.into_iter().flat_map(|block| block * BLOCK..(block + 1) * BLOCK);
+        Ok(numbers.take(usize::try_from(count).unwrap_or(0)).collect())
+    }
+
+    async fn read_version(&self) -> Result<i64, Fault> {
+        let table: Option<String> =
+            sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&self.pool).await?;
+        if table.is_none() {
+            return Ok(0);
+        }
+        let version = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success");
+        Ok(version.fetch_one(&self.pool).await?)
+    }
+
+    async fn apply_migrations(&self) -> Result<MigrationReport, Fault> {
+        // A connection of its own: the advisory lock ends with it, whatever happens, and building an index or waiting
+        // for another instance may take longer than a statement should.
+        let mut connection = self.pool.acquire().await?.detach();
+        connection.execute("SET statement_timeout = 0").await?;
+        let report = migrate(sqlx::migrate!("../../migrations/postgres"), &mut connection).await;
+        connection.close().await?;
+        report
+    }
+
+    async fn answer(&self) -> Result<(), Fault> {
+        let mut connection = self.pool.acquire().await?;
+        refuse_standby(&mut connection).await?;
+        Ok(())
+    }
+}
+
+/// Collection, authorisation and compare-and-swap are decided by the primary alone.
+async fn refuse_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await?;
+    if standby { Err(sqlx::Error::Protocol("this server is a standby".to_owned())) } else { Ok(()) }
+}
+
+#[async_trait]
+impl Admin for PostgresCatalog {
+    async fn migrate(&self) -> Result<MigrationReport, CatalogError> {
+        run!("migrate", self.apply_migrations())
+    }
+
+    async fn schema_version(&self) -> Result<i64, CatalogError> {
+        run!("read the schema version", self.read_version())
+    }
+
+    async fn ping(&self) -> Result<(), CatalogError> {
+        run!("ping", self.answer())
+    }
+}
+
+impl Catalog for PostgresCatalog {}

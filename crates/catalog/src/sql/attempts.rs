@@ -1,0 +1,270 @@
+//! Requests and attempts.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, Row};
+use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
+
+use super::*;
+use crate::attempts::{Attempt, AttemptChange, Attempts, Claim, FinalAnswer, SnapshotRow};
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::rows::sql;
+
+const COLUMNS: &str = "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
+    commit_oid, raw, snapshot, objects, state, fence, last_error, created_at, updated_at";
+const INVALID: CatalogError = CatalogError::Invalid { what: "attempt" };
+
+/// A snapshot row as JSON: path and oid in hex, since paths are bytes.
+#[derive(Serialize, Deserialize)]
+struct SnapshotCell(String, Option<i64>, Option<String>, u32);
+
+fn snapshot_json(rows: &[SnapshotRow]) -> Result<String, CatalogError> {
+    let cell = |row: &SnapshotRow| {
+        let path = row.path.iter().map(|byte| format!("{byte:02x}")).collect();
+        SnapshotCell(path, row.revision, row.oid.map(|oid| oid.to_string()), row.mode)
+    };
+    serde_json::to_string(&rows.iter().map(cell).collect::<Vec<_>>()).map_err(|_| INVALID)
+}
+
+fn snapshot(json: &str) -> Result<Vec<SnapshotRow>, CatalogError> {
+    let cells: Vec<SnapshotCell> = serde_json::from_str(json).map_err(|_| INVALID)?;
+    let row = |SnapshotCell(path, revision, oid, mode)| {
+        let oid = oid.map(|oid| ObjectId::from_hex(oid.as_bytes()).map_err(|_| INVALID)).transpose()?;
+        Ok(SnapshotRow { path: unhex(&path)?, revision, oid, mode })
+    };
+    cells.into_iter().map(row).collect()
+}
+
+fn unhex(hex: &str) -> Result<BString, CatalogError> {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(INVALID);
+    }
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(INVALID);
+    let bytes: Result<Vec<u8>, _> = pairs.iter().map(|[high, low]| Ok(digit(*high)? << 4 | digit(*low)?)).collect();
+    Ok(bytes?.into())
+}
+
+fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
+    let tree: Vec<u8> = row.try_get("tree")?;
+    let commit: Vec<u8> = row.try_get("commit_oid")?;
+    let objects: Vec<u8> = row.try_get("objects")?;
+    Ok(Attempt {
+        id: row.try_get("id")?,
+        project: row.try_get("project")?,
+        idempotency_key: row.try_get("idempotency_key")?,
+        user: row.try_get("user_id")?,
+        branch: row.try_get("branch")?,
+        pending_branch: row.try_get("pending_branch")?,
+        base: codec::oid_or_null(row.try_get("base")?)?,
+        remote_base: codec::oid_or_null(row.try_get("remote_base")?)?,
+        push: row.try_get::<i64, _>("push")? != 0,
+        tree: codec::oid(&tree)?,
+        commit: codec::oid(&commit)?,
+        raw: row.try_get("raw")?,
+        snapshot: snapshot(row.try_get("snapshot")?)?,
+        objects: codec::split_oids(&objects)?,
+        state: codec::state(row.try_get("state")?)?,
+        fence: row.try_get("fence")?,
+        last_error: row.try_get("last_error")?,
+        created_at_ms: row.try_get("created_at")?,
+        updated_at_ms: row.try_get("updated_at")?,
+    })
+}
+
+/// An attempt, so that queries can be read as one.
+struct Stored(Result<Attempt, Fault>);
+
+impl FromRow<'_, <Database as sqlx::Database>::Row> for Stored {
+    fn from_row(row: &<Database as sqlx::Database>::Row) -> Result<Self, sqlx::Error> {
+        Ok(Self(attempt(row)))
+    }
+}
+
+fn all(rows: Vec<Stored>) -> Result<Vec<Attempt>, Fault> {
+    rows.into_iter().map(|row| row.0).collect()
+}
+
+/// Moves an attempt on if its fence is still the one that the caller saw. A unique index allows one push per branch.
+pub(super) async fn change<'e, E>(executor: E, change: &AttemptChange, now_ms: i64) -> Result<Option<i64>, Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    let fence = sqlx::query_scalar(
+        "UPDATE attempts SET state = $3, last_error = $4, fence = fence + 1, updated_at = $5
+         WHERE id = $1 AND fence = $2 RETURNING fence",
+    )
+    .bind(change.id)
+    .bind(change.fence)
+    .bind(codec::state_name(change.to))
+    .bind(&change.last_error)
+    .bind(now_ms)
+    .fetch_optional(executor)
+    .await
+    .map_err(Fault::from);
+    match fence {
+        Err(fault) if fault.is_unique_violation() => Ok(None),
+        fence => fence,
+    }
+}
+
+/// Remembers the first final answer to a request that was claimed.
+pub(super) async fn remember<'e, E>(executor: E, project: Uuid, answer: &FinalAnswer) -> Result<(), Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    sqlx::query("UPDATE requests SET answer = $3 WHERE project = $1 AND key = $2 AND answer IS NULL")
+        .bind(project)
+        .bind(&answer.key)
+        .bind(&answer.body)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+impl Db {
+    async fn claim_once(&self, project: Uuid, key: &str, body_sha256: &[u8; 32], now_ms: i64) -> Result<Claim, Fault> {
+        let inserted = sqlx::query(
+            "INSERT INTO requests (project, key, body_sha256, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(project)
+        .bind(key)
+        .bind(&body_sha256[..])
+        .bind(now_ms)
+        .execute(self.writer())
+        .await?;
+        if inserted.rows_affected() == 1 {
+            return Ok(Claim::Open);
+        }
+        let known: Option<(Vec<u8>, Option<String>)> =
+            sqlx::query_as("SELECT body_sha256, answer FROM requests WHERE project = $1 AND key = $2")
+                .bind(project)
+                .bind(key)
+                .fetch_optional(self.writer())
+                .await?;
+        match known {
+            // Rows go only with their project.
+            None => Err(CatalogError::NoProject.into()),
+            Some((body, _)) if body != body_sha256 => Ok(Claim::Reused),
+            Some((_, Some(answer))) => Ok(Claim::Answered(answer)),
+            Some((_, None)) => Ok(Claim::Open),
+        }
+    }
+
+    async fn insert_attempt_once(&self, attempt: &Attempt) -> Result<(), Fault> {
+        let insert = sql!(
+            "INSERT INTO attempts ({COLUMNS}) VALUES
+                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+             ON CONFLICT (id) DO NOTHING"
+        );
+        sqlx::query(insert)
+            .bind(attempt.id)
+            .bind(attempt.project)
+            .bind(&attempt.idempotency_key)
+            .bind(attempt.user)
+            .bind(&attempt.branch)
+            .bind(&attempt.pending_branch)
+            .bind(attempt.base.map(|oid| oid.as_slice().to_vec()))
+            .bind(attempt.remote_base.map(|oid| oid.as_slice().to_vec()))
+            .bind(i64::from(attempt.push))
+            .bind(attempt.tree.as_slice())
+            .bind(attempt.commit.as_slice())
+            .bind(&attempt.raw)
+            .bind(snapshot_json(&attempt.snapshot)?)
+            .bind(codec::join_oids(&attempt.objects))
+            .bind(codec::state_name(attempt.state))
+            .bind(attempt.fence)
+            .bind(&attempt.last_error)
+            .bind(attempt.created_at_ms)
+            .bind(attempt.updated_at_ms)
+            .execute(self.writer())
+            .await?;
+        Ok(())
+    }
+
+    async fn find_attempt(&self, id: Uuid) -> Result<Option<Attempt>, Fault> {
+        let row = sqlx::query_as::<Database, Stored>(sql!("SELECT {COLUMNS} FROM attempts WHERE id = $1"));
+        row.bind(id).fetch_optional(self.reader()).await?.map(|row| row.0).transpose()
+    }
+
+    async fn find_attempts_of(&self, project: Uuid, key: &str) -> Result<Vec<Attempt>, Fault> {
+        let rows = sqlx::query_as::<Database, Stored>(sql!(
+            "SELECT {COLUMNS} FROM attempts WHERE project = $1 AND idempotency_key = $2 ORDER BY seq"
+        ));
+        all(rows.bind(project).bind(key).fetch_all(self.reader()).await?)
+    }
+
+    async fn find_open_attempts(&self, of: Option<(Uuid, &str)>, limit: u32) -> Result<Vec<Attempt>, Fault> {
+        const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED', 'PAUSED')";
+        let rows = match of {
+            Some((project, branch)) => sqlx::query_as::<Database, Stored>(sql!(
+                "SELECT {COLUMNS} FROM attempts WHERE {OPEN} AND project = $2 AND branch = $3 ORDER BY seq LIMIT $1"
+            ))
+            .bind(i64::from(limit))
+            .bind(project)
+            .bind(branch),
+            None => sqlx::query_as::<Database, Stored>(sql!(
+                "SELECT {COLUMNS} FROM attempts WHERE {OPEN} ORDER BY seq LIMIT $1"
+            ))
+            .bind(i64::from(limit)),
+        };
+        all(rows.fetch_all(self.reader()).await?)
+    }
+}
+
+#[async_trait]
+impl Attempts for Db {
+    async fn claim(
+        &self,
+        project: Uuid,
+        key: &str,
+        body_sha256: &[u8; 32],
+        now_ms: i64,
+    ) -> Result<Claim, CatalogError> {
+        run!("claim a request", self.claim_once(project, key, body_sha256, now_ms))
+    }
+
+    async fn answer(&self, project: Uuid, answer: &FinalAnswer) -> Result<(), CatalogError> {
+        run!("answer a request", remember(self.writer(), project, answer))
+    }
+
+    async fn insert_attempt(&self, attempt: &Attempt) -> Result<(), CatalogError> {
+        run!("save an attempt", self.insert_attempt_once(attempt))
+    }
+
+    async fn change_attempt(&self, to: &AttemptChange, now_ms: i64) -> Result<Option<i64>, CatalogError> {
+        run!("change an attempt", change(self.writer(), to, now_ms))
+    }
+
+    async fn attempt(&self, id: Uuid) -> Result<Option<Attempt>, CatalogError> {
+        run!("read an attempt", self.find_attempt(id))
+    }
+
+    async fn attempts_of(&self, project: Uuid, key: &str) -> Result<Vec<Attempt>, CatalogError> {
+        run!("read attempts", self.find_attempts_of(project, key))
+    }
+
+    async fn open_attempts(&self, of: Option<(Uuid, &str)>, limit: u32) -> Result<Vec<Attempt>, CatalogError> {
+        run!("read open attempts", self.find_open_attempts(of, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_comes_back_byte_for_byte() {
+        let oid = treehold_object::hash(treehold_object::Kind::Blob, b"x").unwrap();
+        let rows = [
+            SnapshotRow { path: b"a/\xff\"b".into(), revision: Some(3), oid: Some(oid), mode: 0o100644 },
+            SnapshotRow { path: b"gone".into(), revision: None, oid: None, mode: 0 },
+        ];
+        assert_eq!(snapshot(&snapshot_json(&rows).unwrap()).unwrap(), rows);
+        assert!(snapshot("[[\"f\",null,null,0]]").is_err());
+    }
+}

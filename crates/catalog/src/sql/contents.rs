@@ -1,0 +1,93 @@
+//! Contents of pending work: once per project and oid, whatever rows and local history name them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::Fault;
+use crate::pending::{Content, PendingChange, PendingWrite};
+use crate::rows::{Rows, Type, arguments, runs, sql};
+
+/// Content on its way into the database, packed before any lock is taken.
+pub(super) struct NewContent {
+    pub(super) oid: ObjectId,
+    size: i64,
+    /// Encoding and bytes; `None` = it is in the bucket.
+    stored: Option<(i64, Vec<u8>)>,
+}
+
+/// The contents that the writes name, each once.
+pub(super) fn contents_of(writes: &[PendingWrite]) -> Result<HashMap<ObjectId, NewContent>, CatalogError> {
+    let mut contents: HashMap<ObjectId, NewContent> = HashMap::new();
+    for write in writes {
+        let PendingChange::Set { oid: Some(oid), size, content, .. } = &write.change else { continue };
+        let inline = match content {
+            Content::Inline(bytes) => Some(bytes),
+            Content::Bucket | Content::None => None,
+        };
+        if contents.get(oid).is_some_and(|known| known.stored.is_some() || inline.is_none()) {
+            continue;
+        }
+        let size = inline.map_or(*size, |bytes| bytes.len() as u64);
+        let stored = inline.map(|bytes| codec::pack_content(bytes));
+        contents.insert(*oid, NewContent { oid: *oid, size: codec::signed(size)?, stored });
+    }
+    Ok(contents)
+}
+
+/// Those of `contents` that are only in the bucket.
+pub(super) fn in_bucket(contents: &HashMap<ObjectId, NewContent>) -> Vec<ObjectId> {
+    contents.values().filter(|content| content.stored.is_none()).map(|content| content.oid).collect()
+}
+
+/// Records contents. What is there stays, but content comes where there was only a name.
+pub(super) async fn put_contents(
+    tx: &mut Transaction,
+    project: Uuid,
+    mut contents: Vec<&NewContent>,
+) -> Result<(), Fault> {
+    contents.sort_unstable_by_key(|content| content.oid);
+    let bytes = |content: &&NewContent| content.stored.as_ref().map_or(0, |(_, bytes)| bytes.len());
+    for chunk in runs(&contents, CHUNK_ROWS, CHUNK_BYTES, bytes) {
+        let upsert = sql!(
+            "INSERT INTO pending_contents (project, oid, size, encoding, content)
+             SELECT $1, r.oid, r.size, r.encoding, r.content FROM {} WHERE true ORDER BY r.oid
+             ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
+             WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL",
+            rows(2, &[("oid", Type::Blob), ("size", Type::Int), ("encoding", Type::Int), ("content", Type::Blob)])
+        );
+        let values = Rows::new()
+            .blobs(chunk.iter().map(|content| content.oid.as_slice().to_vec()))
+            .ints(chunk.iter().map(|content| content.size))
+            .ints(chunk.iter().map(|content| content.stored.as_ref().map_or(0, |(encoding, _)| *encoding)))
+            .blobs_or_null(chunk.iter().map(|content| content.stored.as_ref().map(|(_, bytes)| bytes)));
+        sqlx::query_with(upsert, with_rows(arguments![project], values)?).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+impl Db {
+    pub(super) async fn find_contents(&self, project: Uuid, wanted: &[ObjectId]) -> Result<Vec<Option<Bytes>>, Fault> {
+        let mut found: HashMap<ObjectId, Bytes> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, i64, i64, Vec<u8>)> = sqlx::query_as(sql!(
+                "SELECT oid, size, CAST(encoding AS BIGINT), content FROM pending_contents
+                 WHERE project = $1 AND oid {} AND content IS NOT NULL",
+                in_blobs(2)
+            ))
+            .bind(project)
+            .bind(oids(chunk))
+            .fetch_all(self.reader())
+            .await?;
+            for (oid, size, encoding, content) in rows {
+                found.insert(codec::oid(&oid)?, codec::unpack_content(encoding, size, content)?);
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+    }
+}

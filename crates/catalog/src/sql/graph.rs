@@ -1,0 +1,222 @@
+//! Commits and trees.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use treehold_object::ObjectId;
+
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::graph::{CommitRow, Graph};
+use crate::rows::{Rows, Type, runs, sql};
+
+/// Steps of one recursive query. It meets a commit once per distance, so that long walks go in several.
+const STEPS: i64 = 16;
+
+type Row = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>);
+
+fn commit((oid, tree, parents, generation, time, raw): Row) -> Result<CommitRow, CatalogError> {
+    Ok(CommitRow {
+        oid: codec::oid(&oid)?,
+        tree: codec::oid(&tree)?,
+        parents: codec::split_oids(&parents)?,
+        generation: codec::unsigned(generation)?,
+        time,
+        raw: raw.into(),
+    })
+}
+
+impl Db {
+    async fn put_commits_once(&self, commits: &[CommitRow]) -> Result<(), Fault> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let mut sorted: Vec<&CommitRow> = commits.iter().collect();
+        sorted.sort_unstable_by_key(|commit| commit.oid);
+        sorted.dedup_by_key(|commit| commit.oid);
+        let mut tx = self.begin().await?;
+        for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |commit| commit.raw.len()) {
+            put_commit_rows(&mut tx, chunk).await?;
+            put_parents(&mut tx, chunk).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn find_commits(&self, wanted: &[ObjectId]) -> Result<Vec<Option<CommitRow>>, Fault> {
+        let mut found: HashMap<ObjectId, CommitRow> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<Row> = sqlx::query_as(sql!(
+                "SELECT oid, tree, parents, generation, time, raw FROM commits WHERE oid {}",
+                in_blobs(1)
+            ))
+            .bind(oids(chunk))
+            .fetch_all(self.reader())
+            .await?;
+            for row in rows {
+                let commit = commit(row)?;
+                found.insert(commit.oid, commit);
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+    }
+
+    async fn walk_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, Fault> {
+        let mut left = i64::from(depth);
+        let mut next: Vec<ObjectId> = tips.to_vec();
+        let mut seen: HashSet<ObjectId> = HashSet::new();
+        let mut commits = Vec::new();
+        loop {
+            let steps = left.min(STEPS);
+            let mut edge = Vec::new();
+            for chunk in next.chunks(CHUNK_ROWS) {
+                let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>, i64)> = sqlx::query_as(sql!(
+                    "WITH RECURSIVE walk (oid, distance) AS (
+                         SELECT oid, CAST(0 AS BIGINT) FROM commits WHERE oid {}
+                         UNION
+                         SELECT p.parent, w.distance + 1 FROM walk w JOIN commit_parents p ON p.oid = w.oid
+                         WHERE w.distance < $2
+                     )
+                     SELECT c.oid, c.tree, c.parents, c.generation, c.time, c.raw, w.distance
+                     FROM (SELECT oid, min(distance) AS distance FROM walk GROUP BY oid) w
+                     JOIN commits c ON c.oid = w.oid",
+                    in_blobs(1)
+                ))
+                .bind(oids(chunk))
+                .bind(steps)
+                .fetch_all(self.reader())
+                .await?;
+                for (oid, tree, parents, generation, time, raw, distance) in rows {
+                    let commit = commit((oid, tree, parents, generation, time, raw))?;
+                    if distance == steps {
+                        edge.extend(commit.parents.iter().copied());
+                    }
+                    if seen.insert(commit.oid) {
+                        commits.push(commit);
+                    }
+                }
+            }
+            // The parents of the edge are one step further.
+            left -= steps + 1;
+            edge.retain(|oid| !seen.contains(oid));
+            edge.sort_unstable();
+            edge.dedup();
+            if left < 0 || edge.is_empty() {
+                return Ok(commits);
+            }
+            next = edge;
+        }
+    }
+
+    async fn put_trees_once(&self, trees: &[(ObjectId, Bytes)]) -> Result<(), Fault> {
+        if trees.is_empty() {
+            return Ok(());
+        }
+        let mut sorted: Vec<&(ObjectId, Bytes)> = trees.iter().collect();
+        sorted.sort_unstable_by_key(|(oid, _)| *oid);
+        sorted.dedup_by_key(|(oid, _)| *oid);
+        let mut tx = self.begin().await?;
+        for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |(_, raw)| raw.len()) {
+            let insert = sql!(
+                "INSERT INTO trees (oid, raw) SELECT r.oid, r.raw FROM {} WHERE true ON CONFLICT DO NOTHING",
+                rows(1, &[("oid", Type::Blob), ("raw", Type::Blob)])
+            );
+            let values = Rows::new()
+                .blobs(chunk.iter().map(|(oid, _)| oid.as_slice().to_vec()))
+                .blobs(chunk.iter().map(|(_, raw)| raw));
+            sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn find_trees(&self, wanted: &[ObjectId]) -> Result<Vec<Option<Bytes>>, Fault> {
+        let mut found: HashMap<ObjectId, Bytes> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, Vec<u8>)> =
+                sqlx::query_as(sql!("SELECT oid, raw FROM trees WHERE oid {}", in_blobs(1)))
+                    .bind(oids(chunk))
+                    .fetch_all(self.reader())
+                    .await?;
+            for (oid, raw) in rows {
+                found.insert(codec::oid(&oid)?, raw.into());
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+    }
+}
+
+async fn put_commit_rows(tx: &mut Transaction, chunk: &[&CommitRow]) -> Result<(), Fault> {
+    let generations: Vec<i64> =
+        chunk.iter().map(|commit| codec::signed(commit.generation)).collect::<Result<_, _>>()?;
+    let insert = sql!(
+        "INSERT INTO commits (oid, tree, parents, generation, time, raw)
+         SELECT r.oid, r.tree, r.parents, r.generation, r.time, r.raw FROM {} WHERE true ON CONFLICT DO NOTHING",
+        rows(
+            1,
+            &[
+                ("oid", Type::Blob),
+                ("tree", Type::Blob),
+                ("parents", Type::Blob),
+                ("generation", Type::Int),
+                ("time", Type::Int),
+                ("raw", Type::Blob),
+            ]
+        )
+    );
+    let values = Rows::new()
+        .blobs(chunk.iter().map(|commit| commit.oid.as_slice().to_vec()))
+        .blobs(chunk.iter().map(|commit| commit.tree.as_slice().to_vec()))
+        .blobs(chunk.iter().map(|commit| codec::join_oids(&commit.parents)))
+        .ints(generations)
+        .ints(chunk.iter().map(|commit| commit.time))
+        .blobs(chunk.iter().map(|commit| &commit.raw));
+    sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn put_parents(tx: &mut Transaction, chunk: &[&CommitRow]) -> Result<(), Fault> {
+    let edges: Vec<(ObjectId, i64, ObjectId)> = chunk
+        .iter()
+        .flat_map(|commit| (0..).zip(&commit.parents).map(|(position, parent)| (commit.oid, position, *parent)))
+        .collect();
+    for chunk in edges.chunks(CHUNK_ROWS) {
+        let insert = sql!(
+            "INSERT INTO commit_parents (oid, position, parent) SELECT r.oid, r.position, r.parent FROM {}
+             WHERE true ON CONFLICT DO NOTHING",
+            rows(1, &[("oid", Type::Blob), ("position", Type::Int), ("parent", Type::Blob)])
+        );
+        let values = Rows::new()
+            .blobs(chunk.iter().map(|(oid, ..)| oid.as_slice().to_vec()))
+            .ints(chunk.iter().map(|(_, position, _)| *position))
+            .blobs(chunk.iter().map(|(.., parent)| parent.as_slice().to_vec()));
+        sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Graph for Db {
+    async fn put_commits(&self, commits: &[CommitRow]) -> Result<(), CatalogError> {
+        run!("record commits", self.put_commits_once(commits))
+    }
+
+    async fn commits(&self, oids: &[ObjectId]) -> Result<Vec<Option<CommitRow>>, CatalogError> {
+        run!("read commits", self.find_commits(oids))
+    }
+
+    async fn commits_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, CatalogError> {
+        run!("walk commits", self.walk_back(tips, depth))
+    }
+
+    async fn put_trees(&self, trees: &[(ObjectId, Bytes)]) -> Result<(), CatalogError> {
+        run!("record trees", self.put_trees_once(trees))
+    }
+
+    async fn trees(&self, oids: &[ObjectId]) -> Result<Vec<Option<Bytes>>, CatalogError> {
+        run!("read trees", self.find_trees(oids))
+    }
+}

@@ -1,0 +1,362 @@
+//! The ledger: operations, pins, bucket keys and locations (RELIABILITY section 4, W0–W2 and the reapers).
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
+use crate::rows::{Rows, Type, arguments, sql};
+
+fn kind_name(kind: OpKind) -> &'static str {
+    match kind {
+        OpKind::Import => "import",
+        OpKind::Commit => "commit",
+        OpKind::Pending => "pending",
+        OpKind::Refs => "refs",
+    }
+}
+
+type LocatedRow = (Vec<u8>, i64, i64, i64, String, i64, i64);
+
+fn located((oid, number, kind, size, key, offset, length): LocatedRow) -> Result<Located, CatalogError> {
+    Ok(Located {
+        oid: codec::oid(&oid)?,
+        number: codec::unsigned(number)?,
+        kind: codec::kind(kind)?,
+        size: codec::unsigned(size)?,
+        key,
+        offset: codec::unsigned(offset)?,
+        length: codec::unsigned(length)?,
+    })
+}
+
+/// Keys that an operation reserved and never registered were never live: they go.
+pub(super) async fn doom_reserved(tx: &mut Transaction, op: Uuid) -> Result<(), Fault> {
+    sqlx::query(
+        "UPDATE s3_keys SET state = 'doomed', doomed_at = (SELECT heartbeat_at FROM ops WHERE op_id = $1)
+         WHERE op_id = $1 AND state = 'reserved'",
+    )
+    .bind(op)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The epoch of an operation, which stays open until this transaction ends.
+pub(super) async fn lock_open_op(tx: &mut Transaction, op: Uuid) -> Result<i64, Fault> {
+    let epoch = sqlx::query_scalar(sql!("SELECT epoch FROM ops WHERE op_id = $1 AND state = 'open' {FOR_SHARE}"))
+        .bind(op)
+        .fetch_optional(&mut **tx)
+        .await?;
+    epoch.ok_or_else(|| CatalogError::OpLost.into())
+}
+
+/// Makes known objects live in `epoch`; rows are locked in the order of their oids. What is not returned is not there.
+pub(super) async fn revive(
+    tx: &mut Transaction,
+    wanted: &[ObjectId],
+    epoch: i64,
+) -> Result<Vec<(ObjectId, Pinned)>, Fault> {
+    let mut sorted = wanted.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut known = Vec::with_capacity(sorted.len());
+    for chunk in sorted.chunks(CHUNK_ROWS) {
+        let locked: Vec<(Vec<u8>, i64)> =
+            sqlx::query_as(sql!("SELECT oid, number FROM objects WHERE oid {} ORDER BY oid {FOR_UPDATE}", in_blobs(1)))
+                .bind(oids(chunk))
+                .fetch_all(&mut **tx)
+                .await?;
+        sqlx::query(sql!(
+            "UPDATE objects SET seen_epoch = {GREATEST}(seen_epoch, $1), state = 'L'
+             WHERE oid {} AND (state <> 'L' OR seen_epoch < $1)",
+            in_blobs(2)
+        ))
+        .bind(epoch)
+        .bind(oids(chunk))
+        .execute(&mut **tx)
+        .await?;
+        for (oid, number) in &locked {
+            known.push((codec::oid(oid)?, Pinned { number: codec::unsigned(*number)? }));
+        }
+    }
+    Ok(known)
+}
+
+impl Db {
+    /// W0. Refs of a project move only under its row's lock, so that a share of that lock freezes its tips.
+    async fn begin_op_once(&self, id: Uuid, project: Option<Uuid>, kind: OpKind, now_ms: i64) -> Result<Op, Fault> {
+        let mut tx = self.begin().await?;
+        let mut tips: Vec<Vec<u8>> = Vec::new();
+        if let Some(project) = project {
+            let found: Option<i64> =
+                sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_SHARE}"))
+                    .bind(project)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            found.ok_or(CatalogError::NoProject)?;
+            tips = sqlx::query_scalar("SELECT DISTINCT oid FROM refs WHERE project = $1")
+                .bind(project)
+                .fetch_all(&mut *tx)
+                .await?;
+        }
+        let epoch: i64 =
+            sqlx::query_scalar(sql!("SELECT epoch FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut *tx).await?;
+        let inserted = sqlx::query(
+            "INSERT INTO ops (op_id, project, kind, epoch, state, roots, heartbeat_at)
+             VALUES ($1, $2, $3, $4, 'open', $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(project)
+        .bind(kind_name(kind))
+        .bind(epoch)
+        .bind(tips.concat())
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 1 {
+            tx.commit().await?;
+            return Ok(Op { id, epoch });
+        }
+        // A repetition after a lost answer.
+        Ok(Op { id, epoch: lock_open_op(&mut tx, id).await? })
+    }
+
+    async fn heartbeat_once(&self, op: Uuid, now_ms: i64) -> Result<(), Fault> {
+        let updated = sqlx::query("UPDATE ops SET heartbeat_at = $2 WHERE op_id = $1 AND state = 'open'")
+            .bind(op)
+            .bind(now_ms)
+            .execute(self.writer())
+            .await?;
+        if updated.rows_affected() == 1 { Ok(()) } else { Err(CatalogError::OpLost.into()) }
+    }
+
+    async fn end_op_once(&self, op: Uuid) -> Result<(), Fault> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE ops SET state = 'done' WHERE op_id = $1 AND state = 'open'")
+            .bind(op)
+            .execute(&mut *tx)
+            .await?;
+        doom_reserved(&mut tx, op).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// W1. Mostly one plain read; only rows that are condemned, or were last seen in an earlier epoch, are locked.
+    async fn pin_once(&self, op: Uuid, wanted: &[ObjectId]) -> Result<Vec<Option<Pinned>>, Fault> {
+        let epoch: Option<i64> = sqlx::query_scalar("SELECT epoch FROM ops WHERE op_id = $1 AND state = 'open'")
+            .bind(op)
+            .fetch_optional(self.reader())
+            .await?;
+        let epoch = epoch.ok_or(CatalogError::OpLost)?;
+        let mut pinned: HashMap<ObjectId, Pinned> = HashMap::with_capacity(wanted.len());
+        let mut stale = Vec::new();
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, i64, String, i64)> =
+                sqlx::query_as(sql!("SELECT oid, number, state, seen_epoch FROM objects WHERE oid {}", in_blobs(1)))
+                    .bind(oids(chunk))
+                    .fetch_all(self.reader())
+                    .await?;
+            for (oid, number, state, seen) in rows {
+                let oid = codec::oid(&oid)?;
+                if state == "L" && seen >= epoch {
+                    pinned.insert(oid, Pinned { number: codec::unsigned(number)? });
+                } else {
+                    stale.push(oid);
+                }
+            }
+        }
+        if !stale.is_empty() {
+            let mut tx = self.begin().await?;
+            pinned.extend(revive(&mut tx, &stale, epoch).await?);
+            tx.commit().await?;
+        }
+        Ok(wanted.iter().map(|oid| pinned.get(oid).copied()).collect())
+    }
+
+    /// W2. A repetition by the same operation gets the key that it has.
+    async fn reserve_once(&self, op: Uuid, keys: &[String]) -> Result<Vec<Option<KeyId>>, Fault> {
+        let mut tx = self.begin().await?;
+        lock_open_op(&mut tx, op).await?;
+        let mut sorted: Vec<&str> = keys.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut reserved: HashMap<String, KeyId> = HashMap::with_capacity(keys.len());
+        for chunk in sorted.chunks(CHUNK_ROWS) {
+            let insert = sql!(
+                "INSERT INTO s3_keys (s3_key, state, op_id) SELECT r.s3_key, 'reserved', $1 FROM {}
+                 WHERE true ORDER BY r.s3_key ON CONFLICT DO NOTHING",
+                rows(2, &[("s3_key", Type::Text)])
+            );
+            let names = Rows::new().texts(chunk.iter().copied());
+            sqlx::query_with(insert, with_rows(arguments![op], names)?).execute(&mut *tx).await?;
+            let mine: Vec<(String, KeyId)> = sqlx::query_as(sql!(
+                "SELECT s3_key, key_id FROM s3_keys WHERE op_id = $1 AND state = 'reserved' AND s3_key {}",
+                in_texts(2)
+            ))
+            .bind(op)
+            .bind(texts(chunk.iter().copied()))
+            .fetch_all(&mut *tx)
+            .await?;
+            reserved.extend(mine);
+        }
+        tx.commit().await?;
+        Ok(keys.iter().map(|key| reserved.get(key).copied()).collect())
+    }
+
+    async fn locate_once(&self, wanted: &[ObjectId]) -> Result<Vec<Option<Located>>, Fault> {
+        let mut found: HashMap<ObjectId, Located> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<LocatedRow> = sqlx::query_as(sql!(
+                "SELECT o.oid, o.number, CAST(o.type AS BIGINT), o.size, k.s3_key, o.off, o.len
+                 FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
+                in_blobs(1)
+            ))
+            .bind(oids(chunk))
+            .fetch_all(self.reader())
+            .await?;
+            for row in rows {
+                let object = located(row)?;
+                found.insert(object.oid, object);
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+    }
+
+    async fn locate_numbers_once(&self, numbers: &[u64]) -> Result<Vec<Located>, Fault> {
+        let numbers: Vec<i64> = numbers.iter().map(|number| codec::signed(*number)).collect::<Result<_, _>>()?;
+        let mut found = Vec::with_capacity(numbers.len());
+        for chunk in numbers.chunks(CHUNK_ROWS) {
+            let rows: Vec<LocatedRow> = sqlx::query_as(sql!(
+                "SELECT o.oid, o.number, CAST(o.type AS BIGINT), o.size, k.s3_key, o.off, o.len
+                 FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.number {}",
+                in_ints(1)
+            ))
+            .bind(ints(chunk.iter().copied()))
+            .fetch_all(self.reader())
+            .await?;
+            found.extend(rows.into_iter().map(located).collect::<Result<Vec<_>, _>>()?);
+        }
+        found.sort_unstable_by(|a, b| (&a.key, a.offset, a.number).cmp(&(&b.key, b.offset, b.number)));
+        found.dedup_by_key(|object| object.number);
+        Ok(found)
+    }
+
+    async fn reap_ops_once(&self, before_ms: i64) -> Result<u64, Fault> {
+        let mut tx = self.begin().await?;
+        let dead = sqlx::query("UPDATE ops SET state = 'dead' WHERE state = 'open' AND heartbeat_at < $1")
+            .bind(before_ms)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "UPDATE s3_keys SET state = 'doomed', doomed_at = $1
+             WHERE state = 'reserved' AND op_id IN (SELECT op_id FROM ops WHERE state <> 'open')",
+        )
+        .bind(before_ms)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(dead.rows_affected())
+    }
+
+    async fn list_never_live(&self, limit: u32) -> Result<Vec<(KeyId, String)>, Fault> {
+        let keys = sqlx::query_as(
+            "SELECT key_id, s3_key FROM s3_keys WHERE state = 'doomed' AND kept = 0 ORDER BY key_id LIMIT $1",
+        );
+        Ok(keys.bind(i64::from(limit)).fetch_all(self.reader()).await?)
+    }
+
+    async fn key_deleted_once(&self, key: KeyId) -> Result<(), Fault> {
+        sqlx::query("UPDATE s3_keys SET state = 'deleted' WHERE key_id = $1 AND state = 'doomed'")
+            .bind(key)
+            .execute(self.writer())
+            .await?;
+        Ok(())
+    }
+
+    async fn count_all(&self) -> Result<LedgerStats, Fault> {
+        let (objects, content_bytes, stored_bytes): (i64, i64, i64) = sqlx::query_as(
+            "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT), CAST(coalesce(sum(len), 0) AS BIGINT)
+             FROM objects WHERE state = 'L'",
+        )
+        .fetch_one(self.reader())
+        .await?;
+        let (keys, projects, pending): (i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM s3_keys WHERE state = 'present'), (SELECT count(*) FROM projects),
+                 (SELECT count(*) FROM pending)",
+        )
+        .fetch_one(self.reader())
+        .await?;
+        Ok(LedgerStats {
+            objects: codec::unsigned(objects)?,
+            content_bytes: codec::unsigned(content_bytes)?,
+            stored_bytes: codec::unsigned(stored_bytes)?,
+            keys: codec::unsigned(keys)?,
+            projects: codec::unsigned(projects)?,
+            pending: codec::unsigned(pending)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Ledger for Db {
+    async fn begin_op(&self, id: Uuid, project: Option<Uuid>, kind: OpKind, now_ms: i64) -> Result<Op, CatalogError> {
+        run!("begin an operation", self.begin_op_once(id, project, kind, now_ms))
+    }
+
+    async fn heartbeat(&self, op: Uuid, now_ms: i64) -> Result<(), CatalogError> {
+        run!("keep an operation alive", self.heartbeat_once(op, now_ms))
+    }
+
+    async fn end_op(&self, op: Uuid) -> Result<(), CatalogError> {
+        run!("end an operation", self.end_op_once(op))
+    }
+
+    async fn pin(&self, op: Uuid, oids: &[ObjectId]) -> Result<Vec<Option<Pinned>>, CatalogError> {
+        run!("pin objects", self.pin_once(op, oids))
+    }
+
+    async fn reserve(&self, op: Uuid, keys: &[String]) -> Result<Vec<Option<KeyId>>, CatalogError> {
+        run!("reserve bucket keys", self.reserve_once(op, keys))
+    }
+
+    async fn register(
+        &self,
+        op: Uuid,
+        key: KeyId,
+        objects: &[NewObject],
+        now_ms: i64,
+    ) -> Result<Vec<Registered>, CatalogError> {
+        run!("register objects", self.register_once(op, key, objects, now_ms))
+    }
+
+    async fn locate(&self, oids: &[ObjectId]) -> Result<Vec<Option<Located>>, CatalogError> {
+        run!("locate objects", self.locate_once(oids))
+    }
+
+    async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError> {
+        run!("locate objects", self.locate_numbers_once(numbers))
+    }
+
+    async fn reap_ops(&self, before_ms: i64) -> Result<u64, CatalogError> {
+        run!("reap operations", self.reap_ops_once(before_ms))
+    }
+
+    async fn doomed_never_live(&self, limit: u32) -> Result<Vec<(KeyId, String)>, CatalogError> {
+        run!("list doomed keys", self.list_never_live(limit))
+    }
+
+    async fn key_deleted(&self, key: KeyId) -> Result<(), CatalogError> {
+        run!("record a deletion", self.key_deleted_once(key))
+    }
+
+    async fn stats(&self) -> Result<LedgerStats, CatalogError> {
+        run!("count", self.count_all())
+    }
+}

@@ -1,0 +1,132 @@
+//! Projects.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::*;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
+use crate::rows::sql;
+
+type Row = (Uuid, Option<String>, String, Option<String>, i64);
+
+fn project((id, name, default_branch, remote_url, created_at_ms): Row) -> Project {
+    Project { id, name, default_branch, remote_url, created_at_ms }
+}
+
+impl Db {
+    async fn create_project_once(&self, new: &NewProject) -> Result<CreateOutcome, Fault> {
+        let mut tx = self.begin().await?;
+        let inserted = sqlx::query(
+            "INSERT INTO projects (id, name, default_branch, remote_url, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(new.id)
+        .bind(&new.name)
+        .bind(&new.default_branch)
+        .bind(&new.remote_url)
+        .bind(new.created_at_ms)
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 1 {
+            tx.commit().await?;
+            return Ok(CreateOutcome::Created(new.clone()));
+        }
+        let same_id = sqlx::query_as::<Database, Row>(
+            "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE id = $1",
+        )
+        .bind(new.id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        Ok(same_id.map_or(CreateOutcome::NameTaken, |row| CreateOutcome::Exists(project(row))))
+    }
+
+    async fn update_project_once(&self, new: &Project) -> Result<Option<Project>, Fault> {
+        let updated = sqlx::query_as::<Database, Row>(
+            "UPDATE projects SET name = $2, default_branch = $3, remote_url = $4 WHERE id = $1
+             RETURNING id, name, default_branch, remote_url, created_at",
+        )
+        .bind(new.id)
+        .bind(&new.name)
+        .bind(&new.default_branch)
+        .bind(&new.remote_url)
+        .fetch_optional(self.writer())
+        .await
+        .map_err(Fault::from);
+        match updated {
+            Ok(Some(row)) => Ok(Some(project(row))),
+            Ok(None) => Err(CatalogError::NoProject.into()),
+            Err(fault) if fault.is_unique_violation() => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn find_project(&self, key: &ProjectKey) -> Result<Option<Project>, Fault> {
+        let query = match key {
+            ProjectKey::Id(id) => sqlx::query_as::<Database, Row>(
+                "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE id = $1",
+            )
+            .bind(*id),
+            ProjectKey::Name(name) => sqlx::query_as::<Database, Row>(
+                "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE name = $1",
+            )
+            .bind(name),
+        };
+        Ok(query.fetch_optional(self.reader()).await?.map(project))
+    }
+
+    async fn list_projects(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Project>, Fault> {
+        let query = match after {
+            Some(after) => sqlx::query_as::<Database, Row>(
+                "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE id > $2
+                 ORDER BY id LIMIT $1",
+            )
+            .bind(i64::from(limit))
+            .bind(after),
+            None => sqlx::query_as::<Database, Row>(
+                "SELECT id, name, default_branch, remote_url, created_at FROM projects ORDER BY id LIMIT $1",
+            )
+            .bind(i64::from(limit)),
+        };
+        Ok(query.fetch_all(self.reader()).await?.into_iter().map(project).collect())
+    }
+
+    async fn delete_project_once(&self, id: Uuid) -> Result<bool, Fault> {
+        let mut tx = self.begin().await?;
+        // The row lock keeps out writers; then everything that belongs to the project goes with it (ON DELETE CASCADE).
+        let found: Option<i64> = sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_UPDATE}"))
+            .bind(id)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if found.is_none() {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM projects WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Projects for Db {
+    async fn create_project(&self, new: &NewProject) -> Result<CreateOutcome, CatalogError> {
+        run!("create a project", self.create_project_once(new))
+    }
+
+    async fn update_project(&self, project: &Project) -> Result<Option<Project>, CatalogError> {
+        run!("update a project", self.update_project_once(project))
+    }
+
+    async fn project(&self, key: &ProjectKey) -> Result<Option<Project>, CatalogError> {
+        run!("find a project", self.find_project(key))
+    }
+
+    async fn projects(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Project>, CatalogError> {
+        run!("list projects", self.list_projects(after, limit))
+    }
+
+    async fn delete_project(&self, id: Uuid) -> Result<bool, CatalogError> {
+        run!("delete a project", self.delete_project_once(id))
+    }
+}

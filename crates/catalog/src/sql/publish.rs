@@ -1,0 +1,193 @@
+//! W5: the one transaction that moves refs and everything that must move with them.
+
+use std::collections::HashMap;
+
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use super::refs::{lock_project, write_remote_refs};
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::Fault;
+use crate::refs::{Publish, PublishOutcome, RefUpdate};
+use crate::rows::{Rows, Type, arguments, sql};
+
+/// A ref that really changes.
+struct Move<'a> {
+    name: &'a str,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+}
+
+impl Db {
+    /// Locks are taken in this order everywhere: project, gc_state, op, bucket keys, objects, workspace.
+    pub(super) async fn publish_once(&self, publish: &Publish) -> Result<PublishOutcome, Fault> {
+        let project = publish.project;
+        let mut tx = self.begin().await?;
+        lock_project(&mut tx, project).await?;
+        close_op(&mut tx, publish.op, project).await?;
+        let moves = match compare(&mut tx, project, &publish.refs).await? {
+            Ok(moves) => moves,
+            Err((name, actual)) => return Ok(PublishOutcome::Moved(name, actual)),
+        };
+        swap(&mut tx, project, &moves).await?;
+        write_reflog(&mut tx, publish, &moves).await?;
+        write_remote_refs(&mut tx, project, &publish.remote_refs).await?;
+        write_reach(&mut tx, publish).await?;
+        if let Some(shallow) = &publish.shallow {
+            write_shallow(&mut tx, project, shallow).await?;
+        }
+        if let Some(clear) = &publish.clear_pending {
+            settle::settle(&mut tx, project, clear, publish.now_ms).await?;
+        }
+        if let Some(change) = &publish.attempt
+            && attempts::change(&mut *tx, change, publish.now_ms).await?.is_none()
+        {
+            return Err(CatalogError::OpLost.into());
+        }
+        if let Some(answer) = &publish.answer {
+            attempts::remember(&mut *tx, project, answer).await?;
+        }
+        tx.commit().await?;
+        Ok(PublishOutcome::Published)
+    }
+}
+
+/// The horizon cannot move while this transaction holds its row, and an op that the collector has overtaken is refused.
+async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
+    let horizon: i64 =
+        sqlx::query_scalar(sql!("SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut **tx).await?;
+    let closed = sqlx::query(
+        "UPDATE ops SET state = 'done'
+         WHERE op_id = $1 AND state = 'open' AND epoch >= $2 AND (project IS NULL OR project = $3)",
+    )
+    .bind(op)
+    .bind(horizon)
+    .bind(project)
+    .execute(&mut **tx)
+    .await?;
+    if closed.rows_affected() != 1 {
+        return Err(CatalogError::OpLost.into());
+    }
+    ledger::doom_reserved(tx, op).await
+}
+
+/// What would move, or the first ref that is not what was expected. The project's lock keeps the answer true.
+async fn compare<'a>(
+    tx: &mut Transaction,
+    project: Uuid,
+    updates: &'a [RefUpdate],
+) -> Result<Result<Vec<Move<'a>>, (String, Option<ObjectId>)>, Fault> {
+    let mut now: HashMap<String, ObjectId> = HashMap::new();
+    for chunk in updates.chunks(CHUNK_ROWS) {
+        let rows: Vec<(String, Vec<u8>)> =
+            sqlx::query_as(sql!("SELECT name, oid FROM refs WHERE project = $1 AND name {}", in_texts(2)))
+                .bind(project)
+                .bind(texts(chunk.iter().map(|update| update.name.as_str())))
+                .fetch_all(&mut **tx)
+                .await?;
+        for (name, oid) in rows {
+            now.insert(name, codec::oid(&oid)?);
+        }
+    }
+    let mut moves: Vec<Move<'a>> = Vec::with_capacity(updates.len());
+    for update in updates {
+        let actual = now.get(&update.name).copied();
+        if actual != update.expected {
+            return Ok(Err((update.name.clone(), actual)));
+        }
+        match update.new {
+            Some(new) => now.insert(update.name.clone(), new),
+            None => now.remove(&update.name),
+        };
+        if actual != update.new {
+            moves.push(Move { name: &update.name, old: actual, new: update.new });
+        }
+    }
+    Ok(Ok(moves))
+}
+
+async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>]) -> Result<(), Fault> {
+    // Of several updates of one name the last one counts; the comparison went through all of them.
+    let last: HashMap<&str, Option<ObjectId>> = moves.iter().map(|moved| (moved.name, moved.new)).collect();
+    let set: Vec<(&str, ObjectId)> = last.iter().filter_map(|(name, oid)| Some((*name, (*oid)?))).collect();
+    for chunk in set.chunks(CHUNK_ROWS) {
+        let rows_set = Rows::new()
+            .texts(chunk.iter().map(|(name, _)| *name))
+            .blobs(chunk.iter().map(|(_, oid)| oid.as_slice().to_vec()));
+        let upsert = sql!(
+            "INSERT INTO refs (project, name, oid) SELECT $1, r.name, r.oid FROM {} WHERE true
+             ON CONFLICT (project, name) DO UPDATE SET oid = excluded.oid",
+            rows(2, &[("name", Type::Text), ("oid", Type::Blob)])
+        );
+        sqlx::query_with(upsert, with_rows(arguments![project], rows_set)?).execute(&mut **tx).await?;
+    }
+    let gone: Vec<&str> = last.iter().filter(|(_, oid)| oid.is_none()).map(|(name, _)| *name).collect();
+    for chunk in gone.chunks(CHUNK_ROWS) {
+        sqlx::query(sql!("DELETE FROM refs WHERE project = $1 AND name {}", in_texts(2)))
+            .bind(project)
+            .bind(texts(chunk.iter().copied()))
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write_reflog(tx: &mut Transaction, publish: &Publish, moves: &[Move<'_>]) -> Result<(), Fault> {
+    for chunk in moves.chunks(CHUNK_ROWS) {
+        let bytes = |oid: &Option<ObjectId>| oid.map(|oid| oid.as_slice().to_vec());
+        let entries = Rows::new()
+            .texts(chunk.iter().map(|moved| moved.name))
+            .blobs_or_null(chunk.iter().map(|moved| bytes(&moved.old)))
+            .blobs_or_null(chunk.iter().map(|moved| bytes(&moved.new)));
+        let insert = sql!(
+            "INSERT INTO reflog (project, reason, at, name, old, new)
+             SELECT $1, $2, $3, r.name, r.old_oid, r.new_oid FROM {}",
+            rows(4, &[("name", Type::Text), ("old_oid", Type::Blob), ("new_oid", Type::Blob)])
+        );
+        let arguments = with_rows(arguments![publish.project, publish.reason, publish.now_ms], entries)?;
+        sqlx::query_with(insert, arguments).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<(), Fault> {
+    if publish.reached.is_empty() && !publish.replace_reach {
+        return Ok(());
+    }
+    let before: Option<Vec<u8>> = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1")
+        .bind(publish.project)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let mut reach = publish.reached.clone();
+    if let (Some(before), false) = (&before, publish.replace_reach) {
+        reach |= codec::bitmap(before)?;
+    }
+    let bytes = codec::bitmap_bytes(&reach)?;
+    if before.as_ref() == Some(&bytes) {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO reach (project, bitmap) VALUES ($1, $2)
+         ON CONFLICT (project) DO UPDATE SET bitmap = excluded.bitmap",
+    )
+    .bind(publish.project)
+    .bind(bytes)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn write_shallow(tx: &mut Transaction, project: Uuid, shallow: &[ObjectId]) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM shallow WHERE project = $1").bind(project).execute(&mut **tx).await?;
+    for chunk in shallow.chunks(CHUNK_ROWS) {
+        let insert = sql!(
+            "INSERT INTO shallow (project, oid) SELECT $1, r.oid FROM {} WHERE true ON CONFLICT DO NOTHING",
+            rows(2, &[("oid", Type::Blob)])
+        );
+        let commits = Rows::new().blobs(chunk.iter().map(ObjectId::as_slice));
+        sqlx::query_with(insert, with_rows(arguments![project], commits)?).execute(&mut **tx).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Refs and reach: reading, and what the remote had. `publish` moves them.
+
+use async_trait::async_trait;
+use roaring::RoaringTreemap;
+use std::collections::HashMap;
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::refs::{Publish, PublishOutcome, Ref, Refs};
+use crate::rows::{Rows, Type, sql};
+
+/// The first name after all that start with `prefix`: names compare by their bytes, and UTF-8 keeps the order of
+/// code points.
+fn after_prefix(prefix: &str) -> String {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            chars.push(next);
+            return chars.into_iter().collect();
+        }
+    }
+    // No ref name starts with the last code point (git's check-ref-format allows it, every protocol says `refs/`).
+    char::MAX.to_string()
+}
+
+fn named((name, oid): (String, Vec<u8>)) -> Result<Ref, CatalogError> {
+    Ok(Ref { name, oid: codec::oid(&oid)? })
+}
+
+impl Db {
+    async fn find_ref(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, Fault> {
+        let oid: Option<Vec<u8>> = sqlx::query_scalar("SELECT oid FROM refs WHERE project = $1 AND name = $2")
+            .bind(project)
+            .bind(name)
+            .fetch_optional(self.reader())
+            .await?;
+        Ok(codec::oid_or_null(oid)?)
+    }
+
+    async fn list_refs(&self, sql: &'static str, project: Uuid, prefix: &str) -> Result<Vec<Ref>, Fault> {
+        let rows: Vec<(String, Vec<u8>)> =
+            sqlx::query_as(sql).bind(project).bind(prefix).bind(after_prefix(prefix)).fetch_all(self.reader()).await?;
+        Ok(rows.into_iter().map(named).collect::<Result<_, _>>()?)
+    }
+
+    async fn read_shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, Fault> {
+        let rows: Vec<Vec<u8>> = sqlx::query_scalar("SELECT oid FROM shallow WHERE project = $1 ORDER BY oid")
+            .bind(project)
+            .fetch_all(self.reader())
+            .await?;
+        Ok(rows.iter().map(|oid| codec::oid(oid)).collect::<Result<_, _>>()?)
+    }
+
+    async fn read_reach(&self, project: Uuid) -> Result<RoaringTreemap, Fault> {
+        let bytes: Option<Vec<u8>> = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1")
+            .bind(project)
+            .fetch_optional(self.reader())
+            .await?;
+        Ok(bytes.map(|bytes| codec::bitmap(&bytes)).transpose()?.unwrap_or_default())
+    }
+
+    /// The same three reads whatever the answers are, so that their time tells nothing about objects of other projects.
+    async fn check_reads(&self, project: Uuid, wanted: &[ObjectId]) -> Result<Vec<bool>, Fault> {
+        let reach = self.read_reach(project).await?;
+        let mut readable: HashMap<ObjectId, bool> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let numbers: Vec<(Vec<u8>, i64)> =
+                sqlx::query_as(sql!("SELECT oid, number FROM objects WHERE oid {}", in_blobs(1)))
+                    .bind(oids(chunk))
+                    .fetch_all(self.reader())
+                    .await?;
+            for (oid, number) in numbers {
+                let reached = reach.contains(codec::unsigned(number)?);
+                *readable.entry(codec::oid(&oid)?).or_default() |= reached;
+            }
+            let pending: Vec<Vec<u8>> =
+                sqlx::query_scalar(sql!("SELECT oid FROM pending_contents WHERE project = $1 AND oid {}", in_blobs(2)))
+                    .bind(project)
+                    .bind(oids(chunk))
+                    .fetch_all(self.reader())
+                    .await?;
+            for oid in pending {
+                readable.insert(codec::oid(&oid)?, true);
+            }
+        }
+        Ok(wanted.iter().map(|oid| readable.get(oid).copied().unwrap_or(false)).collect())
+    }
+
+    async fn set_remote_refs_once(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), Fault> {
+        let mut tx = self.begin().await?;
+        lock_project(&mut tx, project).await?;
+        write_remote_refs(&mut tx, project, refs).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Takes the lock under which a project's refs move.
+pub(super) async fn lock_project(tx: &mut Transaction, project: Uuid) -> Result<(), Fault> {
+    let found: Option<i64> =
+        sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_NO_KEY_UPDATE}"))
+            .bind(project)
+            .fetch_optional(&mut **tx)
+            .await?;
+    found.map(|_| ()).ok_or_else(|| CatalogError::NoProject.into())
+}
+
+/// Records what the remote has; `None` = nothing under this name. Of repeated names the last counts.
+pub(super) async fn write_remote_refs(
+    tx: &mut Transaction,
+    project: Uuid,
+    refs: &[(String, Option<ObjectId>)],
+) -> Result<(), Fault> {
+    let last: HashMap<&str, Option<ObjectId>> = refs.iter().map(|(name, oid)| (name.as_str(), *oid)).collect();
+    let set: Vec<(&str, ObjectId)> = last.iter().filter_map(|(name, oid)| Some((*name, (*oid)?))).collect();
+    for chunk in set.chunks(CHUNK_ROWS) {
+        let rows_set = Rows::new()
+            .texts(chunk.iter().map(|(name, _)| *name))
+            .blobs(chunk.iter().map(|(_, oid)| oid.as_slice().to_vec()));
+        let upsert = sql!(
+            "INSERT INTO remote_refs (project, name, oid) SELECT $1, r.name, r.oid FROM {} WHERE true
+             ON CONFLICT (project, name) DO UPDATE SET oid = excluded.oid WHERE remote_refs.oid <> excluded.oid",
+            rows(2, &[("name", Type::Text), ("oid", Type::Blob)])
+        );
+        let arguments = with_rows(crate::rows::arguments![project], rows_set)?;
+        sqlx::query_with(upsert, arguments).execute(&mut **tx).await?;
+    }
+    let gone: Vec<&str> = last.iter().filter(|(_, oid)| oid.is_none()).map(|(name, _)| *name).collect();
+    for chunk in gone.chunks(CHUNK_ROWS) {
+        sqlx::query(sql!("DELETE FROM remote_refs WHERE project = $1 AND name {}", in_texts(2)))
+            .bind(project)
+            .bind(texts(chunk.iter().copied()))
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Refs for Db {
+    async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError> {
+        run!("read a ref", self.find_ref(project, name))
+    }
+
+    async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError> {
+        const SQL: &str = "SELECT name, oid FROM refs WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
+        run!("read refs", self.list_refs(SQL, project, prefix))
+    }
+
+    async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError> {
+        const SQL: &str =
+            "SELECT name, oid FROM remote_refs WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
+        run!("read remote refs", self.list_refs(SQL, project, prefix))
+    }
+
+    async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError> {
+        run!("read shallow commits", self.read_shallow(project))
+    }
+
+    async fn reach(&self, project: Uuid) -> Result<RoaringTreemap, CatalogError> {
+        run!("read reach", self.read_reach(project))
+    }
+
+    async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError> {
+        run!("check access", self.check_reads(project, oids))
+    }
+
+    async fn publish(&self, publish: &Publish) -> Result<PublishOutcome, CatalogError> {
+        run!("publish", self.publish_once(publish))
+    }
+
+    async fn set_remote_refs(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), CatalogError> {
+        run!("record remote refs", self.set_remote_refs_once(project, refs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_prefix;
+
+    #[test]
+    fn the_end_of_a_prefix_comes_right_after_its_names() {
+        assert_eq!(after_prefix("refs/heads/"), "refs/heads0");
+        assert_eq!(after_prefix("a\u{10ffff}"), "b");
+        assert_eq!(after_prefix("\u{d7ff}"), "\u{e000}");
+        assert_eq!(after_prefix(""), "\u{10ffff}");
+    }
+}

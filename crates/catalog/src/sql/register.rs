@@ -1,0 +1,182 @@
+//! W4: recording what is durable in the bucket.
+
+use std::collections::{HashMap, HashSet};
+
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::Fault;
+use crate::ledger::{KeyId, NewObject, Registered};
+use crate::rows::{Rows, Type, arguments, sql};
+
+const COLUMNS: &[(&str, Type)] = &[
+    ("number", Type::Int),
+    ("oid", Type::Blob),
+    ("kind", Type::Int),
+    ("size", Type::Int),
+    ("sha256", Type::Blob),
+    ("off", Type::Int),
+    ("len", Type::Int),
+];
+
+/// A row of the ledger: oid, number, type, size, SHA-256, key.
+type Known = (Vec<u8>, i64, i64, i64, Vec<u8>, i64);
+
+/// What the first row of each object says.
+type Found = HashMap<ObjectId, Registered>;
+
+impl Db {
+    pub(super) async fn register_once(
+        &self,
+        op: Uuid,
+        key: KeyId,
+        objects: &[NewObject],
+        now_ms: i64,
+    ) -> Result<Vec<Registered>, Fault> {
+        let first = distinct(objects)?;
+        let mut tx = self.begin().await?;
+        let epoch = ledger::lock_open_op(&mut tx, op).await?;
+        let taken =
+            sqlx::query("UPDATE s3_keys SET state = 'present' WHERE key_id = $1 AND state = 'reserved' AND op_id = $2")
+                .bind(key)
+                .bind(op)
+                .execute(&mut *tx)
+                .await?;
+        let found = if taken.rows_affected() == 1 {
+            let found = insert(&mut tx, epoch, key, &first).await?;
+            judge_key(&mut tx, key, found.values().any(|row| row.new), now_ms).await?;
+            found
+        } else {
+            repeated(&mut tx, op, key, &first).await?
+        };
+        tx.commit().await?;
+        let mut answered = HashSet::with_capacity(first.len());
+        let answer = |object: &NewObject| {
+            let row = found.get(&object.oid).copied().ok_or(CatalogError::OpLost)?;
+            // An object that is there twice was new once.
+            Ok(Registered { new: row.new && answered.insert(object.oid), ..row })
+        };
+        objects.iter().map(answer).collect()
+    }
+}
+
+/// A key in which no row was kept was never live and goes at once; another one is the collector's from now on.
+async fn judge_key(tx: &mut Transaction, key: KeyId, kept: bool, now_ms: i64) -> Result<(), Fault> {
+    let query = if kept {
+        sqlx::query("UPDATE s3_keys SET kept = 1 WHERE key_id = $1").bind(key)
+    } else {
+        sqlx::query("UPDATE s3_keys SET state = 'doomed', doomed_at = $2 WHERE key_id = $1").bind(key).bind(now_ms)
+    };
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Each object once, as it comes first. The same id with other content is a collision within one pack.
+fn distinct(objects: &[NewObject]) -> Result<Vec<&NewObject>, CatalogError> {
+    let mut seen: HashMap<ObjectId, &NewObject> = HashMap::with_capacity(objects.len());
+    let mut first = Vec::with_capacity(objects.len());
+    for object in objects {
+        match seen.get(&object.oid) {
+            None => {
+                seen.insert(object.oid, object);
+                first.push(object);
+            }
+            Some(known) if same(known, object) => {}
+            Some(_) => return Err(CatalogError::Collision(object.oid)),
+        }
+    }
+    Ok(first)
+}
+
+fn same(a: &NewObject, b: &NewObject) -> bool {
+    a.kind == b.kind && a.size == b.size && a.sha256 == b.sha256
+}
+
+/// Compares a stored row with what was found in the bucket.
+fn check(object: &NewObject, (_, number, kind, size, sha256, _): &Known) -> Result<u64, CatalogError> {
+    if *kind != codec::kind_code(object.kind) || codec::unsigned(*size)? != object.size || *sha256 != object.sha256 {
+        return Err(CatalogError::Collision(object.oid));
+    }
+    codec::unsigned(*number)
+}
+
+/// Inserts what is new, with numbers in the order given, and makes live what is known. Rows are locked in the order of
+/// their oids, whoever else registers the same. A number that a known object does not need is lost.
+async fn insert(tx: &mut Transaction, epoch: i64, key: KeyId, objects: &[&NewObject]) -> Result<Found, Fault> {
+    let numbers = Db::take_numbers(tx, codec::signed(objects.len() as u64)?).await?;
+    let mut numbered: Vec<(&NewObject, i64)> = objects.iter().copied().zip(numbers).collect();
+    numbered.sort_unstable_by_key(|(object, _)| object.oid);
+    for chunk in numbered.chunks(CHUNK_ROWS) {
+        insert_chunk(tx, epoch, key, chunk).await?;
+    }
+    compare(tx, key, objects).await
+}
+
+/// The rows that the ledger has now; every one of `objects` must be there, and be the same.
+async fn compare(tx: &mut Transaction, key: KeyId, objects: &[&NewObject]) -> Result<Found, Fault> {
+    let mut found = Found::with_capacity(objects.len());
+    for chunk in objects.chunks(CHUNK_ROWS) {
+        let known = read_known(tx, chunk).await?;
+        for object in chunk {
+            let row = known.get(&object.oid).ok_or(CatalogError::OpLost)?;
+            found.insert(object.oid, Registered { number: check(object, row)?, new: row.5 == key });
+        }
+    }
+    Ok(found)
+}
+
+async fn insert_chunk(tx: &mut Transaction, epoch: i64, key: KeyId, chunk: &[(&NewObject, i64)]) -> Result<(), Fault> {
+    let insert = sql!(
+        "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len)
+         SELECT r.number, r.oid, r.kind, r.size, r.sha256, 'L', $1, $2, r.off, r.len FROM {}
+         WHERE true ORDER BY r.oid
+         ON CONFLICT (oid) DO UPDATE SET state = 'L', seen_epoch = {GREATEST}(objects.seen_epoch, excluded.seen_epoch)
+         WHERE objects.state <> 'L' OR objects.seen_epoch < excluded.seen_epoch",
+        rows(3, COLUMNS)
+    );
+    let sizes: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.size)).collect::<Result<_, _>>()?;
+    let offsets: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.offset)).collect::<Result<_, _>>()?;
+    let lengths: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.length)).collect::<Result<_, _>>()?;
+    let values = Rows::new()
+        .ints(chunk.iter().map(|(_, number)| *number))
+        .blobs(chunk.iter().map(|(object, _)| object.oid.as_slice().to_vec()))
+        .ints(chunk.iter().map(|(object, _)| codec::kind_code(object.kind)))
+        .ints(sizes)
+        .blobs(chunk.iter().map(|(object, _)| object.sha256))
+        .ints(offsets)
+        .ints(lengths);
+    sqlx::query_with(insert, with_rows(arguments![epoch, key], values)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMap<ObjectId, Known>, Fault> {
+    let rows: Vec<Known> = sqlx::query_as(sql!(
+        "SELECT oid, number, CAST(type AS BIGINT), size, sha256, key_id FROM objects WHERE oid {}",
+        in_blobs(1)
+    ))
+    .bind(blobs(chunk.iter().map(|object| object.oid.as_slice().to_vec())))
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in rows {
+        known.insert(codec::oid(&row.0)?, row);
+    }
+    Ok(known)
+}
+
+/// The caller did not get the answer to a registration that was committed, and repeats it: it gets the answer again.
+/// Nothing is added, since a key that was registered gains no rows later.
+async fn repeated(tx: &mut Transaction, op: Uuid, key: KeyId, objects: &[&NewObject]) -> Result<Found, Fault> {
+    let registered: Option<String> = sqlx::query_scalar(
+        "SELECT state FROM s3_keys WHERE key_id = $1 AND op_id = $2 AND state IN ('present', 'doomed')",
+    )
+    .bind(key)
+    .bind(op)
+    .fetch_optional(&mut **tx)
+    .await?;
+    registered.ok_or(CatalogError::OpLost)?;
+    compare(tx, key, objects).await
+}

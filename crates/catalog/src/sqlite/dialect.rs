@@ -1,0 +1,143 @@
+//! What SQLite says differently. The queries themselves are in `../sql`.
+
+use std::fmt::Write;
+
+use sqlx::Arguments as _;
+use treehold_object::ObjectId;
+
+use crate::fault::Fault;
+use crate::rows::{Column, Rows, Type};
+
+pub(super) type Database = sqlx::Sqlite;
+pub(super) type Arguments = sqlx::sqlite::SqliteArguments;
+pub(super) type Transaction = sqlx::Transaction<'static, Database>;
+
+/// Write transactions are serial here, so that rows need no locks.
+pub(super) const FOR_UPDATE: &str = "";
+pub(super) const FOR_NO_KEY_UPDATE: &str = "";
+pub(super) const FOR_SHARE: &str = "";
+pub(super) const FOR_KEY_SHARE: &str = "";
+pub(super) const GREATEST: &str = "max";
+
+/// Rows in one statement; the JSON of a batch stays within a few MiB.
+pub(super) const CHUNK_ROWS: usize = 8192;
+/// Bytes of content in one statement.
+pub(super) const CHUNK_BYTES: usize = 4 << 20;
+
+/// SQL: is in the list of byte strings that parameter `$parameter` holds.
+pub(super) fn in_blobs(parameter: usize) -> String {
+    format!("IN (SELECT unhex(value) FROM json_each(${parameter}))")
+}
+
+/// SQL: is in the list of integers.
+pub(super) fn in_ints(parameter: usize) -> String {
+    format!("IN (SELECT value FROM json_each(${parameter}))")
+}
+
+/// SQL: is in the list of texts.
+pub(super) fn in_texts(parameter: usize) -> String {
+    in_ints(parameter)
+}
+
+/// The value of a parameter of [`in_blobs`].
+pub(super) fn blobs<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> String {
+    let mut json = String::from("[");
+    for value in values {
+        separate(&mut json);
+        hex(&mut json, value.as_ref());
+    }
+    json.push(']');
+    json
+}
+
+/// The same for object ids.
+pub(super) fn oids(oids: &[ObjectId]) -> String {
+    blobs(oids.iter().map(ObjectId::as_slice))
+}
+
+/// The value of a parameter of [`in_ints`].
+pub(super) fn ints(values: impl IntoIterator<Item = i64>) -> String {
+    let mut json = String::from("[");
+    for value in values {
+        separate(&mut json);
+        json.push_str(&value.to_string());
+    }
+    json.push(']');
+    json
+}
+
+/// The value of a parameter of [`in_texts`].
+pub(super) fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let mut json = String::from("[");
+    for value in values {
+        separate(&mut json);
+        text(&mut json, value);
+    }
+    json.push(']');
+    json
+}
+
+/// SQL: the table `r` of the rows that parameters from `$first` on hold; they must be the last ones.
+pub(super) fn rows(first: usize, columns: &[(&str, Type)]) -> String {
+    let select = columns.iter().enumerate().map(|(index, (name, kind))| match kind {
+        Type::Blob => format!("unhex(value->>{index}) AS {name}"),
+        Type::Int | Type::Text => format!("value->>{index} AS {name}"),
+    });
+    let select = select.collect::<Vec<_>>().join(", ");
+    format!("(SELECT {select} FROM json_each(${first})) AS r")
+}
+
+/// Binds the rows after the other arguments.
+pub(super) fn with_rows(mut arguments: Arguments, rows: Rows) -> Result<Arguments, Fault> {
+    let mut json = String::from("[");
+    for row in 0..rows.len() {
+        separate(&mut json);
+        json.push('[');
+        for column in &rows.columns {
+            if !json.ends_with('[') {
+                json.push(',');
+            }
+            cell(&mut json, column, row);
+        }
+        json.push(']');
+    }
+    json.push(']');
+    arguments.add(json).map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
+}
+
+fn separate(json: &mut String) {
+    if json.len() > 1 {
+        json.push(',');
+    }
+}
+
+fn cell(json: &mut String, column: &Column, row: usize) {
+    match column {
+        Column::Blob(values) => match &values[row] {
+            Some(value) => hex(json, value),
+            None => json.push_str("null"),
+        },
+        Column::Int(values) => match values[row] {
+            Some(value) => json.push_str(&value.to_string()),
+            None => json.push_str("null"),
+        },
+        Column::Text(values) => text(json, &values[row]),
+    }
+}
+
+fn hex(json: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    json.reserve(bytes.len() * 2 + 2);
+    json.push('"');
+    for byte in bytes {
+        json.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        json.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    json.push('"');
+}
+
+fn text(json: &mut String, text: &str) {
+    // Writing to a string does not fail.
+    let _ = write!(json, "{}", serde_json::Value::from(text));
+}

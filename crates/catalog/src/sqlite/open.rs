@@ -1,0 +1,156 @@
+//! Connections.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::Catalog;
+use crate::admin::{Admin, MigrationReport, migrate};
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+
+use super::dialect::Transaction;
+
+/// Connections that read. They never wait for the writer.
+const READERS: u32 = 4;
+/// How long a statement waits for another process (an online backup, a shell) that has the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a transaction waits for its turn.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Versions before this one can corrupt a WAL that two connections checkpoint at once.
+const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
+
+/// The catalog in one SQLite file.
+///
+/// Write transactions are serial (`BEGIN IMMEDIATE` on the only connection that writes) and durable when they return
+/// (`synchronous=FULL`). The caller keeps other processes away from the file.
+#[derive(Debug, Clone)]
+pub struct SqliteCatalog {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteCatalog {
+    /// Opens the file, or creates an empty one in an existing directory. [`Admin::migrate`] makes the tables.
+    ///
+    /// `Unavailable` if it cannot be opened; `Invalid` if the SQLite library is older than 3.51.3.
+    pub async fn open(path: &Path) -> Result<Self, CatalogError> {
+        run!("open", Self::connect(path))
+    }
+
+    async fn connect(path: &Path) -> Result<Self, Fault> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("temp_store", "MEMORY")
+            .pragma("journal_size_limit", "67108864")
+            .statement_cache_capacity(200);
+        let pool = || {
+            SqlitePoolOptions::new()
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        // The writer comes first: it makes the file and puts it into WAL mode.
+        let writer = pool().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&writer).await?;
+        if !new_enough(&version) {
+            return Err(CatalogError::Invalid { what: "SQLite version" }.into());
+        }
+        let read_only = options.pragma("query_only", "ON");
+        let readers = pool().max_connections(READERS).connect_with(read_only).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Where single statements read.
+    pub(super) fn reader(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Where single statements write.
+    pub(super) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    /// A transaction that writes.
+    pub(super) async fn begin(&self) -> Result<Transaction, Fault> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// The first of `count` consecutive ledger numbers that were never given before.
+    pub(super) async fn take_numbers(tx: &mut Transaction, count: i64) -> Result<Vec<i64>, Fault> {
+        let first: i64 =
+            sqlx::query_scalar("UPDATE object_numbers SET next = next + $1 WHERE id = 1 RETURNING next - $1")
+                .bind(count)
+                .fetch_one(&mut **tx)
+                .await?;
+        Ok((first..first + count).collect())
+    }
+
+    async fn read_version(&self) -> Result<i64, Fault> {
+        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+            .fetch_one(&self.readers)
+            .await?;
+        if tables == 0 {
+            return Ok(0);
+        }
+        let version = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success");
+        Ok(version.fetch_one(&self.readers).await?)
+    }
+
+    async fn apply_migrations(&self) -> Result<MigrationReport, Fault> {
+        let mut connection = self.writer.acquire().await?;
+        migrate(sqlx::migrate!("../../migrations/sqlite"), &mut *connection).await
+    }
+
+    async fn answer(&self) -> Result<(), Fault> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+}
+
+fn new_enough(version: &str) -> bool {
+    let mut parts = version.split('.').map(str::parse);
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => (major, minor, patch) >= VERSION_MIN,
+        _ => false,
+    }
+}
+
+#[async_trait]
+impl Admin for SqliteCatalog {
+    async fn migrate(&self) -> Result<MigrationReport, CatalogError> {
+        run!("migrate", self.apply_migrations())
+    }
+
+    async fn schema_version(&self) -> Result<i64, CatalogError> {
+        run!("read the schema version", self.read_version())
+    }
+
+    async fn ping(&self) -> Result<(), CatalogError> {
+        run!("ping", self.answer())
+    }
+}
+
+impl Catalog for SqliteCatalog {}
+
+#[cfg(test)]
+mod tests {
+    use super::new_enough;
+
+    #[test]
+    fn versions_with_the_wal_bug_are_refused() {
+        for (version, expected) in
+            [("3.51.2", false), ("3.51.3", true), ("3.9.0", false), ("4.0.0", true), ("3.52.0", true), ("?", false)]
+        {
+            assert_eq!(new_enough(version), expected, "{version}");
+        }
+    }
+}
