@@ -142,7 +142,7 @@ mod tests {
         let text = head(&[command(false, true)], &git).unwrap();
         assert_eq!(text, format!("{:04x}{line}0000", line.len() + 4).into_bytes());
         let two = head(&[command(true, true), command(true, false)], &git).unwrap();
-        assert!(two.contains_str(" atomic") && two.contains_str(&format!("{ones} {zeros} refs/heads/x0000")));
+        assert!(two.contains_str(" atomic") && two.contains_str(format!("{ones} {zeros} refs/heads/x0000")));
 
         let offered = Capabilities::from_words(b"report-status side-band-64k no-thin".split_str(" "));
         let other = PushCapabilities::choose(Some(&offered), "treehold/0");
