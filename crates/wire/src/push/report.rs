@@ -86,7 +86,10 @@ pub struct ReportReader {
     /// Bytes given to `lines`.
     len: usize,
     messages: Vec<u8>,
-    broken: bool,
+    /// The side-band cannot be read any further.
+    band_broken: bool,
+    /// The report inside of it cannot, though messages may follow.
+    report_broken: bool,
     report: PushReport,
 }
 
@@ -98,14 +101,15 @@ impl ReportReader {
             lines: Decoder::new(),
             len: 0,
             messages: Vec::new(),
-            broken: false,
+            band_broken: false,
+            report_broken: false,
             report: PushReport::default(),
         }
     }
 
     /// Takes what the transport received.
     pub fn push(&mut self, chunk: &[u8]) {
-        if self.broken {
+        if self.band_broken {
             return;
         }
         let Some(mut band) = self.band.take() else { return self.report_bytes(chunk) };
@@ -121,7 +125,7 @@ impl ReportReader {
                 Ok(Some(Event::End)) => {}
                 Ok(None) => break,
                 Err(_) => {
-                    self.broken = true;
+                    self.band_broken = true;
                     break;
                 }
             }
@@ -132,7 +136,7 @@ impl ReportReader {
     /// The report, as far as it came.
     pub fn finish(mut self) -> PushReport {
         let whole = self.band.as_ref().is_none_or(|band| band.finish().is_ok()) && self.lines.finish().is_ok();
-        self.report.complete &= whole && !self.broken && self.report.unpack.is_some();
+        self.report.complete &= whole && !self.band_broken && !self.report_broken && self.report.unpack.is_some();
         self.report.messages = printable(&self.messages, MESSAGES_LEN_MAX);
         self.report
     }
@@ -144,8 +148,8 @@ impl ReportReader {
 
     fn report_bytes(&mut self, bytes: &[u8]) {
         self.len = self.len.saturating_add(bytes.len());
-        if self.len > REPORT_LEN_MAX {
-            self.broken = true;
+        self.report_broken |= self.len > REPORT_LEN_MAX;
+        if self.report_broken {
             return;
         }
         self.lines.push(bytes);
@@ -153,14 +157,14 @@ impl ReportReader {
             match self.lines.next_packet() {
                 Ok(Some(Packet::Data(line))) if !self.report.complete => {
                     if self.line(chomp(&line)).is_none() {
-                        self.broken = true;
+                        self.report_broken = true;
                         return;
                     }
                 }
                 Ok(Some(Packet::Flush)) => self.report.complete = true,
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => {
-                    self.broken = true;
+                    self.report_broken = true;
                     return;
                 }
             }
