@@ -7,6 +7,7 @@
 pub mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod decode;
 pub mod directory;
 pub mod error;
 #[cfg(any(test, feature = "conformance"))]
@@ -14,9 +15,12 @@ pub mod faulty;
 pub mod key;
 pub mod memory;
 pub mod metered;
+pub mod object_store;
 pub mod open;
+pub mod pack_builder;
 mod payload;
 pub mod retrying;
+mod runs;
 pub mod s3;
 mod s3_errors;
 
@@ -28,6 +32,8 @@ pub use faulty::{Fault, FaultRates, Faulty};
 pub use key::{idx_key, loose_key, pack_key};
 pub use memory::MemoryBucket;
 pub use metered::Metered;
+pub use object_store::{Location, Object, ObjectStore, StoreOptions, Stored, StoredEntry};
 pub use open::{OpenError, StoreUrl, keeps_first_value, open_bucket};
+pub use pack_builder::{FinishedPack, PackBuilder, PackEntry};
 pub use retrying::{RetryPolicy, Retrying};
 pub use s3::{S3Bucket, S3Options};

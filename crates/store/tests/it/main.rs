@@ -1,3 +1,8 @@
 //! The store against real file systems, a real S3 server and stock git.
 
 mod buckets;
+mod damage;
+mod faults;
+mod git;
+mod objects;
+mod sample;
