@@ -6,6 +6,8 @@
 
 pub mod admin;
 pub mod attempts;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod graph;
 pub mod ledger;

@@ -1,0 +1,164 @@
+use super::*;
+use crate::{Attempt, AttemptChange, AttemptState, Claim, FinalAnswer, SnapshotRow};
+
+/// An attempt that was just prepared.
+pub(super) fn attempt(project: Uuid, branch: &str) -> Attempt {
+    Attempt {
+        id: Uuid::new_v4(),
+        project,
+        idempotency_key: Some("key".to_owned()),
+        user: Some(Uuid::new_v4()),
+        branch: branch.to_owned(),
+        pending_branch: "main".to_owned(),
+        base: Some(oid("base")),
+        remote_base: None,
+        push: true,
+        tree: oid("tree"),
+        commit: oid("commit"),
+        raw: b"tree \0\xff".to_vec(),
+        snapshot: vec![
+            SnapshotRow { path: b"a/\xff".into(), revision: Some(4), oid: Some(oid("a")), mode: 0o100755 },
+            SnapshotRow { path: "gone".into(), revision: None, oid: None, mode: 0 },
+        ],
+        objects: vec![oid("a"), oid("tree"), oid("commit")],
+        state: AttemptState::Prepared,
+        fence: 0,
+        last_error: None,
+        created_at_ms: NOW,
+        updated_at_ms: NOW,
+    }
+}
+
+fn to(attempt: &Attempt, fence: i64, to: AttemptState) -> AttemptChange {
+    AttemptChange { id: attempt.id, fence, to, last_error: Some("words".to_owned()) }
+}
+
+pub(super) async fn claims_compare_bodies(case: Case) {
+    let (project, other) = (case.project().await, case.project().await);
+    let claim = async |project, body: u8| case.catalog.claim(project, "key", &[body; 32], NOW).await.expect("claim");
+    assert_eq!(claim(project, 1).await, Claim::Open);
+    assert_eq!(claim(project, 1).await, Claim::Open, "the same request, not yet answered");
+    assert_eq!(claim(project, 2).await, Claim::Reused);
+    assert_eq!(claim(other, 2).await, Claim::Open, "keys belong to a project");
+    let racing = (0..8_u8).map(|racer| {
+        let catalog = case.catalog.clone();
+        async move { catalog.claim(project, "raced", &[racer; 32], NOW).await.expect("claim") }
+    });
+    let open = together(racing).await.into_iter().filter(|claim| *claim == Claim::Open).count();
+    assert_eq!(open, 1, "one body has the key");
+}
+
+pub(super) async fn answers_stay(case: Case) {
+    let project = case.project().await;
+    case.catalog.claim(project, "key", &[1; 32], NOW).await.expect("claim");
+    for body in ["first", "second"] {
+        let answer = FinalAnswer { key: "key".to_owned(), body: body.to_owned() };
+        case.catalog.answer(project, &answer).await.expect("answer");
+        let claim = case.catalog.claim(project, "key", &[1; 32], NOW).await.expect("claim");
+        assert_eq!(claim, Claim::Answered("first".to_owned()));
+    }
+    assert_eq!(case.catalog.claim(project, "key", &[2; 32], NOW).await.expect("claim"), Claim::Reused);
+}
+
+pub(super) async fn come_back_whole(case: Case) {
+    let project = case.project().await;
+    let full = attempt(project, "main");
+    let bare = Attempt {
+        idempotency_key: None,
+        user: None,
+        base: None,
+        remote_base: Some(oid("r")),
+        push: false,
+        raw: Vec::new(),
+        snapshot: Vec::new(),
+        objects: Vec::new(),
+        last_error: Some("words".to_owned()),
+        ..attempt(project, "other")
+    };
+    for attempt in [&full, &bare, &full] {
+        case.catalog.insert_attempt(attempt).await.expect("insert");
+        assert_eq!(case.catalog.attempt(attempt.id).await.expect("attempt").as_ref(), Some(attempt));
+    }
+    assert_eq!(case.catalog.attempt(Uuid::new_v4()).await.expect("attempt"), None);
+    assert_eq!(case.catalog.attempts_of(project, "key").await.expect("attempts"), [full]);
+    assert_eq!(case.catalog.attempts_of(project, "other key").await.expect("attempts"), []);
+}
+
+pub(super) async fn move_by_their_fence(case: Case) {
+    let attempt = attempt(case.project().await, "main");
+    case.catalog.insert_attempt(&attempt).await.expect("insert");
+    let change =
+        async |fence, state| case.catalog.change_attempt(&to(&attempt, fence, state), NOW + 1).await.expect("change");
+    assert_eq!(change(0, AttemptState::Stored).await, Some(1));
+    assert_eq!(change(0, AttemptState::Superseded).await, None, "somebody else moved it");
+    let stored = case.catalog.attempt(attempt.id).await.expect("attempt").expect("there");
+    assert_eq!((stored.state, stored.fence, stored.updated_at_ms), (AttemptState::Stored, 1, NOW + 1));
+    assert_eq!(stored.last_error.as_deref(), Some("words"));
+    let racing = (0..8).map(|_| {
+        let (catalog, change) = (case.catalog.clone(), to(&attempt, 1, AttemptState::Pushing));
+        async move { catalog.change_attempt(&change, NOW).await.expect("change") }
+    });
+    let winners = together(racing).await.into_iter().filter(Option::is_some).count();
+    assert_eq!(winners, 1);
+    let nobody = AttemptChange { id: Uuid::new_v4(), ..to(&attempt, 0, AttemptState::Stored) };
+    assert_eq!(case.catalog.change_attempt(&nobody, NOW).await.expect("change"), None);
+}
+
+pub(super) async fn push_one_at_a_time(case: Case) {
+    let project = case.project().await;
+    let attempts: Vec<Attempt> = (0..6).map(|_| attempt(project, "main")).collect();
+    for attempt in &attempts {
+        case.catalog.insert_attempt(attempt).await.expect("insert");
+    }
+    let racing = attempts.iter().map(|attempt| {
+        let (catalog, change) = (case.catalog.clone(), to(attempt, 0, AttemptState::Pushing));
+        async move { catalog.change_attempt(&change, NOW).await.expect("change") }
+    });
+    let outcomes = together(racing).await;
+    let winners: Vec<usize> = (0..6).filter(|index| outcomes[*index].is_some()).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    let (first, second) = (&attempts[winners[0]], &attempts[(winners[0] + 1) % 6]);
+    let change = async |attempt: &Attempt, fence, state| {
+        case.catalog.change_attempt(&to(attempt, fence, state), NOW).await.expect("change")
+    };
+    // Unknown blocks as well; the same attempt may push again.
+    assert_eq!(change(first, 1, AttemptState::Unknown).await, Some(2));
+    assert_eq!(change(second, 0, AttemptState::Pushing).await, None);
+    assert_eq!(change(first, 2, AttemptState::Pushing).await, Some(3));
+    // Other branches and other projects are free; one that waits for credentials blocks nobody.
+    for free in [attempt(project, "other"), attempt(case.project().await, "main")] {
+        case.catalog.insert_attempt(&free).await.expect("insert");
+        assert_eq!(change(&free, 0, AttemptState::Pushing).await, Some(1));
+    }
+    assert_eq!(change(first, 3, AttemptState::Paused).await, Some(4));
+    assert_eq!(change(second, 0, AttemptState::Pushing).await, Some(1));
+    assert_eq!(change(first, 4, AttemptState::Pushing).await, None);
+    assert_eq!(change(second, 1, AttemptState::Landed).await, Some(2));
+    assert_eq!(change(first, 4, AttemptState::Pushing).await, Some(5), "a refusal left the fence as it was");
+}
+
+pub(super) async fn are_found_while_open(case: Case) {
+    use AttemptState::*;
+    let project = case.project().await;
+    let mut open = Vec::new();
+    for (index, state) in
+        [Prepared, Stored, Pushing, Finalized, Landed, CommittedLocal, Rejected, Paused, Superseded, Unknown]
+            .into_iter()
+            .enumerate()
+    {
+        let attempt = Attempt { state, ..attempt(project, &format!("branch {}", index % 5)) };
+        case.catalog.insert_attempt(&attempt).await.expect("insert");
+        if !matches!(state, Finalized | CommittedLocal | Rejected | Superseded) {
+            open.push(attempt);
+        }
+    }
+    let elsewhere = attempt(case.project().await, "branch 0");
+    case.catalog.insert_attempt(&elsewhere).await.expect("insert");
+    assert_eq!(case.catalog.attempts_of(project, "key").await.expect("attempts").len(), 10);
+    let of_branch = case.catalog.open_attempts(Some((project, "branch 4")), 9).await.expect("open");
+    let expected: Vec<Attempt> = open.iter().filter(|attempt| attempt.branch == "branch 4").cloned().collect();
+    assert_eq!(of_branch, expected);
+    open.push(elsewhere);
+    assert_eq!(case.catalog.open_attempts(None, 100).await.expect("open"), open, "oldest first");
+    assert_eq!(case.catalog.open_attempts(None, 2).await.expect("open"), open[..2]);
+}

@@ -1,0 +1,252 @@
+//! What every catalog must do: one suite, run by every backend.
+//!
+//! [`run`] makes a fresh, migrated catalog per case and panics at the first broken guarantee. Cases look at what exists
+//! afterwards, not only at answers.
+
+mod attempts;
+mod graph;
+mod ledger;
+mod ledger_races;
+mod model;
+mod pending;
+mod projects;
+mod refs;
+mod settle;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use roaring::RoaringTreemap;
+use treehold_object::{Kind, ObjectId};
+use uuid::Uuid;
+
+use crate::{
+    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish, RefUpdate,
+    Registered, RowExpectation, WorkspaceKey,
+};
+
+/// A database under test.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// The catalog in it.
+    fn catalog(&self) -> Arc<dyn Catalog>;
+    /// Runs statements of the collector (which the catalog has no methods for) on a connection of its own, as one
+    /// transaction each; how many rows they changed.
+    async fn execute(&self, sql: &'static str) -> u64;
+}
+
+/// One case: its database, and short names for what cases do all the time.
+struct Case {
+    backend: Arc<dyn Backend>,
+    catalog: Arc<dyn Catalog>,
+}
+
+/// Runs a list of cases, each on a fresh database.
+macro_rules! cases {
+    ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
+        $({
+            let backend = $make().await;
+            let catalog = backend.catalog();
+            $module::$case(Case { backend, catalog }).await;
+        })*
+    };
+}
+
+/// Runs the suite. `make` gives a migrated, empty database.
+pub async fn run<M, F>(make: M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
+        projects::are_created_once,
+        projects::have_unique_names,
+        projects::are_listed_in_order_of_id,
+        projects::take_everything_with_them,
+        projects::are_missed_by_every_writer,
+        projects::can_be_migrated_and_pinged,
+        refs::move_only_from_what_they_were,
+        refs::move_all_or_none,
+        refs::are_listed_by_prefix_in_byte_order,
+        refs::have_one_winner_of_many,
+        refs::are_never_published_by_a_lost_operation,
+        refs::are_never_published_across_the_horizon,
+        refs::grow_reach_and_replace_it,
+        refs::decide_what_may_be_read,
+        refs::carry_remote_refs_and_shallow_commits,
+        refs::are_logged,
+        refs::come_in_thousands,
+        settle::removes_what_was_committed_and_rebases_the_rest,
+        settle::moves_with_the_refs_or_not_at_all,
+        settle::finishes_attempt_and_request,
+        ledger::numbers_objects_in_order,
+        ledger::takes_twenty_thousand_objects,
+        ledger::keeps_the_first_location,
+        ledger::refuses_collisions,
+        ledger::burns_names,
+        ledger::dooms_what_was_never_live,
+        ledger::repeats_a_registration,
+        ledger::refuses_registrations_without_an_open_operation,
+        ledger::pins_and_revives,
+        ledger::reads_packs_from_front_to_back,
+        ledger::reaps_silent_operations,
+        ledger::records_roots,
+        ledger_races::one_object_registered_by_many,
+        ledger_races::one_name_reserved_by_many,
+        ledger_races::overlapping_sets_in_any_order,
+        ledger_races::a_reaper_against_registrations,
+        graph::commits_come_back,
+        graph::walks_stop_at_the_depth,
+        graph::walks_agree_with_a_plain_search,
+        graph::trees_come_back,
+        pending::counts_revisions,
+        pending::skips_what_is_there,
+        pending::compares_before_it_swaps,
+        pending::keeps_replaced_versions,
+        pending::orders_paths_by_their_bytes,
+        pending::stores_contents_once,
+        pending::names_what_is_in_the_bucket,
+        pending::shows_everybody_on_a_branch,
+        pending::clears_to_history,
+        pending::reads_one_snapshot,
+        pending::loses_no_write_of_many,
+        pending::takes_large_batches,
+        attempts::claims_compare_bodies,
+        attempts::answers_stay,
+        attempts::come_back_whole,
+        attempts::move_by_their_fence,
+        attempts::push_one_at_a_time,
+        attempts::are_found_while_open,
+        model::pending_follows_the_model,
+    );
+}
+
+/// A time; the catalog has no clock.
+const NOW: i64 = 1_750_000_000_000;
+
+/// The id of a blob of these bytes.
+fn oid(content: impl AsRef<[u8]>) -> ObjectId {
+    treehold_object::hash(Kind::Blob, content.as_ref()).expect("harmless content")
+}
+
+/// A blob as it would be registered, alone in its key.
+fn object(content: impl AsRef<[u8]>) -> NewObject {
+    let content = content.as_ref();
+    NewObject {
+        oid: oid(content),
+        kind: Kind::Blob,
+        size: content.len() as u64,
+        sha256: treehold_object::hash::sha256(Kind::Blob, content),
+        offset: 0,
+        length: content.len() as u64 + 8,
+    }
+}
+
+fn update(name: &str, expected: Option<ObjectId>, new: Option<ObjectId>) -> RefUpdate {
+    RefUpdate { name: name.to_owned(), expected, new }
+}
+
+/// A publication of refs alone.
+fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
+    Publish {
+        project,
+        op,
+        refs,
+        remote_refs: Vec::new(),
+        reached: RoaringTreemap::new(),
+        replace_reach: false,
+        shallow: None,
+        clear_pending: None,
+        attempt: None,
+        answer: None,
+        reason: "update",
+        now_ms: NOW,
+    }
+}
+
+/// An edit with inline content; the last write wins.
+fn edit(path: impl AsRef<[u8]>, content: &'static str) -> PendingWrite {
+    PendingWrite {
+        path: path.as_ref().into(),
+        expect: RowExpectation::Any,
+        change: PendingChange::Set {
+            action: Action::Modified,
+            mode: 0o100644,
+            oid: Some(oid(content)),
+            size: content.len() as u64,
+            base_oid: Some(oid("base")),
+            content: Content::Inline(content.into()),
+        },
+    }
+}
+
+fn reset(path: impl AsRef<[u8]>) -> PendingWrite {
+    PendingWrite { path: path.as_ref().into(), expect: RowExpectation::Any, change: PendingChange::Clear }
+}
+
+impl Case {
+    /// A new project.
+    async fn project(&self) -> Uuid {
+        let id = Uuid::new_v4();
+        let new = new_project(id, None);
+        self.catalog.create_project(&new).await.expect("create a project");
+        id
+    }
+
+    /// A workspace in a new project.
+    async fn workspace(&self) -> WorkspaceKey {
+        WorkspaceKey { project: self.project().await, branch: "main".to_owned(), user: Uuid::new_v4() }
+    }
+
+    /// An open operation.
+    async fn op(&self, project: Uuid) -> Uuid {
+        let id = Uuid::new_v4();
+        self.catalog.begin_op(id, Some(project), OpKind::Commit, NOW).await.expect("begin an operation");
+        id
+    }
+
+    /// Registers objects under a fresh key of the operation.
+    async fn register(&self, op: Uuid, objects: &[NewObject]) -> Vec<Registered> {
+        let name = format!("objects/pack/pack-{}.pack", Uuid::new_v4().simple());
+        let key = self.catalog.reserve(op, &[name]).await.expect("reserve")[0].expect("a fresh name");
+        self.catalog.register(op, key, objects, NOW).await.expect("register")
+    }
+
+    /// Publishes refs in an operation of their own.
+    async fn publish(&self, project: Uuid, refs: Vec<RefUpdate>) -> crate::PublishOutcome {
+        let op = self.op(project).await;
+        self.catalog.publish(&publication(project, op, refs)).await.expect("publish")
+    }
+
+    /// Writes pending work that must be accepted: the revision, and those of the rows.
+    async fn write(&self, key: &WorkspaceKey, writes: &[PendingWrite]) -> (i64, Vec<Option<i64>>) {
+        match self.catalog.write_pending(key, None, writes, NOW).await.expect("write") {
+            crate::PendingOutcome::Written { revision, rows } => (revision, rows),
+            other => panic!("refused: {other:?}"),
+        }
+    }
+}
+
+fn new_project(id: Uuid, name: Option<&str>) -> NewProject {
+    Project {
+        id,
+        name: name.map(str::to_owned),
+        default_branch: "main".to_owned(),
+        remote_url: Some("https://example.org/o/r".to_owned()),
+        created_at_ms: NOW,
+    }
+}
+
+/// Runs tasks at once and gives back their results in order.
+async fn together<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.expect("a task panicked"));
+    }
+    results
+}

@@ -1,0 +1,231 @@
+use roaring::RoaringTreemap;
+
+use super::*;
+use crate::{CatalogError, PublishOutcome, Ref};
+
+const MAIN: &str = "refs/heads/main";
+
+pub(super) async fn move_only_from_what_they_were(case: Case) {
+    let project = case.project().await;
+    let (one, two) = (oid("1"), oid("2"));
+    let moved = |actual| PublishOutcome::Moved(MAIN.to_owned(), actual);
+    assert_eq!(case.publish(project, vec![update(MAIN, Some(one), Some(two))]).await, moved(None));
+    assert_eq!(case.publish(project, vec![update(MAIN, None, Some(one))]).await, PublishOutcome::Published);
+    assert_eq!(case.publish(project, vec![update(MAIN, None, Some(two))]).await, moved(Some(one)));
+    assert_eq!(case.publish(project, vec![update(MAIN, Some(two), Some(one))]).await, moved(Some(one)), "already new");
+    assert_eq!(case.catalog.reference(project, MAIN).await.expect("ref"), Some(one));
+    assert_eq!(case.publish(project, vec![update(MAIN, Some(one), Some(one))]).await, PublishOutcome::Published);
+    assert_eq!(case.publish(project, vec![update(MAIN, Some(one), Some(two))]).await, PublishOutcome::Published);
+    assert_eq!(case.catalog.reference(project, MAIN).await.expect("ref"), Some(two));
+    assert_eq!(case.publish(project, vec![update(MAIN, Some(one), None)]).await, moved(Some(two)));
+    assert_eq!(case.publish(project, vec![update(MAIN, Some(two), None)]).await, PublishOutcome::Published);
+    assert_eq!(case.catalog.reference(project, MAIN).await.expect("ref"), None);
+}
+
+pub(super) async fn move_all_or_none(case: Case) {
+    let project = case.project().await;
+    let op = case.op(project).await;
+    let refs = vec![update("refs/heads/a", None, Some(oid("a"))), update("refs/heads/b", Some(oid("x")), None)];
+    let mut publish = publication(project, op, refs);
+    publish.remote_refs = vec![("refs/heads/a".to_owned(), Some(oid("a")))];
+    publish.reached = RoaringTreemap::from_iter([7]);
+    publish.shallow = Some(vec![oid("s")]);
+    let outcome = case.catalog.publish(&publish).await.expect("publish");
+    assert_eq!(outcome, PublishOutcome::Moved("refs/heads/b".to_owned(), None));
+    assert_eq!(case.catalog.references(project, "").await.expect("refs"), []);
+    assert_eq!(case.catalog.remote_references(project, "").await.expect("refs"), []);
+    assert!(case.catalog.reach(project).await.expect("reach").is_empty());
+    assert!(case.catalog.shallow(project).await.expect("shallow").is_empty());
+    // The operation is still open: the caller may look again and publish under it.
+    publish.refs.pop();
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    assert_eq!(case.catalog.reference(project, "refs/heads/a").await.expect("ref"), Some(oid("a")));
+}
+
+pub(super) async fn are_listed_by_prefix_in_byte_order(case: Case) {
+    let project = case.project().await;
+    let mut names = [
+        "refs/heads/Z",
+        "refs/heads/a",
+        "refs/heads/ä",
+        "refs/heads/a-b",
+        "refs/heads/a.b",
+        "refs/heads/😀",
+        "refs/tags/v1",
+    ];
+    let updates = names.iter().map(|name| update(name, None, Some(oid(name)))).collect();
+    assert_eq!(case.publish(project, updates).await, PublishOutcome::Published);
+    case.publish(case.project().await, vec![update("refs/heads/other", None, Some(oid("other")))]).await;
+    names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    for prefix in ["", "refs/", "refs/heads/", "refs/heads/a", "refs/tags/", "refs/tags/v1", "refs/x", "refs/heads/ä"]
+    {
+        let expected: Vec<Ref> = names
+            .iter()
+            .filter(|name| name.starts_with(prefix))
+            .map(|name| Ref { name: (*name).to_owned(), oid: oid(name) })
+            .collect();
+        assert_eq!(case.catalog.references(project, prefix).await.expect("refs"), expected, "{prefix:?}");
+    }
+}
+
+pub(super) async fn have_one_winner_of_many(case: Case) {
+    let project = case.project().await;
+    let mut head = None;
+    for round in 0..6 {
+        let racing = (0..8).map(|racer| {
+            let (catalog, new) = (case.catalog.clone(), oid(format!("{round} {racer}")));
+            async move {
+                let op = Uuid::new_v4();
+                catalog.begin_op(op, Some(project), OpKind::Commit, NOW).await.expect("begin");
+                let publish = publication(project, op, vec![update(MAIN, head, Some(new))]);
+                (new, catalog.publish(&publish).await.expect("publish"))
+            }
+        });
+        let outcomes = together(racing).await;
+        let winners: Vec<_> = outcomes.iter().filter(|(_, outcome)| *outcome == PublishOutcome::Published).collect();
+        assert_eq!(winners.len(), 1, "{outcomes:?}");
+        head = Some(winners[0].0);
+        for (_, outcome) in &outcomes {
+            if let PublishOutcome::Moved(name, actual) = outcome {
+                assert_eq!((name.as_str(), *actual), (MAIN, head), "the loser sees the winner");
+            }
+        }
+        assert_eq!(case.catalog.reference(project, MAIN).await.expect("ref"), head);
+    }
+}
+
+pub(super) async fn are_never_published_by_a_lost_operation(case: Case) {
+    let project = case.project().await;
+    let refused = async |op: Uuid| {
+        let publish = publication(project, op, vec![update(MAIN, None, Some(oid("1")))]);
+        let outcome = case.catalog.publish(&publish).await;
+        assert!(matches!(outcome, Err(CatalogError::OpLost)), "{outcome:?}");
+        assert_eq!(case.catalog.references(project, "").await.expect("refs"), []);
+    };
+    refused(Uuid::new_v4()).await;
+    let ended = case.op(project).await;
+    case.catalog.end_op(ended).await.expect("end");
+    refused(ended).await;
+    let silent = case.op(project).await;
+    assert_eq!(case.catalog.reap_ops(NOW + 1).await.expect("reap"), 1);
+    refused(silent).await;
+    refused(case.op(case.project().await).await).await;
+    let used = case.op(project).await;
+    case.catalog.publish(&publication(project, used, Vec::new())).await.expect("publish");
+    refused(used).await;
+}
+
+pub(super) async fn are_never_published_across_the_horizon(case: Case) {
+    let project = case.project().await;
+    let late = case.op(project).await;
+    // G1 and G2 of a collector that does not wait for this operation.
+    case.backend.execute("UPDATE gc_state SET epoch = epoch + 1, horizon = epoch + 1 WHERE id = 1").await;
+    let on_time = case.op(project).await;
+    let publish = |op| publication(project, op, vec![update(MAIN, None, Some(oid("1")))]);
+    assert!(matches!(case.catalog.publish(&publish(late)).await, Err(CatalogError::OpLost)));
+    assert_eq!(case.catalog.references(project, "").await.expect("refs"), []);
+    assert_eq!(case.catalog.publish(&publish(on_time)).await.expect("publish"), PublishOutcome::Published);
+}
+
+pub(super) async fn grow_reach_and_replace_it(case: Case) {
+    let project = case.project().await;
+    let publish = async |reached: &[u64], replace| {
+        let mut publish = publication(project, case.op(project).await, Vec::new());
+        publish.reached = reached.iter().copied().collect();
+        publish.replace_reach = replace;
+        case.catalog.publish(&publish).await.expect("publish");
+        case.catalog.reach(project).await.expect("reach")
+    };
+    let numbers = |numbers: &[u64]| numbers.iter().copied().collect::<RoaringTreemap>();
+    assert_eq!(publish(&[1, 2, 1 << 40], false).await, numbers(&[1, 2, 1 << 40]));
+    assert_eq!(publish(&[], false).await, numbers(&[1, 2, 1 << 40]));
+    assert_eq!(publish(&[2, 3], false).await, numbers(&[1, 2, 3, 1 << 40]));
+    assert_eq!(publish(&[3], true).await, numbers(&[3]));
+    assert_eq!(publish(&[], true).await, numbers(&[]));
+    // Publications at the same time lose nothing of each other.
+    let racing = (0..8_u64).map(|racer| {
+        let catalog = case.catalog.clone();
+        async move {
+            let op = Uuid::new_v4();
+            catalog.begin_op(op, Some(project), OpKind::Commit, NOW).await.expect("begin");
+            let mut publish = publication(project, op, Vec::new());
+            publish.reached = (racer * 100..racer * 100 + 50).collect();
+            catalog.publish(&publish).await.expect("publish");
+        }
+    });
+    together(racing).await;
+    assert_eq!(case.catalog.reach(project).await.expect("reach").len(), 400);
+}
+
+pub(super) async fn decide_what_may_be_read(case: Case) {
+    let key = case.workspace().await;
+    let other = case.workspace().await;
+    let op = case.op(key.project).await;
+    let registered = case.register(op, &[object("reached"), object("stored")]).await;
+    let mut publish = publication(key.project, op, Vec::new());
+    publish.reached.insert(registered[0].number);
+    case.catalog.publish(&publish).await.expect("publish");
+    case.write(&key, &[edit("a", "replaced")]).await;
+    case.write(&key, &[edit("a", "pending")]).await;
+    let asked = [oid("reached"), oid("stored"), oid("pending"), oid("replaced"), oid("nowhere"), oid("reached")];
+    let mine = case.catalog.may_read(key.project, &asked).await.expect("may read");
+    assert_eq!(mine, [true, false, true, true, false, true]);
+    let theirs = case.catalog.may_read(other.project, &asked).await.expect("may read");
+    assert_eq!(theirs, [false; 6], "existence is no proof of access");
+    assert!(case.catalog.may_read(key.project, &[]).await.expect("may read").is_empty());
+}
+
+pub(super) async fn carry_remote_refs_and_shallow_commits(case: Case) {
+    let project = case.project().await;
+    let mut publish = publication(project, case.op(project).await, Vec::new());
+    publish.remote_refs = vec![(MAIN.to_owned(), Some(oid("1"))), ("refs/heads/x".to_owned(), Some(oid("x")))];
+    publish.shallow = Some(vec![oid("s1"), oid("s2"), oid("s1")]);
+    case.catalog.publish(&publish).await.expect("publish");
+    let seen = async || case.catalog.remote_references(project, "refs/heads/").await.expect("refs");
+    let named = |name: &str, target: &str| Ref { name: name.to_owned(), oid: oid(target) };
+    assert_eq!(seen().await, [named(MAIN, "1"), named("refs/heads/x", "x")]);
+    let mut shallow = vec![oid("s1"), oid("s2")];
+    shallow.sort_unstable();
+    assert_eq!(case.catalog.shallow(project).await.expect("shallow"), shallow);
+
+    let refs =
+        [("refs/heads/x".to_owned(), None), (MAIN.to_owned(), Some(oid("2"))), ("refs/heads/gone".to_owned(), None)];
+    case.catalog.set_remote_refs(project, &refs).await.expect("set");
+    assert_eq!(seen().await, [named(MAIN, "2")]);
+    assert_eq!(case.catalog.shallow(project).await.expect("shallow"), shallow, "untouched without being named");
+    let mut publish = publication(project, case.op(project).await, Vec::new());
+    publish.shallow = Some(Vec::new());
+    case.catalog.publish(&publish).await.expect("publish");
+    assert!(case.catalog.shallow(project).await.expect("shallow").is_empty());
+    assert_eq!(case.catalog.references(project, "").await.expect("refs"), [], "our own refs are others");
+}
+
+pub(super) async fn are_logged(case: Case) {
+    let project = case.project().await;
+    case.publish(project, vec![update(MAIN, None, Some(oid("1"))), update("refs/heads/x", None, None)]).await;
+    case.publish(project, vec![update(MAIN, Some(oid("1")), Some(oid("1")))]).await;
+    case.publish(project, vec![update(MAIN, Some(oid("9")), Some(oid("2")))]).await;
+    case.publish(project, vec![update(MAIN, Some(oid("1")), None)]).await;
+    let logged = async |sql| case.backend.execute(sql).await;
+    assert_eq!(logged("UPDATE reflog SET at = at").await, 2, "what changed nothing is not logged");
+    assert_eq!(
+        logged("UPDATE reflog SET at = at WHERE old IS NULL AND new IS NOT NULL AND reason = 'update'").await,
+        1
+    );
+    assert_eq!(logged("UPDATE reflog SET at = at WHERE old IS NOT NULL AND new IS NULL").await, 1);
+}
+
+pub(super) async fn come_in_thousands(case: Case) {
+    let project = case.project().await;
+    let name = |index: usize| format!("refs/tags/v{index:05}");
+    let updates = (0..10_000).map(|index| update(&name(index), None, Some(oid(index.to_string())))).collect();
+    assert_eq!(case.publish(project, updates).await, PublishOutcome::Published);
+    let refs = case.catalog.references(project, "refs/tags/").await.expect("refs");
+    assert_eq!(refs.len(), 10_000);
+    assert!(
+        refs.iter().enumerate().all(|(index, found)| found.name == name(index) && found.oid == oid(index.to_string()))
+    );
+    let updates = (0..10_000).map(|index| update(&name(index), Some(oid(index.to_string())), None)).collect();
+    assert_eq!(case.publish(project, updates).await, PublishOutcome::Published);
+    assert_eq!(case.catalog.references(project, "").await.expect("refs"), []);
+}

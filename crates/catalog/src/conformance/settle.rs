@@ -1,0 +1,83 @@
+use treehold_object::BString;
+
+use super::*;
+use crate::{AttemptChange, AttemptState, CatalogError, Claim, ClearPending, FinalAnswer, PublishOutcome};
+
+fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<ClearPending> {
+    let row = |(path, revision, blob): &(&str, i64, Option<&str>)| (BString::from(*path), *revision, blob.map(oid));
+    Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.iter().map(row).collect() })
+}
+
+pub(super) async fn removes_what_was_committed_and_rebases_the_rest(case: Case) {
+    let key = case.workspace().await;
+    case.write(&key, &[edit("kept", "k1"), edit("later", "l1"), edit("taken", "t1"), edit("vanishes", "v1")]).await;
+    let (revision, _) = case.write(&key, &[edit("later", "l2"), edit("vanishes", "v2")]).await;
+    assert_eq!(revision, 6);
+    let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
+    publish.clear_pending = clear(
+        &key,
+        &[("taken", 3, Some("t1")), ("later", 2, Some("l1")), ("vanishes", 4, None), ("never there", 9, Some("n"))],
+    );
+    publish.now_ms = NOW + 5;
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+
+    let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    assert_eq!(revision, 9, "one row went, two have another base");
+    let rows: Vec<_> = rows.iter().map(|row| (row.path.to_string(), row.oid, row.base_oid, row.revision)).collect();
+    assert_eq!(
+        rows,
+        [
+            ("kept".to_owned(), Some(oid("k1")), Some(oid("base")), 1),
+            ("later".to_owned(), Some(oid("l2")), Some(oid("l1")), 5),
+            ("vanishes".to_owned(), Some(oid("v2")), None, 6),
+        ]
+    );
+    let history = case.catalog.pending_history(&key, &"taken".into(), 10).await.expect("history");
+    assert_eq!(history.len(), 1);
+    assert_eq!((history[0].row.oid, history[0].row.revision, history[0].replaced_at_ms), (Some(oid("t1")), 3, NOW + 5));
+    let contents = case.catalog.pending_contents(key.project, &[oid("t1")]).await.expect("contents");
+    assert_eq!(contents, [Some("t1".into())], "local history keeps what it names");
+    // The same settlement again changes nothing: a repetition after a lost answer is safe.
+    publish.op = case.op(key.project).await;
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    assert_eq!(case.catalog.workspace_revision(&key).await.expect("revision"), 9);
+}
+
+pub(super) async fn moves_with_the_refs_or_not_at_all(case: Case) {
+    let key = case.workspace().await;
+    case.write(&key, &[edit("a", "1")]).await;
+    let wrong = update("refs/heads/main", Some(oid("x")), Some(oid("y")));
+    let mut publish = publication(key.project, case.op(key.project).await, vec![wrong]);
+    publish.clear_pending = clear(&key, &[("a", 1, Some("1"))]);
+    assert!(matches!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Moved(..)));
+    assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1.len(), 1);
+    // Somebody without a workspace has nothing to settle.
+    publish.refs.clear();
+    publish.clear_pending = clear(&WorkspaceKey { user: Uuid::new_v4(), ..key.clone() }, &[("a", 1, None)]);
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1.len(), 1);
+}
+
+pub(super) async fn finishes_attempt_and_request(case: Case) {
+    let project = case.project().await;
+    let attempt = attempts::attempt(project, "main");
+    case.catalog.claim(project, "key", &[1; 32], NOW).await.expect("claim");
+    case.catalog.insert_attempt(&attempt).await.expect("insert");
+    let main = update("refs/heads/main", None, Some(attempt.commit));
+    let mut publish = publication(project, case.op(project).await, vec![main]);
+    let finish = |fence| AttemptChange { id: attempt.id, fence, to: AttemptState::Finalized, last_error: None };
+    publish.answer = Some(FinalAnswer { key: "key".to_owned(), body: "answer".to_owned() });
+
+    publish.attempt = Some(finish(attempt.fence + 1));
+    let outcome = case.catalog.publish(&publish).await;
+    assert!(matches!(outcome, Err(CatalogError::OpLost)), "another one moved the attempt: {outcome:?}");
+    assert_eq!(case.catalog.references(project, "").await.expect("refs"), []);
+    assert_eq!(case.catalog.claim(project, "key", &[1; 32], NOW).await.expect("claim"), Claim::Open);
+
+    publish.attempt = Some(finish(attempt.fence));
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    let stored = case.catalog.attempt(attempt.id).await.expect("attempt").expect("there");
+    assert_eq!((stored.state, stored.fence), (AttemptState::Finalized, attempt.fence + 1));
+    let claim = case.catalog.claim(project, "key", &[1; 32], NOW).await.expect("claim");
+    assert_eq!(claim, Claim::Answered("answer".to_owned()));
+}

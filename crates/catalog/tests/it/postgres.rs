@@ -1,0 +1,93 @@
+//! PostgreSQL: the suite on a real server, and instances that come and go.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use treehold_catalog::conformance::{self, Backend};
+use treehold_catalog::{Admin, Catalog, CatalogError, PostgresCatalog, PostgresOptions};
+use treehold_tests::postgres::Postgres;
+
+struct Schema {
+    catalog: Arc<dyn Catalog>,
+    collector: PgPool,
+}
+
+#[async_trait]
+impl Backend for Schema {
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        self.catalog.clone()
+    }
+
+    async fn execute(&self, sql: &'static str) -> u64 {
+        sqlx::query(sql).execute(&self.collector).await.expect(sql).rows_affected()
+    }
+}
+
+/// A few connections each: the suite makes many catalogs in one server.
+const OPTIONS: PostgresOptions =
+    PostgresOptions { connections_max: 8, acquire_timeout_ms: 30_000, statement_timeout_ms: 30_000 };
+
+async fn fresh() -> Arc<dyn Backend> {
+    let url = Postgres::shared().await.schema_url().await;
+    let catalog = PostgresCatalog::connect(&url, OPTIONS).await.expect("connect");
+    catalog.migrate().await.expect("migrate");
+    let collector = PgPoolOptions::new().max_connections(1).connect(&url).await.expect("connect");
+    Arc::new(Schema { catalog: Arc::new(catalog), collector })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keeps_every_guarantee() {
+    conformance::run(fresh).await;
+}
+
+/// Goal: instances that start together migrate once. Method: start eight on an empty schema.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_instances_migrate_once() {
+    let url = Postgres::shared().await.schema_url().await;
+    let mut starting = Vec::new();
+    for _ in 0..8 {
+        let url = url.clone();
+        starting.push(tokio::spawn(async move {
+            let options = PostgresOptions { connections_max: 1, ..OPTIONS };
+            let catalog = PostgresCatalog::connect(&url, options).await.expect("connect");
+            let report = catalog.migrate().await.expect("migrate");
+            assert_eq!(catalog.schema_version().await.expect("version"), report.current);
+            report
+        }));
+    }
+    let mut applied = 0;
+    for instance in starting {
+        let report = instance.await.expect("an instance");
+        assert!(report.current >= 1);
+        applied += usize::from(!report.applied.is_empty());
+    }
+    assert_eq!(applied, 1, "the others found it done");
+}
+
+/// Goal: a server that dies is `Unavailable` while it is away and harmless afterwards. Method: kill -9 and restart it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_killed_server_is_unavailable_and_then_back() {
+    let server = Postgres::start().await;
+    let options = PostgresOptions { acquire_timeout_ms: 1_000, ..OPTIONS };
+    let catalog = PostgresCatalog::connect(&server.url(), options).await.expect("connect");
+    catalog.migrate().await.expect("migrate");
+    let version = catalog.schema_version().await.expect("version");
+    server.kill9();
+    let away = catalog.ping().await;
+    assert!(matches!(away, Err(CatalogError::Unavailable { .. })), "{away:?}");
+    let away = catalog.schema_version().await;
+    assert!(matches!(away, Err(CatalogError::Unavailable { .. })), "{away:?}");
+    server.restart().await;
+    // Connections that died with the server may each fail once.
+    let mut back = catalog.schema_version().await;
+    for _ in 0..OPTIONS.connections_max {
+        if back.is_ok() {
+            break;
+        }
+        back = catalog.schema_version().await;
+    }
+    assert_eq!(back.expect("the server is back"), version);
+    let gone = PostgresCatalog::connect("postgres://nobody@127.0.0.1:1/nothing", options).await;
+    assert!(matches!(gone, Err(CatalogError::Unavailable { .. })), "{gone:?}");
+}

@@ -1,0 +1,89 @@
+//! SQLite: the suite, durability settings, and readers beside a writer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use tempfile::TempDir;
+use treehold_catalog::conformance::{self, Backend};
+use treehold_catalog::{Admin, Catalog, SqliteCatalog, open_catalog};
+
+struct File {
+    catalog: Arc<dyn Catalog>,
+    collector: SqlitePool,
+    _dir: TempDir,
+}
+
+#[async_trait]
+impl Backend for File {
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        self.catalog.clone()
+    }
+
+    async fn execute(&self, sql: &'static str) -> u64 {
+        sqlx::query(sql).execute(&self.collector).await.expect(sql).rows_affected()
+    }
+}
+
+fn scratch() -> (TempDir, PathBuf) {
+    let dir = TempDir::new().expect("a temporary directory");
+    let path = dir.path().join("catalog.db");
+    (dir, path)
+}
+
+async fn collector(path: &PathBuf) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(path);
+    SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("open the file")
+}
+
+async fn fresh() -> Arc<dyn Backend> {
+    let (dir, path) = scratch();
+    let catalog = open_catalog(&format!("sqlite://{}", path.display())).await.expect("open");
+    catalog.migrate().await.expect("migrate");
+    Arc::new(File { catalog, collector: collector(&path).await, _dir: dir })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keeps_every_guarantee() {
+    conformance::run(fresh).await;
+}
+
+/// Goal: what was answered survives the process. Method: forget the catalog without closing it and open the file again.
+#[tokio::test]
+async fn an_empty_file_becomes_a_catalog_and_stays_one() {
+    let (_dir, path) = scratch();
+    let catalog = SqliteCatalog::open(&path).await.expect("open");
+    assert_eq!(catalog.schema_version().await.expect("version"), 0);
+    let report = catalog.migrate().await.expect("migrate");
+    assert_eq!(report.applied.last(), Some(&report.current));
+    assert_eq!(catalog.schema_version().await.expect("version"), report.current);
+    std::mem::forget(catalog);
+    let again = SqliteCatalog::open(&path).await.expect("open again");
+    assert!(again.migrate().await.expect("migrate").applied.is_empty());
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&collector(&path).await).await.expect("journal mode");
+    assert_eq!(mode, "wal");
+}
+
+/// Goal: reads do not wait for the writer. Method: hold a write transaction open and read.
+#[tokio::test]
+async fn readers_do_not_wait_for_a_writer() {
+    let (_dir, path) = scratch();
+    let catalog = SqliteCatalog::open(&path).await.expect("open");
+    catalog.migrate().await.expect("migrate");
+    let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+    let other = collector(&path).await;
+    let mut writing = other.begin_with("BEGIN IMMEDIATE").await.expect("begin");
+    sqlx::query("UPDATE gc_state SET epoch = 7").execute(&mut *writing).await.expect("write");
+    assert_eq!(catalog.projects(None, 10).await.expect("read"), []);
+    catalog.ping().await.expect("ping");
+    writing.rollback().await.expect("roll back");
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_opened_is_unavailable() {
+    let missing = open_catalog("sqlite:///nowhere/at/all/catalog.db").await;
+    assert!(missing.is_err());
+    assert!(open_catalog("mysql://localhost/x").await.is_err());
+}
