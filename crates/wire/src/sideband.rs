@@ -15,7 +15,7 @@ pub enum Event {
     Data(Bytes),
     /// Channel 2: text for the user, as sent; see [`printable`].
     Progress(Bytes),
-    /// Channel 3: the remote gave up; its words, printable.
+    /// Channel 3, or an `ERR` packet outside of any: the remote gave up; its words, printable.
     Fatal(String),
     /// The flush packet: the payload is complete.
     End,
@@ -45,6 +45,9 @@ pub fn classify(packet: Packet) -> Result<Event, SidebandError> {
     };
     if payload.is_empty() {
         return Err(SidebandError::Channel(None));
+    }
+    if let Some(message) = payload.strip_prefix(b"ERR ") {
+        return Ok(Event::Fatal(printable(message.trim_ascii(), FATAL_LEN_MAX)));
     }
     let channel = payload.split_to(1)[0];
     match channel {
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn channels_come_apart() {
         let mut bytes = Vec::new();
-        for payload in [&b"\x01PACK"[..], b"\x02counting\r", b"\x01", b"\x03\x1b[2Jno\n"] {
+        for payload in [&b"\x01PACK"[..], b"\x02counting\r", b"\x01", b"\x03\x1b[2Jno\n", b"ERR denied\n"] {
             pktline::write(&mut bytes, payload).unwrap();
         }
         bytes.extend_from_slice(pktline::FLUSH);
@@ -116,6 +119,7 @@ mod tests {
                 Event::Progress(Bytes::from_static(b"counting\r")),
                 Event::Data(Bytes::new()),
                 Event::Fatal("\\u{1b}[2Jno".into()),
+                Event::Fatal("denied".into()),
                 Event::End
             ]
         );
@@ -125,6 +129,7 @@ mod tests {
     fn unknown_channels_and_delimiters_are_errors() {
         for (bytes, error) in [
             (&b"0005\x04"[..], SidebandError::Channel(Some(4))),
+            (b"0007EUR", SidebandError::Channel(Some(b'E'))),
             (b"0004", SidebandError::Channel(None)),
             (b"0001", SidebandError::Delimiter),
             (b"zzzz", SidebandError::Packet(PktError::Length("zzzz".into()))),

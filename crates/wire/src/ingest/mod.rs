@@ -2,7 +2,7 @@
 //!
 //! 1. *Scan* (`scan`): one pass over the file. Entry headers, zlib streams, sizes against the limits, CRCs, the trailer.
 //!    Whole objects are named on the way.
-//! 2. *Resolve* (`resolve`): deltas, depth first from each whole object, lighter branches first, so that few objects
+//! 2. *Resolve* (`resolve`, `walk`): deltas, depth first from each whole object, lighter branches first, so that few objects
 //!    are held at a time. Bases dropped for memory are made again, on a budget.
 //! 3. *Close*: what the objects refer to, less what the pack has, is `external`: the caller must show that each of
 //!    these is already reachable by whoever sent the pack.
@@ -13,8 +13,9 @@ mod quarantine;
 mod resolve;
 mod scan;
 mod table;
+mod walk;
 
-pub use quarantine::{PackedObject, Quarantine};
+pub use quarantine::{PackedObject, Quarantine, VisitError};
 
 use std::collections::HashSet;
 use std::fs::File;

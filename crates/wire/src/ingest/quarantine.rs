@@ -5,13 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use treehold_object::idx::IndexEntry;
+use treehold_object::pack::EntryKind;
 use treehold_object::zlib::Inflater;
 use treehold_object::{Kind, ObjectId};
 
 use super::cache::Cache;
-use super::resolve::{read_entry, read_raw, whole};
 use super::scan::{Scanned, damaged};
 use super::table::{NONE, Slot, Table};
+use super::walk::{Children, Source, Walk, read_entry, read_raw};
 use super::{IngestError, IngestOptions};
 use crate::delta;
 
@@ -44,6 +45,7 @@ pub struct Quarantine {
     external: Vec<(ObjectId, Kind)>,
     data_end: u64,
     checksum: ObjectId,
+    cache_bytes: usize,
     readers: Mutex<Vec<Inflater>>,
     cache: Mutex<Cache>,
 }
@@ -68,8 +70,9 @@ impl Quarantine {
         by_oid.sort_unstable_by_key(|at| (slots[*at as usize].oid, *at));
         by_oid.dedup_by_key(|at| slots[*at as usize].oid);
         let Scanned { data_end, checksum } = scanned;
-        let cache = Mutex::new(Cache::new(options.cache_bytes()));
-        Ok(Self { file, slots, by_oid, external, data_end, checksum, readers: Mutex::default(), cache })
+        let cache_bytes = options.cache_bytes();
+        let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
+        Ok(Self { file, slots, by_oid, external, data_end, checksum, cache_bytes, readers, cache })
     }
 
     /// Number of distinct objects.
@@ -107,7 +110,7 @@ impl Quarantine {
         self.position(oid).map(|at| self.object(at))
     }
 
-    /// All objects in the order of the pack, in which reading them is fastest.
+    /// All objects in the order of the pack.
     pub fn iter(&self) -> impl Iterator<Item = PackedObject> + '_ {
         let mut positions = self.by_oid.clone();
         positions.sort_unstable();
@@ -165,7 +168,45 @@ impl Quarantine {
         }
         let (offset, end) = self.span(at);
         let (header, bytes, stream) = read_raw(&self.file, offset, end)?;
-        Ok(whole(&header).map(|kind| (kind, header.size, Bytes::from(bytes).slice(stream..))))
+        match header.kind {
+            EntryKind::Whole(kind) => Ok(Some((kind, header.size, Bytes::from(bytes).slice(stream..)))),
+            EntryKind::OfsDelta { .. } | EntryKind::RefDelta { .. } => Ok(None),
+        }
+    }
+
+    /// Calls `each` once for every object, in the order that makes the least work: the way to read all of them.
+    pub fn visit<E>(&self, mut each: impl FnMut(&PackedObject, &Bytes) -> Result<(), E>) -> Result<(), VisitError<E>> {
+        let children = Children::of_resolved(&self.slots);
+        let mut stopped = None;
+        let mut visit = |at: u32, content: &Bytes| {
+            let object = self.object(at);
+            if self.position(&object.oid) != Some(at) {
+                return Ok(());
+            }
+            each(&object, content).map_err(|error| {
+                stopped = Some(error);
+                IngestError::Cancelled
+            })
+        };
+        let result = self.walk_all(&children, &mut visit);
+        match (stopped, result) {
+            (Some(error), _) => Err(VisitError::Stopped(error)),
+            (None, result) => result.map_err(VisitError::Read),
+        }
+    }
+
+    fn walk_all(&self, children: &Children, visit: &mut Visit<'_>) -> Result<(), IngestError> {
+        let source = Visiting { quarantine: self, visit };
+        let mut walk = Walk::new(&self.file, children, source, self.cache_bytes);
+        for (root, slot) in (0..).zip(&self.slots) {
+            if slot.base == NONE {
+                let (offset, end) = self.span(root);
+                let content = Bytes::from(read_entry(&self.file, &mut walk.inflater, offset, end)?);
+                (walk.source.visit)(root, &content)?;
+                walk.descend(root, self.object(root).kind, Some(content), Vec::new())?;
+            }
+        }
+        Ok(())
     }
 
     fn position(&self, oid: &ObjectId) -> Option<u32> {
@@ -220,6 +261,39 @@ impl Quarantine {
             content = Some(made);
         }
         Ok(content.unwrap_or_default())
+    }
+}
+
+/// Why [`Quarantine::visit`] ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum VisitError<E> {
+    /// The pack could not be read.
+    #[error(transparent)]
+    Read(IngestError),
+    /// The caller ended it.
+    #[error("the visit was stopped")]
+    Stopped(E),
+}
+
+type Visit<'a> = dyn FnMut(u32, &Bytes) -> Result<(), IngestError> + 'a;
+
+struct Visiting<'a, 'v> {
+    quarantine: &'a Quarantine,
+    visit: &'a mut Visit<'v>,
+}
+
+impl Source for Visiting<'_, '_> {
+    fn span(&self, at: u32) -> (Slot, u64) {
+        (self.quarantine.slots[at as usize], self.quarantine.span(at).1)
+    }
+
+    fn charge(&self, _bytes: u64) -> Result<(), IngestError> {
+        // The same walk with the same memory was within its budget when the pack was taken in.
+        Ok(())
+    }
+
+    fn made(&mut self, at: u32, _base: u32, _kind: Kind, content: &Bytes) -> Result<Vec<u32>, IngestError> {
+        (self.visit)(at, content).map(|()| Vec::new())
     }
 }
 

@@ -173,7 +173,8 @@ impl State {
                 let limit = options.limits.external;
                 return Err(EdgeError::TooMany(IngestError::Limit { what: "references to objects outside", limit }));
             }
-            self.edges_max = COMPACT_MIN.max(2 * self.edges.len());
+            // Compacting looks at every slot, so it must be rare by their number.
+            self.edges_max = COMPACT_MIN.max(2 * self.edges.len()).max(self.slots.len() / 4);
         }
         Ok(())
     }

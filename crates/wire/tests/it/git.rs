@@ -16,13 +16,13 @@ pub struct Repo {
 impl Repo {
     pub fn bare() -> Self {
         let repo = Self { dir: tempfile::tempdir().unwrap() };
-        repo.git(&["init", "-q", "--bare", "-b", "main", "."]);
+        repo.git(&["init", "-q", "--template=", "--bare", "-b", "main", "."]);
         repo
     }
 
     pub fn new() -> Self {
         let repo = Self { dir: tempfile::tempdir().unwrap() };
-        repo.git(&["init", "-q", "-b", "main", "."]);
+        repo.git(&["init", "-q", "--template=", "-b", "main", "."]);
         repo
     }
 
@@ -36,6 +36,9 @@ impl Repo {
         for (name, value) in [
             ("HOME", "/nonexistent"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_COUNT", "1"),
+            ("GIT_CONFIG_KEY_0", "core.fsync"),
+            ("GIT_CONFIG_VALUE_0", "none"),
             ("GIT_AUTHOR_NAME", "A"),
             ("GIT_AUTHOR_EMAIL", "a@example.org"),
             ("GIT_COMMITTER_NAME", "A"),

@@ -236,6 +236,14 @@ fn an_object_given_twice_counts_once() {
     assert_eq!((quarantine.len(), quarantine.iter().count(), quarantine.has_duplicates()), (2, 2, true));
     assert_eq!(quarantine.read(&blob(b"0123")).unwrap().unwrap().1, "0123");
     assert_eq!(quarantine.index_entries().len(), 2);
+    let mut visited = 0;
+    quarantine
+        .visit(|_, _| {
+            visited += 1;
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+    assert_eq!(visited, 2);
 }
 
 #[test]

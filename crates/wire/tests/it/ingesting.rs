@@ -48,6 +48,15 @@ fn compare(repo: &Repo, options: &IngestOptions<'_>) -> Quarantine {
         }
     }
     assert!(whole > 0 && whole < quarantine.len(), "the pack has whole objects and deltas");
+    let mut visited = Vec::new();
+    let visit = quarantine.visit(|object, content| {
+        assert_eq!(treehold_object::second_opinion(object.kind, content), object.oid);
+        visited.push((object.oid, object.kind, content.len() as u64));
+        Ok::<_, ()>(())
+    });
+    visit.unwrap();
+    visited.sort();
+    assert_eq!(visited, repo.all_objects());
     quarantine
 }
 
@@ -216,6 +225,12 @@ fn many_threads_read_one_quarantine() {
             });
         }
     });
+    let mut before = 3;
+    let stopped = quarantine.visit(|_, _| {
+        before -= 1;
+        if before == 0 { Err("enough") } else { Ok(()) }
+    });
+    assert!(matches!(stopped, Err(treehold_wire::ingest::VisitError::Stopped("enough"))));
     let absent = ObjectId::Sha1([9; 20]);
     assert!(quarantine.read(&absent).unwrap().is_none() && quarantine.compressed(&absent).unwrap().is_none());
     assert!(!quarantine.contains(&absent) && quarantine.get(&absent).is_none());
