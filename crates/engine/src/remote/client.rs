@@ -132,17 +132,20 @@ impl GitRemote {
         let deadlines = Deadlines::new(self.timeouts.idle, self.timeouts.refs);
         let mut answer = self.http.advertisement(site, service, deadlines).await?;
         let invalid = |text: String| TransportError::Invalid(text);
-        let (mut decoder, mut head, mut lines) = (Decoder::new(), Vec::new(), 0);
+        let (mut decoder, mut head, mut service_head) = (Decoder::new(), Vec::new(), false);
         while let Some(chunk) = answer.chunk().await? {
             decoder.push(&chunk);
             while let Some(packet) = decoder.next_packet().map_err(|error| invalid(error.to_string()))? {
                 let done = match packet {
+                    Packet::Data(line) if head.is_empty() && line.starts_with(b"# service=") => {
+                        service_head = true;
+                        false
+                    }
+                    Packet::Flush if std::mem::take(&mut service_head) => false,
                     Packet::Data(line) => {
-                        lines += 1;
                         pktline::write(&mut head, &line).map_err(|error| invalid(error.to_string()))?;
                         line.contains(&0)
                     }
-                    Packet::Flush if lines == 1 && head[pktline::PREFIX_LEN..].starts_with(b"# service=") => false,
                     _ => true,
                 };
                 if head.len() > CAPABILITIES_LEN_MAX {

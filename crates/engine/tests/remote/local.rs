@@ -1,0 +1,78 @@
+use treehold_engine::remote::{Endpoint, FetchSpec, Pushed, Remote, RemoteError};
+use treehold_tests::git::Repo;
+
+use crate::read::index;
+use crate::setup::{fetch, oid, push, push_spec, remote, timeouts, want};
+
+fn operator(path: impl Into<String>) -> Endpoint {
+    Endpoint { url: path.into(), credentials: None, operator: true }
+}
+
+#[tokio::test]
+async fn an_operator_reads_and_pushes_a_repository_of_this_machine() {
+    let directory = tempfile::tempdir().unwrap();
+    let origin = Repo::sample(directory.path().join("origin with space"), 7);
+    let bare = origin.bare_clone(directory.path().join("bare.git"));
+    let here = remote(&[], &directory.path().join("spool"), timeouts());
+    let head = origin.rev_parse("main");
+    let path = bare.path().to_str().unwrap().to_owned();
+    for url in [path.clone(), format!("file://{path}"), origin.path().to_str().unwrap().to_owned()] {
+        let refs = here.refs(&operator(url.clone()), &["refs/".into()]).await.unwrap();
+        assert_eq!(refs.head.as_deref(), Some("refs/heads/main"), "{url}");
+        assert!(refs.refs.contains(&("refs/heads/main".into(), oid(&head))), "{url}");
+    }
+
+    let repo = Repo::init_bare(directory.path().join("fresh"));
+    let fetched = fetch(&here, &operator(path.clone()), &want(&head)).await.unwrap();
+    index(&repo, &fetched);
+    repo.git().run(["update-ref", "refs/heads/main", &head]);
+    repo.fsck_strict();
+    let shallow = fetch(&here, &operator(path.clone()), &FetchSpec { depth: Some(1), ..want(&head) }).await.unwrap();
+    assert_eq!(shallow.shallow, [oid(&head)]);
+
+    let new = origin.commit_file("more", "more");
+    let revisions = format!("{new}\n^{head}\n");
+    let spec = push_spec(&origin, directory.path(), "refs/heads/main", Some(&head), &new, &revisions);
+    assert_eq!(push(&here, &operator(path.clone()), &spec).await, Pushed::Landed);
+    assert_eq!(bare.rev_parse("main"), new);
+    bare.fsck_strict();
+    let again = push(&here, &operator(path), &spec).await;
+    assert!(matches!(again, Pushed::Stale(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_repository_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = remote(&["https://github.com/"], &directory.path().join("spool"), timeouts());
+    for url in
+        ["/no/such/place", "ext::sh -c id", "ssh://host/x", "-x", "", "git@host:x", "file://host/etc", "https://u@h/"]
+    {
+        let error = here.refs(&operator(url), &[]).await.unwrap_err();
+        assert!(matches!(error, RemoteError::NotAllowed(_)), "{url}: {error:?}");
+    }
+    let plain = directory.path().join("plain");
+    std::fs::create_dir(&plain).unwrap();
+    let error = here.refs(&operator(plain.to_str().unwrap()), &[]).await.unwrap_err();
+    assert!(matches!(&error, RemoteError::Failed(text) if text.contains("not appear to be a git")), "{error:?}");
+
+    // Paths are for operators alone.
+    let bare = Repo::init_bare(directory.path().join("bare.git"));
+    let path = bare.path().to_str().unwrap();
+    for url in [path.to_owned(), format!("file://{path}")] {
+        let error = here.refs(&Endpoint { operator: false, ..operator(url) }, &[]).await.unwrap_err();
+        assert!(matches!(error, RemoteError::NotAllowed(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_and_a_dropped_fetch_leave_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let origin = Repo::sample(directory.path().join("origin"), 7);
+    let spool = directory.path().join("spool");
+    let here = remote(&[], &spool, timeouts());
+    let at = operator(origin.path().to_str().unwrap());
+    let spec = FetchSpec { pack_bytes_max: 1000, ..want(&origin.rev_parse("main")) };
+    let error = fetch(&here, &at, &spec).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Invalid(_)), "{error:?}");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
+}
