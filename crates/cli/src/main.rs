@@ -1,2 +1,92 @@
-//! placeholder
-fn main() {}
+//! Treehold's one program: the server, and what an operator does on the command line.
+
+mod ambient;
+mod cli;
+mod commands;
+mod control;
+mod failure;
+mod home;
+mod open;
+mod operation;
+mod output;
+mod progress;
+mod quickstart;
+mod serving;
+mod settings;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use failure::Failure;
+use settings::Settings;
+
+fn main() -> ExitCode {
+    // Wrong usage ends here, with a sentence and status 2.
+    let cli = Cli::parse();
+    let verbose = cli.options.verbose;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(verbose),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if let Command::Completions(args) = &cli.command {
+        return commands::completions::run(args);
+    }
+    let settings = Settings::resolve(&cli.options)?;
+    start_log(&settings, &cli)?;
+    if let Command::ConfigCheck(args) = &cli.command {
+        return commands::config_check::run(args, &settings);
+    }
+    // One TLS implementation in the whole program. An error here means that one is installed already.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start worker threads: {error}")))?;
+    let outcome = runtime.block_on(async {
+        if let Command::Serve(args) = cli.command {
+            return commands::serve::run(&args, &settings).await;
+        }
+        tokio::select! {
+            outcome = command(cli.command, &settings) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+        }
+    });
+    // What still runs in the background (a cut-off connection, a blocking read) must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}
+
+async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
+    match command {
+        Command::Quickstart(args) => commands::quickstart::run(args, settings).await,
+        Command::Project(command) => commands::project::run(command, settings).await,
+        Command::Import(args) => commands::import::run(args, settings).await,
+        Command::Export(args) => commands::export::run(args, settings).await,
+        Command::Admin(command) => commands::admin::run(command, settings).await,
+        // Handled before.
+        Command::Serve(_) | Command::Completions(_) | Command::ConfigCheck(_) => Ok(()),
+    }
+}
+
+/// Logs to stderr: what `log` says, else info for `serve` and warnings for the other commands.
+fn start_log(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
+    let default = match (&cli.command, cli.options.verbose) {
+        (_, true) => "info,treehold=debug,treehold_engine=debug,treehold_server=debug",
+        (Command::Serve(_), false) => "info",
+        _ => "warn",
+    };
+    let text = settings.log.as_deref().unwrap_or(default);
+    let filter =
+        EnvFilter::try_new(text).map_err(|error| Failure::usage(format!("`log` is not a log filter: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! `treehold project`
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::report;
+use crate::failure::Failure;
+use crate::operation::Operation;
+use crate::output::{table, text};
+use crate::settings::Settings;
+
+/// What to do with projects.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make an empty project
+    Create {
+        /// Unique name
+        name: Option<String>,
+        /// Use this id instead of a new one; repeating the command is safe
+        #[arg(long, value_name = "UUID")]
+        id: Option<Uuid>,
+        /// Name of its first branch [default: main]
+        #[arg(long, value_name = "BRANCH")]
+        default_branch: Option<String>,
+        /// URL that it syncs with and pushes to; must be on the allow-list
+        #[arg(long, value_name = "URL")]
+        remote: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List projects in order of their ids
+    List {
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Go on after an earlier list
+        #[arg(long, value_name = "CURSOR")]
+        cursor: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one project
+    Show {
+        /// Its id or name
+        project: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete a project, its refs and all pending work in it: final
+    Delete {
+        /// Its id or name
+        project: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs it.
+pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
+    match command {
+        Command::Create { name, id, default_branch, remote, json } => {
+            let operation = Operation::ProjectCreate { name, id, default_branch, remote };
+            report(settings, operation, json, shown).await
+        }
+        Command::List { limit, cursor, json } => {
+            report(settings, Operation::ProjectList { limit, cursor }, json, listed).await
+        }
+        Command::Show { project, json } => report(settings, Operation::ProjectShow { project }, json, shown).await,
+        Command::Delete { project, yes, json } => {
+            if !yes && !confirmed(&project)? {
+                return Err(Failure::failed("nothing was deleted"));
+            }
+            let operation = Operation::ProjectDelete { project };
+            report(settings, operation, json, |answer| format!("deleted {}", text(answer, "id"))).await
+        }
+    }
+}
+
+fn shown(project: &Value) -> String {
+    table(&[
+        ("id", text(project, "id")),
+        ("name", text(project, "name")),
+        ("default branch", text(project, "default_branch")),
+        ("head", text(project, "head")),
+        ("remote", text(&project["remote"], "url")),
+        ("created", text(project, "created_at")),
+    ])
+}
+
+fn listed(answer: &Value) -> String {
+    let projects = answer["projects"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut lines: Vec<String> =
+        projects.iter().map(|p| format!("{}  {:<40}  {}", text(p, "id"), text(p, "head"), text(p, "name"))).collect();
+    if projects.is_empty() {
+        lines.push("no projects yet: make one with `treehold import` or `treehold project create`".into());
+    }
+    if !answer["next_cursor"].is_null() {
+        lines.push(format!("more with --cursor {}", text(answer, "next_cursor")));
+    }
+    lines.join("\n")
+}
+
+/// Asks on a terminal; a script that says `delete` means it.
+fn confirmed(project: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(true);
+    }
+    eprint!("Delete project {project} with all its pending work? This is final. [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    read.map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

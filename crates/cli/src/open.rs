@@ -1,0 +1,181 @@
+//! From settings to an engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use treehold_catalog::{Catalog, MigrationReport};
+use treehold_engine::remote::{GitRemote, RemoteTimeouts};
+use treehold_engine::{Engine, EngineConfig, Progress};
+use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
+
+use crate::ambient::Host;
+use crate::control::client;
+use crate::failure::Failure;
+use crate::home::{self, Home, Lock};
+use crate::operation::Operation;
+use crate::settings::Settings;
+
+/// How long a command waits for another command to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often an attempt is made again when the remote moved meanwhile.
+const MERGE_ATTEMPTS: u32 = 5;
+/// How old an operation's last sign of life may be before it counts as dead.
+const OP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// An engine, with what it stands on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The verbs.
+    pub engine: Engine,
+    catalog: Arc<dyn Catalog>,
+    bucket: Arc<dyn Bucket>,
+    /// Held to the end: dropped after the engine.
+    _locks: Vec<Lock>,
+}
+
+impl Opened {
+    /// Brings the schema up to date.
+    pub async fn migrate(&self) -> Result<MigrationReport, Failure> {
+        migrate(&*self.catalog).await
+    }
+
+    /// Says in the log if the bucket lets a key be written twice, or does not answer. Nothing depends on it, but an
+    /// operator should know.
+    pub async fn probe(&self) {
+        match treehold_store::keeps_first_value(&*self.bucket).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("the bucket ignores conditional writes: give nobody else write access to it"),
+            Err(error) => tracing::warn!(cause = ?error, "the bucket does not answer as it should: {error}"),
+        }
+    }
+}
+
+async fn migrate(catalog: &dyn Catalog) -> Result<MigrationReport, Failure> {
+    catalog
+        .migrate()
+        .await
+        .map_err(|error| Failure::failed("cannot bring the database's schema up to date").because(error))
+}
+
+/// Whether opening brings the schema up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// It does.
+    Migrate,
+    /// It does, if this process alone uses the database; a shared one must have a schema already.
+    MigrateOwn,
+    /// It does not.
+    Leave,
+}
+
+/// Opens database, bucket and engine. `locks` are those of [`own`], empty for a shared database.
+pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Schema) -> Result<Opened, Failure> {
+    if let Some(lock) = locks.first() {
+        home.prepare(lock, settings.database_file())?;
+    }
+    let catalog = treehold_catalog::open_catalog(&settings.database_url).await.map_err(|error| {
+        Failure::failed("cannot open the database; check `database_url` and that it runs").because(error)
+    })?;
+    match schema {
+        Schema::Leave => {}
+        Schema::MigrateOwn if !settings.embedded() => {
+            let version = catalog.schema_version().await;
+            let version = version.map_err(|error| Failure::failed("the database does not answer").because(error))?;
+            if version == 0 {
+                return Err(Failure::failed("the database has no schema yet: run `treehold admin migrate` first"));
+            }
+        }
+        Schema::Migrate | Schema::MigrateOwn => {
+            let report = migrate(&*catalog).await?;
+            if !report.applied.is_empty() {
+                tracing::info!(applied = ?report.applied, "the database's schema was brought up to date");
+            }
+        }
+    }
+    assemble(settings, home, catalog, locks).await
+}
+
+/// Takes the locks of an embedded database: the data directory's, and the database file's own if it lies elsewhere.
+/// `None` if another process has one.
+pub fn own(settings: &Settings, home: &Home) -> Result<Option<Vec<Lock>>, Failure> {
+    let Some(database) = settings.database_file() else { return Ok(Some(Vec::new())) };
+    let Some(lock) = home.try_lock()? else { return Ok(None) };
+    let mut locks = vec![lock];
+    if database.parent() != Some(home.dir()) {
+        let mut name = database.as_os_str().to_owned();
+        name.push(".lock");
+        match home::lock(Path::new(&name))? {
+            Some(lock) => locks.push(lock),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(locks))
+}
+
+/// Runs the operation: in the running server if there is one, else here.
+pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn Progress) -> Result<Value, Failure> {
+    let home = Home::open(&settings.data_dir)?;
+    let schema = match operation {
+        Operation::AdminMigrate {} => Schema::Leave,
+        _ => Schema::MigrateOwn,
+    };
+    if !settings.embedded() {
+        return operation.run(&open(settings, &home, Vec::new(), schema).await?, progress).await;
+    }
+    let began = Instant::now();
+    loop {
+        if let Some(stream) = client::connect(&home).await? {
+            return client::call(stream, operation, progress).await;
+        }
+        if let Some(locks) = own(settings, &home)? {
+            return operation.run(&open(settings, &home, locks, schema).await?, progress).await;
+        }
+        // Another command has the lock, or a server that is not listening yet.
+        if began.elapsed() >= PATIENCE {
+            return Err(home.busy());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {
+    EngineConfig {
+        limits: settings.limits.clone(),
+        spool_dir: home.spool_dir(),
+        remote_token: settings.remote_token.clone(),
+        author: settings.author.clone(),
+        merge_attempts: MERGE_ATTEMPTS,
+        op_timeout: OP_TIMEOUT,
+    }
+}
+
+async fn assemble(
+    settings: &Settings,
+    home: &Home,
+    catalog: Arc<dyn Catalog>,
+    locks: Vec<Lock>,
+) -> Result<Opened, Failure> {
+    let bucket = treehold_store::open_bucket(&settings.store_url, &store_temp_dir(settings, home))
+        .await
+        .map_err(|error| Failure::failed("cannot open the store; check `store_url`").because(error))?;
+    let bucket: Arc<dyn Bucket> = Arc::new(Retrying::new(bucket, RetryPolicy::default()));
+    let remote = GitRemote::new(settings.allow_remote.clone(), home.spool_dir(), RemoteTimeouts::default())
+        .map_err(|error| Failure::usage(format!("`allow_remote`: {error}")))?;
+    let store = ObjectStore::new(bucket.clone(), StoreOptions::new(home.spool_dir()));
+    let engine = Engine::new(catalog.clone(), store, Arc::new(remote), Arc::new(Host), engine_config(settings, home));
+    Ok(Opened { engine, catalog, bucket, _locks: locks })
+}
+
+/// Files on their way into a directory store are renamed, so they must lie on its file system, but not in it.
+fn store_temp_dir(settings: &Settings, home: &Home) -> PathBuf {
+    match url::Url::parse(&settings.store_url).ok().and_then(|url| url.to_file_path().ok()) {
+        Some(store) if store.parent() != Some(home.dir()) => {
+            let mut name = store.into_os_string();
+            name.push(".tmp");
+            PathBuf::from(name)
+        }
+        _ => home.temp_dir(),
+    }
+}

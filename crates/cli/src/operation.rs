@@ -1,0 +1,234 @@
+//! What an operator asks for. One value that runs here or, beside a running embedded server, in that server: the same
+//! code either way.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use treehold_engine::api::{ProjectSpec, ProjectView, RemoteSpec};
+use treehold_engine::{Engine, Progress};
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::open::Opened;
+
+/// An operator's request. Its name is the last part of the control route, its fields are the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", content = "args", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Operation {
+    /// Makes a project.
+    ProjectCreate {
+        /// Unique name.
+        name: Option<String>,
+        /// The caller's id; made if not given.
+        id: Option<Uuid>,
+        /// Short branch name.
+        default_branch: Option<String>,
+        /// URL of the remote.
+        remote: Option<String>,
+    },
+    /// Lists projects in order of id, `limit` at most.
+    ProjectList {
+        /// All if not given.
+        limit: Option<usize>,
+        /// From the last list.
+        cursor: Option<String>,
+    },
+    /// Shows a project.
+    ProjectShow {
+        /// Id or name.
+        project: String,
+    },
+    /// Deletes a project: its refs and its pending work.
+    ProjectDelete {
+        /// Id or name.
+        project: String,
+    },
+    /// Fetches a repository into a project.
+    Import {
+        /// URL, or absolute path of a local repository.
+        source: String,
+        /// Name of the project that is made or found.
+        project: Option<String>,
+        /// Short branch name; what the source's HEAD names if not given.
+        branch: Option<String>,
+        /// Commits of history; 0 = all.
+        depth: u32,
+    },
+    /// Writes a project out.
+    Export {
+        /// Id or name.
+        project: String,
+        /// Absolute path of the bare repository to make.
+        dir: Option<PathBuf>,
+        /// Absolute path of the bundle to make.
+        bundle: Option<PathBuf>,
+        /// Whose pending work is written as `refs/pending/USER`.
+        user: Option<Uuid>,
+    },
+    /// Counts what there is.
+    AdminStats {},
+    /// Brings the database's schema up to date.
+    AdminMigrate {},
+}
+
+impl Operation {
+    /// Its name in the control route.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::ProjectCreate { .. } => "project-create",
+            Self::ProjectList { .. } => "project-list",
+            Self::ProjectShow { .. } => "project-show",
+            Self::ProjectDelete { .. } => "project-delete",
+            Self::Import { .. } => "import",
+            Self::Export { .. } => "export",
+            Self::AdminStats {} => "admin-stats",
+            Self::AdminMigrate {} => "admin-migrate",
+        }
+    }
+
+    /// Runs it on an engine. The answer is what `--json` prints.
+    pub async fn run(&self, opened: &Opened, progress: &dyn Progress) -> Result<Value, Failure> {
+        let engine = &opened.engine;
+        match self {
+            Self::ProjectCreate { name, id, default_branch, remote } => {
+                let remote = remote.clone().map(|url| RemoteSpec { url });
+                let spec = ProjectSpec { name: name.clone(), default_branch: default_branch.clone(), remote };
+                let (view, created) = engine.create_project(*id, &spec).await?;
+                let mut answer = value(&view)?;
+                answer["created"] = json!(created);
+                Ok(answer)
+            }
+            Self::ProjectList { limit, cursor } => list(engine, *limit, cursor.clone()).await,
+            Self::ProjectShow { project } => value(&engine.show_project(project).await?),
+            Self::ProjectDelete { project } => {
+                let view: ProjectView = engine.show_project(project).await?;
+                engine.delete_project(project).await?;
+                Ok(json!({"deleted": true, "id": view.id, "name": view.name}))
+            }
+            Self::Import { source, project, branch, depth } => {
+                let report = engine.import(source, project.as_deref(), branch.as_deref(), *depth, progress).await?;
+                value(&report)
+            }
+            Self::Export { project, dir, bundle, user } => {
+                export(engine, project, dir.as_deref(), bundle.as_deref(), *user, progress).await
+            }
+            Self::AdminStats {} => Ok(engine.stats().await?),
+            Self::AdminMigrate {} => {
+                let report = opened.migrate().await?;
+                Ok(json!({"applied": report.applied, "current": report.current}))
+            }
+        }
+    }
+}
+
+fn value(answer: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(answer).map_err(|error| Failure::failed("the answer cannot be written as JSON").because(error))
+}
+
+/// All pages, or as many as `limit` asks for.
+async fn list(engine: &Engine, limit: Option<usize>, mut cursor: Option<String>) -> Result<Value, Failure> {
+    let mut projects: Vec<ProjectView> = Vec::new();
+    loop {
+        let wanted = limit.map(|limit| limit.saturating_sub(projects.len()));
+        if wanted == Some(0) {
+            break;
+        }
+        let page = engine.list_projects(cursor.as_deref(), wanted).await?;
+        projects.extend(page.projects);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(json!({"projects": value(&projects)?, "next_cursor": cursor}))
+}
+
+async fn export(
+    engine: &Engine,
+    project: &str,
+    dir: Option<&Path>,
+    bundle: Option<&Path>,
+    user: Option<Uuid>,
+    progress: &dyn Progress,
+) -> Result<Value, Failure> {
+    let mut answer = json!({});
+    // Both targets are looked at before either is written.
+    if let Some(dir) = dir {
+        check_empty(dir)?;
+    }
+    if let Some(file) = bundle.filter(|file| file.symlink_metadata().is_ok()) {
+        return Err(Failure::failed(format!("{} exists already: remove it, or name another file", file.display())));
+    }
+    if let Some(dir) = dir {
+        answer = value(&engine.export(project, dir, user, progress).await?)?;
+        answer["dir"] = json!(dir);
+    }
+    if let Some(file) = bundle {
+        progress.step("writing the bundle", 0, None);
+        let spooled = engine.bundle(project).await?;
+        let target = file.to_owned();
+        let size = tokio::task::spawn_blocking(move || keep_bundle(&spooled, &target))
+            .await
+            .map_err(|error| Failure::failed("the bundle could not be written").because(error))?;
+        let size = size.map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+        answer["bundle"] = json!({"file": file, "bytes": size});
+    }
+    Ok(answer)
+}
+
+fn check_empty(dir: &Path) -> Result<(), Failure> {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => {
+                Err(Failure::failed(format!("{} is not empty: export into a new or an empty directory", dir.display())))
+            }
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::failed(format!("cannot export into {}: {error}", dir.display()))),
+    }
+}
+
+/// Copies the spooled bundle beside its target, then names it: whole or not at all, also across file systems.
+fn keep_bundle(spooled: &tempfile::NamedTempFile, target: &Path) -> std::io::Result<u64> {
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut copy = tempfile::NamedTempFile::new_in(dir)?;
+    let mut source = std::fs::File::open(spooled.path())?;
+    let size = std::io::copy(&mut source, copy.as_file_mut())?;
+    copy.as_file().sync_all()?;
+    copy.persist_noclobber(target).map_err(|error| error.error)?;
+    crate::home::sync_dir(dir)?;
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verb_is_the_name_in_json() {
+        let project = || "p".to_owned();
+        let all = [
+            Operation::ProjectCreate { name: None, id: None, default_branch: None, remote: None },
+            Operation::ProjectList { limit: Some(1), cursor: None },
+            Operation::ProjectShow { project: project() },
+            Operation::ProjectDelete { project: project() },
+            Operation::Import { source: "/x".into(), project: None, branch: None, depth: 1 },
+            Operation::Export { project: project(), dir: Some("/x".into()), bundle: None, user: None },
+            Operation::AdminStats {},
+            Operation::AdminMigrate {},
+        ];
+        for operation in all {
+            let text = serde_json::to_value(&operation).unwrap();
+            assert_eq!(text["verb"], operation.verb());
+            assert_eq!(serde_json::from_value::<Operation>(text).unwrap(), operation);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let text = json!({"verb": "project-show", "args": {"project": "p", "force": true}});
+        assert!(serde_json::from_value::<Operation>(text).is_err());
+    }
+}

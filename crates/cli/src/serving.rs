@@ -1,0 +1,169 @@
+//! A running server: HTTP, housekeeping and the control socket over one engine. `serve` and the quickstart start the same.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use treehold_engine::Secret;
+use treehold_server::{App, ServerConfig};
+
+use crate::control::server::Control;
+use crate::failure::Failure;
+use crate::home::{Home, Lock};
+use crate::open::{self, Opened, Schema};
+use crate::settings::Settings;
+
+/// Pause between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How long `serve` waits for a command or a stopping server to give the data directory up.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long requests at work may take after the server was told to stop.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Serving {
+    address: SocketAddr,
+    key: Secret,
+    opened: Arc<Opened>,
+    stop: CancellationToken,
+    http: JoinHandle<Result<(), Failure>>,
+    housekeeping: JoinHandle<()>,
+    control: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Opens everything and answers from now on. Nothing here takes time in proportion to what is stored.
+    pub async fn start(settings: &Settings, home: &Home) -> Result<Self, Failure> {
+        let addresses = addresses(settings).await?;
+        let keys = keys(settings, home, &addresses)?;
+        let locks = own(settings, home).await?;
+        let opened = Arc::new(open::open(settings, home, locks, Schema::Migrate).await?);
+        let listener = TcpListener::bind(&addresses[..]).await.map_err(|error| {
+            Failure::failed(format!("cannot listen on {}: {error}; choose another with --listen", settings.listen))
+        })?;
+        let address = listener.local_addr().map_err(|error| Failure::failed(format!("cannot listen: {error}")))?;
+        let stop = CancellationToken::new();
+        let control = match settings.embedded() {
+            true => Some(tokio::spawn(Control::bind(home)?.serve(opened.clone(), stop.clone()))),
+            false => None,
+        };
+        let key = keys[0].clone();
+        let config = ServerConfig { api_keys: keys, limits: settings.limits.clone(), ..ServerConfig::default() };
+        let app = App::new(opened.engine.clone(), config);
+        let http = tokio::spawn(answer(listener, app, stop.clone()));
+        let probe = settings.store_url.starts_with("s3://");
+        let housekeeping = tokio::spawn(housekeep(opened.clone(), probe, stop.clone()));
+        Ok(Self { address, key, opened, stop, http, housekeeping, control })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A key that opens the API.
+    pub fn key(&self) -> &Secret {
+        &self.key
+    }
+
+    /// Its engine.
+    pub fn opened(&self) -> Arc<Opened> {
+        self.opened.clone()
+    }
+
+    /// Ends only if the server ends without having been told to.
+    pub async fn broken(&mut self) -> Failure {
+        match (&mut self.http).await {
+            Ok(Err(failure)) => failure,
+            Ok(Ok(())) => Failure::failed("the server stopped by itself"),
+            Err(error) => Failure::failed("the server broke").because(error),
+        }
+    }
+
+    /// Answers what is at work, then stops.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        self.stop.cancel();
+        let ended = if self.http.is_finished() { None } else { Some((&mut self.http).await) };
+        if let Some(control) = self.control.take() {
+            let _ended = control.await;
+        }
+        let _ended = self.housekeeping.await;
+        match ended {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(failure))) => Err(failure),
+            Some(Err(error)) => Err(Failure::failed("the server broke").because(error)),
+        }
+    }
+}
+
+async fn addresses(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
+    let found = tokio::net::lookup_host(&settings.listen).await.map(Iterator::collect::<Vec<_>>);
+    match found {
+        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
+        _ => Err(Failure::usage(format!(
+            "`listen` must be an address and a port, such as 127.0.0.1:3001, not `{}`",
+            settings.listen
+        ))),
+    }
+}
+
+/// The configured keys, else on loopback the one that is kept in the data directory.
+fn keys(settings: &Settings, home: &Home, addresses: &[SocketAddr]) -> Result<Vec<Secret>, Failure> {
+    if !settings.api_keys.is_empty() {
+        return Ok(settings.api_keys.clone());
+    }
+    if !addresses.iter().all(|address| address.ip().is_loopback()) {
+        return Err(Failure::usage(format!(
+            "listening on {} without a key would let anybody in: set --api-key (TREEHOLD_API_KEY), or listen on 127.0.0.1",
+            settings.listen
+        )));
+    }
+    home.api_key().map(|key| vec![key])
+}
+
+/// The locks of the embedded database, once a command that has them is done.
+async fn own(settings: &Settings, home: &Home) -> Result<Vec<Lock>, Failure> {
+    let began = tokio::time::Instant::now();
+    loop {
+        if let Some(locks) = open::own(settings, home)? {
+            return Ok(locks);
+        }
+        let server = crate::control::client::connect(home).await?.is_some();
+        if server || began.elapsed() >= PATIENCE {
+            return Err(home.busy());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn answer(listener: TcpListener, app: App, stop: CancellationToken) -> Result<(), Failure> {
+    treehold_server::serve(listener, app, stop.cancelled_owned(), DRAIN)
+        .await
+        .map_err(|error| Failure::failed("the server could not go on").because(error))
+}
+
+/// A round at start and every 30 s: settles unfinished attempts, removes what never became live.
+async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
+    if probe {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = opened.probe() => {}
+        }
+    }
+    loop {
+        let round = async {
+            if let Err(error) = opened.engine.housekeep().await {
+                tracing::warn!(code = error.code(), "housekeeping did not finish: {error}");
+            }
+            tokio::time::sleep(HOUSEKEEPING).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = round => {}
+        }
+    }
+}

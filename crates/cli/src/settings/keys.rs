@@ -1,0 +1,169 @@
+//! The table of options. One row makes the flag, the environment variable, the key of the file and the line of
+//! `config-check`, so that the four cannot disagree.
+
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A path; in the file relative to the file's directory.
+    Path,
+    /// Several texts: separated by commas, or an array in the file.
+    List,
+    /// A whole number of at least 1.
+    Number,
+}
+
+/// One option.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name in the file; with dashes it is the flag, in capitals after `TREEHOLD_` the environment variable.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub kind: Kind,
+    /// Never shown.
+    pub secret: bool,
+    /// Placeholder in the help.
+    pub value: &'static str,
+    /// Help.
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The flag, without the two dashes.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("TREEHOLD_{}", self.name.to_ascii_uppercase())
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Key {
+    Key { name, kind, secret: false, value, help }
+}
+
+const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Key {
+    Key { name, kind, secret: true, value, help }
+}
+
+/// Every option, in the order of the example file.
+pub static KEYS: [Key; 19] = [
+    key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
+    key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
+    key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
+    key("listen", Kind::Text, "ADDR", "Address that `serve` listens on; port 0 = any [default: 127.0.0.1:3001]"),
+    secret("api_key", Kind::List, "KEY,…", "Keys that callers send as X-Internal-API-Key; several for rotation"),
+    key("allow_remote", Kind::List, "PREFIX,…", "URL prefixes that projects may use [default: https://github.com/]"),
+    secret("remote_token", Kind::Text, "TOKEN", "Credentials for remotes where a request brings none"),
+    key("remote_token_file", Kind::Path, "FILE", "The same, read from a file"),
+    key(
+        "author",
+        Kind::Text,
+        "NAME <EMAIL>",
+        "Author of commits that name none [default: Treehold <treehold@localhost>]",
+    ),
+    key("log", Kind::Text, "FILTER", "What is logged to stderr, such as `info` or `treehold_engine=debug`"),
+    key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),
+    key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),
+    key("limit_batch_bytes", Kind::Number, "N", "Content of one batch read without max_bytes, bytes"),
+    key("limit_commit_changes", Kind::Number, "N", "Most changes of one commit"),
+    key("limit_message_bytes", Kind::Number, "N", "Longest commit message, bytes"),
+    key("limit_inline_bytes", Kind::Number, "N", "Pending content up to this size is kept in the database, bytes"),
+    key("limit_pack_bytes", Kind::Number, "N", "Largest received pack, bytes"),
+    key("limit_pack_objects", Kind::Number, "N", "Most objects of a received pack"),
+    key("limit_inflated_bytes", Kind::Number, "N", "All objects of a received pack, inflated, bytes"),
+];
+
+/// The row of a name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Flags and variables of all keys, made once: clap keeps them for the life of the process.
+static FLAGS: LazyLock<Vec<Arg>> = LazyLock::new(|| KEYS.iter().map(argument).collect());
+
+fn argument(key: &'static Key) -> Arg {
+    let limit = key.name.starts_with("limit_");
+    Arg::new(key.name)
+        .long(key.flag())
+        .env(key.variable())
+        .value_name(key.value)
+        .help(key.help)
+        .help_heading(if limit { "Limits" } else { "Options of every command" })
+        .hide_short_help(limit)
+        .hide_env_values(true)
+        .global(true)
+        .action(ArgAction::Set)
+}
+
+/// What flags and environment gave: the texts, and where each comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Key, text, and whether a flag (else the environment) gave it.
+    pub given: Vec<(&'static Key, String, bool)>,
+    /// The file of `--config`.
+    pub config: Option<std::path::PathBuf>,
+    /// Whether errors are shown with their causes.
+    pub verbose: bool,
+}
+
+impl clap::Args for Options {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new("config")
+            .long("config")
+            .env("TREEHOLD_CONFIG")
+            .hide_env_values(true)
+            .value_name("FILE")
+            .help("Read options from this TOML file; flags and environment win over it")
+            .help_heading("Options of every command")
+            .value_parser(clap::value_parser!(std::path::PathBuf))
+            .global(true);
+        let verbose = Arg::new("verbose")
+            .long("verbose")
+            .short('v')
+            .help("Show the causes of an error, and log more")
+            .help_heading("Options of every command")
+            .action(ArgAction::SetTrue)
+            .global(true);
+        command.args([config, verbose]).args(FLAGS.iter())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Options {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        use clap::parser::ValueSource;
+        let mut options = Options {
+            config: matches
+                .get_one::<std::path::PathBuf>("config")
+                .filter(|path| !path.as_os_str().is_empty())
+                .cloned(),
+            verbose: matches.get_flag("verbose"),
+            given: Vec::new(),
+        };
+        for key in &KEYS {
+            let Some(text) = matches.get_one::<String>(key.name) else { continue };
+            let flag = matches.value_source(key.name) == Some(ValueSource::CommandLine);
+            // `TREEHOLD_API_KEY=` in a compose file means "not set", not "the empty key".
+            if flag || !text.is_empty() {
+                options.given.push((key, text.clone(), flag));
+            }
+        }
+        Ok(options)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

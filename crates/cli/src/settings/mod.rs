@@ -1,0 +1,275 @@
+//! What a command is told: flags, environment, one TOML file, defaults, in that order of precedence.
+
+pub mod file;
+pub mod keys;
+pub mod show;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use treehold_engine::{Limits, Secret};
+
+use crate::failure::Failure;
+use keys::Options;
+
+/// Where a value comes from. Later ones win.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// The file of `--config`.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Environment(String),
+    /// This flag.
+    Flag(String),
+}
+
+impl Origin {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File(_) => 1,
+            Self::Environment(_) => 2,
+            Self::Flag(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// The effective configuration.
+#[derive(Clone)]
+pub struct Settings {
+    /// Absolute.
+    pub data_dir: PathBuf,
+    /// `sqlite://…` or `postgres://…`.
+    pub database_url: String,
+    /// `file://…` or `s3://…`.
+    pub store_url: String,
+    /// Host and port.
+    pub listen: String,
+    /// Any of them opens the API.
+    pub api_keys: Vec<Secret>,
+    /// URL prefixes.
+    pub allow_remote: Vec<String>,
+    /// Credentials for remotes.
+    pub remote_token: Option<Secret>,
+    /// Name and e-mail address.
+    pub author: (String, String),
+    /// Log filter, if one was given.
+    pub log: Option<String>,
+    /// Limits.
+    pub limits: Limits,
+    /// For `config-check`: every key with a value, as text, and its origin.
+    pub given: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(show::lines(self)).finish()
+    }
+}
+
+impl Settings {
+    /// Resolves what was given against the file and the defaults.
+    pub fn resolve(options: &Options) -> Result<Self, Failure> {
+        let mut given = BTreeMap::new();
+        if let Some(path) = &options.config {
+            for (key, text) in file::read(path)? {
+                given.insert(key.name, (text, Origin::File(path.clone())));
+            }
+        }
+        for (key, text, flag) in &options.given {
+            let origin = if *flag { Origin::Flag(key.flag()) } else { Origin::Environment(key.variable()) };
+            given.insert(key.name, (text.clone(), origin));
+        }
+        Self::from_given(given)
+    }
+
+    /// Fills in defaults and checks every value.
+    pub fn from_given(mut given: BTreeMap<&'static str, (String, Origin)>) -> Result<Self, Failure> {
+        let remote_token = remote_token(&mut given)?;
+        let mut values = Values { given };
+        let data_dir = data_dir(&mut values)?;
+        let Some(dir) = data_dir.to_str() else {
+            return Err(Failure::usage("the data directory's name must be UTF-8"));
+        };
+        let database_url = values.text("database_url", || format!("sqlite://{dir}/treehold.db"));
+        check_scheme("database_url", &database_url, &["sqlite", "postgres", "postgresql"])?;
+        if database_url.strip_prefix("sqlite://").is_some_and(|path| !path.starts_with('/')) {
+            return Err(values.wrong("database_url", "must name the file from the root: `sqlite:///path/of/file`"));
+        }
+        let store_url = values.text("store_url", || format!("file://{}", escape(&format!("{dir}/store"))));
+        check_scheme("store_url", &store_url, &["file", "s3"])?;
+        let listen = values.text("listen", || "127.0.0.1:3001".into());
+        let allow_remote = values.list("allow_remote", &["https://github.com/"]);
+        for prefix in &allow_remote {
+            check_scheme("allow_remote", prefix, &["https", "http"])?;
+        }
+        let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
+        let limits = limits(&mut values)?;
+        let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
+        let log = values.given.get("log").map(|(text, _)| text.clone());
+        Ok(Self {
+            data_dir,
+            database_url,
+            store_url,
+            listen,
+            api_keys,
+            allow_remote,
+            remote_token,
+            author,
+            log,
+            limits,
+            given: values.given,
+        })
+    }
+
+    /// The embedded database's file.
+    pub fn database_file(&self) -> Option<&Path> {
+        self.database_url.strip_prefix("sqlite://").map(Path::new)
+    }
+
+    /// Whether one process at a time owns the database: then commands go through a running server.
+    pub fn embedded(&self) -> bool {
+        self.database_file().is_some()
+    }
+}
+
+/// Values by name; what was not given becomes its default, so that `config-check` shows it.
+struct Values {
+    given: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl Values {
+    fn text(&mut self, name: &'static str, default: impl FnOnce() -> String) -> String {
+        self.given.entry(name).or_insert_with(|| (default(), Origin::Default)).0.clone()
+    }
+
+    fn list(&mut self, name: &'static str, default: &[&str]) -> Vec<String> {
+        let text = match default {
+            [] => self.given.get(name).map(|(text, _)| text.clone()).unwrap_or_default(),
+            _ => self.text(name, || default.join(",")),
+        };
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn number(&mut self, name: &'static str, default: u64, max: u64) -> Result<u64, Failure> {
+        let text = self.text(name, || default.to_string());
+        match text.trim().parse::<u64>() {
+            Ok(number) if (1..=max).contains(&number) => Ok(number),
+            _ => Err(self.wrong(name, &format!("must be a whole number from 1 to {max}, not `{text}`"))),
+        }
+    }
+
+    fn wrong(&self, name: &str, why: &str) -> Failure {
+        let origin = self.given.get(name).map(|(_, origin)| format!(" ({origin})")).unwrap_or_default();
+        Failure::usage(format!("`{name}`{origin} {why}"))
+    }
+}
+
+fn data_dir(values: &mut Values) -> Result<PathBuf, Failure> {
+    if !values.given.contains_key("data_dir") {
+        let dir = dirs::data_dir().ok_or_else(|| {
+            Failure::usage("this account has no data directory: say with --data-dir where Treehold may keep its data")
+        })?;
+        let text = dir.join("treehold").to_string_lossy().into_owned();
+        values.given.insert("data_dir", (text, Origin::Default));
+    }
+    let text = values.text("data_dir", String::new);
+    if text.is_empty() {
+        return Err(values.wrong("data_dir", "must not be empty"));
+    }
+    let dir = std::path::absolute(&text).map_err(|error| values.wrong("data_dir", &error.to_string()))?;
+    if let Some(entry) = values.given.get_mut("data_dir") {
+        entry.0 = dir.display().to_string();
+    }
+    Ok(dir)
+}
+
+/// Reads the token from its file if a file was named. Both together are refused, unless one outranks the other.
+fn remote_token(given: &mut BTreeMap<&'static str, (String, Origin)>) -> Result<Option<Secret>, Failure> {
+    if let (Some((_, token)), Some((_, file))) = (given.get("remote_token"), given.get("remote_token_file")) {
+        match token.rank().cmp(&file.rank()) {
+            std::cmp::Ordering::Greater => given.remove("remote_token_file"),
+            std::cmp::Ordering::Less => given.remove("remote_token"),
+            std::cmp::Ordering::Equal => {
+                return Err(Failure::usage("give `remote_token` or `remote_token_file`, not both"));
+            }
+        };
+    }
+    if let Some((token, _)) = given.get("remote_token") {
+        return Ok(Some(Secret::new(token.clone())));
+    }
+    let Some((path, origin)) = given.get("remote_token_file") else { return Ok(None) };
+    let token = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("`remote_token_file` ({origin}): cannot read {path}: {error}")))?;
+    match token.trim() {
+        "" => Err(Failure::usage(format!("`remote_token_file` ({origin}): {path} is empty"))),
+        token => Ok(Some(Secret::new(token.to_owned()))),
+    }
+}
+
+fn check_scheme(name: &str, text: &str, schemes: &[&str]) -> Result<(), Failure> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some(scheme) if schemes.contains(&scheme) => Ok(()),
+        // The text itself may hold a password: it is not repeated.
+        _ => {
+            let all: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+            Err(Failure::usage(format!("`{name}` must be a URL that begins with {}", all.join(" or "))))
+        }
+    }
+}
+
+fn author(text: &str) -> Result<(String, String), Failure> {
+    let parts = text.trim().strip_suffix('>').and_then(|rest| rest.rsplit_once('<'));
+    let wrong = || Failure::usage("`author` must look like `Name <name@example.org>`");
+    let (name, email) = parts.ok_or_else(wrong)?;
+    let (name, email) = (name.trim(), email.trim());
+    let clean = |text: &str| !text.is_empty() && !text.contains(['<', '>']) && !text.chars().any(char::is_control);
+    if clean(name) && clean(email) { Ok((name.into(), email.into())) } else { Err(wrong()) }
+}
+
+fn limits(values: &mut Values) -> Result<Limits, Failure> {
+    let default = Limits::default();
+    let mut number = |name, default, max| values.number(name, default, max);
+    Ok(Limits {
+        file_bytes: number("limit_file_bytes", default.file_bytes, 2 << 30)?,
+        batch_paths: number("limit_batch_paths", default.batch_paths as u64, 1_000_000)? as usize,
+        commit_changes: number("limit_commit_changes", default.commit_changes as u64, 10_000_000)? as usize,
+        message_bytes: number("limit_message_bytes", default.message_bytes as u64, 64 << 20)? as usize,
+        batch_bytes: number("limit_batch_bytes", default.batch_bytes, 1 << 30)?,
+        inline_bytes: number("limit_inline_bytes", default.inline_bytes, 16 << 20)?,
+        pack_bytes: number("limit_pack_bytes", default.pack_bytes, 1 << 40)?,
+        pack_objects: number("limit_pack_objects", default.pack_objects, u64::from(u32::MAX))?,
+        inflated_bytes: number("limit_inflated_bytes", default.inflated_bytes, 1 << 44)?,
+    })
+}
+
+/// Escapes what a URL's path cannot hold.
+fn escape(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'%' | b'?' | b'#' | b' ' | 0..=31 | 127 => text.push_str(&format!("%{byte:02X}")),
+            _ if byte.is_ascii() => text.push(byte as char),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The program as its users start it.
+
+mod program;
+
+mod configuration;
+mod operators;
+mod quickstart;
+mod serve;
+mod usage;

@@ -1,0 +1,124 @@
+//! Projects, import, export and admin: beside a running server and without one.
+
+use serde_json::Value;
+
+use crate::program::{Bench, Server, git};
+
+/// The same steps with and without a server: one code runs them.
+fn both(test: impl Fn(&Bench, Option<&Server>)) {
+    let alone = Bench::new();
+    test(&alone, None);
+    let beside = Bench::new();
+    let server = beside.serve();
+    test(&beside, Some(&server));
+}
+
+fn names(answer: &Value) -> Vec<&str> {
+    answer["projects"].as_array().unwrap().iter().map(|project| project["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn projects_are_made_listed_shown_and_deleted() {
+    both(|bench, server| {
+        let made = bench.json(&["project", "create", "docs", "--json"]);
+        assert_eq!((made["created"].as_bool(), made["head"].is_null()), (Some(true), true));
+        let id = made["id"].as_str().unwrap();
+        let again = bench.json(&["project", "create", "docs", "--id", id, "--json"]);
+        assert_eq!((again["created"].as_bool(), again["id"].as_str()), (Some(false), Some(id)));
+        bench.json(&["project", "create", "more", "--default-branch", "trunk", "--json"]);
+        let list = bench.json(&["project", "list", "--json"]);
+        assert_eq!(names(&list), ["docs", "more"]);
+        let first = bench.json(&["project", "list", "--limit", "1", "--json"]);
+        assert_eq!(names(&first), ["docs"]);
+        let rest = bench.json(&["project", "list", "--cursor", first["next_cursor"].as_str().unwrap(), "--json"]);
+        assert_eq!(names(&rest), ["more"]);
+        assert_eq!(bench.json(&["project", "show", "more", "--json"])["default_branch"], "trunk");
+        let shown = bench.run(&["project", "show", id]);
+        assert!(shown.stdout.contains("docs") && shown.stdout.contains(id), "{}", shown.stdout);
+        if let Some(server) = server {
+            let key = std::fs::read_to_string(bench.data().join("api-key")).unwrap();
+            let (status, body) = server.request("GET", "/projects/docs", Some(key.trim()), "");
+            assert!(status == 200 && body.contains(id), "{body}");
+        }
+        assert!(bench.fail(1, &["project", "create", "docs"]).contains("name"));
+        assert!(bench.fail(1, &["project", "show", "nothing"]).contains("no such project"));
+        assert!(bench.fail(1, &["project", "create", "x", "--remote", "https://example.org/o/x"]).contains("allowed"));
+        assert_eq!(bench.json(&["project", "delete", "docs", "--json"])["id"], id);
+        assert_eq!(names(&bench.json(&["project", "list", "--json"])), ["more"]);
+        assert!(bench.fail(1, &["project", "delete", "docs"]).contains("no such project"));
+    });
+}
+
+#[test]
+fn a_repository_comes_in_and_goes_out_again() {
+    both(|bench, _| {
+        let source = bench.repository("docs.git");
+        let head = git(&source, &["rev-parse", "main"]);
+        // A relative path counts from where the command is, not from where the server is.
+        let report = bench.json(&["import", "docs.git", "--full", "--json"]);
+        assert_eq!(report["project"]["name"], "docs");
+        assert_eq!(report["head"].as_str(), Some(head.trim()));
+        assert_eq!((report["files"].as_u64(), report["shallow"].as_bool()), (Some(2), Some(false)));
+        let export = bench.json(&["export", "docs", "out.git", "--bundle", "out.bundle", "--json"]);
+        let out = bench.path("out.git");
+        assert_eq!(export["dir"].as_str(), out.to_str());
+        assert_eq!(git(&out, &["rev-parse", "refs/heads/main"]), head);
+        git(&out, &["fsck", "--strict", "--full"]);
+        assert_eq!(git(&out, &["log", "--format=%s", "main"]), "docs/guide.md\nREADME.md\n");
+        git(&bench.path(""), &["clone", "--quiet", "--branch", "main", "out.bundle", "from-bundle"]);
+        assert_eq!(git(&bench.path("from-bundle"), &["rev-parse", "HEAD"]), head);
+
+        let message = bench.fail(1, &["export", "docs", "out.git"]);
+        assert!(message.contains("is not empty"), "{message}");
+        let message = bench.fail(1, &["export", "docs", "--bundle", "out.bundle"]);
+        assert!(message.contains("exists already"), "{message}");
+        assert!(bench.fail(1, &["export", "nothing", "new.git"]).contains("no such project"));
+        let ran = bench.run(&["import", "docs.git", "--full"]);
+        assert!(ran.status == 0 && ran.stdout.contains(head.trim()), "{}{}", ran.stdout, ran.stderr);
+    });
+}
+
+#[test]
+fn history_is_cut_off_unless_asked_for() {
+    both(|bench, _| {
+        bench.repository("docs.git");
+        let report = bench.json(&["import", "docs.git", "--project", "short", "--json"]);
+        assert_eq!((report["project"]["name"].as_str(), report["shallow"].as_bool()), (Some("short"), Some(true)));
+        bench.json(&["export", "short", "short.git", "--json"]);
+        let out = bench.path("short.git");
+        git(&out, &["fsck", "--strict"]);
+        assert_eq!(git(&out, &["log", "--format=%s", "main"]), "docs/guide.md\n");
+        let message = bench.fail(1, &["import", "docs.git", "--project", "other", "--branch", "nowhere"]);
+        assert!(message.contains("nowhere"), "{message}");
+    });
+}
+
+#[test]
+fn admin_migrates_and_counts() {
+    both(|bench, server| {
+        let first = bench.json(&["admin", "migrate", "--json"]);
+        assert_eq!(first["applied"].as_array().unwrap().is_empty(), server.is_some(), "{first}");
+        let again = bench.json(&["admin", "migrate", "--json"]);
+        assert_eq!((again["applied"].as_array().map(Vec::len), &again["current"]), (Some(0), &first["current"]));
+        assert!(bench.run(&["admin", "migrate"]).stdout.contains("up to date"));
+        bench.json(&["project", "create", "docs", "--json"]);
+        assert!(bench.json(&["admin", "stats", "--json"]).is_object());
+        assert_eq!(bench.run(&["admin", "stats"]).status, 0);
+    });
+}
+
+#[test]
+fn commands_wait_for_each_other() {
+    let bench = Bench::new();
+    let started: Vec<_> = (0..4)
+        .map(|n| {
+            let mut command = bench.command(&["project", "create", &format!("p{n}"), "--json"]);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in started {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(bench.json(&["project", "list", "--json"])["projects"].as_array().unwrap().len(), 4);
+}

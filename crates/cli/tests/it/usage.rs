@@ -1,0 +1,75 @@
+//! Help, wrong usage, completions.
+
+use std::process::{Command, Stdio};
+
+use crate::program::{Bench, Ran, bare};
+
+#[test]
+fn help_lists_every_command_and_option() {
+    let ran = Ran::of(bare(&["--help"]).output().unwrap());
+    assert_eq!(ran.status, 0);
+    let commands = ["serve", "quickstart", "project", "import", "export", "admin", "completions", "config-check"];
+    for command in commands {
+        assert!(ran.stdout.contains(&format!("\n  {command}")), "{command} is not in {}", ran.stdout);
+        let help = Ran::of(bare(&[command, "--help"]).output().unwrap());
+        assert_eq!(help.status, 0, "{command}");
+        for option in ["--data-dir", "--database-url", "--store-url", "--api-key", "--allow-remote", "--config"] {
+            assert!(help.stdout.contains(option), "{command} --help lacks {option}");
+        }
+    }
+    assert!(ran.stdout.contains("TREEHOLD_DATA_DIR") && ran.stdout.contains("--limit-file-bytes"));
+    assert!(!Ran::of(bare(&["-h"]).output().unwrap()).stdout.contains("--limit-file-bytes"), "-h is the short help");
+}
+
+#[test]
+fn wrong_usage_ends_with_two_and_a_sentence() {
+    let bench = Bench::new();
+    for (args, words) in [
+        (&["frobnicate"][..], "frobnicate"),
+        (&["serve", "--nonsense"], "--nonsense"),
+        (&["import"], "URL|PATH"),
+        (&["import", "x", "--depth", "0"], "depth"),
+        (&["import", "x", "--full", "--depth", "3"], "--full"),
+        (&["import", "no/such/place"], "there is no repository at"),
+        (&["import", "git@github.com:o/docs.git"], "https://github.com/o/docs.git"),
+        (&["export", "p"], "<DIR>"),
+        (&["export", "p", "d", "--user", "nobody"], "--user"),
+        (&["project", "create", "--id", "7"], "--id"),
+        (&["admin"], "migrate"),
+        (&["completions", "tcsh"], "elvish"),
+        (&["serve", "--listen", "nowhere"], "`listen`"),
+        (&["--config", "/no/such/file.toml", "config-check"], "cannot read the configuration file"),
+        (&["--log", "a=b=c", "config-check"], "`log`"),
+    ] {
+        let message = bench.fail(2, args);
+        assert!(message.contains(words), "{args:?}: {message}");
+    }
+    assert!(bench.fail(2, &[]).contains("quickstart"), "no command: the commands are listed");
+    assert!(!bench.data().exists(), "wrong usage leaves nothing behind");
+}
+
+#[test]
+fn completions_for_five_shells() {
+    for (shell, words) in [
+        ("bash", "_treehold()"),
+        ("zsh", "#compdef treehold"),
+        ("fish", "complete -c treehold"),
+        ("powershell", "Register-ArgumentCompleter"),
+        ("elvish", "edit:completion"),
+    ] {
+        let ran = Ran::of(bare(&["completions", shell]).output().unwrap());
+        assert!(ran.status == 0 && ran.stdout.contains(words) && ran.stdout.contains("quickstart"), "{shell}");
+    }
+    let script = Command::new(env!("CARGO_BIN_EXE_treehold")).args(["completions", "bash"]).output().unwrap();
+    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut bash.stdin.take().unwrap(), &script.stdout).unwrap();
+    assert!(bash.wait().unwrap().success(), "bash refuses the script");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = bare(&["completions", "zsh"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
