@@ -218,14 +218,14 @@ impl State {
         let first = self.ref_deltas.partition_point(|delta| delta.base < *oid);
         let mut waiting = Vec::new();
         for delta in &self.ref_deltas[first..] {
-            if delta.base != *oid {
+            let slot = &mut self.slots[delta.at as usize];
+            // All that wait for one base are taken together, so that the first tells of all: a pack that repeats a
+            // base and its deltas a million times each must not be searched a million times.
+            if delta.base != *oid || slot.base != NONE {
                 break;
             }
-            let slot = &mut self.slots[delta.at as usize];
-            if slot.base == NONE {
-                slot.base = at;
-                waiting.push(delta.at);
-            }
+            slot.base = at;
+            waiting.push(delta.at);
         }
         waiting
     }

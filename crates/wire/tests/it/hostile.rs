@@ -273,8 +273,9 @@ fn delta_bomb(copies: u64, deltas: usize) -> Vec<u8> {
     let mut forge = Forge::new();
     forge.whole(Kind::Blob, &base);
     let bomb = delta(base.len() as u64, base.len() as u64 * copies, &ops);
+    let oid = blob(&base);
     for _ in 0..deltas {
-        forge.ref_delta(blob(&base), &bomb);
+        forge.ref_delta(oid, &bomb);
     }
     forge.finish()
 }
