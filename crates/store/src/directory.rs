@@ -184,15 +184,10 @@ impl Disk {
 
     /// Makes `place` name the payload, synced; fails with `AlreadyExists` rather than replace anything.
     fn place(&self, payload: &Payload, place: &Path) -> std::io::Result<()> {
-        if let Payload::File(path) = payload {
-            let file = File::open(path)?;
-            file.set_permissions(Permissions::from_mode(MODE))?;
-            sync(&file, path);
-            match std::fs::hard_link(path, place) {
-                // The payload is on another file system, or this one knows no links: copy.
-                Err(err) if !matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
-                linked => return linked,
-            }
+        if let Payload::File(path) = payload
+            && self.link(path, place)?
+        {
+            return Ok(());
         }
         let mut temp = tempfile::Builder::new()
             .prefix(TEMP_PREFIX)
@@ -205,6 +200,20 @@ impl Disk {
         }
         sync(temp.as_file(), temp.path());
         temp.persist_noclobber(place).map(|_| ()).map_err(|err| err.error)
+    }
+
+    /// Makes `place` name the file itself. `false`: it has to be copied, being somebody else's, on another file system
+    /// or on one that knows no links.
+    fn link(&self, path: &Path, place: &Path) -> std::io::Result<bool> {
+        let file = File::open(path)?;
+        if file.set_permissions(Permissions::from_mode(MODE)).is_err() {
+            return Ok(false);
+        }
+        sync(&file, path);
+        match std::fs::hard_link(path, place) {
+            Err(err) if !matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => Ok(false),
+            linked => linked.map(|()| true),
+        }
     }
 
     fn get(&self, key: &str, range: Option<Range<u64>>) -> std::io::Result<Option<Bytes>> {

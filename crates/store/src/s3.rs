@@ -62,21 +62,27 @@ pub struct S3Bucket {
     conditional: std::sync::Arc<AtomicBool>,
 }
 
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+/// Plain connections need neither certificates nor the time to read them.
+fn http_client(endpoint: Option<&String>) -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new();
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        builder.build_http()
+    } else {
+        builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    }
 }
 
 impl S3Bucket {
     /// With credentials from the standard chain. Asks nothing of the server.
     pub async fn connect(options: S3Options) -> Self {
-        let http = http_client();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+        // The chain may ask an https:// service of AWS, whatever the endpoint is.
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(None));
         if let Some(region) = &options.region {
             loader = loader.region(Region::new(region.clone()));
         }
         let config = loader.load().await;
         let region = config.region().cloned();
-        Self::build(options, http, region, aws_sdk_s3::config::Builder::from(&config))
+        Self::build(options, region, aws_sdk_s3::config::Builder::from(&config))
     }
 
     /// With the given credentials, for tests and tools.
@@ -85,15 +91,10 @@ impl S3Bucket {
         let config = aws_sdk_s3::config::Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(SharedCredentialsProvider::new(credentials));
-        Self::build(options, http_client(), None, config)
+        Self::build(options, None, config)
     }
 
-    fn build(
-        options: S3Options,
-        http: SharedHttpClient,
-        region: Option<Region>,
-        config: aws_sdk_s3::config::Builder,
-    ) -> Self {
+    fn build(options: S3Options, region: Option<Region>, config: aws_sdk_s3::config::Builder) -> Self {
         let S3Options { bucket, prefix, endpoint, region: chosen, path_style } = options;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -102,7 +103,7 @@ impl S3Bucket {
             .build();
         let region = chosen.map(Region::new).or(region).unwrap_or_else(|| Region::new("us-east-1"));
         let mut config = config
-            .http_client(http)
+            .http_client(http_client(endpoint.as_ref()))
             .region(region)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)

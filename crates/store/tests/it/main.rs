@@ -2,7 +2,9 @@
 
 mod buckets;
 mod damage;
+mod directory;
 mod faults;
 mod git;
 mod objects;
+mod s3;
 mod sample;
