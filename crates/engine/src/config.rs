@@ -59,6 +59,8 @@ pub struct EngineConfig {
     pub author: (String, String),
     /// How often an attempt is made again when the remote moved meanwhile.
     pub merge_attempts: u32,
+    /// No other process uses this catalog (the embedded set-up): whatever says it is in progress and is not ours is dead.
+    pub sole: bool,
     /// How old an operation's last sign of life may be before it counts as dead.
     pub op_timeout: Duration,
 }

@@ -1,30 +1,92 @@
 //! The product's verbs, without HTTP: read, edit, commit, sync, push, export.
 //!
-//! An [`Engine`] stands on a catalog (refs, trees, pending work), an object store (bytes) and a remote. It keeps no state
-//! of its own: any number of engines may share one catalog and one bucket.
+//! An [`Engine`] stands on a catalog (refs, trees, pending work), an object store (bytes) and a remote. What it keeps in memory is
+//! for speed only: any number of engines may share one catalog and one bucket.
 
 pub mod api;
+mod archive;
+mod batch;
+mod commit;
 pub mod config;
+mod diff;
 pub mod error;
+mod export;
+mod files;
+mod graph;
+mod housekeep;
+mod import;
+mod log;
+mod names;
+mod objects;
+mod pending;
+mod progress;
+mod project;
+mod push;
+mod raw;
+mod refs;
 pub mod remote;
-mod surface;
+mod status;
+mod sync;
+mod text;
+mod tree;
+mod view;
+mod writer;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use treehold_catalog::Catalog;
+use treehold_store::ObjectStore;
+use uuid::Uuid;
 
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use progress::Progress;
 pub use remote::{Remote, Secret};
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;
 
+type BranchLocks = Mutex<HashMap<(Uuid, String), Weak<tokio::sync::Mutex<()>>>>;
+
 /// The product's verbs.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) remote: Arc<dyn Remote>,
-    pub(crate) ambient: Arc<dyn Ambient>,
-    pub(crate) config: Arc<EngineConfig>,
+    catalog: Arc<dyn Catalog>,
+    store: ObjectStore,
+    remote: Arc<dyn Remote>,
+    ambient: Arc<dyn Ambient>,
+    config: Arc<EngineConfig>,
+    locks: Arc<BranchLocks>,
+}
+
+impl Engine {
+    /// An engine on its three legs. The catalog's schema must be up to date.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        store: ObjectStore,
+        remote: Arc<dyn Remote>,
+        ambient: Arc<dyn Ambient>,
+        config: EngineConfig,
+    ) -> Self {
+        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default() }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Commits to one branch take turns in this process, so that they do not waste work on losing races. Safety does not rest on
+    /// it: other processes race by compare-and-swap.
+    fn branch_lock(&self, project: Uuid, branch: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let slot = locks.entry((project, branch.to_owned())).or_default();
+        slot.upgrade().unwrap_or_else(|| {
+            let lock = Arc::default();
+            *slot = Arc::downgrade(&lock);
+            lock
+        })
+    }
 }

@@ -1,0 +1,241 @@
+//! The commit state machine (RELIABILITY section 5): PREPARED → STORED → PUSHING → LANDED → FINALIZED, and its side states.
+//!
+//! Every step is recorded before it is taken, so that any engine can go on where another one stopped. The remote's own compare of
+//! the old oid decides whether a push lands; looking at its refs only settles what is not known.
+
+use treehold_catalog::{
+    Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
+};
+use treehold_object::{Kind, ObjectId};
+
+use crate::remote::{Endpoint, PushSpec, Pushed};
+use crate::view::branch_ref;
+use crate::writer::{ById, NewBytes, Operation};
+use crate::{Engine, EngineError, Result};
+
+/// How often an unknown outcome is looked at within one request.
+const LOOKS: usize = 3;
+
+/// What became of a push.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// The remote has the commit.
+    Landed,
+    /// The remote's branch is elsewhere; the attempt cannot land any more.
+    Moved,
+}
+
+impl Engine {
+    /// Records a step of an attempt; `OpLost`-like interference by another engine is `Busy`.
+    pub(crate) async fn step(&self, attempt: &mut Attempt, to: AttemptState, error: Option<String>) -> Result<()> {
+        let change = AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: error.clone() };
+        let fence = self.catalog.change_attempt(&change, self.ambient.now_ms()).await?.ok_or(EngineError::Busy)?;
+        attempt.fence = fence;
+        attempt.state = to;
+        attempt.last_error = error;
+        Ok(())
+    }
+
+    /// Pushes an attempt whose objects are stored, and finds out what became of it.
+    pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById) -> Result<Settled> {
+        self.step(attempt, AttemptState::Pushing, None).await?;
+        let pushed = self.send(attempt, at, fresh).await?;
+        self.judge(attempt, at, fresh, pushed).await
+    }
+
+    /// One POST of a precomputed pack.
+    async fn send(&self, attempt: &Attempt, at: &Endpoint, fresh: &ById) -> Result<Pushed> {
+        let pack = match self.push_pack(attempt, fresh).await {
+            Ok(pack) => pack,
+            // Nothing was sent: the store may be down. The attempt waits.
+            Err(error) => return Ok(Pushed::Unreachable(error.to_string())),
+        };
+        let spec = PushSpec {
+            name: branch_ref(&attempt.branch),
+            old: attempt.remote_base,
+            new: attempt.commit,
+            pack: pack.path().to_owned(),
+        };
+        Ok(self.remote.push(at, &spec).await)
+    }
+
+    /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
+    async fn judge(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById, mut pushed: Pushed) -> Result<Settled> {
+        for _ in 0..LOOKS {
+            let detail = match pushed {
+                Pushed::Landed => {
+                    self.step(attempt, AttemptState::Landed, None).await?;
+                    return Ok(Settled::Landed);
+                }
+                Pushed::Rejected(message) => return self.rejected(attempt, message).await,
+                Pushed::Auth => return self.paused(attempt, None).await,
+                Pushed::Limited(retry_after_s) => return self.paused(attempt, Some(retry_after_s)).await,
+                Pushed::Unreachable(detail) => return self.unreachable(attempt, detail).await,
+                Pushed::Stale(detail) | Pushed::Unknown(detail) => detail,
+            };
+            self.step(attempt, AttemptState::Unknown, Some(detail)).await?;
+            match self.look(attempt, at).await {
+                Ok(Some(settled)) => return Ok(settled),
+                Ok(None) => {
+                    self.step(attempt, AttemptState::Pushing, None).await?;
+                    pushed = self.send(attempt, at, fresh).await?;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, attempt = %attempt.id, "an unknown push could not be settled yet");
+                    break;
+                }
+            }
+        }
+        if attempt.state != AttemptState::Unknown {
+            self.step(attempt, AttemptState::Unknown, None).await?;
+        }
+        let state = "unknown".to_owned();
+        Err(EngineError::PushUnknown { attempt: attempt.id, commit: attempt.commit, state })
+    }
+
+    /// Settles an attempt whose outcome is unknown by the remote's refs; `None` = it has not landed: repeat the same push.
+    async fn look(&self, attempt: &mut Attempt, at: &Endpoint) -> Result<Option<Settled>> {
+        let name = branch_ref(&attempt.branch);
+        let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
+        let tip = refs.refs.iter().find(|(found, _)| *found == name).map(|(_, oid)| *oid);
+        if tip == attempt.remote_base {
+            return Ok(None);
+        }
+        let landed = match tip {
+            None => false,
+            Some(tip) if tip == attempt.commit => true,
+            Some(tip) => {
+                let project = self.find_project(&attempt.project.to_string()).await?;
+                self.fetch_tip(&project, &attempt.branch, tip, at, &()).await?;
+                self.is_ancestor(attempt.commit, tip).await?
+            }
+        };
+        let (to, settled) = match landed {
+            true => (AttemptState::Landed, Settled::Landed),
+            false => (AttemptState::Superseded, Settled::Moved),
+        };
+        self.step(attempt, to, None).await?;
+        Ok(Some(settled))
+    }
+
+    async fn rejected(&self, attempt: &mut Attempt, message: String) -> Result<Settled> {
+        self.step(attempt, AttemptState::Rejected, Some(message.clone())).await?;
+        Err(EngineError::PushRejected { attempt: Some(attempt.id), commit: Some(attempt.commit), message })
+    }
+
+    async fn paused(&self, attempt: &mut Attempt, limited: Option<Option<u64>>) -> Result<Settled> {
+        self.step(attempt, AttemptState::Paused, None).await?;
+        Err(match limited {
+            None => EngineError::RemoteAuth { attempt: Some(attempt.id), commit: Some(attempt.commit) },
+            Some(retry_after_s) => EngineError::RemoteFailed {
+                code: "remote_limited",
+                detail: "The remote asks to come back later.".to_owned(),
+                retry_after_s,
+            },
+        })
+    }
+
+    async fn unreachable(&self, attempt: &mut Attempt, detail: String) -> Result<Settled> {
+        self.step(attempt, AttemptState::Paused, Some(detail.clone())).await?;
+        Err(EngineError::RemoteFailed { code: "remote_failed", detail, retry_after_s: None })
+    }
+
+    /// Settles an attempt that another request, perhaps another engine, left behind.
+    pub(crate) async fn settle(&self, attempt: &mut Attempt, at: &Endpoint) -> Result<Settled> {
+        match attempt.state {
+            AttemptState::Landed => Ok(Settled::Landed),
+            AttemptState::Pushing | AttemptState::Unknown => {
+                if attempt.state == AttemptState::Pushing {
+                    self.step(attempt, AttemptState::Unknown, None).await?;
+                }
+                match self.look(attempt, at).await? {
+                    Some(settled) => Ok(settled),
+                    None => self.push_attempt(attempt, at, &ById::new()).await,
+                }
+            }
+            _ => self.push_attempt(attempt, at, &ById::new()).await,
+        }
+    }
+
+    /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction. The
+    /// operation has pinned every object of the attempt.
+    pub(crate) async fn finalize(
+        &self,
+        attempt: &mut Attempt,
+        op: Operation,
+        answer: Option<&str>,
+    ) -> Result<()> {
+        let name = branch_ref(&attempt.branch);
+        let pushed = attempt.push;
+        let head = self.catalog.reference(attempt.project, &name).await?;
+        // A pull may have moved our branch to or past the commit already.
+        let passed = match head {
+            Some(head) => self.is_ancestor(attempt.commit, head).await?,
+            None => false,
+        };
+        let behind = match head {
+            Some(head) => !passed && self.is_ancestor(head, attempt.commit).await?,
+            None => true,
+        };
+        if !behind && !passed && !pushed {
+            return Err(moved(&attempt.branch));
+        }
+        let to = if pushed { AttemptState::Finalized } else { AttemptState::CommittedLocal };
+        let update = RefUpdate { name: name.clone(), expected: head, new: Some(attempt.commit) };
+        let publish = Publish {
+            project: attempt.project,
+            op: op.id,
+            refs: if behind { vec![update] } else { Vec::new() },
+            remote_refs: if pushed { vec![(name, Some(attempt.commit))] } else { Vec::new() },
+            reached: op.numbers,
+            replace_reach: false,
+            shallow: None,
+            clear_pending: clear_of(attempt),
+            attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None }),
+            answer: attempt
+                .idempotency_key
+                .clone()
+                .zip(answer)
+                .map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
+            reason: "commit",
+            now_ms: self.ambient.now_ms(),
+        };
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => {
+                attempt.state = to;
+                Ok(())
+            }
+            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
+        }
+    }
+
+    /// Opens an operation and pins what an attempt of the past made, so that it can be finalized.
+    pub(crate) async fn reopen(&self, attempt: &Attempt) -> Result<Operation> {
+        let mut op = self.begin_op(Some(attempt.project), OpKind::Commit).await?;
+        self.pin_all(&mut op, &attempt.objects).await?;
+        Ok(op)
+    }
+
+    /// The objects of an attempt that are in memory, by id.
+    pub(crate) fn by_id(objects: Vec<NewBytes>) -> ById {
+        objects.into_iter().filter(|object| object.kind != Kind::Tag).map(|object| (object.oid, object)).collect()
+    }
+}
+
+/// The branch moved between the look and the publication; the caller plans again.
+pub(crate) fn moved(branch: &str) -> EngineError {
+    EngineError::Conflict {
+        code: "head_moved",
+        detail: format!("The branch {branch:?} moved meanwhile; look at it and repeat."),
+    }
+}
+
+fn clear_of(attempt: &Attempt) -> Option<ClearPending> {
+    let user = attempt.user?;
+    let rows: Vec<(_, i64, Option<ObjectId>)> = attempt
+        .snapshot
+        .iter()
+        .filter_map(|row| row.revision.map(|revision| (row.path.clone(), revision, row.oid)))
+        .collect();
+    Some(ClearPending { branch: attempt.pending_branch.clone(), user, rows })
+}

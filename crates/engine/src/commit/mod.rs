@@ -1,0 +1,258 @@
+//! Committing: of pending work, of actions, of one file. All three make changes, merge them onto a parent, and go through one
+//! state machine.
+
+mod actions;
+pub(crate) mod change;
+mod machine;
+mod plan;
+mod request;
+mod resume;
+
+use treehold_catalog::{AttemptState, OpKind, Project, WorkspaceKey};
+use treehold_object::{BString, ObjectId};
+
+pub(crate) use machine::Settled;
+pub(crate) use plan::{Intent, Planned};
+use change::ChangeRow;
+use plan::nothing_to_commit;
+use request::{Claimed, Key};
+
+use crate::api::{CommitAnswer, CommitRequest, OnConflict};
+use crate::remote::{Endpoint, Secret};
+use crate::view::Head;
+use crate::{Engine, EngineError, Result};
+
+/// What to do where the branch or the remote moved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    on_conflict: OnConflict,
+    dry_run: bool,
+    expected_head: Option<ObjectId>,
+}
+
+/// Where the changes of a commit come from; asked again when the branch moved under it.
+pub(crate) enum Changes<'a> {
+    /// A user's pending rows, all or those at some paths.
+    Pending { key: WorkspaceKey, paths: Option<Vec<BString>> },
+    /// Actions, judged against the head.
+    Actions(actions::Judged<'a>),
+}
+
+impl Engine {
+    /// Commits a user's pending work as one commit and, unless told otherwise, one push.
+    pub async fn commit(
+        &self,
+        project: &str,
+        request: &CommitRequest,
+        credentials: Option<Secret>,
+        idempotency_key: Option<&str>,
+    ) -> Result<CommitAnswer> {
+        let project = self.find_project(project).await?;
+        let key = Key::new(idempotency_key, "commit", request)?;
+        if let Claimed::Answered(answer) = self.claim(&project, &key).await? {
+            return answer;
+        }
+        let branch = Self::branch_name(&project, request.branch.as_deref())?;
+        let push = Self::pushes(&project, request.push)?;
+        let mut intent = self.intent(&project, &branch, &request.message, &request.author, push)?;
+        intent.user = Some(request.user);
+        intent.idempotency_key = idempotency_key.map(str::to_owned);
+        let paths = match &request.paths {
+            None => None,
+            Some(paths) => {
+                Some(paths.iter().map(|path| crate::files::shaped_path(path.as_bytes())).collect::<Result<_>>()?)
+            }
+        };
+        let workspace = WorkspaceKey { project: project.id, branch, user: request.user };
+        let policy = Policy {
+            on_conflict: request.on_conflict,
+            dry_run: request.dry_run,
+            expected_head: request.expected_head_sha.map(|oid| oid.0),
+        };
+        self.run_commit(intent, Changes::Pending { key: workspace, paths }, policy, credentials, key).await
+    }
+
+    /// The common road of all commits: one at a time on a branch in this process, and again from the start where something moved.
+    pub(crate) async fn run_commit(
+        &self,
+        intent: Intent,
+        changes: Changes<'_>,
+        policy: Policy,
+        credentials: Option<Secret>,
+        key: Key,
+    ) -> Result<CommitAnswer> {
+        let lock = self.branch_lock(intent.project.id, &intent.branch);
+        let _turn = lock.lock().await;
+        let at = self.endpoint(&intent.project, credentials);
+        let outcome = self.rounds(&intent, &changes, policy, at.as_ref(), &key).await;
+        self.remember(&intent.project, &key, outcome).await
+    }
+
+    async fn rounds(
+        &self,
+        intent: &Intent,
+        changes: &Changes<'_>,
+        policy: Policy,
+        at: Option<&Endpoint>,
+        key: &Key,
+    ) -> Result<CommitAnswer> {
+        if let Some(answer) = self.resume(intent, key, at).await? {
+            return Ok(answer);
+        }
+        let mut onto: Option<Head> = None;
+        for _ in 0..=self.config.merge_attempts {
+            match self.round(intent, changes, policy, at, onto.take()).await? {
+                Round::Done(answer) => return Ok(answer),
+                Round::Again => {}
+                Round::Onto(head) => onto = Some(head),
+            }
+        }
+        Err(machine::moved(&intent.branch))
+    }
+
+    async fn round(
+        &self,
+        intent: &Intent,
+        changes: &Changes<'_>,
+        policy: Policy,
+        at: Option<&Endpoint>,
+        onto: Option<Head>,
+    ) -> Result<Round> {
+        let head = self.branch_head(&intent.project, &intent.branch).await?;
+        if policy.expected_head.is_some() && policy.expected_head != head.commit {
+            return Err(machine::moved(&intent.branch));
+        }
+        let rows = self.change_rows(&intent.project, changes, &head).await?;
+        if rows.len() > self.config.limits.commit_changes {
+            let limit = self.config.limits.commit_changes as u64;
+            return Err(EngineError::TooLarge { what: "the commit", limit, unit: "changes" });
+        }
+        if onto.is_some() && policy.on_conflict == OnConflict::Fail {
+            return Err(machine::moved(&intent.branch));
+        }
+        let parent = onto.unwrap_or_else(|| head.clone());
+        let merged = self.merge_changes(&rows, &parent, false).await?;
+        let refused = !merged.conflicts.is_empty() || (policy.on_conflict == OnConflict::Fail && merged.moved);
+        if refused && policy.on_conflict == OnConflict::Branch {
+            return self.commit_to_branch(intent, &head, &rows, policy, at).await.map(Round::Done);
+        }
+        if !merged.conflicts.is_empty() {
+            return Err(EngineError::MergeConflict(merged.conflicts));
+        }
+        if refused {
+            return Err(machine::moved(&intent.branch));
+        }
+        let planned = self.plan_commit(intent, &parent, merged).await?;
+        if policy.dry_run {
+            return Ok(Round::Done(planned.answer));
+        }
+        self.carry_out(intent, planned, at).await
+    }
+
+    async fn change_rows(&self, project: &Project, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
+        let rows = match changes {
+            Changes::Pending { key, paths } => {
+                let (_, rows) = self.catalog.pending(key, paths.as_deref()).await?;
+                self.changes_of_pending(project, rows).await?
+            }
+            Changes::Actions(judged) => self.judge_actions(judged, head).await?,
+        };
+        match rows.is_empty() {
+            true => Err(nothing_to_commit()),
+            false => Ok(rows),
+        }
+    }
+
+    /// `on_conflict: "branch"`: the changes as they are, on a branch of their own.
+    async fn commit_to_branch(
+        &self,
+        intent: &Intent,
+        head: &Head,
+        rows: &[ChangeRow],
+        policy: Policy,
+        at: Option<&Endpoint>,
+    ) -> Result<CommitAnswer> {
+        let merged = self.merge_changes(rows, head, true).await?;
+        let mut planned = self.plan_commit(intent, head, merged).await?;
+        let user = intent.user.map(|user| user.simple().to_string()).unwrap_or_default();
+        let commit = planned.attempt.commit.to_string();
+        let branch = format!("treehold/{}/{}", &user[..8.min(user.len())], &commit[..8]);
+        planned.attempt.branch.clone_from(&branch);
+        planned.answer.branch = branch;
+        if policy.dry_run {
+            return Ok(planned.answer);
+        }
+        match self.carry_out(intent, planned, at).await? {
+            Round::Done(answer) => Ok(answer),
+            Round::Again | Round::Onto(_) => Err(machine::moved(&intent.branch)),
+        }
+    }
+
+    /// PREPARED → STORED → pushed or not → FINALIZED.
+    async fn carry_out(&self, intent: &Intent, mut planned: Planned, at: Option<&Endpoint>) -> Result<Round> {
+        let attempt = &mut planned.attempt;
+        if intent.push {
+            let name = crate::view::branch_ref(&attempt.branch);
+            let known = self.catalog.remote_references(attempt.project, &name).await?;
+            attempt.remote_base = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
+            self.check_pushable(attempt).await?;
+        }
+        self.catalog.insert_attempt(attempt).await?;
+        let mut op = self.begin_op(Some(attempt.project), OpKind::Commit).await?;
+        self.store_objects(&mut op, planned.objects.clone()).await?;
+        self.pin_all(&mut op, &planned.reused).await?;
+        self.record_objects(&planned.objects).await?;
+        self.step(attempt, AttemptState::Stored, None).await?;
+        let mut answer = planned.answer;
+        if let Some(at) = at.filter(|_| intent.push) {
+            if self.clear_the_way(intent, &attempt.branch.clone(), at).await? {
+                // What was settled may have moved our branch, or may have committed these very edits.
+                self.step(attempt, AttemptState::Superseded, None).await?;
+                self.end_op(op).await;
+                return Ok(Round::Again);
+            }
+            let fresh = Self::by_id(planned.objects);
+            match self.push_attempt(attempt, at, &fresh).await? {
+                Settled::Landed => answer.pushed = true,
+                Settled::Moved => return self.remote_moved(intent, at).await,
+            }
+        }
+        let text = serde_json::to_string(&request::Stored::Done(answer.clone())).map_err(EngineError::internal)?;
+        match self.finalize(attempt, op, Some(&text)).await {
+            Ok(()) => Ok(Round::Done(answer)),
+            Err(EngineError::Conflict { code: "head_moved", .. }) if !intent.push => {
+                self.step(attempt, AttemptState::Superseded, None).await?;
+                Ok(Round::Again)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The remote has commits that we lack: fetch them and merge the changes onto them. Our branch stays where it is until the
+    /// commit lands.
+    async fn remote_moved(&self, intent: &Intent, at: &Endpoint) -> Result<Round> {
+        let fetched = self.fetch_remote(&intent.project, &intent.branch, at, None, &()).await?;
+        let Some(tip) = fetched.tip else { return Ok(Round::Again) };
+        let head = self.branch_head(&intent.project, &intent.branch).await?;
+        if let Some(ours) = head.commit
+            && !self.is_ancestor(ours, tip).await?
+        {
+            return Err(EngineError::Conflict {
+                code: "diverged",
+                detail: "Our branch has commits that the remote lacks, and the remote moved: sync with on_conflict \"merge\", \
+                         then commit again."
+                    .to_owned(),
+            });
+        }
+        Ok(Round::Onto(self.head_of(tip, head.branch).await?))
+    }
+}
+
+/// How a round ended.
+enum Round {
+    Done(CommitAnswer),
+    /// Our branch moved: plan again.
+    Again,
+    /// The remote moved: plan again, onto what it has.
+    Onto(Head),
+}

@@ -1,0 +1,205 @@
+//! From changes and a parent to a commit: merge per path, new trees, the commit object. Nothing is stored here.
+
+use treehold_catalog::{Attempt, AttemptState, Project, SnapshotRow};
+use treehold_object::commit::CommitSpec;
+use treehold_object::ident::Signature;
+use treehold_object::{BString, Kind, ObjectId};
+use uuid::Uuid;
+
+use super::change::ChangeRow;
+use crate::api::{CommitAnswer, CommittedFile, Conflict, Oid, Path, PendingAction};
+use crate::tree::{Edits, Item, Resolution3, Side};
+use crate::view::Head;
+use crate::writer::NewBytes;
+use crate::{Engine, EngineError, Result};
+
+/// Who commits what, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Intent {
+    pub project: Project,
+    pub branch: String,
+    pub user: Option<Uuid>,
+    pub message: String,
+    pub author: Signature,
+    pub push: bool,
+    pub idempotency_key: Option<String>,
+    /// Times are taken once for a request.
+    pub now_ms: i64,
+    /// The caller gave a date: it stands for author and committer.
+    pub dated: bool,
+}
+
+/// Changes merged onto a parent.
+#[derive(Debug, Default)]
+pub(crate) struct MergedChanges {
+    pub edits: Edits,
+    pub blobs: Vec<NewBytes>,
+    /// Large pending contents that are in the bucket already: pinned and sent, not stored again.
+    pub reused: Vec<ObjectId>,
+    pub files: Vec<CommittedFile>,
+    pub snapshot: Vec<SnapshotRow>,
+    pub conflicts: Vec<Conflict>,
+    /// Some change was not against what the parent has.
+    pub moved: bool,
+}
+
+/// A commit in memory, ready to be prepared.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub attempt: Attempt,
+    /// Every object that it makes: blobs, trees, last the commit.
+    pub objects: Vec<NewBytes>,
+    /// Objects that it uses and that are stored already.
+    pub reused: Vec<ObjectId>,
+    pub answer: CommitAnswer,
+}
+
+impl Engine {
+    /// Merges each change with what `parent` has at its path. With `ours_wins`, what does not merge is taken from the change.
+    pub(crate) async fn merge_changes(
+        &self,
+        changes: &[ChangeRow],
+        parent: &Head,
+        ours_wins: bool,
+    ) -> Result<MergedChanges> {
+        let paths: Vec<BString> = changes.iter().map(|change| change.path.clone()).collect();
+        let there = self.find_paths(parent.tree, &paths).await?;
+        let mut merged = MergedChanges::default();
+        for (change, theirs) in changes.iter().zip(there) {
+            let theirs: Side = theirs.filter(|item| !item.is_tree());
+            merged.moved |= theirs.map(|item| item.oid) != change.base;
+            let resolution = self.merge_path(change.base, change.new, theirs, change.content.clone()).await?;
+            let (new, blob) = match resolution {
+                Resolution3::Theirs => (theirs, None),
+                Resolution3::Ours => (change.new, change.content.clone()),
+                Resolution3::Text { mode, oid, content } => (Some(Item { mode, oid }), Some(content)),
+                Resolution3::Conflict if ours_wins => (change.new, change.content.clone()),
+                Resolution3::Conflict => {
+                    merged.conflicts.push(conflict(change, theirs));
+                    continue;
+                }
+            };
+            merged.snapshot.push(SnapshotRow {
+                path: change.path.clone(),
+                revision: change.revision,
+                oid: new.map(|item| item.oid),
+                mode: new.map_or(0, |item| item.mode),
+            });
+            if new == theirs {
+                continue;
+            }
+            merged.edits.insert(change.path.clone(), new);
+            match (new, blob) {
+                (Some(item), Some(content)) => {
+                    merged.blobs.push(NewBytes { oid: item.oid, kind: Kind::Blob, content });
+                }
+                (Some(item), None) if change.revision.is_some() => merged.reused.push(item.oid),
+                _ => {}
+            }
+            merged.files.push(committed_file(&change.path, theirs, new));
+        }
+        Ok(merged)
+    }
+
+    /// Makes the commit of merged changes on `parent`, in memory.
+    pub(crate) async fn plan_commit(&self, intent: &Intent, parent: &Head, merged: MergedChanges) -> Result<Planned> {
+        let added = merged.files.iter().filter(|file| file.action == PendingAction::Created);
+        let added: Vec<BString> = added.map(|file| file.path.0.clone()).collect();
+        self.check_additions(parent.tree, &merged.edits, &added).await?;
+        let edited = self.edit_tree(parent.tree, &merged.edits).await?;
+        if merged.edits.is_empty() || parent.tree == Some(edited.root) {
+            return Err(nothing_to_commit());
+        }
+        let author = self.commit_time(intent, parent).await?;
+        let spec = CommitSpec {
+            tree: edited.root,
+            parents: parent.commit.into_iter().collect(),
+            author: author.clone(),
+            committer: author,
+            message: intent.message.clone().into(),
+        };
+        let raw = spec.encode().map_err(|error| EngineError::unprocessable("bad_message", error.to_string()))?;
+        let commit = NewBytes::of(Kind::Commit, raw.into())?;
+        let mut objects = merged.blobs;
+        let trees = edited.trees.into_iter();
+        objects.extend(trees.map(|(oid, content)| NewBytes { oid, kind: Kind::Tree, content }));
+        objects.sort_by_key(|object| object.oid);
+        objects.dedup_by_key(|object| object.oid);
+        objects.push(commit.clone());
+        let mut attempt = self.attempt(intent, parent, edited.root, &commit, merged.snapshot, &objects);
+        attempt.objects.extend(&merged.reused);
+        let answer = CommitAnswer {
+            commit: Oid(commit.oid),
+            tree: Oid(edited.root),
+            parents: parent.commit.map(Oid).into_iter().collect(),
+            branch: intent.branch.clone(),
+            pushed: false,
+            files: merged.files,
+            objects: attempt.objects.len() as u64,
+        };
+        Ok(Planned { attempt, objects, reused: merged.reused, answer })
+    }
+
+    /// Author and committer: the given date, else the time of the request, but never before the parent's.
+    async fn commit_time(&self, intent: &Intent, parent: &Head) -> Result<Signature> {
+        let mut author = intent.author.clone();
+        if let (false, Some(parent)) = (intent.dated, parent.commit) {
+            author.time_s = author.time_s.max(self.commit_row(parent).await?.time);
+        }
+        Ok(author)
+    }
+
+    fn attempt(
+        &self,
+        intent: &Intent,
+        parent: &Head,
+        tree: ObjectId,
+        commit: &NewBytes,
+        snapshot: Vec<SnapshotRow>,
+        objects: &[NewBytes],
+    ) -> Attempt {
+        Attempt {
+            id: self.ambient.uuid(),
+            project: intent.project.id,
+            idempotency_key: intent.idempotency_key.clone(),
+            user: intent.user,
+            branch: intent.branch.clone(),
+            pending_branch: intent.branch.clone(),
+            base: parent.commit,
+            remote_base: None,
+            push: intent.push,
+            tree,
+            commit: commit.oid,
+            raw: commit.content.to_vec(),
+            snapshot,
+            objects: objects.iter().map(|object| object.oid).collect(),
+            state: AttemptState::Prepared,
+            fence: 0,
+            last_error: None,
+            created_at_ms: intent.now_ms,
+            updated_at_ms: intent.now_ms,
+        }
+    }
+}
+
+pub(crate) fn nothing_to_commit() -> EngineError {
+    EngineError::unprocessable("nothing_to_commit", "There is nothing to commit: the branch has these files already.")
+}
+
+fn committed_file(path: &BString, old: Side, new: Side) -> CommittedFile {
+    let action = match (old, new) {
+        (_, None) => PendingAction::Deleted,
+        (None, Some(_)) => PendingAction::Created,
+        (Some(_), Some(_)) => PendingAction::Modified,
+    };
+    CommittedFile { path: Path(path.clone()), action, oid: new.map(|item| Oid(item.oid)) }
+}
+
+fn conflict(change: &ChangeRow, theirs: Side) -> Conflict {
+    Conflict {
+        path: Path(change.path.clone()),
+        base: change.base.map(Oid),
+        ours: change.new.map(|item| Oid(item.oid)),
+        theirs: theirs.map(|item| Oid(item.oid)),
+    }
+}

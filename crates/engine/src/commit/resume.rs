@@ -1,0 +1,135 @@
+//! Going on where an earlier request, or an engine that died, stopped.
+
+use std::collections::HashMap;
+
+use treehold_catalog::{Attempt, AttemptState};
+use treehold_object::{BString, ObjectId};
+
+use super::machine::Settled;
+use super::plan::Intent;
+use super::request::{Key, Stored};
+use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
+use crate::remote::Endpoint;
+use crate::{Engine, EngineError, Result};
+
+/// After so long, an attempt that says it is pushing belongs to nobody.
+const PUSH_ALIVE_MS: i64 = 120_000;
+/// How often and how long a push of another engine is waited for.
+const WAITS: usize = 100;
+const WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Engine {
+    /// Looks at what the same request left behind, and finishes it if it can be. `None`: make a new attempt.
+    pub(crate) async fn resume(&self, intent: &Intent, key: &Key, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
+        let Some(name) = &key.key else { return Ok(None) };
+        let attempts = self.catalog.attempts_of(intent.project.id, name).await?;
+        let Some(mut attempt) = attempts.into_iter().next_back() else { return Ok(None) };
+        match attempt.state {
+            AttemptState::Superseded => Ok(None),
+            AttemptState::Prepared => {
+                // Nothing was sent and nobody was told the oid.
+                self.step(&mut attempt, AttemptState::Superseded, None).await?;
+                Ok(None)
+            }
+            AttemptState::Rejected => Err(EngineError::PushRejected {
+                attempt: Some(attempt.id),
+                commit: Some(attempt.commit),
+                message: attempt.last_error.unwrap_or_default(),
+            }),
+            AttemptState::Finalized | AttemptState::CommittedLocal => self.answer_of(&attempt).await.map(Some),
+            _ => self.complete(&mut attempt, at).await,
+        }
+    }
+
+    /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
+    pub(crate) async fn complete(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
+        if attempt.push {
+            let Some(at) = at else { return Ok(None) };
+            if let Settled::Moved = self.settle(attempt, at).await? {
+                if attempt.state != AttemptState::Superseded {
+                    self.step(attempt, AttemptState::Superseded, None).await?;
+                }
+                return Ok(None);
+            }
+        }
+        let answer = self.answer_of(attempt).await?;
+        let text = serde_json::to_string(&Stored::Done(answer.clone())).map_err(EngineError::internal)?;
+        let op = self.reopen(attempt).await?;
+        match self.finalize(attempt, op, Some(&text)).await {
+            Ok(()) => Ok(Some(answer)),
+            Err(EngineError::Conflict { code: "head_moved", .. }) if !attempt.push => {
+                self.step(attempt, AttemptState::Superseded, None).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Settles what other requests left undecided on the branch, so that a push can go ahead: at most one may be on its way. The
+    /// user's own attempts that wait for credentials are given up, as this request replaces them.
+    pub(crate) async fn clear_the_way(&self, intent: &Intent, branch: &str, at: &Endpoint) -> Result<bool> {
+        let mut cleared = false;
+        let open = self.catalog.open_attempts(Some((intent.project.id, branch)), 100).await?;
+        for mut attempt in open {
+            let now_ms = self.ambient.now_ms();
+            match attempt.state {
+                AttemptState::Paused if attempt.user.is_some() && attempt.user == intent.user => {
+                    self.step(&mut attempt, AttemptState::Superseded, None).await?;
+                }
+                AttemptState::Pushing if !self.config.sole && now_ms - attempt.updated_at_ms < PUSH_ALIVE_MS => {
+                    cleared |= self.wait_for(attempt.id).await?;
+                }
+                AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {
+                    self.complete(&mut attempt, Some(at)).await?;
+                    cleared = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// Waits while another engine pushes. `true`: it is done.
+    async fn wait_for(&self, id: uuid::Uuid) -> Result<bool> {
+        for _ in 0..WAITS {
+            tokio::time::sleep(WAIT).await;
+            let state = self.catalog.attempt(id).await?.map(|attempt| attempt.state);
+            if state != Some(AttemptState::Pushing) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The answer that an attempt gives, from its row.
+    pub(crate) async fn answer_of(&self, attempt: &Attempt) -> Result<CommitAnswer> {
+        let before: HashMap<BString, Option<ObjectId>> = {
+            let paths: Vec<BString> = attempt.snapshot.iter().map(|row| row.path.clone()).collect();
+            let tree = match attempt.base {
+                Some(base) => Some(self.commit_row(base).await?.tree),
+                None => None,
+            };
+            let found = self.find_paths(tree, &paths).await?;
+            let leaf = |item: crate::tree::Found| item.filter(|item| !item.is_tree()).map(|item| item.oid);
+            paths.into_iter().zip(found.into_iter().map(leaf)).collect()
+        };
+        let files = attempt.snapshot.iter().filter_map(|row| {
+            let action = match (before[&row.path], row.oid) {
+                (None, None) => return None,
+                (_, None) => PendingAction::Deleted,
+                (None, Some(_)) => PendingAction::Created,
+                (Some(_), Some(_)) => PendingAction::Modified,
+            };
+            Some(CommittedFile { path: Path(row.path.clone()), action, oid: row.oid.map(Oid) })
+        });
+        Ok(CommitAnswer {
+            commit: Oid(attempt.commit),
+            tree: Oid(attempt.tree),
+            parents: attempt.base.map(Oid).into_iter().collect(),
+            branch: attempt.branch.clone(),
+            pushed: attempt.push,
+            files: files.collect(),
+            objects: attempt.objects.len() as u64,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! Diffs: of two commits, or of a user's view against the head.
+
+use bytes::Bytes;
+use gix_diff::blob::{Algorithm, InternedInput, UnifiedDiff, diff_with_slider_heuristics, unified_diff};
+use treehold_object::{BString, ObjectId};
+
+use crate::api::{At, ChangedFile, Diff, DiffFile, DiffRequest, Oid};
+use crate::files::pending_item;
+use crate::sync::changed_file;
+use crate::tree::{Change, GITLINK, Side, is_binary};
+use crate::{Engine, EngineError, Result};
+
+/// Changes whose contents are read at once.
+const CHUNK: usize = 256;
+/// Files of one diff.
+const FILES_MAX: u64 = 10_000;
+
+impl Engine {
+    /// Compares `from` and `to`, or the head and a user's view of it.
+    pub async fn diff(&self, project: &str, request: &DiffRequest) -> Result<Diff> {
+        let (from, to, changes) = match request.user {
+            Some(_) if request.from.is_some() || request.to.is_some() => {
+                return Err(EngineError::BadRequest("Give `user`, or `from` and `to`, not both.".to_owned()));
+            }
+            Some(_) => self.pending_changes(project, request).await?,
+            None => self.commit_changes(project, request).await?,
+        };
+        if changes.len() as u64 > FILES_MAX {
+            return Err(EngineError::TooLarge { what: "the diff", limit: FILES_MAX, unit: "files" });
+        }
+        let project = self.find_project(project).await?;
+        let mut files = Vec::with_capacity(changes.len());
+        for chunk in changes.chunks(CHUNK) {
+            let blob = |side: Side| side.filter(|item| item.mode != GITLINK).map(|item| item.oid);
+            let olds: Vec<ObjectId> = chunk.iter().filter_map(|change| blob(change.old)).collect();
+            let news: Vec<ObjectId> = chunk.iter().filter_map(|change| blob(change.new)).collect();
+            let mut olds = self.contents(&olds).await?.into_iter();
+            let mut news = match request.user {
+                Some(_) => self.pending_bytes(&project, &news).await?.into_iter(),
+                None => self.contents(&news).await?.into_iter(),
+            };
+            for change in chunk {
+                let old = blob(change.old).and_then(|_| olds.next().flatten());
+                let new = blob(change.new).and_then(|_| news.next().flatten());
+                let change = changed_file(change.clone());
+                files.push(tokio::task::spawn_blocking(move || file_diff(change, old, new)).await.map_err(EngineError::internal)?);
+            }
+        }
+        Ok(Diff { from: from.map(Oid), to: to.map(Oid), files })
+    }
+
+    async fn pending_changes(&self, project: &str, request: &DiffRequest) -> Result<Compared> {
+        let at = At { reference: request.branch.clone(), user: request.user };
+        let view = self.view(project, &at, None).await?;
+        let rows = view.overlay.map(|overlay| overlay.rows).unwrap_or_default();
+        let paths: Vec<BString> = rows.keys().cloned().collect();
+        let there = self.find_paths(view.head.tree, &paths).await?;
+        let changes = rows
+            .into_values()
+            .zip(there)
+            .map(|(row, old)| {
+                let old = old.filter(|item| !item.is_tree());
+                Change { new: pending_item(&row), old, path: row.path }
+            })
+            .filter(|change| change.old != change.new);
+        Ok((view.head.commit, view.head.commit, changes.collect()))
+    }
+
+    async fn commit_changes(&self, project: &str, request: &DiffRequest) -> Result<Compared> {
+        let project = self.find_project(project).await?;
+        let to = self.resolve(&project, request.to.as_deref()).await?;
+        let from = match &request.from {
+            Some(from) => self.resolve(&project, Some(from)).await?,
+            None => return Err(EngineError::BadRequest("Give `user`, or `from` (and `to`).".to_owned())),
+        };
+        Ok((from.commit, to.commit, self.diff_trees(from.tree, to.tree).await?))
+    }
+}
+
+type Compared = (Option<ObjectId>, Option<ObjectId>, Vec<Change>);
+
+fn file_diff(change: ChangedFile, old: Option<Bytes>, new: Option<Bytes>) -> DiffFile {
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    if is_binary(&old) || is_binary(&new) {
+        return DiffFile { change, binary: true, additions: 0, deletions: 0, patch: String::new() };
+    }
+    let input = InternedInput::new(&old[..], &new[..]);
+    let diff = diff_with_slider_heuristics(Algorithm::Histogram, &input);
+    let (additions, deletions) = (u64::from(diff.count_additions()), u64::from(diff.count_removals()));
+    let config = unified_diff::ContextSize::symmetrical(3);
+    let lines = Lines::default();
+    let patch = UnifiedDiff::new(&diff, &input, lines, config).consume().map(|lines| lines.patch).unwrap_or_default();
+    DiffFile { change, binary: false, additions, deletions, patch: String::from_utf8_lossy(&patch).into_owned() }
+}
+
+/// Writes hunks as git does, with its note where a file does not end in LF.
+#[derive(Default)]
+struct Lines {
+    patch: Vec<u8>,
+}
+
+impl unified_diff::ConsumeHunk for Lines {
+    type Out = Self;
+
+    fn consume_hunk(
+        &mut self,
+        header: unified_diff::HunkHeader,
+        lines: &[(unified_diff::DiffLineKind, &[u8])],
+    ) -> std::io::Result<()> {
+        let range = |start: u32, len: u32| match len {
+            1 => format!("{start}"),
+            0 => format!("{},0", start.saturating_sub(1)),
+            _ => format!("{start},{len}"),
+        };
+        let (before, after) = (
+            range(header.before_hunk_start, header.before_hunk_len),
+            range(header.after_hunk_start, header.after_hunk_len),
+        );
+        self.patch.extend_from_slice(format!("@@ -{before} +{after} @@\n").as_bytes());
+        for (kind, line) in lines {
+            self.patch.push(kind.to_prefix() as u8);
+            self.patch.extend_from_slice(line);
+            if !line.ends_with(b"\n") {
+                self.patch.extend_from_slice(b"\n\\ No newline at end of file\n");
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Self {
+        self
+    }
+}
+
+/// A path as git's diff headers write it: quoted where it holds control characters, quotes, backslashes or bytes above ASCII.
+fn quoted(prefix: &str, path: &[u8]) -> String {
+    let plain = path.iter().all(|&b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\');
+    if plain {
+        return format!("{prefix}{}", String::from_utf8_lossy(path));
+    }
+    let mut text = format!("\"{prefix}");
+    for &b in path {
+        match b {
+            b'"' | b'\\' => text.extend(['\\', b as char]),
+            b'\n' => text.push_str("\\n"),
+            b'\t' => text.push_str("\\t"),
+            0x20..0x7f => text.push(b as char),
+            _ => text.push_str(&format!("\\{b:03o}")),
+        }
+    }
+    text.push('"');
+    text
+}
+
+impl Diff {
+    /// The diff as `git diff` prints it (without rename detection), which `git apply` takes for text files.
+    pub fn to_unified(&self) -> String {
+        let mut text = String::new();
+        for file in &self.files {
+            file.write(&mut text);
+        }
+        text
+    }
+}
+
+impl DiffFile {
+    fn write(&self, text: &mut String) {
+        let change = &self.change;
+        let (a, b) = (quoted("a/", &change.path.0), quoted("b/", &change.path.0));
+        text.push_str(&format!("diff --git {a} {b}\n"));
+        match (change.old_mode, change.new_mode) {
+            (None, Some(new)) => text.push_str(&format!("new file mode {new}\n")),
+            (Some(old), None) => text.push_str(&format!("deleted file mode {old}\n")),
+            (Some(old), Some(new)) if old != new => text.push_str(&format!("old mode {old}\nnew mode {new}\n")),
+            _ => {}
+        }
+        if change.old_oid == change.new_oid {
+            return;
+        }
+        let short = |oid: Option<Oid>| oid.map_or_else(|| "0000000".to_owned(), |oid| oid.0.to_hex_with_len(7).to_string());
+        text.push_str(&format!("index {}..{}", short(change.old_oid), short(change.new_oid)));
+        match (change.old_mode, change.new_mode) {
+            (Some(old), Some(new)) if old == new => text.push_str(&format!(" {new}\n")),
+            _ => text.push('\n'),
+        }
+        let side = |there: bool, name: &str| if there { name.to_owned() } else { "/dev/null".to_owned() };
+        let (a, b) = (side(change.old_oid.is_some(), &a), side(change.new_oid.is_some(), &b));
+        if self.binary {
+            text.push_str(&format!("Binary files {a} and {b} differ\n"));
+        } else if !self.patch.is_empty() {
+            text.push_str(&format!("--- {a}\n+++ {b}\n{}", self.patch));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Taking everything out: a bare repository, or a bundle, that stock git reads. Objects are copied pack entry by pack entry, in the
+//! order in which they are stored; the project's reach says which, so that nothing is walked.
+
+use std::io::Write;
+use std::path::Path as FsPath;
+
+use futures::TryStreamExt;
+use tempfile::NamedTempFile;
+use treehold_catalog::{Project, Ref, WorkspaceKey};
+use treehold_object::ident::Signature;
+use treehold_object::pack::{PackError, PackWriter, Written};
+use uuid::Uuid;
+
+use crate::api::ExportReport;
+use crate::archive::spool_failed;
+use crate::commit::{Intent, Planned};
+use crate::progress::Progress;
+use crate::view::branch_ref;
+use crate::{Engine, EngineError, Result};
+
+/// Objects located at once.
+const CHUNK: usize = 4096;
+const PACK_LEVEL: u32 = 6;
+
+fn pack_failed(error: PackError) -> EngineError {
+    EngineError::internal(error)
+}
+
+impl Engine {
+    /// Writes a git bundle with all refs into a spool file. A shallow project has no complete history to bundle.
+    pub async fn bundle(&self, project: &str) -> Result<NamedTempFile> {
+        let project = self.find_project(project).await?;
+        if !self.catalog.shallow(project.id).await?.is_empty() {
+            return Err(EngineError::unprocessable(
+                "shallow_history",
+                "The project's history is cut off; a bundle needs all of it. Import it with depth 0, or export a directory.",
+            ));
+        }
+        let refs = self.catalog.references(project.id, "refs/").await?;
+        if refs.is_empty() {
+            return Err(EngineError::unprocessable("empty_project", "The project has no commit to bundle yet."));
+        }
+        let mut spool = self.spool_file()?;
+        let mut head = String::from("# v2 git bundle\n");
+        if let Some(default) = refs.iter().find(|found| found.name == branch_ref(&project.default_branch)) {
+            head.push_str(&format!("{} HEAD\n", default.oid));
+        }
+        for found in &refs {
+            head.push_str(&format!("{} {}\n", found.oid, found.name));
+        }
+        head.push('\n');
+        spool.write_all(head.as_bytes()).map_err(spool_failed)?;
+        let out = std::io::BufWriter::new(spool.as_file().try_clone().map_err(spool_failed)?);
+        self.write_all(&project, None, out, &()).await?;
+        Ok(spool)
+    }
+
+    /// Writes a bare repository into `dir`, which must be absent or empty; with `user`, that user's pending work on the default
+    /// branch as a commit under `refs/pending/`.
+    pub async fn export(
+        &self,
+        project: &str,
+        dir: &FsPath,
+        user: Option<Uuid>,
+        progress: &dyn Progress,
+    ) -> Result<ExportReport> {
+        let project = self.find_project(project).await?;
+        let refs = self.catalog.references(project.id, "refs/").await?;
+        let pending = match user {
+            Some(user) => self.pending_commit(&project, user).await?,
+            None => None,
+        };
+        let failed = |error: std::io::Error| {
+            EngineError::unprocessable("export_failed", format!("Cannot write to {}: {error}.", dir.display()))
+        };
+        let packs = dir.join("objects/pack");
+        let occupied = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            let detail = format!("{} is not empty; name a new directory.", dir.display());
+            return Err(EngineError::unprocessable("export_failed", detail));
+        }
+        std::fs::create_dir_all(&packs).map_err(failed)?;
+        let file = NamedTempFile::new_in(&packs).map_err(failed)?;
+        let out = std::io::BufWriter::new(file.reopen().map_err(failed)?);
+        let written = self.write_all(&project, pending.as_ref(), out, progress).await?;
+        let bytes = file.as_file().metadata().map_err(failed)?.len();
+        if !written.entries.is_empty() {
+            let name = packs.join(format!("pack-{}", written.checksum));
+            let idx = treehold_object::idx::write(&written.entries, &written.checksum).map_err(EngineError::internal)?;
+            file.as_file().sync_all().map_err(failed)?;
+            file.persist(name.with_extension("pack")).map_err(|error| failed(error.error))?;
+            std::fs::write(name.with_extension("idx"), idx).map_err(failed)?;
+        }
+        let shallow = self.catalog.shallow(project.id).await?;
+        write_repository(dir, &project, &refs, pending.as_ref().zip(user), &shallow).map_err(failed)?;
+        Ok(ExportReport {
+            refs: refs.len() as u64 + u64::from(pending.is_some()),
+            objects: written.entries.len() as u64,
+            bytes,
+            shallow: !shallow.is_empty(),
+        })
+    }
+
+    /// Every object that the project reaches, and those of a pending commit, as one pack.
+    async fn write_all<W: Write>(
+        &self,
+        project: &Project,
+        pending: Option<&Planned>,
+        out: W,
+        progress: &dyn Progress,
+    ) -> Result<Written> {
+        let mut reach = self.catalog.reach(project.id).await?;
+        let mut fresh = pending.map(|planned| planned.objects.clone()).unwrap_or_default();
+        let reused = pending.map(|planned| planned.reused.clone()).unwrap_or_default();
+        reach.extend(self.catalog.locate(&reused).await?.into_iter().flatten().map(|located| located.number));
+        // What the pending commit makes may be stored already, by this project: then it comes from there.
+        let oids: Vec<_> = fresh.iter().map(|object| object.oid).collect();
+        let known = self.catalog.locate(&oids).await?;
+        let mut known = known.into_iter();
+        fresh.retain(|_| known.next().flatten().is_none_or(|located| !reach.contains(located.number)));
+        let total = reach.len() + fresh.len() as u64;
+        let count = u32::try_from(total).map_err(EngineError::internal)?;
+        let mut pack = PackWriter::new(out, count, PACK_LEVEL).map_err(pack_failed)?;
+        let mut done = 0;
+        let numbers: Vec<u64> = reach.iter().collect();
+        for chunk in numbers.chunks(CHUNK) {
+            let located = self.catalog.locate_numbers(chunk).await?;
+            if located.len() != chunk.len() {
+                return Err(EngineError::internal("an object that the project reaches is not in the ledger"));
+            }
+            let locations = located.into_iter().map(crate::objects::location).collect();
+            let mut entries = std::pin::pin!(self.store.stream_entries(locations));
+            while let Some(entry) = entries.try_next().await? {
+                pack.add_compressed(entry.oid, entry.kind, entry.size, &entry.zlib).map_err(pack_failed)?;
+            }
+            done += chunk.len() as u64;
+            progress.step("exporting", done, Some(total));
+        }
+        for object in &fresh {
+            pack.add(object.oid, object.kind, &object.content).map_err(pack_failed)?;
+        }
+        Ok(pack.finish().map_err(pack_failed)?.1)
+    }
+
+    /// A user's pending work as a commit on the head, in memory only.
+    async fn pending_commit(&self, project: &Project, user: Uuid) -> Result<Option<Planned>> {
+        let branch = project.default_branch.clone();
+        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
+        let (_, rows) = self.catalog.pending(&key, None).await?;
+        let head = self.branch_head(project, &branch).await?;
+        let changes = self.changes_of_pending(project, rows).await?;
+        let merged = self.merge_changes(&changes, &head, true).await?;
+        let now_ms = self.ambient.now_ms();
+        let (name, email) = &self.config.author;
+        let author = Signature::new(name, email, now_ms.div_euclid(1000), 0).map_err(EngineError::internal)?;
+        let intent = Intent {
+            project: project.clone(),
+            branch,
+            user: Some(user),
+            message: format!("Pending work of {user}"),
+            author,
+            push: false,
+            idempotency_key: None,
+            now_ms,
+            dated: false,
+        };
+        match self.plan_commit(&intent, &head, merged).await {
+            Ok(planned) => Ok(Some(planned)),
+            Err(EngineError::Unprocessable { code: "nothing_to_commit", .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn write_repository(
+    dir: &FsPath,
+    project: &Project,
+    refs: &[Ref],
+    pending: Option<(&Planned, Uuid)>,
+    shallow: &[treehold_object::ObjectId],
+) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir.join("refs/heads"))?;
+    std::fs::create_dir_all(dir.join("refs/tags"))?;
+    let config = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
+    std::fs::write(dir.join("config"), config)?;
+    let mut names: Vec<(String, treehold_object::ObjectId)> =
+        refs.iter().map(|found| (found.name.clone(), found.oid)).collect();
+    names.extend(pending.map(|(planned, user)| (format!("refs/pending/{user}"), planned.attempt.commit)));
+    names.sort();
+    let mut packed = String::from("# pack-refs with: sorted \n");
+    for (name, oid) in names {
+        packed.push_str(&format!("{oid} {name}\n"));
+    }
+    std::fs::write(dir.join("packed-refs"), packed)?;
+    if !shallow.is_empty() {
+        let lines: String = shallow.iter().map(|oid| format!("{oid}\n")).collect();
+        std::fs::write(dir.join("shallow"), lines)?;
+    }
+    // HEAD comes last: without it nobody takes the directory for a repository.
+    std::fs::write(dir.join("HEAD"), format!("ref: {}\n", branch_ref(&project.default_branch)))
+}

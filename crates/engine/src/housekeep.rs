@@ -1,0 +1,83 @@
+//! What an engine does by itself: it finishes what others left undecided and removes what was never live.
+
+use treehold_catalog::{Attempt, AttemptState};
+
+use crate::{Engine, EngineError, Result};
+
+/// Keys removed in one round.
+const KEYS: u32 = 1000;
+/// Attempts looked at in one round.
+const ATTEMPTS: u32 = 100;
+/// An attempt younger than this may still be in somebody's hands.
+const SETTLED_AFTER_MS: i64 = 60_000;
+
+impl Engine {
+    /// One round: settles unfinished attempts with the configured credentials, ends operations without a sign of life, and removes
+    /// bucket keys in which no row was ever kept.
+    pub async fn housekeep(&self) -> Result<()> {
+        let now_ms = self.ambient.now_ms();
+        let timeout = i64::try_from(self.config.op_timeout.as_millis()).unwrap_or(i64::MAX);
+        let dead = self.catalog.reap_ops(now_ms.saturating_sub(timeout)).await?;
+        if dead > 0 {
+            tracing::info!(dead, "operations without a sign of life were ended");
+        }
+        self.sweep().await?;
+        for attempt in self.catalog.open_attempts(None, ATTEMPTS).await? {
+            if now_ms - attempt.updated_at_ms < SETTLED_AFTER_MS && !self.config.sole {
+                continue;
+            }
+            let id = attempt.id;
+            if let Err(error) = self.settle_left(attempt).await {
+                tracing::warn!(%error, attempt = %id, "an unfinished attempt could not be settled yet");
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the bytes of keys that were never live. The key's name stays burnt, so that a late or repeated delete harms nothing.
+    pub async fn sweep(&self) -> Result<()> {
+        for (key, name) in self.catalog.doomed_never_live(KEYS).await? {
+            self.store.delete(&name).await?;
+            self.catalog.key_deleted(key).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_left(&self, attempt: Attempt) -> Result<()> {
+        let lock = self.branch_lock(attempt.project, &attempt.pending_branch);
+        let _turn = lock.lock().await;
+        let Some(mut attempt) = self.catalog.attempt(attempt.id).await? else { return Ok(()) };
+        match attempt.state {
+            AttemptState::Prepared => self.step(&mut attempt, AttemptState::Superseded, None).await,
+            AttemptState::Stored | AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {
+                let project = self.find_project(&attempt.project.to_string()).await?;
+                let at = self.endpoint(&project, None);
+                self.complete(&mut attempt, at.as_ref()).await.map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether database and store answer.
+    pub async fn ready(&self) -> Result<()> {
+        self.catalog.ping().await?;
+        self.store.bucket().head("objects/info/packs").await?;
+        Ok(())
+    }
+
+    /// Totals of the store, for operators.
+    pub async fn stats(&self) -> Result<serde_json::Value> {
+        let stats = self.catalog.stats().await?;
+        let schema = self.catalog.schema_version().await?;
+        serde_json::to_value(serde_json::json!({
+            "projects": stats.projects,
+            "objects": stats.objects,
+            "content_bytes": stats.content_bytes,
+            "stored_bytes": stats.stored_bytes,
+            "keys": stats.keys,
+            "pending": stats.pending,
+            "schema_version": schema,
+        }))
+        .map_err(EngineError::internal)
+    }
+}

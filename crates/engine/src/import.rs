@@ -1,0 +1,121 @@
+//! Import by an operator: a project from a URL or a local path, not bound by the allow-list.
+
+use treehold_catalog::{CreateOutcome, Project, ProjectKey};
+
+use crate::api::{ImportReport, ProjectSpec, RemoteSpec, SyncRequest};
+use crate::progress::Progress;
+use crate::remote::{Endpoint, RemoteRefs};
+use crate::tree::WalkFrom;
+use crate::{Engine, EngineError, Result};
+
+/// Files counted at once.
+const CHUNK: usize = 10_000;
+
+impl Engine {
+    /// Makes (or finds) the project, fetches the branch and checks everything that comes. `depth` 0 = all of the history.
+    pub async fn import(
+        &self,
+        source: &str,
+        name: Option<&str>,
+        branch: Option<&str>,
+        depth: u32,
+        progress: &dyn Progress,
+    ) -> Result<ImportReport> {
+        let is_http = source.starts_with("http://") || source.starts_with("https://");
+        let credentials = self.config.remote_token.clone().filter(|_| is_http);
+        let at = Endpoint { url: source.to_owned(), credentials, operator: true };
+        let refs = self.remote.refs(&at, &["refs/heads/".to_owned()]).await?;
+        let branch = choose_branch(&refs, branch)?;
+        let name = name.map_or_else(|| name_of(source), str::to_owned);
+        let (project, new) = self.import_project(source, &name, &branch).await?;
+        let request = SyncRequest { branch: Some(branch.clone()), depth: Some(depth), ..SyncRequest::default() };
+        let synced = match self.sync_at(&project, &branch, &request, &at, progress).await {
+            Ok(synced) => synced,
+            Err(error) => {
+                if new {
+                    self.catalog.delete_project(project.id).await?;
+                }
+                return Err(error);
+            }
+        };
+        let tree = self.branch_head(&project, &branch).await?.tree;
+        let mut files = 0;
+        let mut from = WalkFrom::default();
+        loop {
+            let page = self.walk(tree, &from, CHUNK).await?;
+            files += page.len() as u64;
+            match page.into_iter().next_back().filter(|_| files % CHUNK as u64 == 0) {
+                Some((last, _)) => from.after = Some(last),
+                None => break,
+            }
+        }
+        Ok(ImportReport {
+            project: self.project_view(&project).await?,
+            branch,
+            head: synced.to,
+            objects: synced.objects,
+            bytes: synced.bytes,
+            files,
+            shallow: !self.catalog.shallow(project.id).await?.is_empty(),
+        })
+    }
+
+    async fn import_project(&self, source: &str, name: &str, branch: &str) -> Result<(Project, bool)> {
+        let key = match uuid::Uuid::try_parse(name) {
+            Ok(id) => ProjectKey::Id(id),
+            Err(_) => ProjectKey::Name(name.to_owned()),
+        };
+        if let Some(mut there) = self.catalog.project(&key).await? {
+            match there.remote_url.as_deref() {
+                Some(url) if url == source => return Ok((there, false)),
+                Some(_) => {
+                    let detail = format!("The project {name:?} has another remote; choose another name with --project.");
+                    return Err(EngineError::Conflict { code: "project_exists", detail });
+                }
+                None => {
+                    there.remote_url = Some(source.to_owned());
+                    let updated = self.catalog.update_project(&there).await?;
+                    return Ok((updated.unwrap_or(there), false));
+                }
+            }
+        }
+        let (id, name) = match key {
+            ProjectKey::Id(id) => (Some(id), None),
+            ProjectKey::Name(name) => (None, Some(name)),
+        };
+        let remote = Some(RemoteSpec { url: source.to_owned() });
+        let spec = ProjectSpec { name, default_branch: Some(branch.to_owned()), remote };
+        let project = self.checked_project(id, &spec)?;
+        match self.catalog.create_project(&project).await? {
+            CreateOutcome::Created(project) => Ok((project, true)),
+            CreateOutcome::Exists(_) | CreateOutcome::NameTaken => Err(EngineError::Conflict {
+                code: "name_taken",
+                detail: "Another project took this name meanwhile; choose another one with --project.".to_owned(),
+            }),
+        }
+    }
+}
+
+fn choose_branch(refs: &RemoteRefs, asked: Option<&str>) -> Result<String> {
+    let has = |branch: &str| refs.refs.iter().any(|(name, _)| *name == crate::view::branch_ref(branch));
+    if let Some(branch) = asked {
+        return match has(branch) {
+            true => Ok(branch.to_owned()),
+            false => Err(EngineError::not_found("ref_not_found", format!("The remote has no branch {branch:?}."))),
+        };
+    }
+    let head = refs.head.as_deref().and_then(|head| head.strip_prefix("refs/heads/"));
+    let first = refs.refs.iter().find_map(|(name, _)| name.strip_prefix("refs/heads/"));
+    Ok(head.filter(|head| has(head) || first.is_none()).or(first).unwrap_or("main").to_owned())
+}
+
+/// A project's name from the last component of a URL or path.
+fn name_of(source: &str) -> String {
+    let last = source.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let last = last.strip_suffix(".git").unwrap_or(last);
+    let name: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let name = name.trim_start_matches(['.', '-']);
+    if name.is_empty() { "project".to_owned() } else { name.to_owned() }
+}
+

@@ -1,0 +1,176 @@
+//! Which names an edit may add: judged against the tree that would result.
+
+use std::collections::{BTreeMap, HashSet};
+
+use treehold_object::{BStr, BString, ObjectId, path};
+
+use crate::files::bad_path;
+use crate::tree::{Edits, Item, WalkFrom, entries};
+use crate::{Engine, EngineError, Result};
+
+/// Directory paths above a path, from the root down, without the root.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.iter().enumerate().filter(|(_, b)| **b == b'/').map(move |(at, _)| &path[..at])
+}
+
+fn path_conflict(path: &BStr, other: &BStr) -> EngineError {
+    EngineError::unprocessable(
+        "path_conflict",
+        format!("{path:?} cannot be a file while {other:?} is one: one of them would have to be a directory."),
+    )
+}
+
+fn under(dir: &[u8]) -> BString {
+    let mut lead = BString::from(dir);
+    if !lead.is_empty() {
+        lead.push(b'/');
+    }
+    lead
+}
+
+impl Engine {
+    /// Refuses additions that break the rules for new names: their form (RELIABILITY section 6, column W), a file where a
+    /// directory is or the other way round, and names that differ from a sibling only in case or normalisation. `edits` is
+    /// everything that changes against the tree `root`; `added` are those of its paths that are to be judged.
+    pub(crate) async fn check_additions(&self, root: Option<ObjectId>, edits: &Edits, added: &[BString]) -> Result<()> {
+        for path in added {
+            let mode = edits.get(path).copied().flatten().map_or(0o100644, |item| item.mode);
+            path::check_new_name(path, mode).map_err(|error| bad_path(&error))?;
+        }
+        let mut spots: Vec<BString> = Vec::new();
+        for path in added {
+            spots.extend(above(path).map(BString::from));
+            spots.push(path.clone());
+        }
+        spots.sort_unstable();
+        spots.dedup();
+        let found: BTreeMap<BString, Option<Item>> =
+            spots.iter().cloned().zip(self.find_paths(root, &spots).await?).collect();
+        for path in added {
+            self.check_spot(root, edits, path, &found).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_spot(
+        &self,
+        root: Option<ObjectId>,
+        edits: &Edits,
+        path: &BString,
+        found: &BTreeMap<BString, Option<Item>>,
+    ) -> Result<()> {
+        for dir in above(path) {
+            let dir = BString::from(dir);
+            let is_file = match edits.get(&dir) {
+                Some(edit) => edit.is_some(),
+                None => found[&dir].is_some_and(|item| !item.is_tree()),
+            };
+            if is_file {
+                return Err(path_conflict(path.as_ref(), dir.as_ref()));
+            }
+        }
+        let below = under(path);
+        if let Some((other, _)) =
+            edits.range(below.clone()..).take_while(|(p, _)| p.starts_with(&below)).find(|(_, edit)| edit.is_some())
+        {
+            return Err(path_conflict(path.as_ref(), other.as_ref()));
+        }
+        if found[path].is_some_and(|item| item.is_tree()) && self.survives(root, edits, path).await? {
+            return Err(path_conflict(path.as_ref(), below.as_ref()));
+        }
+        self.check_siblings(root, edits, path, found).await
+    }
+
+    /// Whether anything stays in the directory `dir` once the edits are made.
+    async fn survives(&self, root: Option<ObjectId>, edits: &Edits, dir: &[u8]) -> Result<bool> {
+        let prefix = under(dir);
+        let gone = edits.range(prefix.clone()..).take_while(|(p, _)| p.starts_with(&prefix)).count();
+        let there = self.walk(root, &WalkFrom { prefix, after: None }, gone + 1).await?;
+        Ok(there.iter().any(|(path, _)| !matches!(edits.get(path), Some(None))))
+    }
+
+    /// Compares each new component with the names beside it.
+    async fn check_siblings(
+        &self,
+        root: Option<ObjectId>,
+        edits: &Edits,
+        path: &BString,
+        found: &BTreeMap<BString, Option<Item>>,
+    ) -> Result<()> {
+        let mut spots: Vec<BString> = above(path).map(BString::from).collect();
+        spots.push(path.clone());
+        for spot in spots {
+            let there = found[&spot].is_some_and(|item| item.is_tree() || spot == *path);
+            if there && !matches!(edits.get(&spot), Some(None)) && spot != *path {
+                continue;
+            }
+            let cut = spot.iter().rposition(|&b| b == b'/');
+            let dir = cut.map_or(BString::default(), |at| BString::from(&spot[..at]));
+            let name = &spot[cut.map_or(0, |at| at + 1)..];
+            let siblings = self.sibling_names(root, edits, &dir, found).await?;
+            let others = siblings.iter().map(|sibling| sibling.as_slice()).filter(|sibling| *sibling != name);
+            if let Some(clash) = path::sibling_conflict(name, others) {
+                let other = crate::tree::join(&dir, clash.sibling());
+                if self.stays(root, edits, &other).await? {
+                    return Err(EngineError::unprocessable(
+                        "bad_path",
+                        format!("The path is refused: {spot:?} differs from {other:?} only in case or normalisation."),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names in a directory, before the edits' deletions, with the edits' additions.
+    async fn sibling_names(
+        &self,
+        root: Option<ObjectId>,
+        edits: &Edits,
+        dir: &BString,
+        found: &BTreeMap<BString, Option<Item>>,
+    ) -> Result<HashSet<BString>> {
+        let tree = match dir.is_empty() {
+            true => root,
+            false => found.get(dir).copied().flatten().filter(Item::is_tree).map(|item| item.oid),
+        };
+        let mut names = HashSet::new();
+        let prefix = under(dir);
+        if let Some(tree) = tree {
+            let trees = self.trees(&[tree]).await?;
+            for entry in entries(&trees[&tree]) {
+                let (name, item) = entry?;
+                let mut full = prefix.clone();
+                full.extend_from_slice(name);
+                let deleted = !item.is_tree() && matches!(edits.get(&full), Some(None));
+                if !deleted {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        for (path, edit) in edits.range(prefix.clone()..).take_while(|(p, _)| p.starts_with(&prefix)) {
+            if edit.is_some() {
+                let rest = &path[prefix.len()..];
+                let end = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+                names.insert(rest[..end].into());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether `path`, a file or directory, is still there once the edits are made.
+    async fn stays(&self, root: Option<ObjectId>, edits: &Edits, path: &BString) -> Result<bool> {
+        if let Some(edit) = edits.get(path) {
+            return Ok(edit.is_some());
+        }
+        let prefix = under(path);
+        let added = edits.range(prefix.clone()..).take_while(|(p, _)| p.starts_with(&prefix)).any(|(_, e)| e.is_some());
+        if added {
+            return Ok(true);
+        }
+        match self.find_paths(root, std::slice::from_ref(path)).await?[0] {
+            Some(item) if item.is_tree() => self.survives(root, edits, path).await,
+            item => Ok(item.is_some()),
+        }
+    }
+}

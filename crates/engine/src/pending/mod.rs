@@ -1,0 +1,118 @@
+//! Pending work: autosave, list, read, drop.
+
+mod put;
+
+use bytes::Bytes;
+use treehold_catalog::{Action, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation, WorkspaceKey};
+use treehold_object::BString;
+use uuid::Uuid;
+
+use crate::api::{DropAnswer, Mode, Oid, Path, PendingAction, PendingEntry, PendingList};
+use crate::files::{pending_deletion, shaped_path};
+use crate::text::{read_cursor, rfc3339, write_cursor};
+use crate::{Engine, EngineError, Result};
+
+const LIST_DEFAULT: usize = 1000;
+const LIST_MAX: usize = 10_000;
+
+impl From<Action> for PendingAction {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Modified => Self::Modified,
+            Action::Created => Self::Created,
+            Action::Deleted => Self::Deleted,
+        }
+    }
+}
+
+fn entry(row: PendingRow) -> PendingEntry {
+    PendingEntry {
+        action: row.action.into(),
+        mode: row.oid.map(|_| Mode(row.mode)),
+        oid: row.oid.map(Oid),
+        size: row.size,
+        base_oid: row.base_oid.map(Oid),
+        revision: row.revision,
+        updated_at: rfc3339(row.updated_at_ms),
+        path: Path(row.path),
+    }
+}
+
+impl Engine {
+    /// The workspace of a user, on a branch that exists or may be born.
+    async fn workspace(&self, project: &str, user: Uuid, branch: Option<&str>) -> Result<(Project, WorkspaceKey)> {
+        let project = self.find_project(project).await?;
+        let branch = Self::branch_name(&project, branch)?;
+        let key = WorkspaceKey { project: project.id, branch, user };
+        Ok((project, key))
+    }
+
+    /// Lists a user's pending changes, in byte order of the path.
+    pub async fn list_pending(
+        &self,
+        project: &str,
+        user: Uuid,
+        branch: Option<&str>,
+        cursor: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<PendingList> {
+        let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+        let (_, key) = self.workspace(project, user, branch).await?;
+        let after: Option<Vec<u8>> = cursor.map(read_cursor).transpose()?;
+        let (revision, rows) = self.catalog.pending(&key, None).await?;
+        let mut rows = rows.into_iter().filter(|row| after.as_ref().is_none_or(|after| row.path > *after));
+        let changes: Vec<PendingEntry> = rows.by_ref().take(limit).map(entry).collect();
+        let next_cursor = match (rows.next(), changes.last()) {
+            (Some(_), Some(last)) => Some(write_cursor(&last.path.0.as_slice())?),
+            _ => None,
+        };
+        Ok(PendingList { revision, changes, next_cursor })
+    }
+
+    /// One pending file and its bytes.
+    pub async fn pending_file(
+        &self,
+        project: &str,
+        user: Uuid,
+        branch: Option<&str>,
+        path: &[u8],
+    ) -> Result<(PendingEntry, Bytes)> {
+        let path = shaped_path(path)?;
+        let (project, key) = self.workspace(project, user, branch).await?;
+        let (_, mut rows) = self.catalog.pending(&key, Some(std::slice::from_ref(&path))).await?;
+        let row = rows.pop().ok_or_else(nothing_pending)?;
+        let oid = row.oid.ok_or_else(pending_deletion)?;
+        let content = self.pending_bytes(&project, &[oid]).await?.pop().flatten();
+        let content = content.ok_or_else(|| EngineError::internal(format!("pending {oid} is not stored")))?;
+        Ok((entry(row), content))
+    }
+
+    /// Drops one pending change, or all of them. What is dropped stays in local history.
+    pub async fn drop_pending(
+        &self,
+        project: &str,
+        user: Uuid,
+        branch: Option<&str>,
+        path: Option<&[u8]>,
+    ) -> Result<DropAnswer> {
+        let (_, key) = self.workspace(project, user, branch).await?;
+        let now_ms = self.ambient.now_ms();
+        let Some(path) = path else {
+            let (revision, dropped) = self.catalog.clear_pending(&key, now_ms).await?;
+            return Ok(DropAnswer { revision, dropped });
+        };
+        let path: BString = shaped_path(path)?;
+        let write = PendingWrite { path, expect: RowExpectation::Any, change: PendingChange::Clear };
+        match self.catalog.write_pending(&key, None, &[write], now_ms).await? {
+            PendingOutcome::Written { revision, rows } if rows[0].is_some() => Ok(DropAnswer { revision, dropped: 1 }),
+            PendingOutcome::Written { .. } => Err(nothing_pending()),
+            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => {
+                Err(EngineError::internal("an unconditional write was refused"))
+            }
+        }
+    }
+}
+
+fn nothing_pending() -> EngineError {
+    EngineError::not_found("nothing_pending", "The user has no pending change at this path.")
+}

@@ -1,0 +1,237 @@
+//! Autosave.
+
+use treehold_catalog::{
+    Action, Content, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation, WorkspaceKey,
+};
+use treehold_object::{BString, Kind, ObjectId};
+use uuid::Uuid;
+
+use crate::api::{Condition, Mode, Oid, Path, PendingAction, PendingAnswer, PendingBody, PutPending};
+use crate::files::{pending_item, shaped_path};
+use crate::tree::{Edits, FILE, GITLINK, Item, SYMLINK};
+use crate::writer::{NewBytes, Operation};
+use crate::{Engine, EngineError, Result};
+
+/// How often a write that lost a race is judged again before the caller is asked to come back.
+const RACES: usize = 8;
+
+/// What the caller sees at the path, and what it is made of.
+struct Seen {
+    /// Revision of the workspace.
+    revision: i64,
+    row: Option<PendingRow>,
+    head: Option<Item>,
+}
+
+impl Seen {
+    /// The file in the caller's view.
+    fn view(&self) -> Option<Item> {
+        match &self.row {
+            Some(row) => pending_item(row),
+            None => self.head.filter(|item| !item.is_tree()),
+        }
+    }
+}
+
+/// What is to be written.
+struct Draft {
+    key: WorkspaceKey,
+    path: BString,
+    blob: Option<NewBytes>,
+    put: PutPending,
+    /// Large content is durable in the bucket already, under this operation: it stays open until the row names the object.
+    op: Option<Operation>,
+}
+
+impl Engine {
+    /// Records an edit of a user, durable when answered.
+    ///
+    /// Compares with the caller's view (pending, else head) as the condition asks; without one the last write wins, and the
+    /// replaced version stays in local history. A write that equals the head removes the row.
+    pub async fn put_pending(&self, project: &str, user: Uuid, path: &[u8], put: PutPending) -> Result<PendingAnswer> {
+        let path = shaped_path(path)?;
+        let blob = match &put.body {
+            PendingBody::Deleted => None,
+            PendingBody::Content(content) => {
+                let limit = self.config.limits.file_bytes;
+                if content.len() as u64 > limit {
+                    return Err(EngineError::TooLarge { what: "the file", limit, unit: "bytes" });
+                }
+                Some(NewBytes::of(Kind::Blob, content.clone())?)
+            }
+        };
+        let (project, key) = self.workspace(project, user, put.branch.as_deref()).await?;
+        if let Some(base) = put.base
+            && !self.catalog.may_read(project.id, &[base]).await?[0]
+        {
+            return Err(EngineError::unprocessable("unknown_base", "`base` names no object of this project."));
+        }
+        let mut draft = Draft { key, path, blob, put, op: None };
+        let mut written = Ok(None);
+        for _ in 0..RACES {
+            written = self.try_put(&project, &mut draft).await;
+            if !matches!(written, Ok(None)) {
+                break;
+            }
+        }
+        if let Some(op) = draft.op {
+            self.end_op(op).await;
+        }
+        written?.ok_or(EngineError::Busy)
+    }
+
+    /// One round: look, judge, compare and swap. `None`: somebody else wrote in between.
+    async fn try_put(&self, project: &Project, draft: &mut Draft) -> Result<Option<PendingAnswer>> {
+        let seen = self.seen(project, draft).await?;
+        check(&draft.put.condition, &seen)?;
+        let new = self.wanted_item(draft, &seen)?;
+        let judged = self.judge_name(draft, &seen, new).await?;
+        let base = base_oid(draft, &seen);
+        let equals_head = new == seen.head.filter(|item| !item.is_tree());
+        let change = match equals_head {
+            true => PendingChange::Clear,
+            false => PendingChange::Set {
+                action: match (new, seen.head) {
+                    (None, _) => Action::Deleted,
+                    (Some(_), None) => Action::Created,
+                    (Some(_), Some(_)) => Action::Modified,
+                },
+                mode: new.map_or(0, |item| item.mode),
+                oid: new.map(|item| item.oid),
+                size: draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64),
+                base_oid: base,
+                content: self.kept_content(project, draft).await?,
+            },
+        };
+        let expect = match &seen.row {
+            Some(row) => RowExpectation::Revision(row.revision),
+            None => RowExpectation::Absent,
+        };
+        let write = PendingWrite { path: draft.path.clone(), expect, change: change.clone() };
+        let now_ms = self.ambient.now_ms();
+        let expected = judged.then_some(seen.revision);
+        match self.catalog.write_pending(&draft.key, expected, &[write], now_ms).await? {
+            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(None),
+            PendingOutcome::Written { revision, rows } => {
+                let kept = seen.row.as_ref().map(|row| row.revision);
+                let row_revision = rows[0].or(kept.filter(|_| !equals_head)).unwrap_or(revision);
+                Ok(Some(answer(draft, &seen, &change, row_revision)))
+            }
+        }
+    }
+
+    async fn seen(&self, project: &Project, draft: &Draft) -> Result<Seen> {
+        let paths = std::slice::from_ref(&draft.path);
+        let (revision, mut rows) = self.catalog.pending(&draft.key, Some(paths)).await?;
+        let head = self.branch_head(project, &draft.key.branch).await?;
+        let item = self.find_paths(head.tree, paths).await?[0];
+        Ok(Seen { revision, row: rows.pop(), head: item })
+    }
+
+    /// The item that the write makes, with the mode asked for or kept.
+    fn wanted_item(&self, draft: &Draft, seen: &Seen) -> Result<Option<Item>> {
+        let view = seen.view();
+        if seen.head.is_some_and(|item| item.mode == GITLINK) {
+            return Err(EngineError::unprocessable("bad_path", "The path is a submodule; it cannot be edited as a file."));
+        }
+        let Some(blob) = &draft.blob else {
+            return match view.is_some() || seen.row.is_some() {
+                true => Ok(None),
+                false => Err(EngineError::not_found("file_not_found", "There is no file at this path to delete.")),
+            };
+        };
+        let mode = draft.put.mode.or(view.map(|item| Mode(item.mode))).unwrap_or(Mode(FILE)).0;
+        if mode == SYMLINK {
+            treehold_object::path::check_symlink_target(&draft.path, &blob.content)
+                .map_err(|error| crate::files::bad_path(&error))?;
+        }
+        Ok(Some(Item { mode, oid: blob.oid }))
+    }
+
+    /// Judges a name that the view does not have yet, against the tree that would result. `true`: it looked at other rows, so the
+    /// write holds only while the workspace is what it was.
+    async fn judge_name(&self, draft: &Draft, seen: &Seen, new: Option<Item>) -> Result<bool> {
+        let symlink_now = new.is_some_and(|item| item.mode == SYMLINK)
+            && seen.view().is_none_or(|item| item.mode != SYMLINK);
+        if new.is_none() || (seen.view().is_some() && !symlink_now) {
+            return Ok(false);
+        }
+        let (revision, rows) = self.catalog.pending(&draft.key, None).await?;
+        if revision != seen.revision {
+            // The caller's expectation of the old revision fails, and the write is judged again.
+            return Ok(true);
+        }
+        let project = self.find_project(&draft.key.project.to_string()).await?;
+        let head = self.branch_head(&project, &draft.key.branch).await?;
+        let mut edits: Edits = rows.iter().map(|row| (row.path.clone(), pending_item(row))).collect();
+        edits.insert(draft.path.clone(), new);
+        self.check_additions(head.tree, &edits, std::slice::from_ref(&draft.path)).await?;
+        Ok(true)
+    }
+
+    /// Where the content goes: into the row, or, large, into the bucket first (bytes before rows).
+    async fn kept_content(&self, project: &Project, draft: &mut Draft) -> Result<Content> {
+        let Some(blob) = &draft.blob else { return Ok(Content::None) };
+        if blob.content.len() as u64 <= self.config.limits.inline_bytes {
+            return Ok(Content::Inline(blob.content.clone()));
+        }
+        if draft.op.is_none() {
+            let op = draft.op.insert(self.begin_op(Some(project.id), OpKind::Pending).await?);
+            self.store_objects(op, vec![blob.clone()]).await?;
+        }
+        Ok(Content::Bucket)
+    }
+}
+
+fn check(condition: &Condition, seen: &Seen) -> Result<()> {
+    let view = seen.view();
+    let matches = condition.if_match.as_ref().is_none_or(|any| view.is_some_and(|item| any.contains(&item.oid)));
+    let exists = !condition.if_match_any || view.is_some();
+    let absent = !condition.if_none_match_any || view.is_none();
+    match matches && exists && absent {
+        true => Ok(()),
+        false => {
+            Err(EngineError::Precondition { oid: view.map(|item| Oid(item.oid)), revision: Some(seen.revision) })
+        }
+    }
+}
+
+/// `base` if given, else what `If-Match` named when nothing was pending, else what the row has, else the head's blob.
+fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
+    if draft.put.base.is_some() {
+        return draft.put.base;
+    }
+    match &seen.row {
+        Some(row) => row.base_oid,
+        None => seen.head.filter(|item| !item.is_tree()).map(|item| item.oid),
+    }
+}
+
+fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {
+    let path = Path(draft.path.clone());
+    match change {
+        PendingChange::Clear => {
+            let head = seen.head.filter(|item| !item.is_tree());
+            PendingAnswer {
+                path,
+                action: PendingAction::None,
+                mode: head.map(|item| Mode(item.mode)),
+                oid: head.map(|item| Oid(item.oid)),
+                size: draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64),
+                base_oid: head.map(|item| Oid(item.oid)),
+                revision,
+                created: false,
+            }
+        }
+        PendingChange::Set { action, mode, oid, size, base_oid, .. } => PendingAnswer {
+            path,
+            action: (*action).into(),
+            mode: oid.map(|_| Mode(*mode)),
+            oid: oid.map(Oid),
+            size: *size,
+            base_oid: base_oid.map(Oid),
+            revision,
+            created: seen.row.is_none(),
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! Projects: create, show, list, delete.
+
+use treehold_catalog::{CreateOutcome, Project};
+use treehold_object::refname;
+use uuid::Uuid;
+
+use crate::api::{Oid, ProjectPage, ProjectSpec, ProjectView, RemoteSpec};
+use crate::text::rfc3339;
+use crate::view::branch_ref;
+use crate::{Engine, EngineError, Result};
+
+const NAME_MAX: usize = 200;
+
+impl Engine {
+    /// Creates a project with the caller's id or ours. Repeating it with the same values is no error. `true` = it is new.
+    pub async fn create_project(&self, id: Option<Uuid>, spec: &ProjectSpec) -> Result<(ProjectView, bool)> {
+        if let Some(remote) = &spec.remote {
+            self.remote.check_url(&remote.url).map_err(|error| EngineError::RemoteNotAllowed(error.to_string()))?;
+        }
+        let project = self.checked_project(id, spec)?;
+        match self.catalog.create_project(&project).await? {
+            CreateOutcome::Created(project) => Ok((self.project_view(&project).await?, true)),
+            CreateOutcome::Exists(there) => {
+                let same = there.name == project.name
+                    && there.remote_url == project.remote_url
+                    && there.default_branch == project.default_branch;
+                if !same {
+                    return Err(EngineError::Conflict {
+                        code: "project_exists",
+                        detail: "A project with this id exists with another name, default branch or remote.".to_owned(),
+                    });
+                }
+                Ok((self.project_view(&there).await?, false))
+            }
+            CreateOutcome::NameTaken => Err(EngineError::Conflict {
+                code: "name_taken",
+                detail: "Another project has this name; choose another one.".to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn checked_project(&self, id: Option<Uuid>, spec: &ProjectSpec) -> Result<Project> {
+        if let Some(name) = &spec.name {
+            check_name(name)?;
+        }
+        let default_branch = spec.default_branch.clone().unwrap_or_else(|| "main".to_owned());
+        refname::check_branch(&default_branch).map_err(|error| {
+            EngineError::unprocessable("bad_ref", format!("{default_branch:?} is not a valid branch name: {error}."))
+        })?;
+        Ok(Project {
+            id: id.unwrap_or_else(|| self.ambient.uuid()),
+            name: spec.name.clone(),
+            default_branch,
+            remote_url: spec.remote.as_ref().map(|remote| remote.url.clone()),
+            created_at_ms: self.ambient.now_ms(),
+        })
+    }
+
+    /// Shows a project.
+    pub async fn show_project(&self, project: &str) -> Result<ProjectView> {
+        let project = self.find_project(project).await?;
+        self.project_view(&project).await
+    }
+
+    pub(crate) async fn project_view(&self, project: &Project) -> Result<ProjectView> {
+        let head = self.catalog.reference(project.id, &branch_ref(&project.default_branch)).await?;
+        Ok(ProjectView {
+            id: project.id,
+            name: project.name.clone(),
+            default_branch: project.default_branch.clone(),
+            remote: project.remote_url.clone().map(|url| RemoteSpec { url }),
+            head: head.map(Oid),
+            created_at: rfc3339(project.created_at_ms),
+        })
+    }
+
+    /// A page of projects, in order of id.
+    pub async fn list_projects(&self, cursor: Option<&str>, limit: Option<usize>) -> Result<ProjectPage> {
+        let limit = limit.unwrap_or(100).clamp(1, 1000);
+        let after = cursor.map(|cursor| {
+            Uuid::try_parse(cursor).map_err(|_| EngineError::BadRequest("The cursor is not one of ours.".to_owned()))
+        });
+        let mut found = self.catalog.projects(after.transpose()?, limit as u32 + 1).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next_cursor = found.last().filter(|_| more).map(|project| project.id.to_string());
+        let mut projects = Vec::with_capacity(found.len());
+        for project in &found {
+            projects.push(self.project_view(project).await?);
+        }
+        Ok(ProjectPage { projects, next_cursor })
+    }
+
+    /// Deletes a project: refs and pending work at once and for good, bytes by gc.
+    pub async fn delete_project(&self, project: &str) -> Result<()> {
+        let project = self.find_project(project).await?;
+        match self.catalog.delete_project(project.id).await? {
+            true => Ok(()),
+            false => Err(EngineError::not_found("project_not_found", "There is no such project.")),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let bad = |why: &str| Err(EngineError::unprocessable("bad_name", format!("The project's name {why}.")));
+    if name.is_empty() || name.len() > NAME_MAX {
+        return bad("must have 1 to 200 bytes");
+    }
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+        return bad("may hold letters, digits, '.', '_' and '-' only");
+    }
+    if name.starts_with(['.', '-']) || name.ends_with(".git") {
+        return bad("may not start with '.' or '-', nor end in '.git'");
+    }
+    if Uuid::try_parse(name).is_ok() {
+        return bad("may not look like a UUID");
+    }
+    Ok(())
+}

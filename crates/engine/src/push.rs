@@ -1,0 +1,201 @@
+//! Sending commits to the remote: which objects it lacks, their pack, and the verb for commits that were not pushed at once.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+use treehold_catalog::{Attempt, AttemptState};
+use treehold_object::{Kind, ObjectId};
+use treehold_wire::push::{PackOptions, PushObject, PushPack};
+
+use crate::api::{Oid, PushAnswer};
+use crate::commit::Settled;
+use crate::remote::Secret;
+use crate::view::branch_ref;
+use crate::writer::{ById, NewBytes};
+use crate::{Engine, EngineError, Result};
+
+/// Objects read and written at once.
+const CHUNK: usize = 256;
+
+impl Engine {
+    /// Records what a commit made in the commit table and the tree table (both say nothing about access).
+    pub(crate) async fn record_objects(&self, objects: &[NewBytes]) -> Result<()> {
+        let trees: Vec<(ObjectId, Bytes)> = objects
+            .iter()
+            .filter(|object| object.kind == Kind::Tree)
+            .map(|object| (object.oid, object.content.clone()))
+            .collect();
+        self.catalog.put_trees(&trees).await?;
+        let mut rows = Vec::new();
+        for object in objects.iter().filter(|object| object.kind == Kind::Commit) {
+            let mut row = crate::sync::commit_row(object.oid, object.content.clone())?;
+            let parents = self.catalog.commits(&row.parents).await?;
+            row.generation = 1 + parents.into_iter().flatten().map(|parent| parent.generation).max().unwrap_or(0);
+            rows.push(row);
+        }
+        Ok(self.catalog.put_commits(&rows).await?)
+    }
+
+    /// Refuses a push that cannot be a fast-forward of what the remote last had.
+    pub(crate) async fn check_pushable(&self, attempt: &Attempt) -> Result<()> {
+        let (Some(remote), Some(base)) = (attempt.remote_base, attempt.base) else { return Ok(()) };
+        match self.is_ancestor(remote, base).await? {
+            true => Ok(()),
+            false => Err(EngineError::Conflict {
+                code: "diverged",
+                detail: "Our branch and the remote's both have commits that the other lacks: sync with on_conflict \"merge\"."
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Commits that the remote lacks, oldest first, and the objects that come with them.
+    async fn lacking(&self, project: uuid::Uuid, commit: ObjectId) -> Result<(u64, Vec<ObjectId>)> {
+        let remote = self.catalog.remote_references(project, "refs/").await?;
+        let known: Vec<ObjectId> = remote.into_iter().map(|known| known.oid).collect();
+        let commits = self.compare(&[commit], &known).await?.ours;
+        let mut objects = Vec::new();
+        for oid in commits.iter().rev() {
+            let row = self.commit_row(*oid).await?;
+            let parent = match row.parents.first() {
+                Some(parent) => self.catalog.commits(&[*parent]).await?.pop().flatten().map(|row| row.tree),
+                None => None,
+            };
+            self.new_objects(parent, row.tree, &mut objects).await?;
+            objects.push(*oid);
+        }
+        let mut seen = HashSet::new();
+        objects.retain(|oid| seen.insert(*oid));
+        Ok((commits.len() as u64, objects))
+    }
+
+    /// The pack of exactly what the remote lacks, in a spool file. Every object is hashed by a second implementation before it is
+    /// written; a mismatch stops the push.
+    pub(crate) async fn push_pack(&self, attempt: &Attempt, fresh: &ById) -> Result<NamedTempFile> {
+        let oids = match attempt.base == attempt.remote_base && attempt.base.is_some() {
+            true => attempt.objects.clone(),
+            false => self.lacking(attempt.project, attempt.commit).await?.1,
+        };
+        self.write_push_pack(&oids, fresh).await
+    }
+
+    pub(crate) async fn write_push_pack(&self, oids: &[ObjectId], fresh: &ById) -> Result<NamedTempFile> {
+        let file = NamedTempFile::new_in(&self.config.spool_dir)
+            .map_err(|source| EngineError::Unavailable { what: "the spool disk", source: Box::new(source) })?;
+        let out = std::io::BufWriter::new(file.reopen().map_err(EngineError::internal)?);
+        let options = PackOptions { thin: false, ..PackOptions::default() };
+        let mut pack = PushPack::new(out, oids.len() as u32, options).map_err(EngineError::internal)?;
+        for chunk in oids.chunks(CHUNK) {
+            let elsewhere: Vec<ObjectId> = chunk.iter().filter(|oid| !fresh.contains_key(*oid)).copied().collect();
+            let mut read = self.objects(&elsewhere).await?.into_iter();
+            for oid in chunk {
+                let (kind, content) = match fresh.get(oid) {
+                    Some(object) => (object.kind, object.content.clone()),
+                    None => {
+                        let object = read.next().flatten();
+                        let object = object.ok_or_else(|| EngineError::internal(format!("{oid} is not stored")))?;
+                        (object.kind, object.content)
+                    }
+                };
+                let object = PushObject { oid: *oid, kind, content: &content, base: None };
+                pack.add(&object).map_err(EngineError::internal)?;
+            }
+        }
+        pack.finish().map_err(EngineError::internal)?;
+        Ok(file)
+    }
+
+    /// Pushes what was committed and not pushed, and settles attempts that wait for credentials.
+    pub async fn push(
+        &self,
+        project: &str,
+        branch: Option<&str>,
+        credentials: Option<Secret>,
+        _idempotency_key: Option<&str>,
+    ) -> Result<PushAnswer> {
+        let project = self.find_project(project).await?;
+        let branch = Self::branch_name(&project, branch)?;
+        let at = self.needed_endpoint(&project, credentials)?;
+        let lock = self.branch_lock(project.id, &branch);
+        let _turn = lock.lock().await;
+        for mut attempt in self.catalog.open_attempts(Some((project.id, &branch)), 100).await? {
+            let waiting = matches!(
+                attempt.state,
+                AttemptState::Paused | AttemptState::Unknown | AttemptState::Landed | AttemptState::Pushing
+            );
+            if waiting {
+                self.complete(&mut attempt, Some(&at)).await?;
+            }
+        }
+        let name = branch_ref(&branch);
+        let head = self.branch_head(&project, &branch).await?;
+        let Some(to) = head.commit else {
+            return Err(EngineError::unprocessable("nothing_to_push", "The branch has no commit yet."));
+        };
+        let known = self.catalog.remote_references(project.id, &name).await?;
+        let from = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
+        let (commits, objects) = self.lacking(project.id, to).await?;
+        let answer = PushAnswer {
+            branch,
+            from: from.map(Oid),
+            to: Oid(to),
+            commits,
+            objects: objects.len() as u64,
+            pushed: from != Some(to),
+        };
+        if !answer.pushed {
+            return Ok(answer);
+        }
+        let mut attempt = self.push_of_head(&project, &answer, to, from, head.tree, objects).await?;
+        self.check_pushable(&attempt).await?;
+        self.catalog.insert_attempt(&attempt).await?;
+        self.step(&mut attempt, AttemptState::Stored, None).await?;
+        match self.push_attempt(&mut attempt, &at, &ById::new()).await? {
+            Settled::Landed => {
+                let op = self.reopen(&attempt).await?;
+                self.finalize(&mut attempt, op, None).await?;
+                Ok(answer)
+            }
+            Settled::Moved => Err(EngineError::Conflict {
+                code: "diverged",
+                detail: "The remote moved: sync with on_conflict \"merge\", then push again.".to_owned(),
+            }),
+        }
+    }
+
+    /// An attempt that pushes what the branch has, and commits nothing.
+    async fn push_of_head(
+        &self,
+        project: &treehold_catalog::Project,
+        answer: &PushAnswer,
+        commit: ObjectId,
+        remote_base: Option<ObjectId>,
+        tree: Option<ObjectId>,
+        objects: Vec<ObjectId>,
+    ) -> Result<Attempt> {
+        let row = self.commit_row(commit).await?;
+        let now_ms = self.ambient.now_ms();
+        Ok(Attempt {
+            id: self.ambient.uuid(),
+            project: project.id,
+            idempotency_key: None,
+            user: None,
+            branch: answer.branch.clone(),
+            pending_branch: answer.branch.clone(),
+            base: Some(commit),
+            remote_base,
+            push: true,
+            tree: tree.unwrap_or(row.tree),
+            commit,
+            raw: row.raw.to_vec(),
+            snapshot: Vec::new(),
+            objects,
+            state: AttemptState::Prepared,
+            fence: 0,
+            last_error: None,
+            created_at_ms: now_ms,
+            updated_at_ms: now_ms,
+        })
+    }
+}

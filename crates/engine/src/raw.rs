@@ -1,0 +1,28 @@
+//! Raw objects by id: only what the project's refs or pending work reach; everything else does not exist.
+
+use treehold_object::{Kind, ObjectId};
+
+use crate::api::RawObject;
+use crate::{Engine, EngineError, Result};
+
+impl Engine {
+    /// An object of `kind`. Absent, foreign and of another kind are the same answer, after the same work.
+    pub async fn raw_object(&self, project: &str, kind: Kind, oid: ObjectId) -> Result<RawObject> {
+        let project = self.find_project(project).await?;
+        let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
+        let located = self.catalog.locate(&[oid]).await?.pop().flatten();
+        let inline = self.catalog.pending_contents(project.id, &[oid]).await?.pop().flatten();
+        let absent = || EngineError::not_found("not_found", "The project has no such object.");
+        if !readable {
+            return Err(absent());
+        }
+        if let Some(located) = located.filter(|located| located.kind == kind) {
+            let object = self.store.get(&crate::objects::location(located)).await?;
+            return Ok(RawObject { oid, kind, content: object.content });
+        }
+        match inline.filter(|_| kind == Kind::Blob) {
+            Some(content) => Ok(RawObject { oid, kind, content }),
+            None => Err(absent()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Branches and tags: list, move by compare-and-swap, delete.
+
+use std::collections::HashSet;
+
+use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
+use treehold_object::{Kind, ObjectId, refname};
+
+use crate::api::{Oid, RefList, RefRequest, RefView};
+use crate::tree::{GITLINK, entries};
+use crate::{Engine, EngineError, Result};
+
+const LIST_DEFAULT: usize = 1000;
+const LIST_MAX: usize = 10_000;
+/// Objects walked at once.
+const CHUNK: usize = 1000;
+
+impl Engine {
+    /// Lists refs in byte order of the name.
+    pub async fn refs(
+        &self,
+        project: &str,
+        prefix: Option<&str>,
+        cursor: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<RefList> {
+        let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+        let project = self.find_project(project).await?;
+        let after: Option<String> = cursor.map(crate::text::read_cursor).transpose()?;
+        let all = self.catalog.references(project.id, prefix.unwrap_or("refs/")).await?;
+        let mut rest = all.into_iter().filter(|found| after.as_ref().is_none_or(|after| found.name > *after));
+        let refs: Vec<RefView> = rest.by_ref().take(limit).map(view).collect();
+        let next_cursor = match (rest.next(), refs.last()) {
+            (Some(_), Some(last)) => Some(crate::text::write_cursor(&last.name)?),
+            _ => None,
+        };
+        Ok(RefList { refs, next_cursor })
+    }
+
+    /// Creates or moves a ref to a commit that the project reaches. `true` = it is new.
+    pub async fn put_ref(&self, project: &str, name: &str, request: &RefRequest) -> Result<(RefView, bool)> {
+        let project = self.find_project(project).await?;
+        let name = full_name(name)?;
+        let Oid(new) = request.oid;
+        let readable = self.catalog.may_read(project.id, &[new]).await?[0];
+        let is_commit = self.catalog.commits(&[new]).await?[0].is_some();
+        if !readable || !is_commit {
+            return Err(EngineError::unprocessable("unknown_oid", "The oid is no commit that this project reaches."));
+        }
+        let existing = self.catalog.references(project.id, "refs/").await?;
+        let old = existing.iter().find(|found| found.name == name).map(|found| found.oid);
+        let expected = match request.expected_oid {
+            Some(Oid(oid)) if oid.is_null() => None,
+            Some(Oid(oid)) => Some(oid),
+            None => old,
+        };
+        if expected != old {
+            return Err(ref_moved(&name));
+        }
+        if old.is_none() {
+            let names = existing.iter().map(|found| found.name.as_bytes());
+            if let Some(clash) = refname::conflicts(names, &name) {
+                let detail = format!("{name:?} cannot be beside the ref {:?}.", clash.existing());
+                return Err(EngineError::Conflict { code: "ref_conflict", detail });
+            }
+        }
+        let rewind = match old {
+            Some(old) => !self.is_ancestor(old, new).await?,
+            None => false,
+        };
+        if rewind && !(request.force && request.expected_oid.is_some()) {
+            let detail = "The move is not a fast-forward; give `expected_oid` and `force` to allow it.".to_owned();
+            return Err(EngineError::Conflict { code: "not_fast_forward", detail });
+        }
+        let update = RefUpdate { name: name.clone(), expected: old, new: Some(new) };
+        self.move_ref(&project, update, &existing, rewind, "update").await?;
+        Ok((RefView { name, oid: Oid(new) }, old.is_none()))
+    }
+
+    /// Deletes a ref. What only it reached can no longer be read.
+    pub async fn delete_ref(&self, project: &str, name: &str, expected: Option<ObjectId>) -> Result<()> {
+        let project = self.find_project(project).await?;
+        let name = full_name(name)?;
+        let existing = self.catalog.references(project.id, "refs/").await?;
+        let old = existing.iter().find(|found| found.name == name).map(|found| found.oid);
+        let old = old.ok_or_else(|| EngineError::not_found("ref_not_found", format!("There is no ref {name:?}.")))?;
+        if expected.is_some_and(|expected| expected != old) {
+            return Err(ref_moved(&name));
+        }
+        if name == crate::view::branch_ref(&project.default_branch) {
+            let detail = "The default branch cannot be deleted.";
+            return Err(EngineError::unprocessable("default_branch", detail));
+        }
+        let update = RefUpdate { name, expected: Some(old), new: None };
+        self.move_ref(&project, update, &existing, true, "delete").await
+    }
+
+    async fn move_ref(
+        &self,
+        project: &Project,
+        update: RefUpdate,
+        existing: &[Ref],
+        shrinks: bool,
+        reason: &'static str,
+    ) -> Result<()> {
+        let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
+        if shrinks {
+            let mut tips: HashSet<ObjectId> =
+                existing.iter().filter(|found| found.name != update.name).map(|found| found.oid).collect();
+            tips.extend(update.new);
+            let remote = self.catalog.remote_references(project.id, "refs/").await?;
+            tips.extend(remote.iter().filter(|known| known.name != update.name).map(|known| known.oid));
+            op.numbers = self.closure(project, tips.into_iter().collect()).await?;
+        }
+        let name = update.name.clone();
+        let gone = update.new.is_none();
+        let publish = Publish {
+            replace_reach: shrinks,
+            remote_refs: if gone { vec![(name.clone(), None)] } else { Vec::new() },
+            ..self.publication(project.id, &op, vec![update], reason)
+        };
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => Ok(()),
+            PublishOutcome::Moved(..) => Err(ref_moved(&name)),
+        }
+    }
+
+    /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
+    /// away or are rewound.
+    pub(crate) async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
+        let shallow: HashSet<ObjectId> = self.catalog.shallow(project.id).await?.into_iter().collect();
+        let mut seen: HashSet<ObjectId> = tips.iter().copied().collect();
+        let mut numbers = RoaringTreemap::new();
+        let mut open: Vec<(ObjectId, Option<Kind>)> = tips.into_iter().map(|tip| (tip, None)).collect();
+        while !open.is_empty() {
+            let batch: Vec<(ObjectId, Option<Kind>)> = open.split_off(open.len().saturating_sub(CHUNK));
+            let oids: Vec<ObjectId> = batch.iter().map(|(oid, _)| *oid).collect();
+            let located = self.catalog.locate(&oids).await?;
+            let mut inner = Vec::new();
+            for ((oid, _), located) in batch.iter().zip(&located) {
+                let located = located
+                    .as_ref()
+                    .ok_or_else(|| EngineError::internal(format!("reachable object {oid} is not in the ledger")))?;
+                numbers.insert(located.number);
+                if located.kind != Kind::Blob {
+                    inner.push(*oid);
+                }
+            }
+            let commits = self.catalog.commits(&inner).await?;
+            let mut others = Vec::new();
+            for (oid, commit) in inner.iter().zip(commits) {
+                match commit {
+                    None => others.push(*oid),
+                    Some(row) => {
+                        let parents = row.parents.iter().filter(|_| !shallow.contains(oid)).copied();
+                        let next = parents.map(|parent| (parent, Some(Kind::Commit)));
+                        let next = next.chain(std::iter::once((row.tree, Some(Kind::Tree))));
+                        open.extend(next.filter(|(oid, _)| seen.insert(*oid)));
+                    }
+                }
+            }
+            for object in self.objects(&others).await?.into_iter().flatten() {
+                match object.kind {
+                    Kind::Tree => {
+                        for entry in entries(&object.content) {
+                            let (_, item) = entry?;
+                            if item.mode != GITLINK && seen.insert(item.oid) {
+                                open.push((item.oid, None));
+                            }
+                        }
+                    }
+                    Kind::Tag => {
+                        let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
+                            .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
+                        if seen.insert(tag.target()) {
+                            open.push((tag.target(), None));
+                        }
+                    }
+                    Kind::Commit | Kind::Blob => {}
+                }
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+fn view(found: Ref) -> RefView {
+    RefView { name: found.name, oid: Oid(found.oid) }
+}
+
+/// A ref that users may move: branches and tags, by full name, with or without `refs/`.
+fn full_name(name: &str) -> Result<String> {
+    let full = if name.starts_with("refs/") { name.to_owned() } else { format!("refs/{name}") };
+    let bad = |why: String| EngineError::unprocessable("bad_ref", format!("The ref {full:?} is refused: {why}."));
+    refname::check_full(&full).map_err(|error| bad(error.to_string()))?;
+    if !full.starts_with("refs/heads/") && !full.starts_with("refs/tags/") {
+        return Err(bad("only refs/heads/ and refs/tags/ can be changed".to_owned()));
+    }
+    Ok(full)
+}
+
+fn ref_moved(name: &str) -> EngineError {
+    EngineError::Conflict { code: "ref_moved", detail: format!("The ref {name:?} is not what the request expects; look again.") }
+}

@@ -1,0 +1,81 @@
+//! Status: where the branch is against the remote, and how pending work stands to the head.
+
+use bytes::Bytes;
+use treehold_catalog::{PendingRow, Project, WorkspaceKey};
+use treehold_object::BString;
+use uuid::Uuid;
+
+use crate::api::{AttemptView, ChangeState, Oid, Path, Status, StatusEntry};
+use crate::files::pending_item;
+use crate::tree::{Resolution3, Side};
+use crate::view::branch_ref;
+use crate::{Engine, Result};
+
+impl Engine {
+    /// Status of a branch for a user. Rows whose base is still in the head cost nothing; the others are merged to tell.
+    pub async fn status(&self, project: &str, user: Uuid, branch: Option<&str>) -> Result<Status> {
+        let project = self.find_project(project).await?;
+        let branch = Self::branch_name(&project, branch)?;
+        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
+        let (revision, rows) = self.catalog.pending(&key, None).await?;
+        let head = self.branch_head(&project, &branch).await?;
+        let name = branch_ref(&branch);
+        let known = self.catalog.remote_references(project.id, &name).await?;
+        let remote_head = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
+        let (ours, theirs): (Vec<_>, Vec<_>) = (head.commit.into_iter().collect(), remote_head.into_iter().collect());
+        let (ahead, behind) = match ours == theirs {
+            true => (0, 0),
+            false => {
+                let comparison = self.compare(&ours, &theirs).await?;
+                (comparison.ours.len() as u64, comparison.theirs)
+            }
+        };
+        let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
+        let there = self.find_paths(head.tree, &paths).await?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for (row, theirs) in rows.into_iter().zip(there) {
+            let theirs = theirs.filter(|item| !item.is_tree());
+            let state = self.change_state(&project, &row, theirs).await?;
+            changes.push(StatusEntry {
+                action: row.action.into(),
+                oid: row.oid.map(Oid),
+                base_oid: row.base_oid.map(Oid),
+                head_oid: theirs.map(|item| Oid(item.oid)),
+                state,
+                revision: row.revision,
+                path: Path(row.path),
+            });
+        }
+        let open = self.catalog.open_attempts(Some((project.id, &branch)), 100).await?;
+        let attempts = open.into_iter().filter(|attempt| attempt.user == Some(user)).map(|attempt| AttemptView {
+            attempt: attempt.id,
+            commit: Oid(attempt.commit),
+            state: format!("{:?}", attempt.state).to_lowercase(),
+        });
+        Ok(Status {
+            branch,
+            head: head.commit.map(Oid),
+            remote_head: remote_head.map(Oid),
+            ahead,
+            behind,
+            revision,
+            changes,
+            attempts: attempts.collect(),
+        })
+    }
+
+    /// How a pending row stands to what the branch has at its path.
+    pub(crate) async fn change_state(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<ChangeState> {
+        if theirs.map(|item| item.oid) == row.base_oid {
+            return Ok(ChangeState::Clean);
+        }
+        let content: Option<Bytes> = match row.oid {
+            Some(oid) => self.pending_bytes(project, &[oid]).await?.pop().flatten(),
+            None => None,
+        };
+        Ok(match self.merge_path(row.base_oid, pending_item(row), theirs, content).await? {
+            Resolution3::Conflict => ChangeState::Conflict,
+            _ => ChangeState::Outdated,
+        })
+    }
+}

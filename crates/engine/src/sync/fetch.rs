@@ -1,0 +1,145 @@
+//! Fetching a branch: ls-refs, fetch, quarantine, then the remote's branch as we know it. Our own branch is not touched here.
+
+use treehold_catalog::{OpKind, Project, Publish, PublishOutcome};
+use treehold_object::ObjectId;
+
+use crate::progress::Progress;
+use crate::remote::{Endpoint, FetchSpec, Fetched, RemoteError};
+use crate::view::branch_ref;
+use crate::{Engine, EngineError, Result};
+
+/// How many tips are offered to the remote as known.
+const HAVES_MAX: usize = 256;
+
+/// What a fetch brought.
+#[derive(Debug, Default)]
+pub(crate) struct Tip {
+    /// The remote's branch; `None` = it has no such branch.
+    pub tip: Option<ObjectId>,
+    pub objects: u64,
+    pub bytes: u64,
+}
+
+impl From<RemoteError> for EngineError {
+    fn from(error: RemoteError) -> Self {
+        let failed = |code, retry_after_s| Self::RemoteFailed { code, detail: error.to_string(), retry_after_s };
+        match error {
+            RemoteError::NotAllowed(detail) => Self::RemoteNotAllowed(detail),
+            RemoteError::Auth => Self::RemoteAuth { attempt: None, commit: None },
+            RemoteError::Failed(_) => failed("remote_failed", None),
+            RemoteError::Timeout => failed("remote_timeout", None),
+            RemoteError::Limited(retry_after_s) => failed("remote_limited", retry_after_s),
+            RemoteError::Invalid(_) => failed("remote_invalid", None),
+            RemoteError::Spool(source) => Self::Unavailable { what: "the spool disk", source: Box::new(source) },
+        }
+    }
+}
+
+impl Engine {
+    /// Brings the remote's branch up to date in our books: objects stored, `remote_refs` moved.
+    pub(crate) async fn fetch_remote(
+        &self,
+        project: &Project,
+        branch: &str,
+        at: &Endpoint,
+        depth: Option<u32>,
+        progress: &dyn Progress,
+    ) -> Result<Tip> {
+        let name = branch_ref(branch);
+        let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
+        let Some(tip) = refs.refs.into_iter().find(|(found, _)| *found == name).map(|(_, oid)| oid) else {
+            self.catalog.set_remote_refs(project.id, &[(name, None)]).await?;
+            return Ok(Tip::default());
+        };
+        self.fetch_commit(project, branch, tip, at, depth, progress).await
+    }
+
+    /// Fetches a tip that `ls-refs` showed.
+    pub(crate) async fn fetch_tip(
+        &self,
+        project: &Project,
+        branch: &str,
+        tip: ObjectId,
+        at: &Endpoint,
+        progress: &dyn Progress,
+    ) -> Result<Tip> {
+        self.fetch_commit(project, branch, tip, at, None, progress).await
+    }
+
+    async fn fetch_commit(
+        &self,
+        project: &Project,
+        branch: &str,
+        tip: ObjectId,
+        at: &Endpoint,
+        depth: Option<u32>,
+        progress: &dyn Progress,
+    ) -> Result<Tip> {
+        let name = branch_ref(branch);
+        let remote = self.catalog.remote_references(project.id, "refs/").await?;
+        if remote.iter().any(|known| known.name == name && known.oid == tip) {
+            return Ok(Tip { tip: Some(tip), ..Tip::default() });
+        }
+        let ours = self.catalog.references(project.id, "refs/").await?;
+        if ours.iter().chain(&remote).any(|known| known.oid == tip) {
+            self.catalog.set_remote_refs(project.id, &[(name, Some(tip))]).await?;
+            return Ok(Tip { tip: Some(tip), ..Tip::default() });
+        }
+        let shallow = self.catalog.shallow(project.id).await?;
+        let mut haves: Vec<ObjectId> = remote.iter().chain(&ours).map(|known| known.oid).collect();
+        haves.sort_unstable();
+        haves.dedup();
+        haves.truncate(HAVES_MAX);
+        // The first fetch of a branch may cut history off; later ones keep the boundary.
+        let first = !remote.iter().any(|known| known.name == name);
+        let cut = match depth {
+            Some(0) => None,
+            Some(depth) => Some(depth),
+            None if haves.is_empty() || !shallow.is_empty() => Some(1),
+            None => None,
+        };
+        let spec = FetchSpec {
+            wants: vec![tip],
+            haves,
+            shallow: shallow.clone(),
+            depth: cut.filter(|_| first),
+            pack_bytes_max: self.config.limits.pack_bytes,
+        };
+        let fetched = self.remote.fetch(at, &spec, &|bytes| progress.step("receiving", bytes, None)).await?;
+        self.take_in(project, &name, tip, fetched, shallow, progress).await
+    }
+
+    /// Checks and stores what came, then records where the remote's branch is.
+    async fn take_in(
+        &self,
+        project: &Project,
+        name: &str,
+        tip: ObjectId,
+        fetched: Fetched,
+        mut shallow: Vec<ObjectId>,
+        progress: &dyn Progress,
+    ) -> Result<Tip> {
+        shallow.retain(|oid| !fetched.unshallow.contains(oid));
+        shallow.extend(&fetched.shallow);
+        shallow.sort_unstable();
+        shallow.dedup();
+        let bytes = fetched.bytes;
+        let quarantine = self.quarantine(project, fetched.pack, tip, &shallow, progress).await?;
+        let objects = quarantine.len() as u64;
+        let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
+        let stored = self.store_quarantine(&mut op, quarantine, tip, progress).await;
+        if let Err(error) = stored {
+            self.end_op(op).await;
+            return Err(error);
+        }
+        let publish = Publish {
+            remote_refs: vec![(name.to_owned(), Some(tip))],
+            shallow: Some(shallow),
+            ..self.publication(project.id, &op, Vec::new(), "fetch")
+        };
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => Ok(Tip { tip: Some(tip), objects, bytes }),
+            PublishOutcome::Moved(..) => Err(EngineError::internal("a publication without refs was refused")),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A merge commit of our branch and the remote's, where both have commits that the other lacks.
+
+use treehold_catalog::{OpKind, Project, PublishOutcome, RefUpdate};
+use treehold_object::commit::CommitSpec;
+use treehold_object::ident::Signature;
+use treehold_object::{Kind, ObjectId};
+
+use crate::view::{Head, branch_ref};
+use crate::writer::NewBytes;
+use crate::{Engine, EngineError, Result};
+
+impl Engine {
+    /// Merges the remote's `tip` into our branch, not pushed; refuses with the paths that do not merge.
+    pub(crate) async fn merge_remote(
+        &self,
+        project: &Project,
+        ours: &Head,
+        tip: ObjectId,
+        dry_run: bool,
+    ) -> Result<Head> {
+        let head = ours.commit.ok_or_else(|| EngineError::internal("an unborn branch cannot diverge"))?;
+        let theirs = self.head_of(tip, ours.branch.clone()).await?;
+        let base = match self.compare(&[head], &[tip]).await?.base {
+            Some(base) => Some(self.commit_row(base).await?.tree),
+            None => None,
+        };
+        let merged = self.merge_trees(base, ours.tree, theirs.tree).await?;
+        if !merged.conflicts.is_empty() {
+            return Err(EngineError::MergeConflict(merged.conflicts));
+        }
+        let edited = self.edit_tree(theirs.tree, &merged.edits).await?;
+        let branch = ours.branch.clone().unwrap_or_else(|| project.default_branch.clone());
+        let (name, email) = &self.config.author;
+        let time = self.commit_row(tip).await?.time.max(self.commit_row(head).await?.time);
+        let time = time.max(self.ambient.now_ms().div_euclid(1000));
+        let author = Signature::new(name, email, time, 0).map_err(EngineError::internal)?;
+        let spec = CommitSpec {
+            tree: edited.root,
+            parents: vec![head, tip],
+            author: author.clone(),
+            committer: author,
+            message: format!("Merge remote branch '{branch}'").into(),
+        };
+        let raw = spec.encode().map_err(EngineError::internal)?;
+        let commit = NewBytes::of(Kind::Commit, raw.into())?;
+        let to = Head { commit: Some(commit.oid), tree: Some(edited.root), branch: Some(branch.clone()) };
+        if dry_run {
+            return Ok(to);
+        }
+        let mut objects: Vec<NewBytes> =
+            merged.blobs.into_iter().map(|(oid, content)| NewBytes { oid, kind: Kind::Blob, content }).collect();
+        let trees = edited.trees.into_iter();
+        objects.extend(trees.map(|(oid, content)| NewBytes { oid, kind: Kind::Tree, content }));
+        objects.push(commit);
+        let mut op = self.begin_op(Some(project.id), OpKind::Commit).await?;
+        self.store_objects(&mut op, objects.clone()).await?;
+        self.record_objects(&objects).await?;
+        let update = RefUpdate { name: branch_ref(&branch), expected: Some(head), new: to.commit };
+        let publish = self.publication(project.id, &op, vec![update], "merge");
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => Ok(to),
+            PublishOutcome::Moved(..) => Err(EngineError::Conflict {
+                code: "head_moved",
+                detail: "The branch moved while it was merged; repeat.".to_owned(),
+            }),
+        }
+    }
+}

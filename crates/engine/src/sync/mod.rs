@@ -1,0 +1,187 @@
+//! Pull: what the remote has comes in, our branch goes forward, pending work stays as it is.
+
+mod fetch;
+mod intake;
+pub(crate) use intake::commit_row;
+mod merge;
+
+use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
+use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
+
+use crate::api::{
+    ChangedFile, Mode, Oid, OnConflict, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending,
+};
+use crate::progress::Progress;
+use crate::remote::{Endpoint, Secret};
+use crate::tree::{Change, Side};
+use crate::view::{Head, branch_ref};
+use crate::{Engine, EngineError, Result};
+
+/// How many changed paths an answer lists; `changed_count` counts all.
+const CHANGED_MAX: usize = 10_000;
+
+impl Engine {
+    /// Where the project's remote is. Only an operator can have registered a local path.
+    pub(crate) fn endpoint(&self, project: &Project, credentials: Option<Secret>) -> Option<Endpoint> {
+        let url = project.remote_url.clone()?;
+        let operator = !url.starts_with("http://") && !url.starts_with("https://");
+        Some(Endpoint { url, credentials: credentials.or_else(|| self.config.remote_token.clone()), operator })
+    }
+
+    pub(crate) fn needed_endpoint(&self, project: &Project, credentials: Option<Secret>) -> Result<Endpoint> {
+        self.endpoint(project, credentials)
+            .ok_or_else(|| EngineError::unprocessable("no_remote", "The project has no remote; create it with one."))
+    }
+
+    /// Fetches the remote's branch and fast-forwards ours. Pending work is never touched; the answer says which of it lies on
+    /// paths that changed, and how it stands.
+    pub async fn sync(
+        &self,
+        project: &str,
+        request: &SyncRequest,
+        credentials: Option<Secret>,
+        progress: &dyn Progress,
+    ) -> Result<SyncAnswer> {
+        let project = self.find_project(project).await?;
+        let branch = Self::branch_name(&project, request.branch.as_deref())?;
+        let at = self.needed_endpoint(&project, credentials)?;
+        self.sync_at(&project, &branch, request, &at, progress).await
+    }
+
+    pub(crate) async fn sync_at(
+        &self,
+        project: &Project,
+        branch: &str,
+        request: &SyncRequest,
+        at: &Endpoint,
+        progress: &dyn Progress,
+    ) -> Result<SyncAnswer> {
+        let lock = self.branch_lock(project.id, branch);
+        let _turn = lock.lock().await;
+        let fetched = self.fetch_remote(project, branch, at, request.depth, progress).await?;
+        let from = match self.catalog.reference(project.id, &branch_ref(branch)).await? {
+            Some(head) => self.head_of(head, Some(branch.to_owned())).await?,
+            None => Head { branch: Some(branch.to_owned()), ..Head::default() },
+        };
+        let to = match fetched.tip {
+            Some(tip) => self.integrate(project, &from, tip, request).await?,
+            None => from.clone(),
+        };
+        let changes = self.diff_trees(from.tree, to.tree).await?;
+        let pending = self.touched(project, branch, &changes).await?;
+        Ok(SyncAnswer {
+            branch: branch.to_owned(),
+            from: from.commit.map(Oid),
+            to: to.commit.map(Oid),
+            changed_count: changes.len() as u64,
+            changed: changes.into_iter().take(CHANGED_MAX).map(changed_file).collect(),
+            objects: fetched.objects,
+            bytes: fetched.bytes,
+            pending,
+        })
+    }
+
+    /// Where our branch goes for the remote's `tip`.
+    async fn integrate(&self, project: &Project, from: &Head, tip: ObjectId, request: &SyncRequest) -> Result<Head> {
+        let branch = from.branch.clone();
+        let Some(ours) = from.commit else {
+            let to = self.head_of(tip, branch).await?;
+            self.advance(project, from, &to, request.dry_run).await?;
+            return Ok(to);
+        };
+        if self.is_ancestor(tip, ours).await? {
+            return Ok(from.clone());
+        }
+        if self.is_ancestor(ours, tip).await? {
+            let to = self.head_of(tip, branch).await?;
+            self.advance(project, from, &to, request.dry_run).await?;
+            return Ok(to);
+        }
+        match request.on_conflict {
+            Some(OnConflict::Merge) => self.merge_remote(project, from, tip, request.dry_run).await,
+            _ => Err(EngineError::Conflict {
+                code: "diverged",
+                detail: "Our branch has commits that the remote lacks, and the remote moved: sync with on_conflict \"merge\"."
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Moves our branch to a commit that was fetched.
+    async fn advance(&self, project: &Project, from: &Head, to: &Head, dry_run: bool) -> Result<()> {
+        if dry_run {
+            return Ok(());
+        }
+        let branch = to.branch.as_deref().unwrap_or(&project.default_branch);
+        let op = self.begin_op(Some(project.id), OpKind::Refs).await?;
+        let update = RefUpdate { name: branch_ref(branch), expected: from.commit, new: to.commit };
+        let publish = self.publication(project.id, &op, vec![update], "sync");
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => Ok(()),
+            PublishOutcome::Moved(..) => Err(EngineError::Conflict {
+                code: "head_moved",
+                detail: "The branch moved while it was synced; repeat.".to_owned(),
+            }),
+        }
+    }
+
+    /// A publication of refs and what an operation stored, and nothing else.
+    pub(crate) fn publication(
+        &self,
+        project: Uuid,
+        op: &crate::writer::Operation,
+        refs: Vec<RefUpdate>,
+        reason: &'static str,
+    ) -> Publish {
+        Publish {
+            project,
+            op: op.id,
+            refs,
+            remote_refs: Vec::new(),
+            reached: op.numbers.clone(),
+            replace_reach: false,
+            shallow: None,
+            clear_pending: None,
+            attempt: None,
+            answer: None,
+            reason,
+            now_ms: self.ambient.now_ms(),
+        }
+    }
+
+    /// Everybody's pending work on the changed paths, and how it stands to what is there now.
+    async fn touched(&self, project: &Project, branch: &str, changes: &[Change]) -> Result<Vec<TouchedPending>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there: std::collections::HashMap<&BString, Side> =
+            changes.iter().map(|change| (&change.path, change.new)).collect();
+        let rows: Vec<(Uuid, PendingRow)> = self.catalog.pending_on_branch(project.id, branch, None).await?;
+        let mut touched = Vec::new();
+        for (user, row) in rows {
+            if let Some(theirs) = there.get(&row.path) {
+                let state = self.change_state(project, &row, *theirs).await?;
+                touched.push(TouchedPending { user, path: Path(row.path), state });
+            }
+        }
+        Ok(touched)
+    }
+}
+
+/// A change as answers show it.
+pub(crate) fn changed_file(change: Change) -> ChangedFile {
+    let action = match (change.old, change.new) {
+        (None, _) => PendingAction::Created,
+        (_, None) => PendingAction::Deleted,
+        _ => PendingAction::Modified,
+    };
+    ChangedFile {
+        path: Path(change.path),
+        action,
+        old_oid: change.old.map(|item| Oid(item.oid)),
+        new_oid: change.new.map(|item| Oid(item.oid)),
+        old_mode: change.old.map(|item| Mode(item.mode)),
+        new_mode: change.new.map(|item| Mode(item.mode)),
+    }
+}

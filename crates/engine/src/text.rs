@@ -1,0 +1,27 @@
+//! Small pieces of text: times and cursors.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{EngineError, Result};
+
+/// Unix milliseconds as RFC 3339 in UTC.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.3}"))
+}
+
+/// A cursor that means something to us alone.
+pub(crate) fn write_cursor(cursor: &impl Serialize) -> Result<String> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).map_err(EngineError::internal)?))
+}
+
+/// Reads a cursor back; anything else is a malformed request.
+pub(crate) fn read_cursor<C: DeserializeOwned>(text: &str) -> Result<C> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|raw| serde_json::from_slice(&raw).ok())
+        .ok_or_else(|| EngineError::BadRequest("The cursor is not one of ours.".to_owned()))
+}

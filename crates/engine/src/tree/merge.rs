@@ -1,0 +1,175 @@
+//! Three-way merge: of one text, of one path, of whole trees.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use treehold_object::{BString, Kind, ObjectId, hash};
+
+use super::{Edits, Item, Side};
+use crate::api::{Conflict, Oid, Path};
+use crate::{Engine, EngineError, Result};
+
+/// What a path becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Resolution3 {
+    /// The side that the branch has stays.
+    Theirs,
+    /// Our side replaces it.
+    Ours,
+    /// A new text, merged.
+    Text { mode: u32, oid: ObjectId, content: Bytes },
+    /// It does not merge.
+    Conflict,
+}
+
+/// A merge of whole trees.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// Edits to `theirs` that give the merged tree.
+    pub edits: Edits,
+    /// Texts that the merge made.
+    pub blobs: Vec<(ObjectId, Bytes)>,
+    /// Paths that do not merge.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Merges three texts line by line as git's `merge-file` does; `None` = they overlap, or one is binary.
+pub(crate) fn merge_text(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
+    use gix_merge::blob::{Resolution, builtin_driver};
+    if [base, ours, theirs].iter().any(|text| is_binary(text)) {
+        return None;
+    }
+    let mut merged = Vec::new();
+    let mut input = gix_diff::blob::InternedInput::default();
+    let options = builtin_driver::text::Options {
+        diff_algorithm: gix_diff::blob::Algorithm::Histogram,
+        ..Default::default()
+    };
+    let resolution =
+        builtin_driver::text(&mut merged, &mut input, Default::default(), ours, base, theirs, options);
+    (resolution == Resolution::Complete).then_some(merged)
+}
+
+/// Git's rule: a NUL among the first 8,000 bytes.
+pub(crate) fn is_binary(content: &[u8]) -> bool {
+    content[..content.len().min(8000)].contains(&0)
+}
+
+fn is_file(mode: u32) -> bool {
+    mode == super::FILE || mode == 0o100755
+}
+
+impl Engine {
+    /// Merges one path. `base` is a blob id (its mode is not known), the sides are what the edit and the branch have.
+    pub(crate) async fn merge_path(
+        &self,
+        base: Option<ObjectId>,
+        ours: Side,
+        theirs: Side,
+        ours_content: Option<Bytes>,
+    ) -> Result<Resolution3> {
+        if ours.map(|item| item.oid) == theirs.map(|item| item.oid) {
+            return Ok(if ours == theirs { Resolution3::Theirs } else { Resolution3::Ours });
+        }
+        if theirs.map(|item| item.oid) == base {
+            return Ok(Resolution3::Ours);
+        }
+        if ours.map(|item| item.oid) == base {
+            return Ok(Resolution3::Theirs);
+        }
+        let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return Ok(Resolution3::Conflict) };
+        if !is_file(ours.mode) || !is_file(theirs.mode) {
+            return Ok(Resolution3::Conflict);
+        }
+        let mut wanted = vec![base, theirs.oid];
+        if ours_content.is_none() {
+            wanted.push(ours.oid);
+        }
+        let mut contents = self.contents(&wanted).await?.into_iter();
+        let (Some(Some(base)), Some(Some(their_content))) = (contents.next(), contents.next()) else {
+            return Ok(Resolution3::Conflict);
+        };
+        let Some(our_content) = ours_content.or_else(|| contents.next().flatten()) else {
+            return Ok(Resolution3::Conflict);
+        };
+        let merged = tokio::task::spawn_blocking(move || merge_text(&base, &our_content, &their_content))
+            .await
+            .map_err(EngineError::internal)?;
+        let Some(merged) = merged else { return Ok(Resolution3::Conflict) };
+        let oid = hash(Kind::Blob, &merged).map_err(EngineError::internal)?;
+        Ok(Resolution3::Text { mode: ours.mode, oid, content: merged.into() })
+    }
+
+    /// Merges what happened from `base` to `ours` into `theirs`.
+    pub(crate) async fn merge_trees(
+        &self,
+        base: Option<ObjectId>,
+        ours: Option<ObjectId>,
+        theirs: Option<ObjectId>,
+    ) -> Result<Merged> {
+        let our_changes = self.diff_trees(base, ours).await?;
+        let their_changes: BTreeMap<BString, Side> =
+            self.diff_trees(base, theirs).await?.into_iter().map(|change| (change.path, change.new)).collect();
+        let mut merged = Merged { edits: Edits::new(), blobs: Vec::new(), conflicts: Vec::new() };
+        for change in our_changes {
+            let theirs = match their_changes.get(&change.path) {
+                Some(theirs) => *theirs,
+                None if blocked(&change.path, change.new, &their_changes) => {
+                    merged.conflicts.push(conflict(change.path, change.old, change.new, None));
+                    continue;
+                }
+                None => {
+                    merged.edits.insert(change.path, change.new);
+                    continue;
+                }
+            };
+            match self.merge_side(change.old, change.new, theirs).await? {
+                Resolution3::Theirs => {}
+                Resolution3::Ours => {
+                    merged.edits.insert(change.path, change.new);
+                }
+                Resolution3::Text { mode, oid, content } => {
+                    merged.blobs.push((oid, content));
+                    merged.edits.insert(change.path, Some(Item { mode, oid }));
+                }
+                Resolution3::Conflict => merged.conflicts.push(conflict(change.path, change.old, change.new, theirs)),
+            }
+        }
+        Ok(merged)
+    }
+
+    /// As [`Engine::merge_path`], where the base's mode is known too, so that a change of mode on one side is kept.
+    async fn merge_side(&self, base: Side, ours: Side, theirs: Side) -> Result<Resolution3> {
+        let resolution = self.merge_path(base.map(|item| item.oid), ours, theirs, None).await?;
+        let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return Ok(resolution) };
+        let mode = if ours.mode == base.mode { theirs.mode } else { ours.mode };
+        Ok(match resolution {
+            Resolution3::Text { oid, content, .. } => Resolution3::Text { mode, oid, content },
+            Resolution3::Ours if mode != ours.mode => self.with_mode(ours.oid, mode).await?,
+            Resolution3::Theirs if mode != theirs.mode => self.with_mode(theirs.oid, mode).await?,
+            other => other,
+        })
+    }
+
+    async fn with_mode(&self, oid: ObjectId, mode: u32) -> Result<Resolution3> {
+        let content = self.contents(&[oid]).await?.pop().flatten();
+        Ok(content.map_or(Resolution3::Conflict, |content| Resolution3::Text { mode, oid, content }))
+    }
+}
+
+/// Whether a new file of ours lies where they put a file over one of its directories, or a directory over it.
+fn blocked(path: &BString, ours: Side, theirs: &BTreeMap<BString, Side>) -> bool {
+    if ours.is_none() {
+        return false;
+    }
+    let above = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| BString::from(&path[..at]));
+    let mut below = path.clone();
+    below.push(b'/');
+    above.into_iter().any(|dir| matches!(theirs.get(&dir), Some(Some(_))))
+        || theirs.range(below.clone()..).next().is_some_and(|(next, side)| next.starts_with(&below) && side.is_some())
+}
+
+fn conflict(path: BString, base: Side, ours: Side, theirs: Side) -> Conflict {
+    let oid = |side: Side| side.map(|item| Oid(item.oid));
+    Conflict { path: Path(path), base: oid(base), ours: oid(ours), theirs: oid(theirs) }
+}

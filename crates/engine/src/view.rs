@@ -1,0 +1,161 @@
+//! Which files are meant: a ref resolved to a commit and its tree, with a user's pending work on top.
+
+use std::collections::BTreeMap;
+
+use treehold_catalog::{CommitRow, PendingRow, Project, ProjectKey, WorkspaceKey};
+use treehold_object::{BString, Kind, ObjectId, refname};
+use uuid::Uuid;
+
+use crate::api::At;
+use crate::{Engine, EngineError, Result};
+
+/// A commit and its tree; both `None` on an unborn branch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    pub commit: Option<ObjectId>,
+    pub tree: Option<ObjectId>,
+    /// Short name, if a branch was named.
+    pub branch: Option<String>,
+}
+
+/// A user's pending rows, of all paths or of those asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Overlay {
+    pub revision: i64,
+    pub rows: BTreeMap<BString, PendingRow>,
+}
+
+/// One snapshot of a project's files.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub project: Project,
+    pub head: Head,
+    pub overlay: Option<Overlay>,
+}
+
+/// The full name of a branch.
+pub(crate) fn branch_ref(branch: &str) -> String {
+    format!("refs/heads/{branch}")
+}
+
+impl Engine {
+    /// The project that a request names by UUID or by name.
+    pub(crate) async fn find_project(&self, project: &str) -> Result<Project> {
+        let key = match Uuid::try_parse(project) {
+            Ok(id) => ProjectKey::Id(id),
+            Err(_) => ProjectKey::Name(project.to_owned()),
+        };
+        self.catalog
+            .project(&key)
+            .await?
+            .ok_or_else(|| EngineError::not_found("project_not_found", "There is no such project."))
+    }
+
+    /// The branch that a request names, or the project's default.
+    pub(crate) fn branch_name(project: &Project, branch: Option<&str>) -> Result<String> {
+        let branch = branch.unwrap_or(&project.default_branch);
+        refname::check_branch(branch).map_err(|error| {
+            EngineError::unprocessable("bad_ref", format!("{branch:?} is not a valid branch name: {error}."))
+        })?;
+        Ok(branch.to_owned())
+    }
+
+    /// The head of a branch. A branch that does not exist is unborn where the project has no branch at all, or where it is the
+    /// default branch; else it is not found.
+    pub(crate) async fn branch_head(&self, project: &Project, branch: &str) -> Result<Head> {
+        match self.catalog.reference(project.id, &branch_ref(branch)).await? {
+            Some(commit) => self.head_of(commit, Some(branch.to_owned())).await,
+            None if branch == project.default_branch
+                || self.catalog.references(project.id, "refs/heads/").await?.is_empty() =>
+            {
+                Ok(Head { branch: Some(branch.to_owned()), ..Head::default() })
+            }
+            None => Err(ref_not_found(branch)),
+        }
+    }
+
+    pub(crate) async fn head_of(&self, commit: ObjectId, branch: Option<String>) -> Result<Head> {
+        let row = self.commit_row(commit).await?;
+        Ok(Head { commit: Some(commit), tree: Some(row.tree), branch })
+    }
+
+    /// A commit that a ref of the caller's project reaches.
+    pub(crate) async fn commit_row(&self, oid: ObjectId) -> Result<CommitRow> {
+        let row = self.catalog.commits(&[oid]).await?.pop().flatten();
+        row.ok_or_else(|| EngineError::internal(format!("commit {oid} is not in the graph")))
+    }
+
+    /// The commit that `reference` names: branch, tag, full ref name or full commit oid that the project reaches.
+    pub(crate) async fn resolve(&self, project: &Project, reference: Option<&str>) -> Result<Head> {
+        let Some(name) = reference else { return self.branch_head(project, &project.default_branch).await };
+        if name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let oid = ObjectId::from_hex(name.as_bytes()).map_err(EngineError::internal)?;
+            let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
+            let row = self.catalog.commits(&[oid]).await?.pop().flatten();
+            return match row.filter(|_| readable) {
+                Some(row) => Ok(Head { commit: Some(oid), tree: Some(row.tree), branch: None }),
+                None => Err(ref_not_found(name)),
+            };
+        }
+        if let Some(branch) = name.strip_prefix("refs/heads/") {
+            return self.branch_head(project, branch).await;
+        }
+        if name.starts_with("refs/") {
+            let target = self.catalog.reference(project.id, name).await?.ok_or_else(|| ref_not_found(name))?;
+            return self.peel(target).await;
+        }
+        match self.catalog.reference(project.id, &branch_ref(name)).await? {
+            Some(commit) => self.head_of(commit, Some(name.to_owned())).await,
+            None => match self.catalog.reference(project.id, &format!("refs/tags/{name}")).await? {
+                Some(target) => self.peel(target).await,
+                None => self.branch_head(project, name).await,
+            },
+        }
+    }
+
+    /// Follows annotated tags to a commit.
+    async fn peel(&self, mut target: ObjectId) -> Result<Head> {
+        for _ in 0..16 {
+            if let Some(row) = self.catalog.commits(&[target]).await?.pop().flatten() {
+                return Ok(Head { commit: Some(target), tree: Some(row.tree), branch: None });
+            }
+            let object = self.objects(&[target]).await?.pop().flatten();
+            let Some(tag) = object.filter(|object| object.kind == Kind::Tag) else { break };
+            target = gix_object::TagRef::from_bytes(&tag.content, gix_hash::Kind::Sha1)
+                .map_err(|_| EngineError::internal("a stored tag does not decode"))?
+                .target();
+        }
+        Err(EngineError::unprocessable("not_a_commit", "The ref does not point to a commit."))
+    }
+
+    /// The snapshot that `at` means; pending rows of `paths`, or all. Pending work is read before the head, so that a commit that
+    /// lands between the two shows its edits twice rather than not at all.
+    pub(crate) async fn view(&self, project: &str, at: &At, paths: Option<&[BString]>) -> Result<View> {
+        let project = self.find_project(project).await?;
+        let Some(user) = at.user else {
+            let head = self.resolve(&project, at.reference.as_deref()).await?;
+            return Ok(View { project, head, overlay: None });
+        };
+        let branch = match at.reference.as_deref() {
+            None => project.default_branch.clone(),
+            Some(name) => name.strip_prefix("refs/heads/").unwrap_or(name).to_owned(),
+        };
+        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
+        let (revision, rows) = self.catalog.pending(&key, paths).await?;
+        let head = match self.branch_head(&project, &branch).await {
+            Err(EngineError::NotFound { .. }) if self.resolve(&project, Some(&branch)).await.is_ok() => {
+                return Err(EngineError::unprocessable(
+                    "not_a_branch",
+                    "Pending work lies on branches: name a branch together with a user.",
+                ));
+            }
+            head => head?,
+        };
+        let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
+        Ok(View { project, head, overlay: Some(Overlay { revision, rows }) })
+    }
+}
+
+fn ref_not_found(name: &str) -> EngineError {
+    EngineError::not_found("ref_not_found", format!("The project has no branch, tag or reachable commit {name:?}."))
+}
