@@ -1,1 +1,27 @@
-//! placeholder
+//! The HTTP API. It translates between HTTP and the engine's verbs, and holds no rule of the product.
+//!
+//! [`App`] carries what every request needs; [`App::router`] is the public API, [`App::private_router`] the same without a
+//! key, for a socket that only its owner can open. `router.rs` lists every route.
+
+#![warn(missing_docs)]
+
+mod app;
+mod auth;
+mod body;
+mod conditions;
+mod context;
+mod error;
+mod handlers;
+mod headers;
+mod params;
+mod range;
+mod respond;
+mod router;
+mod serve;
+mod unified;
+
+pub use app::{App, ServerConfig};
+pub use body::{Expect, read_json};
+pub use error::Problem;
+pub use params::{Params, Query};
+pub use serve::{ServeOptions, serve, serve_on};

@@ -1,0 +1,238 @@
+//! Request bodies: bounded before memory is spent, then read.
+
+use axum::body::{Body, HttpBody as _};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
+use tokio::time::Instant;
+
+use crate::app::{App, Reserved};
+use crate::error::Problem;
+use crate::headers;
+
+/// Memory for a growing body is set aside in steps of this many bytes.
+const STEP: u64 = 64 << 10;
+
+/// A body that was read, with the memory that it holds.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// The bytes.
+    pub(crate) bytes: Bytes,
+    /// Given back with the bytes.
+    pub(crate) memory: Option<Reserved>,
+}
+
+/// What a JSON route expects of its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Expect {
+    /// Largest body, bytes.
+    pub bytes: u64,
+    /// No body at all stands for `{}`.
+    pub optional: bool,
+    /// A list in the body that is bounded: its name and the most items.
+    pub list: Option<(&'static str, usize)>,
+}
+
+impl Expect {
+    /// A small object.
+    pub const SMALL: Self = Self { bytes: 64 << 10, optional: false, list: None };
+    /// A small object, which may be left out.
+    pub const OPTIONAL: Self = Self { optional: true, ..Self::SMALL };
+}
+
+/// Reads a body of at most `limit` bytes; `what` is its name in the problem.
+pub(crate) async fn read(app: &App, mut body: Body, limit: u64, what: &'static str) -> Result<Upload, Problem> {
+    if body.size_hint().lower() > limit {
+        return Err(Problem::too_large(what, limit, "bytes"));
+    }
+    let deadline = Instant::now() + app.config().body_timeout;
+    let mut memory: Option<Reserved> = None;
+    let mut reserved = 0;
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(chunk) = next(app, &mut body, deadline).await? {
+        let len = first.len().max(all.len()) as u64 + chunk.len() as u64;
+        if len > limit {
+            return Err(Problem::too_large(what, limit, "bytes"));
+        }
+        if len > reserved {
+            let more = (len - reserved).next_multiple_of(STEP);
+            let permit = app.reserve(more)?;
+            reserved += more;
+            match &mut memory {
+                Some(memory) => memory.merge(permit),
+                None => memory = Some(permit),
+            }
+        }
+        if first.is_empty() && all.is_empty() {
+            first = chunk;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&chunk);
+        }
+    }
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok(Upload { bytes, memory })
+}
+
+async fn next(app: &App, body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Problem> {
+    let until = deadline.min(Instant::now() + app.config().body_idle_timeout);
+    loop {
+        match tokio::time::timeout_at(until, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                _ => continue,
+            },
+            Ok(Some(Err(_))) => return Err(Problem::bad_request("bad_body", "the body broke off or is badly framed")),
+            Err(_) => {
+                return Err(Problem::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "body_timeout",
+                    "the body came too slowly; send it again",
+                ));
+            }
+        }
+    }
+}
+
+/// Reads the bytes of a file.
+pub(crate) async fn file(app: &App, headers: &HeaderMap, body: Body) -> Result<Upload, Problem> {
+    headers::plain_body(headers)?;
+    read(app, body, app.config().limits.file_bytes, "the file").await
+}
+
+/// Reads a JSON body: 415 for another type, 413 over the limit, 400 `bad_json` if it is not JSON, 422 `bad_shape` if it is
+/// JSON of another shape.
+pub async fn read_json<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    expect: Expect,
+) -> Result<T, Problem> {
+    if expect.optional && body.is_end_stream() {
+        return parse(b"{}", expect);
+    }
+    if !headers::is_json(headers) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send JSON, with Content-Type: application/json",
+        ));
+    }
+    headers::plain_body(headers)?;
+    let upload = read(app, body, expect.bytes, "the request body").await?;
+    if expect.optional && upload.bytes.is_empty() {
+        return parse(b"{}", expect);
+    }
+    parse(&upload.bytes, expect)
+}
+
+/// Looks at the syntax and the length of the bounded list first, which costs no memory, then at the shape.
+fn parse<T: DeserializeOwned>(bytes: &[u8], expect: Expect) -> Result<T, Problem> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Err(bad_json(&"it is not UTF-8")) };
+    if !text.trim_ascii_start().starts_with('{') {
+        let mut syntax = serde_json::Deserializer::from_str(text);
+        let checked = IgnoredAny::deserialize(&mut syntax).and_then(|_| syntax.end());
+        return Err(checked.map_or_else(|error| bad_json(&error), |()| bad_shape(".", "an object is expected")));
+    }
+    let (name, most) = expect.list.unwrap_or(("", usize::MAX));
+    let mut outline = serde_json::Deserializer::from_str(text);
+    let counted = outline.deserialize_map(Outline(name));
+    let count = counted.and_then(|count| outline.end().map(|()| count)).map_err(|error| bad_json(&error))?;
+    if count > most {
+        return Err(Problem::too_large("the list", u64::try_from(most).unwrap_or(u64::MAX), name));
+    }
+    let mut shape = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut shape).map_err(|error| match error.inner().classify() {
+        Category::Data => bad_shape(&error.path().to_string(), &error.inner().to_string()),
+        // What only shows when strings are decoded, such as half a surrogate pair.
+        Category::Syntax | Category::Eof | Category::Io => bad_json(error.inner()),
+    })
+}
+
+fn bad_json(error: &dyn std::fmt::Display) -> Problem {
+    Problem::bad_request("bad_json", format!("the body is not JSON: {error}"))
+}
+
+fn bad_shape(place: &str, what: &str) -> Problem {
+    let detail = format!("the body is JSON of another shape than this route takes, at `{place}`: {what}");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_shape", detail).with("at", place)
+}
+
+/// Counts the items of one list of an object, and keeps nothing.
+struct Outline(&'static str);
+
+impl<'de> Visitor<'de> for Outline {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+        let mut most = 0;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == self.0 {
+                most = most.max(map.next_value::<Items>()?.0);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(most)
+    }
+}
+
+/// The number of items, if it is a list.
+struct Items(usize);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemsVisitor)
+    }
+}
+
+struct ItemsVisitor;
+
+/// Whatever is no list counts nothing here: its shape is judged later.
+macro_rules! no_items {
+    ($($visit:ident: $type:ty),*) => {
+        $(fn $visit<E>(self, _: $type) -> Result<Items, E> { Ok(Items(0)) })*
+    };
+}
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = Items;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    no_items!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+
+    fn visit_unit<E>(self) -> Result<Items, E> {
+        Ok(Items(0))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Items, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Items(0))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Items, A::Error> {
+        let mut count = 0;
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Items(count))
+    }
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

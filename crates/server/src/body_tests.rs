@@ -1,0 +1,75 @@
+use super::*;
+use treehold_engine::api::{ActionsRequest, CommitRequest, ProjectSpec, ReadRequest, SyncRequest};
+
+const PATHS: Expect = Expect { bytes: 1 << 20, optional: false, list: Some(("paths", 2)) };
+
+fn code<T: DeserializeOwned>(text: &str, expect: Expect) -> (u16, &'static str) {
+    match parse::<T>(text.as_bytes(), expect) {
+        Ok(_) => (200, ""),
+        Err(problem) => (problem.status().as_u16(), problem.code()),
+    }
+}
+
+#[test]
+fn broken_json_is_400_whatever_its_shape() {
+    for bad in [
+        "",
+        " ",
+        "{",
+        "[1,",
+        "nul",
+        "{\"a\" 1}",
+        "{} {}",
+        "{}x",
+        "{\"name\": 1, }",
+        "[] x",
+        "\"",
+        "{\"name\":\"\\u12\"}",
+        "{\"name\":\"\\ud800\"}",
+    ] {
+        assert_eq!(code::<ProjectSpec>(bad, Expect::SMALL), (400, "bad_json"), "{bad}");
+    }
+    assert_eq!(parse::<ProjectSpec>(b"{\"name\":\"\xff\"}", Expect::SMALL).unwrap_err().code(), "bad_json");
+}
+
+#[test]
+fn json_of_another_shape_is_422() {
+    for wrong in
+        ["[]", "null", "1", "\"x\"", "true", "{\"name\": 1}", "{\"nmae\": \"x\"}", "{\"name\":\"a\",\"name\":\"b\"}"]
+    {
+        assert_eq!(code::<ProjectSpec>(wrong, Expect::SMALL), (422, "bad_shape"), "{wrong}");
+    }
+    assert_eq!(code::<SyncRequest>("[]", Expect::SMALL), (422, "bad_shape"));
+    assert_eq!(code::<CommitRequest>("{\"user\":\"me\"}", Expect::SMALL), (422, "bad_shape"));
+}
+
+#[test]
+fn a_shape_problem_says_where() {
+    let text = r#"{"message":"m","author":{"name":"n","email":"e"},"actions":[{"action":"create","path":"a"},{"action":"paint","path":"b"}]}"#;
+    let problem = parse::<ActionsRequest>(text.as_bytes(), Expect::SMALL).unwrap_err();
+    assert_eq!(problem.body()["at"], "actions[1].action");
+}
+
+#[test]
+fn shapes_are_read() {
+    assert_eq!(code::<ProjectSpec>(" {} ", Expect::SMALL), (200, ""));
+    assert_eq!(code::<ReadRequest>(r#"{"paths":["a",{"path":"b","start_line":1}]}"#, PATHS), (200, ""));
+}
+
+#[test]
+fn lists_are_counted_before_they_are_built() {
+    assert_eq!(code::<ReadRequest>(r#"{"paths":["a","b","c"]}"#, PATHS), (413, "too_large"));
+    assert_eq!(code::<ReadRequest>(r#"{"paths":["a","b","c"],"paths":[]}"#, PATHS), (413, "too_large"));
+    assert_eq!(code::<ReadRequest>(r#"{"p\u0061ths":["a","b","c"]}"#, PATHS), (413, "too_large"));
+    let problem = parse::<ReadRequest>(br#"{"paths":[1,2,3]}"#, PATHS).unwrap_err();
+    assert_eq!((&problem.body()["limit"], &problem.body()["unit"]), (&2.into(), &"paths".into()));
+    for other in ["1", "-1", "1.5", "\"x\"", "null", "true", "{\"a\":[1,2,3]}"] {
+        assert_eq!(code::<ReadRequest>(&format!("{{\"paths\":{other}}}"), PATHS), (422, "bad_shape"), "{other}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_not_followed() {
+    let deep = format!("{{\"paths\":{}", "[".repeat(100_000));
+    assert_eq!(code::<ReadRequest>(&deep, PATHS), (400, "bad_json"));
+}

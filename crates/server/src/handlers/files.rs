@@ -1,0 +1,159 @@
+//! Files: read, list, read many, and commits of one file.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
+use treehold_engine::api::{FileCommit, ListOptions, Mode, ReadAnswer, ReadRequest};
+
+use crate::app::{App, Reserved};
+use crate::body::{self, Expect, read_json};
+use crate::conditions::{condition, etag};
+use crate::context::holding;
+use crate::error::Problem;
+use crate::headers::{credentials, idempotency_key, negotiate};
+use crate::params::{Params, Query};
+use crate::respond::{Answer, FileHead, Next, ok, value};
+
+/// Room that a path takes in the body of a batch read, bytes: its own limit, and what JSON adds.
+const PATH_BYTES: u64 = 4_096 + 128;
+
+/// `GET /files/{project}?ref&user&prefix&limit&cursor`
+pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -> Answer {
+    let options = ListOptions {
+        prefix: query.string("prefix")?,
+        limit: query.limit()?,
+        cursor: query.cursor()?.map(str::to_owned),
+    };
+    let at = query.at()?;
+    ok(&app.reading(app.engine().list_files(params.text("project")?, &at, &options)).await?)
+}
+
+/// `GET, HEAD /files/{project}/{*path}?ref&user`
+pub(crate) async fn read(
+    State(app): State<App>,
+    method: Method,
+    params: Params,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
+    let (project, at) = (params.text("project")?, query.at()?);
+    let meta = app.reading(app.engine().find_file(project, params.bytes("path"), &at)).await?;
+    let head = FileHead {
+        oid: meta.oid,
+        mode: Mode(meta.mode),
+        size: meta.size,
+        commit: meta.commit,
+        source: at.user.map(|_| meta.source),
+        revision: None,
+    };
+    match head.judge(&method, &headers)? {
+        Next::Done(response) => Ok(response),
+        Next::Content(part) => {
+            let memory = app.reserve(meta.size)?;
+            let content = app.reading(app.engine().file_content(project, &at, &meta)).await?;
+            Ok(head.send(content, part).map(|body| holding(body, memory)))
+        }
+    }
+}
+
+/// `PUT /files/{project}/{*path}?branch&message&author_name&author_email&mode`: the body becomes the file, in one commit.
+pub(crate) async fn write(
+    State(app): State<App>,
+    params: Params,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let mut change = change(&query, &headers)?;
+    let asked = Asked::new(&params, &headers)?;
+    let upload = body::file(&app, &headers, body).await?;
+    change.content = Some(upload.bytes);
+    asked.commit(&app, change, upload.memory).await
+}
+
+/// `DELETE /files/{project}/{*path}?branch&message&author_name&author_email`: the file goes, in one commit.
+pub(crate) async fn delete(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
+    let change = change(&query, &headers)?;
+    Asked::new(&params, &headers)?.commit(&app, change, None).await
+}
+
+fn change(query: &Query, headers: &HeaderMap) -> Result<FileCommit, Problem> {
+    Ok(FileCommit {
+        branch: query.string("branch")?,
+        message: query.string("message")?,
+        author_name: query.string("author_name")?,
+        author_email: query.string("author_email")?,
+        mode: query.parse("mode")?,
+        condition: condition(headers)?,
+        content: None,
+    })
+}
+
+/// What a commit of one file needs besides the change.
+struct Asked {
+    project: String,
+    path: Vec<u8>,
+    credentials: Option<treehold_engine::Secret>,
+    key: Option<String>,
+}
+
+impl Asked {
+    fn new(params: &Params, headers: &HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            project: params.text("project")?.to_owned(),
+            path: params.bytes("path").to_owned(),
+            credentials: credentials(headers)?,
+            key: idempotency_key(headers)?,
+        })
+    }
+
+    async fn commit(self, app: &App, change: FileCommit, memory: Option<Reserved>) -> Answer {
+        let engine = app.engine().clone();
+        let answer = app.writing(async move {
+            let _memory = memory;
+            engine.commit_file(&self.project, &self.path, change, self.credentials, self.key.as_deref()).await
+        });
+        let answer = answer.await?;
+        let mut response = ok(&answer)?;
+        if let [file] = answer.files.as_slice()
+            && let Some(tag) = file.oid.and_then(|oid| value(&etag(&oid.0)))
+        {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        Ok(response)
+    }
+}
+
+/// `POST /projects/{project}/read`: many files of one snapshot, as JSON or a line each.
+pub(crate) async fn read_batch(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+    let project = params.text("project")?;
+    let most = app.config().limits.batch_paths;
+    let bytes = (u64::try_from(most).unwrap_or(u64::MAX)).saturating_mul(PATH_BYTES).min(app.config().json_bytes);
+    let expect = Expect { bytes: bytes.max(Expect::SMALL.bytes), optional: false, list: Some(("paths", most)) };
+    let request: ReadRequest = read_json(&app, &headers, body, expect).await?;
+    let answer = app.reading(app.engine().batch_read(project, &request)).await?;
+    match negotiate(&headers, &["application/json", "application/x-ndjson"]) {
+        0 => ok(&answer),
+        _ => Ok(lines(answer)),
+    }
+}
+
+/// `{commit, revision}`, then a line each file, then `{next_cursor}`.
+fn lines(answer: ReadAnswer) -> Response {
+    let first = line(&json!({"commit": answer.commit, "revision": answer.revision}));
+    let last = line(&json!({"next_cursor": answer.next_cursor}));
+    let files = answer.files.into_iter().map(|file| line(&file));
+    let lines = std::iter::once(first).chain(files).chain(std::iter::once(last));
+    let body = Body::from_stream(futures::stream::iter(lines));
+    let kind = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/x-ndjson"));
+    (StatusCode::OK, [kind], body).into_response()
+}
+
+fn line(value: &impl serde::Serialize) -> Result<Bytes, serde_json::Error> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line.into())
+}

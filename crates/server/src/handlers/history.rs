@@ -1,0 +1,41 @@
+//! Status, diff, log.
+
+use axum::extract::State;
+use axum::response::IntoResponse as _;
+use http::{HeaderMap, StatusCode, header};
+use treehold_engine::api::DiffRequest;
+
+use crate::app::App;
+use crate::headers::negotiate;
+use crate::params::{Params, Query};
+use crate::respond::{Answer, ok};
+use crate::unified::unified;
+
+/// `GET /projects/{project}/status?user&branch`
+pub(crate) async fn status(State(app): State<App>, params: Params, query: Query) -> Answer {
+    let (project, user) = (params.text("project")?, query.required_uuid("user")?);
+    ok(&app.reading(app.engine().status(project, user, query.text("branch")?)).await?)
+}
+
+/// `GET /projects/{project}/diff?user&branch` or `?from&to`: unified text, or JSON if that is preferred.
+pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
+    let request = DiffRequest {
+        user: query.uuid("user")?,
+        branch: query.string("branch")?,
+        from: query.string("from")?,
+        to: query.string("to")?,
+    };
+    let diff = app.reading(app.engine().diff(params.text("project")?, &request)).await?;
+    match negotiate(&headers, &["text/x-diff", "application/json"]) {
+        0 => {
+            Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")], unified(&diff)).into_response())
+        }
+        _ => ok(&diff),
+    }
+}
+
+/// `GET /projects/{project}/log?ref&limit&cursor`
+pub(crate) async fn log(State(app): State<App>, params: Params, query: Query) -> Answer {
+    let (reference, cursor, limit) = (query.text("ref")?, query.cursor()?, query.limit()?);
+    ok(&app.reading(app.engine().log(params.text("project")?, reference, cursor, limit)).await?)
+}

@@ -1,0 +1,12 @@
+//! One module for each group of routes. Handlers read top-down: what was asked, the verb, the answer.
+
+pub(crate) mod commits;
+pub(crate) mod export;
+pub(crate) mod files;
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod objects;
+pub(crate) mod pending;
+pub(crate) mod projects;
+pub(crate) mod refs;
+pub(crate) mod remote;

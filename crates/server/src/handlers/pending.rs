@@ -1,0 +1,121 @@
+//! Pending work: autosave, list, read, drop.
+
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, Method, StatusCode, header};
+use treehold_engine::api::{Mode, PendingAnswer, PendingBody, PutPending};
+
+use crate::app::App;
+use crate::body;
+use crate::conditions::{condition, etag};
+use crate::context::holding;
+use crate::error::Problem;
+use crate::params::{Params, Query};
+use crate::respond::{Answer, FileHead, Next, json, ok, value};
+
+/// `PUT /pending/{project}/{user}/{*path}?branch&mode&base&action`: autosave.
+pub(crate) async fn write(
+    State(app): State<App>,
+    params: Params,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
+    let path = params.bytes("path").to_owned();
+    let (branch, mode, base) = (query.string("branch")?, query.parse("mode")?, query.oid("base")?);
+    let condition = condition(&headers)?;
+    let deleted = match query.text("action")? {
+        None => false,
+        Some("deleted") => true,
+        Some(_) => {
+            return Err(Problem::bad_parameter("bad_parameter", "action", "`action` can only be `deleted`"));
+        }
+    };
+    let (content, memory) = if deleted {
+        no_content(&app, body).await?;
+        (PendingBody::Deleted, None)
+    } else {
+        let upload = body::file(&app, &headers, body).await?;
+        (PendingBody::Content(upload.bytes), upload.memory)
+    };
+    let put = PutPending { branch, mode, base, condition, body: content };
+    let engine = app.engine().clone();
+    let saved = app.writing(async move {
+        let _memory = memory;
+        engine.put_pending(&project, user, &path, put).await
+    });
+    answer(&saved.await?)
+}
+
+/// A recorded deletion has no bytes; some would be lost without a word.
+async fn no_content(app: &App, body: Body) -> Result<(), Problem> {
+    match body::read(app, body, 0, "the body of a deletion").await {
+        Ok(_) => Ok(()),
+        Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Problem::bad_parameter("bad_parameter", "action", "`action=deleted` takes no body"))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn answer(saved: &PendingAnswer) -> Answer {
+    let mut response = json(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, saved)?;
+    if let Some(tag) = saved.oid.and_then(|oid| value(&etag(&oid.0))) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// `GET /pending/{project}/{user}?branch&limit&cursor`
+pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -> Answer {
+    let (project, user) = (params.text("project")?, params.uuid("user")?);
+    let (branch, cursor, limit) = (query.text("branch")?, query.cursor()?, query.limit()?);
+    ok(&app.reading(app.engine().list_pending(project, user, branch, cursor, limit)).await?)
+}
+
+/// `GET, HEAD /pending/{project}/{user}/{*path}?branch`: what is pending there, and only that.
+pub(crate) async fn read(
+    State(app): State<App>,
+    method: Method,
+    params: Params,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
+    let (project, user, path) = (params.text("project")?, params.uuid("user")?, params.bytes("path"));
+    let found = app.reading(app.engine().pending_file(project, user, query.text("branch")?, path));
+    let (entry, content) = found.await?;
+    let (Some(oid), Some(mode)) = (entry.oid, entry.mode) else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "pending_deletion", "the file is pending as deleted"));
+    };
+    let revision = Some(entry.revision);
+    let head =
+        FileHead { oid: oid.0, mode: Mode(mode.0), size: content.len() as u64, commit: None, source: None, revision };
+    match head.judge(&method, &headers)? {
+        Next::Done(response) => Ok(response),
+        Next::Content(part) => {
+            let memory = app.reserve(head.size)?;
+            Ok(head.send(content, part).map(|body| holding(body, memory)))
+        }
+    }
+}
+
+/// `DELETE /pending/{project}/{user}/{*path}?branch`: one change goes.
+pub(crate) async fn drop_one(State(app): State<App>, params: Params, query: Query) -> Answer {
+    let path = params.bytes("path").to_owned();
+    discard(&app, &params, &query, Some(path)).await
+}
+
+/// `DELETE /pending/{project}/{user}?branch`: all changes go.
+pub(crate) async fn drop_all(State(app): State<App>, params: Params, query: Query) -> Answer {
+    discard(&app, &params, &query, None).await
+}
+
+async fn discard(app: &App, params: &Params, query: &Query, path: Option<Vec<u8>>) -> Answer {
+    let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
+    let branch = query.string("branch")?;
+    let engine = app.engine().clone();
+    let dropped =
+        app.writing(async move { engine.drop_pending(&project, user, branch.as_deref(), path.as_deref()).await });
+    ok(&dropped.await?)
+}

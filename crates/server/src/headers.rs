@@ -1,0 +1,160 @@
+//! Request headers of ours, and content negotiation.
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use treehold_engine::Secret;
+
+use crate::error::Problem;
+
+/// Longest `Idempotency-Key`, bytes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Longest `X-Remote-Token`, bytes.
+const REMOTE_TOKEN_BYTES_MAX: usize = 4_096;
+
+/// The one value of a header, which must be printable ASCII without spaces at its ends.
+fn printable<'a>(headers: &'a HeaderMap, name: &'static str, longest: usize) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::bad_header(name, format!("{name} was given more than once")));
+    }
+    match value.to_str() {
+        Ok(text) if (1..=longest).contains(&text.len()) && !text.contains('\t') => Ok(Some(text)),
+        _ => Err(Problem::bad_header(name, format!("{name} must be 1 to {longest} printable ASCII characters"))),
+    }
+}
+
+/// `Idempotency-Key`.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    Ok(printable(headers, "Idempotency-Key", IDEMPOTENCY_KEY_BYTES_MAX)?.map(str::to_owned))
+}
+
+/// `X-Remote-Token`: for this request only.
+pub(crate) fn credentials(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
+    Ok(printable(headers, "X-Remote-Token", REMOTE_TOKEN_BYTES_MAX)?.map(|token| Secret::new(token.to_owned())))
+}
+
+/// Refuses bodies that are not the bytes themselves: parts, and compressed ones (which would be stored compressed).
+pub(crate) fn plain_body(headers: &HeaderMap) -> Result<(), Problem> {
+    let identity = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_encoding",
+            "send the body without Content-Encoding",
+        ));
+    }
+    if headers.contains_key(header::CONTENT_RANGE) {
+        return Err(Problem::bad_header("Content-Range", "send the whole file; parts of files cannot be written"));
+    }
+    Ok(())
+}
+
+/// Whether the body says that it is JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Ok(text) = value.to_str() else { return false };
+    let essence = text.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Which of the media types that we `offer` (the default first) the caller likes best. Where it likes none, it gets the
+/// default all the same, as RFC 9110 section 12.4.1 allows.
+pub(crate) fn negotiate(headers: &HeaderMap, offer: &[&'static str]) -> usize {
+    let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accept = accept.join(",");
+    let mut best = (0, 0.0);
+    for (index, kind) in offer.iter().enumerate() {
+        let quality = quality(&accept, kind);
+        if quality > best.1 {
+            best = (index, quality);
+        }
+    }
+    best.0
+}
+
+/// The weight of a media type; the most specific range that matches decides.
+fn quality(accept: &str, kind: &str) -> f32 {
+    let (class, _) = kind.split_once('/').unwrap_or((kind, ""));
+    let mut found = (0, 0.0);
+    for item in accept.split(',') {
+        let mut parts = item.split(';').map(str::trim);
+        let range = parts.next().unwrap_or("").to_ascii_lowercase();
+        let specific = match range.as_str() {
+            range if range == kind => 3,
+            range if range.strip_suffix("/*").is_some_and(|range| range == class) => 2,
+            "*/*" => 1,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0));
+        if specific > found.0 {
+            found = (specific, weight);
+        }
+    }
+    found.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn accept_decides_with_weights_and_the_default_wins_ties() {
+        let offer = ["application/json", "text/event-stream"];
+        let chosen = |accept: &str| negotiate(&headers(&[("accept", accept)]), &offer);
+        assert_eq!(negotiate(&HeaderMap::new(), &offer), 0);
+        for first in ["*/*", "application/json", "text/html", "", "text/event-stream;q=0", "text/*;q=0.1, */*"] {
+            assert_eq!(chosen(first), 0, "{first}");
+        }
+        for second in
+            ["text/event-stream", "text/*", "TEXT/Event-Stream; q=0.5", "application/json;q=0.1, text/*;q=0.2"]
+        {
+            assert_eq!(chosen(second), 1, "{second}");
+        }
+        assert_eq!(chosen("text/event-stream;q=0, */*;q=0.1"), 0);
+    }
+
+    #[test]
+    fn json_is_recognised_by_its_type() {
+        for yes in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(&headers(&[("content-type", yes)])), "{yes}");
+        }
+        for no in ["text/plain", "application/x-www-form-urlencoded", "", "json", "text/json", "application/jsonp"] {
+            assert!(!is_json(&headers(&[("content-type", no)])), "{no}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn idempotency_keys_are_bounded_and_printable() {
+        let key = |value: &str| idempotency_key(&headers(&[("idempotency-key", value)]));
+        assert_eq!(key("a b-1").unwrap().as_deref(), Some("a b-1"));
+        assert_eq!(key(&"k".repeat(255)).unwrap().map(|key| key.len()), Some(255));
+        for bad in ["", &"k".repeat(256), "\u{e9}", "a\tb"] {
+            assert_eq!(key(bad).unwrap_err().code(), "bad_header", "{bad:?}");
+        }
+        let mut twice = headers(&[("idempotency-key", "a")]);
+        twice.append("idempotency-key", "a".parse().unwrap());
+        assert_eq!(idempotency_key(&twice).unwrap_err().body()["header"], "Idempotency-Key");
+    }
+
+    #[test]
+    fn a_problem_about_a_token_does_not_show_it() {
+        let problem = credentials(&headers(&[("x-remote-token", "canary\u{e9}token")])).unwrap_err();
+        assert!(!problem.body().to_string().contains("canary"));
+        assert!(!format!("{problem:?}").contains("canary"));
+        assert_eq!(credentials(&headers(&[("x-remote-token", "t")])).unwrap().unwrap().expose(), "t");
+    }
+
+    #[test]
+    fn encoded_and_partial_bodies_are_refused() {
+        assert!(plain_body(&headers(&[("content-encoding", "identity")])).is_ok());
+        assert_eq!(plain_body(&headers(&[("content-encoding", "gzip")])).unwrap_err().status(), 415);
+        assert_eq!(plain_body(&headers(&[("content-range", "bytes 0-1/3")])).unwrap_err().status(), 400);
+    }
+}

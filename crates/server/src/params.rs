@@ -1,0 +1,188 @@
+//! Path segments and query parameters, percent-decoded exactly once.
+//!
+//! Segments are taken from the request-target as it was sent and split before they are decoded, so that `%2F` is a slash
+//! inside of one segment and nothing is normalised. File paths stay bytes: the engine judges them.
+
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri};
+use http::request::Parts;
+use treehold_engine::api::At;
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use crate::error::Problem;
+
+/// The captures of a route.
+#[derive(Debug)]
+pub struct Params(Vec<(String, Vec<u8>)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
+        captures(template, uri.path()).map(Self)
+    }
+}
+
+impl Params {
+    /// The decoded bytes of a capture; empty if the route has none of that name.
+    pub fn bytes(&self, name: &str) -> &[u8] {
+        self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value)
+    }
+
+    /// A capture that must be text.
+    pub fn text(&self, name: &str) -> Result<&str, Problem> {
+        std::str::from_utf8(self.bytes(name)).map_err(|_| {
+            Problem::bad_parameter("bad_encoding", name, format!("`{name}` in the path must be UTF-8, percent-encoded"))
+        })
+    }
+
+    /// A capture that must be a UUID.
+    pub fn uuid(&self, name: &str) -> Result<Uuid, Problem> {
+        uuid(name, self.text(name)?)
+    }
+
+    /// A capture that must be an oid.
+    pub(crate) fn oid(&self, name: &str) -> Result<ObjectId, Problem> {
+        oid(name, self.text(name)?)
+    }
+}
+
+/// Matches a route's template with the path that it matched, and decodes what the captures caught.
+fn captures(template: &str, path: &str) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+    let mut found = Vec::new();
+    let mut rest = path;
+    for segment in template.split('/') {
+        if let Some(name) = segment.strip_prefix("{*").and_then(|name| name.strip_suffix('}')) {
+            found.push((name.to_owned(), decode_segment(name, rest)?));
+            break;
+        }
+        let (here, after) = rest.split_once('/').unwrap_or((rest, ""));
+        if let Some(name) = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            found.push((name.to_owned(), decode_segment(name, here)?));
+        }
+        rest = after;
+    }
+    Ok(found)
+}
+
+fn decode_segment(name: &str, raw: &str) -> Result<Vec<u8>, Problem> {
+    decode(raw.as_bytes(), false).ok_or_else(|| {
+        Problem::bad_parameter("bad_encoding", name, format!("`{name}` in the path has a `%` without two hex digits"))
+    })
+}
+
+/// Decodes `%XX` once, and in queries `+`; `None` where a `%` is not followed by two hex digits.
+fn decode(raw: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut bytes = raw.iter();
+    while let Some(&byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => hex(*bytes.next()?)? << 4 | hex(*bytes.next()?)?,
+            b'+' if plus_is_space => b' ',
+            byte => byte,
+        });
+    }
+    Some(out)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn uuid(name: &str, text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Problem::bad_parameter("bad_uuid", name, format!("`{name}` must be a UUID")))
+}
+
+fn oid(name: &str, text: &str) -> Result<ObjectId, Problem> {
+    text.parse::<treehold_engine::api::Oid>()
+        .map(|oid| oid.0)
+        .map_err(|_| Problem::bad_parameter("bad_oid", name, format!("`{name}` must be an oid of 40 hex digits")))
+}
+
+/// The query. Unknown parameters are ignored; a known one that is given twice, or has a value that it cannot have, is 400.
+#[derive(Debug)]
+pub struct Query(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::parse_text(parts.uri.query().unwrap_or(""))
+    }
+}
+
+impl Query {
+    fn parse_text(query: &str) -> Result<Self, Problem> {
+        let decoded = |raw: &str| {
+            decode(raw.as_bytes(), true)
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .ok_or_else(|| Problem::bad_request("bad_encoding", "the query must be percent-encoded UTF-8"))
+        };
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decoded(name)?, decoded(value)?))
+        });
+        pairs.collect::<Result<_, Problem>>().map(Self)
+    }
+
+    /// The value of a parameter.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let first = values.next();
+        match values.next() {
+            None => Ok(first),
+            Some(_) => Err(Problem::bad_parameter("bad_parameter", name, format!("`{name}` was given more than once"))),
+        }
+    }
+
+    pub(crate) fn string(&self, name: &str) -> Result<Option<String>, Problem> {
+        Ok(self.text(name)?.map(str::to_owned))
+    }
+
+    /// A parameter that must be a UUID.
+    pub fn uuid(&self, name: &str) -> Result<Option<Uuid>, Problem> {
+        self.text(name)?.map(|text| uuid(name, text)).transpose()
+    }
+
+    /// As `uuid`, where there is no answer without.
+    pub(crate) fn required_uuid(&self, name: &str) -> Result<Uuid, Problem> {
+        self.uuid(name)?.ok_or_else(|| Problem::bad_parameter("bad_parameter", name, format!("give `{name}`, a UUID")))
+    }
+
+    pub(crate) fn oid(&self, name: &str) -> Result<Option<ObjectId>, Problem> {
+        self.text(name)?.map(|text| oid(name, text)).transpose()
+    }
+
+    /// A parameter that parses by itself; the error's text says what it must be.
+    pub(crate) fn parse<T: FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let parsed = self.text(name)?.map(str::parse).transpose();
+        parsed.map_err(|error: T::Err| Problem::bad_parameter("bad_parameter", name, format!("`{name}`: {error}")))
+    }
+
+    /// `limit`: any number is fine, the engine clamps it.
+    pub(crate) fn limit(&self) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.text("limit")? else { return Ok(None) };
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Problem::bad_parameter("bad_parameter", "limit", "`limit` must be a number"));
+        }
+        Ok(Some(text.parse().unwrap_or(usize::MAX)))
+    }
+
+    /// `cursor`: an empty one is the start.
+    pub(crate) fn cursor(&self) -> Result<Option<&str>, Problem> {
+        Ok(self.text("cursor")?.filter(|cursor| !cursor.is_empty()))
+    }
+
+    /// `ref` and `user`.
+    pub(crate) fn at(&self) -> Result<At, Problem> {
+        Ok(At { reference: self.string("ref")?, user: self.uuid("user")? })
+    }
+}
+
+#[cfg(test)]
+#[path = "params_tests.rs"]
+mod tests;

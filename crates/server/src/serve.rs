@@ -1,0 +1,223 @@
+//! Connections: accepting, timeouts, and an orderly end.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::serve::{Listener, ListenerExt as _};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::context::Linger;
+
+/// How connections are treated.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Longest wait for the head of a request, also the longest idle time between two. More than a load balancer's idle
+    /// timeout (60 s for most), so that it is the balancer that closes.
+    pub head_timeout: Duration,
+    /// Connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// Longest wait for the requests at work when shutting down.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { head_timeout: Duration::from_secs(75), connections_max: 8_192, drain_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Serves the public API over HTTP/1.1 until `shutdown` ends, then lets the requests at work, and the writes that outlive
+/// theirs, come to their end, for at most `drain`.
+///
+/// # Errors
+/// None today: what a connection suffers is its own, and failures to accept are waited out.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) -> io::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "could not set TCP_NODELAY");
+        }
+    });
+    let options = ServeOptions { drain_timeout: drain, ..ServeOptions::default() };
+    let until = serve_on(listener, app.router(), shutdown, options).await;
+    if tokio::time::timeout_at(until, app.drained()).await.is_err() {
+        tracing::warn!("gave up waiting for writes at work; they are settled at the next start");
+    }
+    Ok(())
+}
+
+/// As [`serve`], for any router on any listener (a unix socket, say). Returns when the draining is to end at the latest.
+pub async fn serve_on<L: Listener>(
+    mut listener: L,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+    options: ServeOptions,
+) -> Instant {
+    let stop = CancellationToken::new();
+    let kill = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(options.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await.0, place)
+        };
+        let (io, place) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut shutdown => break,
+        };
+        let connection = connection(io, router.clone(), stop.clone(), options.head_timeout);
+        let kill = kill.clone();
+        tasks.spawn(async move {
+            kill.run_until_cancelled_owned(connection).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let until = Instant::now() + options.drain_timeout;
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout_at(until, tasks.wait()).await.is_err() {
+        tracing::warn!(connections = tasks.len(), "gave up waiting for requests at work");
+        kill.cancel();
+        tasks.wait().await;
+    }
+    until
+}
+
+async fn connection<I>(io: I, router: Router, stop: CancellationToken, head_timeout: Duration)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let linger = Linger::default();
+    let io = TokioIo::new(Lingering::new(io, Arc::clone(&linger.0)));
+    let service = TowerToHyperService::new(router.map_request(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(linger.clone());
+        request
+    }));
+    let served =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(head_timeout).serve_connection(io, service);
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %crate::error::chain(&error), "connection failed");
+    }
+}
+
+/// Longest pause while reading what a caller still sends.
+const LINGER_IDLE: Duration = Duration::from_secs(2);
+/// Longest time for all of it.
+const LINGER_TOTAL: Duration = Duration::from_secs(30);
+
+/// A connection that, closed before its caller has sent everything, reads on for a while. Without that the kernel answers
+/// the rest with a reset, and the caller loses the response that told it why.
+struct Lingering<I> {
+    io: I,
+    wanted: Arc<AtomicBool>,
+    state: State,
+}
+
+enum State {
+    Open,
+    Reading { idle: Pin<Box<Sleep>>, until: Instant },
+    Closed,
+}
+
+impl<I> Lingering<I> {
+    fn new(io: I, wanted: Arc<AtomicBool>) -> Self {
+        Self { io, wanted, state: State::Open }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Lingering<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Open => {
+                    std::task::ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                    let now = Instant::now();
+                    this.state = if this.wanted.load(Ordering::Acquire) {
+                        State::Reading {
+                            idle: Box::pin(tokio::time::sleep_until(now + LINGER_IDLE)),
+                            until: now + LINGER_TOTAL,
+                        }
+                    } else {
+                        State::Closed
+                    };
+                }
+                State::Reading { idle, until } => {
+                    let mut space = [std::mem::MaybeUninit::uninit(); 16 << 10];
+                    let mut buffer = ReadBuf::uninit(&mut space);
+                    match Pin::new(&mut this.io).poll_read(cx, &mut buffer) {
+                        Poll::Ready(Ok(())) if !buffer.filled().is_empty() && Instant::now() < *until => {
+                            idle.as_mut().reset((Instant::now() + LINGER_IDLE).min(*until));
+                        }
+                        Poll::Ready(_) => this.state = State::Closed,
+                        Poll::Pending => {
+                            std::task::ready!(idle.as_mut().poll(cx));
+                            this.state = State::Closed;
+                        }
+                    }
+                }
+                State::Closed => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
