@@ -1,0 +1,34 @@
+//! The default limits. Each is checked before memory is spent; servers may be configured to other values.
+
+/// Largest file, bytes (100 MiB).
+pub const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
+/// Longest path that an edit may add, bytes.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Longest path component that an edit may add, bytes.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// Most components of a path that an edit may add.
+pub const PATH_DEPTH_MAX: usize = 128;
+/// Longest name of a tree entry that is received or imported, bytes; git warns above it (`largePathname`).
+pub const ENTRY_NAME_BYTES_MAX: usize = 4096;
+/// Deepest nesting of trees that is received or imported (git's `core.maxTreeDepth`).
+pub const TREE_DEPTH_MAX: usize = 2048;
+/// Most paths in one batch.
+pub const BATCH_PATHS_MAX: usize = 10_000;
+/// Most changes in one commit.
+pub const COMMIT_CHANGES_MAX: usize = 100_000;
+/// Longest commit message, bytes (1 MiB).
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest name, and longest e-mail address, of an author that an edit may give, bytes.
+pub const IDENT_BYTES_MAX: usize = 1024;
+/// Longest target of a symlink that an edit may add, bytes.
+pub const SYMLINK_TARGET_BYTES_MAX: usize = 4096;
+/// Longest full name of a ref, bytes.
+pub const REF_NAME_BYTES_MAX: usize = 255;
+/// Largest tree, commit or tag object, bytes (32 MiB: a directory of more than 500,000 files).
+pub const STRUCTURED_OBJECT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Largest `.gitmodules` that is parsed, bytes (1 MiB).
+pub const GITMODULES_BYTES_MAX: usize = 1024 * 1024;
+/// Largest `.gitattributes`, bytes (git's `ATTR_MAX_FILE_SIZE`).
+pub const GITATTRIBUTES_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// A line of `.gitattributes` must be shorter than this, bytes (git's `ATTR_MAX_LINE_LENGTH`).
+pub const GITATTRIBUTES_LINE_BYTES_MAX: usize = 2048;
