@@ -61,7 +61,7 @@ impl PostgresCatalog {
             .options([
                 ("statement_timeout", options.statement_timeout_ms.to_string()),
                 ("idle_in_transaction_session_timeout", "60s".to_owned()),
-                ("default_transaction_isolation", "read\\ committed".to_owned()),
+                ("default_transaction_isolation", "read committed".to_owned()),
                 ("synchronous_commit", "on".to_owned()),
             ])
             .statement_cache_capacity(200);
