@@ -38,7 +38,7 @@ pub struct ListPage {
 
 /// Immutable values under keys such as `objects/pack/pack-….pack`.
 ///
-/// Every implementation guarantees the following; [`crate::conformance`] tests them by number.
+/// Every implementation guarantees the following; `conformance` (a feature of this crate) tests them by number.
 /// 1. *Atomic.* A reader sees a whole value or none, also while a `put` is running or after it was cut off.
 /// 2. *Durable on return.* After `put` returns `Ok`, a crash of the host loses nothing.
 /// 3. *Visible on return.* After `put` returns `Ok`, any process can `get` the value and `list` its key.

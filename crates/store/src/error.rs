@@ -33,7 +33,7 @@ pub enum StoreError {
     Unavailable {
         /// What was attempted, such as `put`.
         action: &'static str,
-        /// `memory`, `directory` or `s3`.
+        /// `memory`, `directory`, `s3`, or `spool` for a pack under way.
         store: &'static str,
         /// The cause, for the log.
         source: BoxError,

@@ -223,6 +223,12 @@ impl Bucket for S3Bucket {
             match self.put_once(key, &payload, true).await {
                 Ok(()) => return Ok(Put::Created),
                 Err((Answer::InUse, _)) => return self.occupied(key, &payload).await,
+                // A server that says "in use" before it has read a large body closes the connection, and the answer
+                // is lost behind the broken write: without this question every repetition would end the same way.
+                Err((Answer::Broken, err)) => {
+                    let there = self.head(key).await.ok().flatten().is_some();
+                    return if there { self.occupied(key, &payload).await } else { Err(err) };
+                }
                 Err((Answer::NotImplemented, _)) => {
                     tracing::warn!("the store knows no conditional writes; a key that is in use is noticed late");
                     self.conditional.store(false, Relaxed);

@@ -18,6 +18,8 @@ pub(crate) enum Answer {
     PastEnd,
     /// The server does not know a header of the request.
     NotImplemented,
+    /// There was none: the connection broke or was never made.
+    Broken,
     /// Trying again may help.
     Passing,
     /// It will not.
@@ -31,7 +33,8 @@ pub(crate) fn classify<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>)
             by_status(answer.raw().status().as_u16(), ProvideErrorMetadata::code(answer.err()))
         }
         SdkError::ConstructionFailure(_) => Answer::Final,
-        // Timeouts, connections that broke or were never made, answers that make no sense.
+        SdkError::DispatchFailure(_) => Answer::Broken,
+        // Timeouts, answers that make no sense.
         _ => Answer::Passing,
     }
 }

@@ -113,6 +113,44 @@ async fn a_key_that_is_in_use_and_gone_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_large_body_that_is_not_read_to_its_end_is_settled() {
+    // Heads are answered at once; the connection closes with most of the body unread, so that writing it fails.
+    let content = "x".repeat(16 << 20);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let there = content.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..read]).to_ascii_lowercase();
+            if head.starts_with("put") {
+                continue;
+            }
+            let whole = reply("200 OK", "", &there);
+            let end = if head.starts_with("head") { whole.len() - there.len() } else { whole.len() };
+            let whole = match head.split("range: bytes=").nth(1) {
+                Some(range) => {
+                    let (start, end) = range.lines().next().unwrap().split_once('-').unwrap();
+                    let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+                    reply(
+                        "206 Partial Content",
+                        &format!("content-range: bytes {start}-{end}/*\r\n"),
+                        &there[start..=end],
+                    )
+                }
+                None => whole[..end].to_owned(),
+            };
+            let _ = stream.write_all(whole.as_bytes()).await;
+        }
+    });
+    let options = S3Options { bucket: "b".into(), endpoint: Some(endpoint), path_style: true, ..S3Options::default() };
+    let bucket = S3Bucket::with_credentials(options, "key", "secret");
+    assert_eq!(bucket.put("objects/x", Payload::Bytes(content.into())).await.unwrap(), Put::AlreadyThere);
+    assert!(matches!(bucket.put("objects/x", value("other")).await, Err(StoreError::Occupied { .. })));
+}
+
+#[tokio::test]
 async fn refusals_are_final_and_say_why() {
     let (bucket, _) = stub(|_| code("403 Forbidden", "AccessDenied")).await;
     let err = bucket.put("objects/x", value("x")).await.unwrap_err();
