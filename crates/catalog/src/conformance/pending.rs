@@ -153,7 +153,7 @@ pub(super) async fn orders_paths_by_their_bytes(case: Case) {
     assert_eq!(listed(None).await, paths);
     let some = [BString::from("\u{e4}"), BString::from(&b"\xff"[..]), BString::from("missing"), BString::from("Z")];
     assert_eq!(listed(Some(&some)).await, [BString::from("Z"), some[0].clone(), some[1].clone()]);
-    assert_eq!(listed(Some(&[])).await, [BString::default(); 0], "the revision comes without rows, too");
+    assert!(listed(Some(&[])).await.is_empty(), "the revision comes without rows, too");
     for path in &paths {
         case.write(&key, &[edit(path.as_slice(), "2")]).await;
         let history = case.catalog.pending_history(&key, path, 9).await.expect("history");

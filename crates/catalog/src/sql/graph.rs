@@ -18,6 +18,9 @@ const STEPS: i64 = 16;
 
 type Row = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>);
 
+/// A row and its distance from where the query started.
+type WalkedRow = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>, i64);
+
 fn commit((oid, tree, parents, generation, time, raw): Row) -> Result<CommitRow, CatalogError> {
     Ok(CommitRow {
         oid: codec::oid(&oid)?,
@@ -73,7 +76,7 @@ impl Db {
             let steps = left.min(STEPS);
             let mut edge = Vec::new();
             for chunk in next.chunks(CHUNK_ROWS) {
-                let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>, i64)> = sqlx::query_as(sql!(
+                let rows: Vec<WalkedRow> = sqlx::query_as(sql!(
                     "WITH RECURSIVE walk (oid, distance) AS (
                          SELECT oid, CAST(0 AS BIGINT) FROM commits WHERE oid {}
                          UNION
