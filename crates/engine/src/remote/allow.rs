@@ -312,6 +312,73 @@ mod tests {
         assert!(list.judge(&format!("https://github.com/{}", "a".repeat(URL_LEN_MAX))).is_err());
     }
 
+    /// Goal: no spelling of a URL gets out of its prefix.
+    /// Method: URLs put together at random from the pieces that such tricks are made of.
+    #[test]
+    fn no_spelling_escapes_the_prefix() {
+        use rand::{Rng, SeedableRng};
+        const PIECES: [&str; 40] = [
+            "https://",
+            "http://",
+            "HTTPS:",
+            "//",
+            "/",
+            "\\",
+            "github.com",
+            "GitHub.COM",
+            "evil.example",
+            "127.0.0.1",
+            "[::1]",
+            ":443",
+            ":80",
+            ":",
+            "@",
+            "user",
+            "o",
+            "other",
+            "p",
+            "..",
+            ".",
+            "%2e",
+            "%2E%2e",
+            "%2f",
+            "%5c",
+            "%00",
+            "%25",
+            "?",
+            "#",
+            ";",
+            "&",
+            "=",
+            " ",
+            "\t",
+            "\n",
+            "\u{3002}",
+            "\u{ff0f}",
+            "\u{ad}",
+            "docs.git",
+            "-",
+        ];
+        let seed = std::env::var("TREEHOLD_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(rand::random);
+        println!("TREEHOLD_TEST_SEED={seed}");
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let (list, mut permitted) = (list(&["https://github.com/o"]), 0);
+        for _ in 0..200_000 {
+            let start = ["https://github.com/o/", "https://github.com/", ""][random.random_range(0..3)];
+            let pieces = (0..random.random_range(0..6)).map(|_| PIECES[random.random_range(0..PIECES.len())]);
+            let text = start.to_owned() + &pieces.collect::<String>();
+            let Ok((url, addresses)) = list.judge(&text) else { continue };
+            permitted += 1;
+            let path = url.as_str().strip_prefix("https://github.com/o").unwrap_or_else(|| panic!("{text:?}: {url}"));
+            assert!(path.is_empty() || path.starts_with('/'), "{text:?}: {url}");
+            assert!(!path.contains(['?', '#', '\\']), "{text:?}: {url}");
+            assert!(path.split('/').all(|part| part != ".." && part != "."), "{text:?}: {url}");
+            assert_eq!(addresses, Addresses::Public);
+        }
+        assert!(permitted > 1_000, "{permitted}");
+    }
+
     #[test]
     fn a_refusal_does_not_repeat_the_password() {
         for url in ["https://u:hunter2@github.com/x", "ssh://u:hunter2@github.com/", "https://u:hunter2@[/"] {

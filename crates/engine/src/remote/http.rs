@@ -233,8 +233,9 @@ fn redirected(site: &Site, call: &Call<'_>, response: &Response) -> Result<Url, 
 fn answer(response: Response, call: &Call<'_>, activity: Arc<Activity>) -> Result<Answer, TransportError> {
     let headers = response.headers();
     let kind = headers.get(header::CONTENT_TYPE).map(|value| printable(value.as_bytes(), 100)).unwrap_or_default();
-    // Servers differ in what they say about a POST's answer when they say nothing.
-    if kind != call.answer_type() && !(kind.is_empty() && call.body.is_some()) {
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    // Git itself does not look at the type of a POST's answer; one that is there must be right, though.
+    if essence != call.answer_type() && !(essence.is_empty() && call.body.is_some()) {
         return Err(TransportError::Invalid(format!("it is {kind:?}, not git's protocol")));
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
@@ -271,7 +272,7 @@ fn send_error(error: reqwest::Error, activity: &Activity) -> TransportError {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = source {
         if let Some(forbidden) = inner.downcast_ref::<NoPublicAddress>() {
-            return TransportError::NotAllowed(forbidden.to_string());
+            return TransportError::NoAddress(forbidden.to_string());
         }
         source = inner.source();
     }

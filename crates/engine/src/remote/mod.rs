@@ -43,7 +43,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Where to go, and as whom.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     /// `https://…`, or for operators a local path.
     pub url: String,
@@ -53,12 +53,25 @@ pub struct Endpoint {
     pub operator: bool,
 }
 
-/// What the remote has.
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A URL that was not judged yet may hold a password.
+        let url = if self.url.contains('@') { "…" } else { &self.url };
+        let credentials = self.credentials.is_some();
+        f.debug_struct("Endpoint")
+            .field("url", &url)
+            .field("credentials", &credentials)
+            .field("operator", &self.operator)
+            .finish()
+    }
+}
+
+/// What the remote has. Names are as sent: judge them before use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RemoteRefs {
     /// What `HEAD` points to, such as `refs/heads/main`.
     pub head: Option<String>,
-    /// Full names and targets.
+    /// Full names and targets; `HEAD` is not among them.
     pub refs: Vec<(String, ObjectId)>,
 }
 

@@ -180,8 +180,10 @@ impl Answer {
 /// Why an exchange failed. No text holds credentials, and what is the remote's is printable and short.
 #[derive(Debug)]
 pub(super) enum TransportError {
-    /// Forbidden by the allow-list or the address check; nothing was sent.
+    /// Forbidden by the allow-list; the remote did not act.
     NotAllowed(String),
+    /// The name has no address that may be connected to, for now; nothing was sent.
+    NoAddress(String),
     /// There was no connection; nothing was sent.
     Connect(String),
     /// No sign of life in time. Without `sent` the remote cannot have acted.
@@ -212,7 +214,7 @@ impl TransportError {
     pub(super) fn into_pushed(self) -> Pushed {
         match self {
             Self::NotAllowed(text) | Self::Refused(text) => Pushed::Rejected(text),
-            Self::Connect(text) => Pushed::Unreachable(text),
+            Self::Connect(text) | Self::NoAddress(text) => Pushed::Unreachable(text),
             Self::Timeout { sent: false } => Pushed::Unreachable("the remote did not answer in time".into()),
             Self::Timeout { sent: true } => Pushed::Unknown("the remote did not answer in time".into()),
             Self::Auth => Pushed::Auth,
@@ -226,7 +228,7 @@ impl TransportError {
 impl From<TransportError> for RemoteError {
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::NotAllowed(text) => Self::NotAllowed(text),
+            TransportError::NotAllowed(text) | TransportError::NoAddress(text) => Self::NotAllowed(text),
             TransportError::Connect(text) | TransportError::Broken(text) => Self::Failed(text),
             TransportError::Refused(text) | TransportError::Server(text) => Self::Failed(text),
             TransportError::Timeout { .. } => Self::Timeout,

@@ -2,7 +2,7 @@ use treehold_engine::remote::{Endpoint, FetchSpec, Pushed, Remote, RemoteError};
 use treehold_tests::git::Repo;
 
 use crate::read::index;
-use crate::setup::{fetch, oid, push, push_spec, remote, timeouts, want};
+use crate::setup::{fetch, noise, oid, push, push_spec, remote, timeouts, want};
 
 fn operator(path: impl Into<String>) -> Endpoint {
     Endpoint { url: path.into(), credentials: None, operator: true }
@@ -65,7 +65,7 @@ async fn what_is_no_repository_says_so() {
 }
 
 #[tokio::test]
-async fn a_limit_and_a_dropped_fetch_leave_nothing_behind() {
+async fn a_limit_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let origin = Repo::sample(directory.path().join("origin"), 7);
     let spool = directory.path().join("spool");
@@ -74,5 +74,40 @@ async fn a_limit_and_a_dropped_fetch_leave_nothing_behind() {
     let spec = FetchSpec { pack_bytes_max: 1000, ..want(&origin.rev_parse("main")) };
     let error = fetch(&here, &at, &spec).await.unwrap_err();
     assert!(matches!(error, RemoteError::Invalid(_)), "{error:?}");
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
+}
+
+/// Processes that have `directory` in their command line.
+fn processes(directory: &str) -> usize {
+    let of_process = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read(entry.ok()?.path().join("cmdline")).ok();
+    let lines = std::fs::read_dir("/proc").unwrap().filter_map(of_process);
+    lines.filter(|line| String::from_utf8_lossy(line).contains(directory)).count()
+}
+
+/// Goal: a request that is given up leaves no process and no file.
+/// Method: drop a fetch when its first bytes have come, from a repository that no pipe can hold.
+#[tokio::test]
+async fn a_dropped_fetch_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let origin = Repo::init(directory.path().join("origin"));
+    let head = origin.commit_file("noise", noise(20_000_000));
+    let spool = directory.path().join("spool");
+    let here = remote(&[], &spool, timeouts());
+    let (at, spec) = (operator(origin.path().to_str().unwrap()), want(&head));
+    let first = tokio::sync::Notify::new();
+    let progress = |_| first.notify_one();
+    tokio::select! {
+        biased;
+        () = first.notified() => {}
+        done = here.fetch(&at, &spec, &progress) => panic!("not dropped: {done:?}"),
+    }
+    let directory = directory.path().to_str().unwrap();
+    for _ in 0..500 {
+        if processes(directory) == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(processes(directory), 0);
     assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
 }

@@ -3,11 +3,32 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use treehold_engine::remote::{Endpoint, Pushed, Remote, RemoteError};
+use treehold_engine::remote::{Endpoint, Pushed, Remote, RemoteError, RemoteTimeouts};
+use treehold_tests::git::Repo;
 use treehold_tests::git_http::{Fault, On};
 
-use crate::setup::{Log, Setup, assert_no_token, endpoint, fetch, impatient, push, remote, timeouts, want};
+use crate::setup::{Log, Setup, assert_no_token, endpoint, fetch, impatient, oid, push, remote, timeouts, want};
+
+/// A server that sends `head` and then `drop` again and again, until the client goes away.
+fn drip(head: &'static str, drop: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/o/project", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(head.as_bytes());
+                while stream.write_all(drop.as_bytes()).is_ok() {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        }
+    });
+    url
+}
 
 /// A server that answers every connection with the same bytes and keeps what it was sent.
 struct Raw {
@@ -103,6 +124,11 @@ async fn a_redirect_on_the_same_host_is_followed_within_the_allowed_prefix() {
     setup.server.fail_next(On::Any, 1, Fault::Redirect(base.clone()));
     let refs = setup.remote.refs(&setup.at(), &[]).await.unwrap();
     assert_eq!(refs.head.as_deref(), Some("refs/heads/main"));
+    // A redirected push was not executed, so it is sent again to where it belongs.
+    let spec = setup.push_of("refs/heads/main", Some(&setup.origin.rev_parse("main")));
+    setup.server.fail_next(On::ReceivePack, 1, Fault::Redirect(base.clone()));
+    assert_eq!(push(&setup.remote, &setup.at(), &spec).await, Pushed::Landed);
+    assert_eq!(oid(&Repo::open(moved.join("project.git")).rev_parse("main")), spec.new);
     setup.server.fail_next(On::Any, usize::MAX, Fault::Redirect(base.clone()));
     setup.server.reset_requests();
     let error = setup.remote.refs(&setup.at(), &[]).await.unwrap_err();
@@ -142,6 +168,14 @@ async fn names_and_numbers_of_this_machine_are_refused_unless_listed() {
         assert_no_token("an error", &format!("{error} {error:?}"));
     }
     assert!(here.received().is_empty());
+
+    // A name may get another address later: a push to it is not refused for good.
+    let setup = Setup::new().await;
+    let spec = setup.push_of("refs/heads/main", Some(&setup.origin.rev_parse("main")));
+    let pushed = push(&open, &endpoint("http://localhost/o/project"), &spec).await;
+    assert!(matches!(pushed, Pushed::Unreachable(_)), "{pushed:?}");
+    let pushed = push(&open, &endpoint("http://127.0.0.1/o/project"), &spec).await;
+    assert!(matches!(pushed, Pushed::Rejected(_)), "{pushed:?}");
 
     // Named, it is reached: the 404 is its answer.
     let local = format!("http://localhost:{}/", here.address.port());
@@ -198,6 +232,28 @@ async fn a_lying_length_is_a_failure() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_has_one() {
+    let setup = Setup::new().await;
+    let limit = Duration::from_millis(1500);
+    let short = RemoteTimeouts { refs: limit, transfer: limit, ..timeouts() };
+    let spec = setup.push_of("refs/heads/main", Some(&setup.origin.rev_parse("main")));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n";
+    for (head, drop) in [(head, "0005a"), (head, "0"), ("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"), ("", "H")] {
+        let url = drip(head, drop);
+        let here = remote(&[&url], setup.directory.path(), short);
+        let error = here.refs(&endpoint(&url), &[]).await.unwrap_err();
+        assert!(matches!(error, RemoteError::Timeout | RemoteError::Failed(_) | RemoteError::Invalid(_)), "{error:?}");
+    }
+    let url =
+        drip("HTTP/1.1 200 OK\r\nContent-Type: application/x-git-receive-pack-result\r\n\r\n", "000d\x02working\n");
+    // What it is asked first, it answers as wrongly, and nothing is sent.
+    let here = remote(&[&url], setup.directory.path(), short);
+    let pushed = push(&here, &endpoint(&url), &spec).await;
+    assert!(matches!(pushed, Pushed::Unreachable(_)), "{pushed:?}");
+    setup.finish();
+}
+
+#[tokio::test]
 async fn the_remotes_words_are_short_and_harmless() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!("\x1b]0;title\x07 {}", "words ".repeat(100_000));
@@ -220,4 +276,12 @@ async fn without_tls_on_the_other_side_nothing_is_told() {
     assert!(matches!(error, RemoteError::Failed(_)), "{error:?}");
     assert!(!raw.received().is_empty());
     assert!(raw.received().iter().all(|request| !request.to_ascii_lowercase().contains("authorization")));
+}
+
+#[test]
+fn an_endpoint_shows_no_secret() {
+    let at = Endpoint { url: "https://user:hunter2@host/x".into(), ..endpoint("") };
+    let text = format!("{at:?} {:?}", at.credentials);
+    assert!(!text.contains("hunter2") && text.contains("credentials: true"), "{text}");
+    assert_no_token("Debug", &text);
 }

@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use treehold_engine::remote::{Endpoint, PushSpec, Pushed, Remote, Secret};
+use treehold_engine::remote::{Endpoint, PushSpec, Pushed, Remote, RemoteError, Secret};
 use treehold_tests::git::Repo;
 use treehold_tests::git_http::{Fault, Lie, On};
 
@@ -223,6 +223,14 @@ async fn wrong_credentials_are_said_to_be_so() {
         assert_eq!(push(&setup.remote, &at, &spec).await, Pushed::Auth);
     }
     assert_eq!(setup.requests().len(), 2);
+    // A refusal that comes while the pack is under way may be lost with the connection. Then a look tells.
+    let new = setup.origin.commit_file("noise", noise(8_000_000));
+    let large = push_spec(&setup.origin, setup.directory.path(), "refs/heads/large", None, &new, &new);
+    let nobody = Endpoint { credentials: None, ..setup.at() };
+    let pushed = push(&setup.remote, &nobody, &large).await;
+    assert!(matches!(pushed, Pushed::Auth | Pushed::Unknown(_)), "{pushed:?}");
+    assert!(matches!(setup.remote.refs(&nobody, &[]).await, Err(RemoteError::Auth)));
+    assert!(!setup.served().refs().contains_key("refs/heads/large"));
     let forbidden = Endpoint { url: "https://example.org/x".into(), ..setup.at() };
     assert!(matches!(push(&setup.remote, &forbidden, &spec).await, Pushed::Rejected(_)));
     assert!(setup.remote.check_url(&forbidden.url).is_err() && setup.remote.check_url(&setup.at().url).is_ok());

@@ -78,9 +78,9 @@ pub fn timeouts() -> RemoteTimeouts {
     RemoteTimeouts::default()
 }
 
-/// For tests of what hangs: short, and long enough for a busy machine to connect.
+/// For tests of what hangs: short, and long enough for a busy machine to answer everything else.
 pub fn impatient() -> RemoteTimeouts {
-    let idle = Duration::from_millis(700);
+    let idle = Duration::from_secs(3);
     RemoteTimeouts { idle, push_idle: idle, ..RemoteTimeouts::default() }
 }
 
