@@ -108,13 +108,15 @@ impl GitRemote {
 
     /// What `git-upload-pack` can do there; asked once for each host. Fails where version 2 is not spoken.
     async fn upload_capabilities(&self, place: &Place) -> Result<Arc<Capabilities>, RemoteError> {
-        let Place::Http(site) = place else { return Ok(Arc::new(Capabilities::default())) };
-        let origin = site.origin();
-        if let Some(known) = self.hosts.upload(&origin) {
+        let origin = match place {
+            Place::Http(site) => Some(site.origin()),
+            Place::Local(_) => None,
+        };
+        if let Some(known) = origin.as_ref().and_then(|origin| self.hosts.upload(origin)) {
             return Ok(known);
         }
-        let told = match self.ask(site, Service::UploadPack).await {
-            Err(error) if error.is_connection_failure() => self.ask(site, Service::UploadPack).await?,
+        let told = match self.ask(place, Service::UploadPack).await {
+            Err(error) if error.is_connection_failure() => self.ask(place, Service::UploadPack).await?,
             done => done?,
         };
         if told.version != 2 {
@@ -124,13 +126,19 @@ impl GitRemote {
         if told.capabilities.value("object-format").is_some_and(|format| format != b"sha1") {
             return Err(RemoteError::Invalid("the repository does not use SHA-1".into()));
         }
-        Ok(self.hosts.learn_upload(origin, told.capabilities))
+        Ok(match origin {
+            Some(origin) => self.hosts.learn_upload(origin, told.capabilities),
+            None => Arc::new(told.capabilities),
+        })
     }
 
     /// Asks for the capabilities. Of the refs that come along before version 2 only the first is read.
-    pub(super) async fn ask(&self, site: &Site, service: Service) -> Result<Advertisement, TransportError> {
+    pub(super) async fn ask(&self, place: &Place, service: Service) -> Result<Advertisement, TransportError> {
         let deadlines = Deadlines::new(self.timeouts.idle, self.timeouts.refs);
-        let mut answer = self.http.advertisement(site, service, deadlines).await?;
+        let mut answer = match place {
+            Place::Http(site) => self.http.advertisement(site, service, deadlines).await?,
+            Place::Local(path) => local::advertisement(path, service, deadlines).await?,
+        };
         let invalid = |text: String| TransportError::Invalid(text);
         let (mut decoder, mut head, mut service_head) = (Decoder::new(), Vec::new(), false);
         while let Some(chunk) = answer.chunk().await? {
@@ -259,8 +267,7 @@ impl GitRemote {
             Some(0 | DEPTH_INFINITE..) => Deepen::Unshallow,
             Some(depth) => Deepen::Depth(depth),
         };
-        let cuts_history = matches!(place, Place::Local(_)) || told.has_feature("fetch", "shallow");
-        if !cuts_history && (deepen != Deepen::Keep || !spec.shallow.is_empty()) {
+        if !told.has_feature("fetch", "shallow") && (deepen != Deepen::Keep || !spec.shallow.is_empty()) {
             return Err(RemoteError::Invalid("it cannot cut history off; fetch all of it".into()));
         }
         let request = FetchRequest {

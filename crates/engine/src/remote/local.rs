@@ -23,8 +23,21 @@ pub(super) async fn post(
     body: &Body,
     deadlines: Deadlines,
 ) -> Result<Answer, TransportError> {
+    run(command(path, service, "--stateless-rpc"), body, deadlines).await
+}
+
+/// Asks git what it can do with the repository at `path`.
+pub(super) async fn advertisement(
+    path: &Path,
+    service: Service,
+    deadlines: Deadlines,
+) -> Result<Answer, TransportError> {
+    run(command(path, service, "--advertise-refs"), &Body::default(), deadlines).await
+}
+
+async fn run(mut command: Command, body: &Body, deadlines: Deadlines) -> Result<Answer, TransportError> {
     let body = body.open().await?;
-    let mut child = command(path, service).spawn().map_err(|error| match error.kind() {
+    let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             TransportError::Connect("local repositories need git, which is not installed".into())
         }
@@ -45,7 +58,7 @@ pub(super) async fn post(
 }
 
 /// git with an environment of its own: no configuration but the repository's, no credentials, nothing of ours.
-fn command(path: &Path, service: Service) -> Command {
+fn command(path: &Path, service: Service, mode: &str) -> Command {
     let mut command = Command::new("git");
     command
         .env_clear()
@@ -66,7 +79,7 @@ fn command(path: &Path, service: Service) -> Command {
     }
     command
         .arg(service.name().trim_start_matches("git-"))
-        .arg("--stateless-rpc")
+        .arg(mode)
         .arg(path)
         .current_dir("/")
         .stdin(Stdio::piped())

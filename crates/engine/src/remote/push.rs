@@ -12,7 +12,7 @@ impl GitRemote {
     pub(super) async fn push_to(&self, place: &Place, spec: &PushSpec) -> Pushed {
         let capabilities = match place {
             Place::Local(_) => PushCapabilities::choose(None, AGENT),
-            Place::Http(site) => match self.receive_capabilities(site).await {
+            Place::Http(site) => match self.receive_capabilities(place, site).await {
                 Ok(capabilities) => capabilities,
                 Err(error) => return before_push(error),
             },
@@ -37,13 +37,13 @@ impl GitRemote {
     }
 
     /// What to ask of the server. Only one that is not known to be git is asked what it can do, once.
-    async fn receive_capabilities(&self, site: &Site) -> Result<PushCapabilities, TransportError> {
+    async fn receive_capabilities(&self, place: &Place, site: &Site) -> Result<PushCapabilities, TransportError> {
         let origin = site.origin();
         let offered = match self.hosts.receive(&origin) {
             Some(Receive::Git) => return Ok(PushCapabilities::choose(None, AGENT)),
             Some(Receive::Offers(offered)) => offered,
             None => {
-                let told = self.ask(site, Service::ReceivePack).await?;
+                let told = self.ask(place, Service::ReceivePack).await?;
                 if told.capabilities.value("object-format").is_some_and(|format| format != b"sha1") {
                     return Err(TransportError::Refused("the repository does not use SHA-1".into()));
                 }

@@ -1,5 +1,5 @@
 use treehold_engine::remote::{Endpoint, FetchSpec, Pushed, Remote, RemoteError};
-use treehold_tests::git::Repo;
+use treehold_tests::git::{Git, Repo};
 
 use crate::read::index;
 use crate::setup::{fetch, noise, oid, push, push_spec, remote, timeouts, want};
@@ -54,6 +54,15 @@ async fn what_is_no_repository_says_so() {
     std::fs::create_dir(&plain).unwrap();
     let error = here.refs(&operator(plain.to_str().unwrap()), &[]).await.unwrap_err();
     assert!(matches!(&error, RemoteError::Failed(text) if text.contains("not appear to be a git")), "{error:?}");
+
+    let sha256 = directory.path().join("sha256");
+    Git::at(directory.path()).run(["init", "-q", "--object-format=sha256", "sha256"]);
+    let error = here.refs(&operator(sha256.to_str().unwrap()), &[]).await.unwrap_err();
+    assert!(matches!(&error, RemoteError::Invalid(text) if text.contains("SHA-1")), "{error:?}");
+    let empty = Repo::init(directory.path().join("empty"));
+    empty.git().run(["symbolic-ref", "HEAD", "refs/heads/trunk"]);
+    let refs = here.refs(&operator(empty.path().to_str().unwrap()), &[]).await.unwrap();
+    assert_eq!((refs.head.as_deref(), refs.refs.len()), (Some("refs/heads/trunk"), 0));
 
     // Paths are for operators alone.
     let bare = Repo::init_bare(directory.path().join("bare.git"));
