@@ -35,12 +35,7 @@ impl Home {
     pub fn open(dir: &Path) -> Result<Self, Failure> {
         let home = Self { dir: dir.to_owned() };
         for dir in [&home.dir, &home.spool_dir(), &home.temp_dir()] {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-                Failure::failed(format!(
-                    "cannot make the directory {}: {error}; choose another with --data-dir",
-                    dir.display()
-                ))
-            })?;
+            make_private(dir)?;
         }
         Ok(home)
     }
@@ -48,6 +43,14 @@ impl Home {
     /// The directory itself.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// A directory that was there before may be open to others; its owner may want it so.
+    pub fn warn_if_open(&self) {
+        let mode = std::fs::metadata(&self.dir).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o077 != 0 {
+            tracing::warn!("others can look into {0}: `chmod 700 {0}` keeps them out", self.dir.display());
+        }
     }
 
     /// Packs on their way.
@@ -156,6 +159,15 @@ fn read_key(path: &Path) -> Result<Option<Secret>, Failure> {
         "" => Err(Failure::failed(format!("{} is empty: remove it and a new key will be made", path.display()))),
         key => Ok(Some(Secret::new(key.to_owned()))),
     }
+}
+
+/// Makes the directory, and those above it, for the owner only. One that exists is left as it is.
+pub fn make_private(dir: &Path) -> Result<(), Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| Failure::failed(format!("cannot make the directory {}: {error}", dir.display())))
 }
 
 /// Makes the renames in a directory durable.

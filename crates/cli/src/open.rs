@@ -147,6 +147,7 @@ fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {
         remote_token: settings.remote_token.clone(),
         author: settings.author.clone(),
         merge_attempts: MERGE_ATTEMPTS,
+        sole: settings.embedded(),
         op_timeout: OP_TIMEOUT,
     }
 }
@@ -157,7 +158,14 @@ async fn assemble(
     catalog: Arc<dyn Catalog>,
     locks: Vec<Lock>,
 ) -> Result<Opened, Failure> {
-    let bucket = treehold_store::open_bucket(&settings.store_url, &store_temp_dir(settings, home))
+    let temp_dir = match store_dir(settings) {
+        Some(store) => {
+            home::make_private(&store.join("objects"))?;
+            store_temp_dir(&store, home)
+        }
+        None => home.temp_dir(),
+    };
+    let bucket = treehold_store::open_bucket(&settings.store_url, &temp_dir)
         .await
         .map_err(|error| Failure::failed("cannot open the store; check `store_url`").because(error))?;
     let bucket: Arc<dyn Bucket> = Arc::new(Retrying::new(bucket, RetryPolicy::default()));
@@ -168,14 +176,17 @@ async fn assemble(
     Ok(Opened { engine, catalog, bucket, _locks: locks })
 }
 
+/// The directory of a directory store.
+fn store_dir(settings: &Settings) -> Option<PathBuf> {
+    url::Url::parse(&settings.store_url).ok().and_then(|url| url.to_file_path().ok())
+}
+
 /// Files on their way into a directory store are renamed, so they must lie on its file system, but not in it.
-fn store_temp_dir(settings: &Settings, home: &Home) -> PathBuf {
-    match url::Url::parse(&settings.store_url).ok().and_then(|url| url.to_file_path().ok()) {
-        Some(store) if store.parent() != Some(home.dir()) => {
-            let mut name = store.into_os_string();
-            name.push(".tmp");
-            PathBuf::from(name)
-        }
-        _ => home.temp_dir(),
+fn store_temp_dir(store: &Path, home: &Home) -> PathBuf {
+    if store.parent() == Some(home.dir()) {
+        return home.temp_dir();
     }
+    let mut name = store.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
 }

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long requests at work may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
 
+/// Shorter keys are worth a warning, characters.
+const KEY_LENGTH_MIN: usize = 32;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Serving {
@@ -37,9 +40,12 @@ pub struct Serving {
 
 impl Serving {
     /// Opens everything and answers from now on. Nothing here takes time in proportion to what is stored.
-    pub async fn start(settings: &Settings, home: &Home) -> Result<Self, Failure> {
+    pub async fn start(settings: &Settings) -> Result<Self, Failure> {
+        // What is refused is refused before anything is made.
         let addresses = addresses(settings).await?;
-        let keys = keys(settings, home, &addresses)?;
+        let home = &Home::open(&settings.data_dir)?;
+        let keys = keys(settings, home)?;
+        home.warn_if_open();
         let locks = own(settings, home).await?;
         let opened = Arc::new(open::open(settings, home, locks, Schema::Migrate).await?);
         let listener = TcpListener::bind(&addresses[..]).await.map_err(|error| {
@@ -102,27 +108,31 @@ impl Serving {
 
 async fn addresses(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
     let found = tokio::net::lookup_host(&settings.listen).await.map(Iterator::collect::<Vec<_>>);
-    match found {
-        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
-        _ => Err(Failure::usage(format!(
-            "`listen` must be an address and a port, such as 127.0.0.1:3001, not `{}`",
-            settings.listen
-        ))),
-    }
-}
-
-/// The configured keys, else on loopback the one that is kept in the data directory.
-fn keys(settings: &Settings, home: &Home, addresses: &[SocketAddr]) -> Result<Vec<Secret>, Failure> {
-    if !settings.api_keys.is_empty() {
-        return Ok(settings.api_keys.clone());
-    }
-    if !addresses.iter().all(|address| address.ip().is_loopback()) {
+    let addresses = match found {
+        Ok(addresses) if !addresses.is_empty() => addresses,
+        _ => {
+            let text = "must be an address and a port, such as 127.0.0.1:3001, not";
+            return Err(Failure::usage(format!("`listen` {text} `{}`", settings.listen)));
+        }
+    };
+    if settings.api_keys.is_empty() && !addresses.iter().all(|address| address.ip().is_loopback()) {
         return Err(Failure::usage(format!(
             "listening on {} without a key would let anybody in: set --api-key (TREEHOLD_API_KEY), or listen on 127.0.0.1",
             settings.listen
         )));
     }
-    home.api_key().map(|key| vec![key])
+    Ok(addresses)
+}
+
+/// The configured keys, else (on loopback only) the one that is kept in the data directory.
+fn keys(settings: &Settings, home: &Home) -> Result<Vec<Secret>, Failure> {
+    if settings.api_keys.is_empty() {
+        return home.api_key().map(|key| vec![key]);
+    }
+    if settings.api_keys.iter().any(|key| key.expose().len() < KEY_LENGTH_MIN) {
+        tracing::warn!("an API key has fewer than {KEY_LENGTH_MIN} characters: it may be guessed");
+    }
+    Ok(settings.api_keys.clone())
 }
 
 /// The locks of the embedded database, once a command that has them is done.

@@ -1,6 +1,6 @@
 //! `treehold import`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -36,12 +36,8 @@ pub struct Args {
 /// Runs it.
 pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     let source = source(&args.source)?;
-    let project = match args.project {
-        Some(name) => name,
-        None => name_of(&source)?,
-    };
     let depth = if args.full { 0 } else { args.depth };
-    let operation = Operation::Import { source, project: Some(project), branch: args.branch, depth };
+    let operation = Operation::Import { source, project: args.project, branch: args.branch, depth };
     report(settings, operation, args.json, shown).await
 }
 
@@ -75,27 +71,10 @@ fn source(text: &str) -> Result<String, Failure> {
         };
         return Err(Failure::usage(format!("there is no repository at {}{hint}", path.display())));
     }
-    path.into_os_string().into_string().map_err(|_| Failure::usage("the path must be UTF-8"))
-}
-
-/// `https://host/owner/docs.git` is `docs`; `/x/docs/.git` too.
-fn name_of(source: &str) -> Result<String, Failure> {
-    let path = match source.contains("://") {
-        true => match url::Url::parse(source) {
-            Ok(url) => url.path().to_owned(),
-            Err(error) => return Err(Failure::usage(format!("the URL cannot be read: {error}"))),
-        },
-        false => source.to_owned(),
-    };
-    let mut parts = Path::new(&path).components().rev().filter_map(|part| match part {
-        std::path::Component::Normal(name) => name.to_str(),
-        _ => None,
-    });
-    let name = parts.find(|name| *name != ".git").map(|name| name.strip_suffix(".git").unwrap_or(name));
-    match name {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
-        _ => Err(Failure::usage("no name can be taken from the URL: give one with --project")),
-    }
+    // One repository has one name: without a slash at the end, and without the `.git` of its work tree.
+    let plain: PathBuf = path.components().collect();
+    let plain = plain.parent().filter(|_| plain.ends_with(".git")).map(Path::to_owned).unwrap_or(plain);
+    plain.into_os_string().into_string().map_err(|_| Failure::usage("the path must be UTF-8"))
 }
 
 #[cfg(test)]
@@ -103,19 +82,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_the_last_part() {
-        let cases = [
-            ("https://github.com/o/docs", "docs"),
-            ("https://github.com/o/docs.git", "docs"),
-            ("https://github.com/o/docs/", "docs"),
-            ("/srv/git/docs.git", "docs"),
-            ("/home/u/docs/.git", "docs"),
-            ("/home/u/docs/.", "docs"),
-        ];
-        for (source, name) in cases {
-            assert_eq!(name_of(source).unwrap(), name, "{source}");
+    fn a_path_becomes_absolute_and_plain() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("docs/.git")).unwrap();
+        let plain = dir.path().join("docs").to_str().unwrap().to_owned();
+        for (given, expected) in [("", ""), ("/", ""), ("/.", ""), ("/.git", ""), ("/.git/", "")] {
+            assert_eq!(source(&format!("{plain}{given}")).unwrap(), format!("{plain}{expected}"));
         }
-        assert!(name_of("https://github.com/").unwrap_err().message.contains("--project"));
     }
 
     #[test]

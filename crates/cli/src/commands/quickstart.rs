@@ -38,10 +38,9 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     let place = place(settings, args.keep)?;
     // The embedded default: what the environment says of a production database must not be touched.
     let embedded = embedded(&place)?;
-    let home = Home::open(&embedded.data_dir)?;
     let mut stage = Stage::new(args.json);
     stage.print("Treehold's main job, on the embedded default: SQLite and a directory.")?;
-    let start = Serving::start(&embedded, &home);
+    let start = Serving::start(&embedded);
     let serving = stage.step("start the server", "treehold serve --listen 127.0.0.1:0", start).await?;
     let tour = Tour::new(stage, serving.address(), serving.key().clone(), serving.opened(), place.work.clone());
     let found = tour.run().await;

@@ -3,7 +3,6 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
-use crate::home::Home;
 use crate::output;
 use crate::serving::Serving;
 use crate::settings::Settings;
@@ -18,9 +17,8 @@ pub async fn run(_args: &Args, settings: &Settings) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::failed(format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let home = Home::open(&settings.data_dir)?;
     let mut serving = tokio::select! {
-        serving = Serving::start(settings, &home) => serving?,
+        serving = Serving::start(settings) => serving?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

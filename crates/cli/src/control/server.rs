@@ -33,12 +33,16 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The bound socket. Its file goes away with it.
+/// The bound socket.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
 }
+
+/// The socket's name, removed when nobody listens there any more.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
 
 impl Control {
     /// Binds the socket. Only under the data directory's lock: a file that is there was left behind and is replaced.
@@ -46,17 +50,18 @@ impl Control {
         let path = home.socket();
         let listener = bind(home, &path)
             .map_err(|error| Failure::failed(format!("cannot make the control socket {}: {error}", path.display())))?;
-        Ok(Self { listener, path })
+        Ok(Self { listener, file: SocketFile(path) })
     }
 
     /// Answers until `stop`, then lets running operations end for a while.
     pub async fn serve(self, opened: Arc<Opened>, stop: CancellationToken) {
+        let Self { listener, file } = self;
         let mut running = JoinSet::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = running.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => drop(running.spawn(connection(stream, opened.clone(), stop.clone()))),
                     Err(error) => {
                         tracing::warn!(%error, "the control socket could not accept a command");
@@ -65,6 +70,8 @@ impl Control {
                 },
             }
         }
+        // From here on commands wait for the lock instead.
+        drop((listener, file));
         let drained = tokio::time::timeout(DRAIN, async { while running.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!("commands were cut off because the server stops");
@@ -72,9 +79,9 @@ impl Control {
     }
 }
 
-impl Drop for Control {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::debug!(%error, "the control socket's file was gone already");
         }
     }

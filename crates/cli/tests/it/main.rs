@@ -6,4 +6,5 @@ mod configuration;
 mod operators;
 mod quickstart;
 mod serve;
+mod shared;
 mod usage;
