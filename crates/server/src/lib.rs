@@ -11,6 +11,7 @@ mod body;
 mod conditions;
 mod context;
 mod error;
+mod gate;
 mod handlers;
 mod headers;
 mod params;
@@ -18,7 +19,6 @@ mod range;
 mod respond;
 mod router;
 mod serve;
-mod unified;
 
 pub use app::{App, ServerConfig};
 pub use body::{Expect, read_json};

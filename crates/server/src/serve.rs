@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::context::Linger;
+use crate::gate::Gate;
 
 /// How connections are treated.
 #[derive(Debug, Clone)]
@@ -139,11 +140,12 @@ const LINGER_IDLE: Duration = Duration::from_secs(2);
 /// Longest time for all of it.
 const LINGER_TOTAL: Duration = Duration::from_secs(30);
 
-/// A connection that, closed before its caller has sent everything, reads on for a while. Without that the kernel answers
+/// A connection behind the [`Gate`], which, closed before its caller has sent everything, reads on for a while. Without that the kernel answers
 /// the rest with a reset, and the caller loses the response that told it why.
 struct Lingering<I> {
     io: I,
     wanted: Arc<AtomicBool>,
+    gate: Gate,
     state: State,
 }
 
@@ -155,13 +157,18 @@ enum State {
 
 impl<I> Lingering<I> {
     fn new(io: I, wanted: Arc<AtomicBool>) -> Self {
-        Self { io, wanted, state: State::Open }
+        Self { io, wanted, gate: Gate::new(), state: State::Open }
     }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Lingering<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        if !self.gate.check(&mut buffer.filled_mut()[before..]) {
+            self.wanted.store(true, Ordering::Release);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

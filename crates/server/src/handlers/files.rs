@@ -53,7 +53,7 @@ pub(crate) async fn read(
         Next::Done(response) => Ok(response),
         Next::Content(part) => {
             let memory = app.reserve(meta.size)?;
-            let content = app.reading(app.engine().file_content(project, &at, &meta)).await?;
+            let content = app.reading(app.engine().file_content(project, &meta)).await?;
             Ok(head.send(content, part).map(|body| holding(body, memory)))
         }
     }

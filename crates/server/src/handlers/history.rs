@@ -9,7 +9,6 @@ use crate::app::App;
 use crate::headers::negotiate;
 use crate::params::{Params, Query};
 use crate::respond::{Answer, ok};
-use crate::unified::unified;
 
 /// `GET /projects/{project}/status?user&branch`
 pub(crate) async fn status(State(app): State<App>, params: Params, query: Query) -> Answer {
@@ -28,7 +27,8 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
     let diff = app.reading(app.engine().diff(params.text("project")?, &request)).await?;
     match negotiate(&headers, &["text/x-diff", "application/json"]) {
         0 => {
-            Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")], unified(&diff)).into_response())
+            Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")], diff.to_unified())
+                .into_response())
         }
         _ => ok(&diff),
     }

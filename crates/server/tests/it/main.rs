@@ -1,0 +1,6 @@
+//! The server from outside: a real engine on SQLite and memory, real connections on loopback.
+
+mod api;
+mod harness;
+mod refused;
+mod wire;
