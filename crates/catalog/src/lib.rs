@@ -20,6 +20,7 @@ pub mod refs;
 
 mod codec;
 mod fault;
+mod plan;
 mod postgres;
 mod rows;
 mod sqlite;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::CatalogError;
 
 /// One user's pending work on one branch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkspaceKey {
     /// The project.
     pub project: Uuid,

@@ -4,12 +4,15 @@
 //! neutral form; each dialect has
 //! `rows(…)` for the SQL and `with_rows(…)` for the binding.
 
+use uuid::Uuid;
+
 /// The values of one column.
 #[derive(Debug)]
 pub(crate) enum Column {
     Blob(Vec<Option<Vec<u8>>>),
     Int(Vec<Option<i64>>),
     Text(Vec<String>),
+    Uuid(Vec<Uuid>),
 }
 
 /// Rows, by column.
@@ -24,6 +27,7 @@ pub(crate) enum Type {
     Blob,
     Int,
     Text,
+    Uuid,
 }
 
 impl Rows {
@@ -55,12 +59,19 @@ impl Rows {
         self
     }
 
+    /// Adds a column of UUIDs.
+    pub(crate) fn uuids(mut self, values: impl IntoIterator<Item = Uuid>) -> Self {
+        self.columns.push(Column::Uuid(values.into_iter().collect()));
+        self
+    }
+
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
         let length = |column: &Column| match column {
             Column::Blob(values) => values.len(),
             Column::Int(values) => values.len(),
             Column::Text(values) => values.len(),
+            Column::Uuid(values) => values.len(),
         };
         let len = self.columns.first().map_or(0, length);
         debug_assert!(self.columns.iter().all(|column| length(column) == len), "columns of different lengths");

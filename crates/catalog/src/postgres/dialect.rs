@@ -2,6 +2,7 @@
 
 use sqlx::Arguments as _;
 use treehold_object::ObjectId;
+use uuid::Uuid;
 
 use crate::fault::Fault;
 use crate::rows::{Column, Rows, Type};
@@ -16,6 +17,8 @@ pub(super) const FOR_SHARE: &str = "FOR SHARE";
 pub(super) const FOR_KEY_SHARE: &str = "FOR KEY SHARE";
 pub(super) const GREATEST: &str = "greatest";
 
+/// Transactions of grouped writes at a time: enough to keep the log busy, few enough for groups to form.
+pub(super) const LANES: usize = 4;
 /// Rows in one statement, so that each stays far below the statement timeout.
 pub(super) const CHUNK_ROWS: usize = 8192;
 /// Bytes of content in one statement.
@@ -34,6 +37,16 @@ pub(super) fn in_ints(parameter: usize) -> String {
 /// SQL: is in the list of texts.
 pub(super) fn in_texts(parameter: usize) -> String {
     format!("= ANY(${parameter}::text[])")
+}
+
+/// SQL: is in the list of UUIDs.
+pub(super) fn in_uuids(parameter: usize) -> String {
+    format!("= ANY(${parameter}::uuid[])")
+}
+
+/// The value of a parameter of [`in_uuids`].
+pub(super) fn uuids(values: impl IntoIterator<Item = Uuid>) -> Vec<Uuid> {
+    values.into_iter().collect()
 }
 
 /// The value of a parameter of [`in_blobs`].
@@ -63,6 +76,7 @@ pub(super) fn rows(first: usize, columns: &[(&str, Type)]) -> String {
             Type::Blob => "bytea",
             Type::Int => "bigint",
             Type::Text => "text",
+            Type::Uuid => "uuid",
         };
         format!("${}::{kind}[]", first + index)
     });
@@ -78,6 +92,7 @@ pub(super) fn with_rows(mut arguments: Arguments, rows: Rows) -> Result<Argument
             Column::Blob(values) => arguments.add(values),
             Column::Int(values) => arguments.add(values),
             Column::Text(values) => arguments.add(values),
+            Column::Uuid(values) => arguments.add(values),
         };
         added.map_err(sqlx::Error::Encode)?;
     }

@@ -9,6 +9,8 @@ mod attempts;
 mod contents;
 #[path = "../sql/graph.rs"]
 mod graph;
+#[path = "../sql/group.rs"]
+mod group;
 #[path = "../sql/ledger.rs"]
 mod ledger;
 #[path = "../sql/pending.rs"]

@@ -1,6 +1,7 @@
 //! Connections.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
 use super::dialect::Transaction;
+use super::group::Group;
 
 /// Ledger numbers in one block of the sequence.
 const BLOCK: i64 = 1024;
@@ -43,6 +45,7 @@ impl Default for PostgresOptions {
 #[derive(Debug, Clone)]
 pub struct PostgresCatalog {
     pool: PgPool,
+    group: Arc<Group>,
 }
 
 impl PostgresCatalog {
@@ -80,12 +83,17 @@ impl PostgresCatalog {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_with(connect)
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, group: Arc::default() })
     }
 
     /// Where single statements read.
     pub(super) fn reader(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Autosaves that wait for their commit.
+    pub(super) fn group(&self) -> &Group {
+        &self.group
     }
 
     /// Where single statements write.

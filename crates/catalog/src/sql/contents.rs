@@ -1,6 +1,6 @@
 //! Contents of pending work: once per project and oid, whatever rows and local history name them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use treehold_object::ObjectId;
@@ -13,12 +13,20 @@ use crate::fault::Fault;
 use crate::pending::{Content, PendingChange, PendingWrite};
 use crate::rows::{Rows, Type, arguments, runs, sql};
 
+const COLUMNS: &[(&str, Type)] = &[
+    ("project", Type::Uuid),
+    ("oid", Type::Blob),
+    ("size", Type::Int),
+    ("encoding", Type::Int),
+    ("content", Type::Blob),
+];
+
 /// Content on its way into the database, packed before any lock is taken.
 pub(super) struct NewContent {
     pub(super) oid: ObjectId,
     size: i64,
     /// Encoding and bytes; `None` = it is in the bucket.
-    stored: Option<(i64, Vec<u8>)>,
+    pub(super) stored: Option<(i64, Vec<u8>)>,
 }
 
 /// The contents that the writes name, each once.
@@ -48,25 +56,27 @@ pub(super) fn in_bucket(contents: &HashMap<ObjectId, NewContent>) -> Vec<ObjectI
 /// Records contents. What is there stays, but content comes where there was only a name.
 pub(super) async fn put_contents(
     tx: &mut Transaction,
-    project: Uuid,
-    mut contents: Vec<&NewContent>,
+    contents: &BTreeMap<(Uuid, ObjectId), &NewContent>,
 ) -> Result<(), Fault> {
-    contents.sort_unstable_by_key(|content| content.oid);
-    let bytes = |content: &&NewContent| content.stored.as_ref().map_or(0, |(_, bytes)| bytes.len());
+    // Sorted by project and id, so that two transactions take their locks in one order.
+    let contents: Vec<(Uuid, &NewContent)> =
+        contents.iter().map(|((project, _), content)| (*project, *content)).collect();
+    let bytes = |(_, content): &(Uuid, &NewContent)| content.stored.as_ref().map_or(0, |(_, bytes)| bytes.len());
     for chunk in runs(&contents, CHUNK_ROWS, CHUNK_BYTES, bytes) {
         let upsert = sql!(
             "INSERT INTO pending_contents (project, oid, size, encoding, content)
-             SELECT $1, r.oid, r.size, r.encoding, r.content FROM {} WHERE true ORDER BY r.oid
+             SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true
              ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
              WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL",
-            rows(2, &[("oid", Type::Blob), ("size", Type::Int), ("encoding", Type::Int), ("content", Type::Blob)])
+            rows(1, COLUMNS)
         );
         let values = Rows::new()
-            .blobs(chunk.iter().map(|content| content.oid.as_slice().to_vec()))
-            .ints(chunk.iter().map(|content| content.size))
-            .ints(chunk.iter().map(|content| content.stored.as_ref().map_or(0, |(encoding, _)| *encoding)))
-            .blobs_or_null(chunk.iter().map(|content| content.stored.as_ref().map(|(_, bytes)| bytes)));
-        sqlx::query_with(upsert, with_rows(arguments![project], values)?).execute(&mut **tx).await?;
+            .uuids(chunk.iter().map(|(project, _)| *project))
+            .blobs(chunk.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+            .ints(chunk.iter().map(|(_, content)| content.size))
+            .ints(chunk.iter().map(|(_, content)| content.stored.as_ref().map_or(0, |(encoding, _)| *encoding)))
+            .blobs_or_null(chunk.iter().map(|(_, content)| content.stored.as_ref().map(|(_, bytes)| bytes)));
+        sqlx::query_with(upsert, with_rows(arguments![], values)?).execute(&mut **tx).await?;
     }
     Ok(())
 }

@@ -182,7 +182,7 @@ impl Pending for Db {
         writes: &[PendingWrite],
         now_ms: i64,
     ) -> Result<PendingOutcome, CatalogError> {
-        run!("write pending work", self.write_pending_once(key, expected_revision, writes, now_ms))
+        self.write_grouped(key, expected_revision, writes, now_ms).await
     }
 
     async fn clear_pending(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), CatalogError> {

@@ -1,19 +1,23 @@
-//! Pending work: writing. An autosave is one short transaction of a few statements, whatever its number of paths.
+//! Pending work: writing. Writes that arrive together make one short transaction of a few statements, whatever the
+//! number of workspaces and paths.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
 
 use super::contents::{NewContent, contents_of, in_bucket, put_contents};
-use super::pending::{COLUMNS, Row, pending_row};
+use super::pending::{COLUMNS, pending_row};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
-use crate::pending::{PendingChange, PendingOutcome, PendingRow, PendingWrite, RowExpectation, WorkspaceKey};
+use crate::pending::{PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::plan::{Plan, Workspace};
 use crate::rows::{Rows, Type, arguments, sql};
 
 const ROW: &[(&str, Type)] = &[
+    ("workspace", Type::Int),
     ("path", Type::Blob),
     ("action", Type::Int),
     ("mode", Type::Int),
@@ -22,64 +26,83 @@ const ROW: &[(&str, Type)] = &[
     ("base_oid", Type::Blob),
     ("revision", Type::Int),
     ("updated_at", Type::Int),
+    ("replaced_at", Type::Int),
 ];
+const PLACE: &[(&str, Type)] = &[("workspace", Type::Int), ("path", Type::Blob)];
+const KEY: &[(&str, Type)] = &[("project", Type::Uuid), ("branch", Type::Text), ("user_id", Type::Uuid)];
 
-/// A workspace whose row is locked: nobody else changes it or its rows.
-#[derive(Clone, Copy)]
-struct Workspace {
-    id: i64,
-    revision: i64,
+/// One call of `write_pending`, its contents packed before any lock is taken.
+pub(super) struct Write {
+    key: WorkspaceKey,
+    expected_revision: Option<i64>,
+    writes: Vec<PendingWrite>,
+    contents: HashMap<ObjectId, NewContent>,
+    now_ms: i64,
 }
 
-/// What the writes come to, worked out in memory from the rows that are there.
-#[derive(Default)]
-struct Plan {
-    revision: i64,
-    /// Rows as they will be, `None` = gone; only those that change.
-    after: BTreeMap<BString, Option<PendingRow>>,
-    /// Replaced versions.
-    history: Vec<PendingRow>,
-    /// Answers, one per write.
-    answers: Vec<Option<i64>>,
-    /// Content that rows or history now name.
-    named: HashSet<ObjectId>,
-}
-
-impl Db {
-    pub(super) async fn write_pending_once(
-        &self,
+impl Write {
+    pub(super) fn new(
         key: &WorkspaceKey,
         expected_revision: Option<i64>,
         writes: &[PendingWrite],
         now_ms: i64,
-    ) -> Result<PendingOutcome, Fault> {
+    ) -> Result<Self, CatalogError> {
         let contents = contents_of(writes)?;
+        Ok(Self { key: key.clone(), expected_revision, writes: writes.to_vec(), contents, now_ms })
+    }
+
+    /// Whether it is small, and fails for no reason that others should not share.
+    pub(super) fn may_share(&self) -> bool {
+        self.writes.len() <= 64 && in_bucket(&self.contents).is_empty()
+    }
+}
+
+impl Db {
+    /// Writes in order, in one transaction; `None` where the project is gone.
+    pub(super) async fn write_once(&self, writes: &[Write]) -> Result<Vec<Option<PendingOutcome>>, Fault> {
         let mut tx = self.begin().await?;
-        share_project(&mut tx, key).await?;
-        hold_bucket_contents(&mut tx, &in_bucket(&contents)).await?;
-        let workspace = lock_workspace(&mut tx, key).await?;
-        if expected_revision.is_some_and(|expected| expected != workspace.revision) {
-            return Ok(PendingOutcome::WorkspaceMoved(workspace.revision));
+        let projects = share_projects(&mut tx, writes.iter().map(|write| write.key.project)).await?;
+        let bucket: Vec<ObjectId> = writes.iter().flat_map(|write| in_bucket(&write.contents)).collect();
+        hold_bucket_contents(&mut tx, &bucket).await?;
+        let live: Vec<&Write> = writes.iter().filter(|write| projects.contains(&write.key.project)).collect();
+        let mut workspaces = lock_workspaces(&mut tx, live.iter().map(|write| &write.key)).await?;
+        read_rows(&mut tx, &mut workspaces, &live).await?;
+        let mut plan = Plan::default();
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            outcomes.push(
+                workspaces
+                    .get_mut(&write.key)
+                    .map(|workspace| plan.add(workspace, write.expected_revision, &write.writes, write.now_ms)),
+            );
         }
-        let before = read_rows(&mut tx, workspace.id, writes).await?;
-        let plan = match plan(workspace.revision, before, writes, now_ms) {
-            Ok(plan) => plan,
-            Err(index) => return Ok(PendingOutcome::Mismatch(index)),
-        };
-        let written = PendingOutcome::Written { revision: plan.revision, rows: plan.answers.clone() };
-        if plan.revision == workspace.revision {
+        if plan.is_empty() {
             // Nothing changed, so nothing is written: not even a workspace.
-            return Ok(written);
+            return Ok(outcomes);
         }
-        apply(&mut tx, key, workspace, &plan, &contents, now_ms).await?;
+        let mut contents: BTreeMap<(Uuid, ObjectId), &NewContent> = BTreeMap::new();
+        for write in live {
+            let workspace = workspaces.get(&write.key).map_or(0, |workspace| workspace.id);
+            for content in write.contents.values().filter(|content| plan.names(workspace, content.oid)) {
+                let known = contents.entry((write.key.project, content.oid)).or_insert(content);
+                if known.stored.is_none() {
+                    *known = content;
+                }
+            }
+        }
+        put_contents(&mut tx, &contents).await?;
+        apply(&mut tx, &plan, &workspaces).await?;
         tx.commit().await?;
-        Ok(written)
+        Ok(outcomes)
     }
 
     pub(super) async fn clear_pending_once(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), Fault> {
         let mut tx = self.begin().await?;
-        share_project(&mut tx, key).await?;
-        let Some(workspace) = find_workspace(&mut tx, key).await? else { return Ok((0, 0)) };
+        if share_projects(&mut tx, [key.project]).await?.is_empty() {
+            return Err(CatalogError::NoProject.into());
+        }
+        let found = find_workspaces(&mut tx, &BTreeSet::from([key])).await?;
+        let Some(workspace) = found.get(key) else { return Ok((0, 0)) };
         sqlx::query(
             "INSERT INTO pending_history
                  (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
@@ -90,22 +113,27 @@ impl Db {
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
-        let removed =
-            sqlx::query("DELETE FROM pending WHERE workspace = $1").bind(workspace.id).execute(&mut *tx).await?;
-        let revision = workspace.revision + codec::signed(removed.rows_affected())?;
-        set_revision(&mut tx, workspace.id, revision).await?;
+        let gone = sqlx::query("DELETE FROM pending WHERE workspace = $1").bind(workspace.id).execute(&mut *tx).await?;
+        let revision = workspace.revision + codec::signed(gone.rows_affected())?;
+        sqlx::query("UPDATE workspaces SET revision = $2 WHERE id = $1 AND revision <> $2")
+            .bind(workspace.id)
+            .bind(revision)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
-        Ok((revision, removed.rows_affected()))
+        Ok((revision, gone.rows_affected()))
     }
 }
 
-/// Keeps the project from being deleted. It does not wait for publications, nor they for it.
-async fn share_project(tx: &mut Transaction, key: &WorkspaceKey) -> Result<(), Fault> {
-    let found: Option<i64> = sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_KEY_SHARE}"))
-        .bind(key.project)
-        .fetch_optional(&mut **tx)
-        .await?;
-    found.map(|_| ()).ok_or_else(|| CatalogError::NoProject.into())
+/// Keeps projects from being deleted, and says which there are. This does not wait for publications, nor they for it.
+async fn share_projects(tx: &mut Transaction, ids: impl IntoIterator<Item = Uuid>) -> Result<BTreeSet<Uuid>, Fault> {
+    let ids: BTreeSet<Uuid> = ids.into_iter().collect();
+    let found: Vec<Uuid> =
+        sqlx::query_scalar(sql!("SELECT id FROM projects WHERE id {} ORDER BY id {FOR_KEY_SHARE}", in_uuids(1)))
+            .bind(uuids(ids))
+            .fetch_all(&mut **tx)
+            .await?;
+    Ok(found.into_iter().collect())
 }
 
 /// Content that is only in the bucket was registered by an operation that is over. This transaction is an operation of
@@ -120,184 +148,141 @@ async fn hold_bucket_contents(tx: &mut Transaction, wanted: &[ObjectId]) -> Resu
     if known.len() == wanted.len() { Ok(()) } else { Err(CatalogError::OpLost.into()) }
 }
 
-async fn find_workspace(tx: &mut Transaction, key: &WorkspaceKey) -> Result<Option<Workspace>, Fault> {
-    let row: Option<(i64, i64)> = sqlx::query_as(sql!(
-        "SELECT id, revision FROM workspaces WHERE project = $1 AND branch = $2 AND user_id = $3 {FOR_UPDATE}"
-    ))
-    .bind(key.project)
-    .bind(&key.branch)
-    .bind(key.user)
-    .fetch_optional(&mut **tx)
-    .await?;
-    Ok(row.map(|(id, revision)| Workspace { id, revision }))
+type Workspaces = HashMap<WorkspaceKey, Workspace>;
+
+/// Locks the workspaces that exist, in the order of their ids.
+async fn find_workspaces(tx: &mut Transaction, keys: &BTreeSet<&WorkspaceKey>) -> Result<Workspaces, Fault> {
+    let select = sql!(
+        "SELECT project, branch, user_id, id, revision FROM workspaces
+         WHERE (project, branch, user_id) IN (SELECT r.project, r.branch, r.user_id FROM {}) ORDER BY id {FOR_UPDATE}",
+        rows(1, KEY)
+    );
+    let found: Vec<(Uuid, String, Uuid, i64, i64)> =
+        sqlx::query_as_with(select, with_rows(arguments![], key_values(keys))?).fetch_all(&mut **tx).await?;
+    let workspace = |(project, branch, user, id, revision)| {
+        (WorkspaceKey { project, branch, user }, Workspace { id, revision, ..Workspace::default() })
+    };
+    Ok(found.into_iter().map(workspace).collect())
 }
 
-async fn lock_workspace(tx: &mut Transaction, key: &WorkspaceKey) -> Result<Workspace, Fault> {
-    if let Some(workspace) = find_workspace(tx, key).await? {
-        return Ok(workspace);
+fn key_values(keys: &BTreeSet<&WorkspaceKey>) -> Rows {
+    Rows::new()
+        .uuids(keys.iter().map(|key| key.project))
+        .texts(keys.iter().map(|key| key.branch.as_str()))
+        .uuids(keys.iter().map(|key| key.user))
+}
+
+async fn lock_workspaces<'a>(
+    tx: &mut Transaction,
+    keys: impl IntoIterator<Item = &'a WorkspaceKey>,
+) -> Result<Workspaces, Fault> {
+    let keys: BTreeSet<&WorkspaceKey> = keys.into_iter().collect();
+    if keys.is_empty() {
+        return Ok(Workspaces::new());
+    }
+    let found = find_workspaces(tx, &keys).await?;
+    let missing: BTreeSet<&WorkspaceKey> = keys.iter().copied().filter(|key| !found.contains_key(*key)).collect();
+    if missing.is_empty() {
+        return Ok(found);
     }
     // Whoever comes second waits here for the first one, and then finds its row.
-    sqlx::query(
-        "INSERT INTO workspaces (project, branch, user_id, revision) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(key.project)
-    .bind(&key.branch)
-    .bind(key.user)
-    .execute(&mut **tx)
-    .await?;
-    find_workspace(tx, key).await?.ok_or_else(|| CatalogError::NoProject.into())
+    let insert = sql!(
+        "INSERT INTO workspaces (project, branch, user_id, revision) SELECT r.project, r.branch, r.user_id, 0 FROM {}
+         WHERE true ON CONFLICT DO NOTHING",
+        rows(1, KEY)
+    );
+    sqlx::query_with(insert, with_rows(arguments![], key_values(&missing))?).execute(&mut **tx).await?;
+    find_workspaces(tx, &keys).await
 }
 
-async fn set_revision(tx: &mut Transaction, workspace: i64, revision: i64) -> Result<(), Fault> {
-    sqlx::query("UPDATE workspaces SET revision = $2 WHERE id = $1 AND revision <> $2")
-        .bind(workspace)
-        .bind(revision)
-        .execute(&mut **tx)
-        .await?;
+/// Reads the rows that the writes look at.
+async fn read_rows(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[&Write]) -> Result<(), Fault> {
+    let mut places: BTreeSet<(i64, &BString)> = BTreeSet::new();
+    for write in writes {
+        if let Some(workspace) = workspaces.get(&write.key) {
+            places.extend(write.writes.iter().map(|write| (workspace.id, &write.path)));
+        }
+    }
+    let places: Vec<(i64, &BString)> = places.into_iter().collect();
+    let mut found: HashMap<i64, HashMap<BString, PendingRow>> = HashMap::new();
+    for chunk in places.chunks(CHUNK_ROWS) {
+        type PlacedRow = (i64, Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64);
+        let select = sql!(
+            "SELECT p.workspace, {COLUMNS} FROM {} JOIN pending p ON p.workspace = r.workspace AND p.path = r.path",
+            rows(1, PLACE)
+        );
+        let rows: Vec<PlacedRow> =
+            sqlx::query_as_with(select, with_rows(arguments![], place_values(chunk))?).fetch_all(&mut **tx).await?;
+        for (workspace, path, action, mode, oid, size, base, revision, at) in rows {
+            let row = pending_row((path, action, mode, oid, size, base, revision, at))?;
+            found.entry(workspace).or_default().insert(row.path.clone(), row);
+        }
+    }
+    for workspace in workspaces.values_mut() {
+        workspace.rows = found.remove(&workspace.id).unwrap_or_default();
+    }
     Ok(())
 }
 
-async fn read_rows(
-    tx: &mut Transaction,
-    workspace: i64,
-    writes: &[PendingWrite],
-) -> Result<HashMap<BString, PendingRow>, Fault> {
-    let mut before = HashMap::with_capacity(writes.len());
-    for chunk in writes.chunks(CHUNK_ROWS) {
-        let rows: Vec<Row> =
-            sqlx::query_as(sql!("SELECT {COLUMNS} FROM pending p WHERE p.workspace = $1 AND p.path {}", in_blobs(2)))
-                .bind(workspace)
-                .bind(blobs(chunk.iter().map(|write| &write.path)))
-                .fetch_all(&mut **tx)
-                .await?;
-        for row in rows {
-            let row = pending_row(row)?;
-            before.insert(row.path.clone(), row);
-        }
-    }
-    Ok(before)
+fn place_values(places: &[(i64, &BString)]) -> Rows {
+    Rows::new().ints(places.iter().map(|place| place.0)).blobs(places.iter().map(|place| place.1))
 }
 
-/// Goes through the writes in order; a later write of the same path sees the earlier one. The index of the first write
-/// whose expectation fails is the error.
-fn plan(
-    revision: i64,
-    before: HashMap<BString, PendingRow>,
-    writes: &[PendingWrite],
-    now_ms: i64,
-) -> Result<Plan, usize> {
-    let mut plan = Plan { revision, ..Plan::default() };
-    let mut now = before;
-    for (index, write) in writes.iter().enumerate() {
-        let current = now.get(&write.path);
-        let met = match write.expect {
-            RowExpectation::Any => true,
-            RowExpectation::Absent => current.is_none(),
-            RowExpectation::Revision(expected) => current.is_some_and(|row| row.revision == expected),
-        };
-        if !met {
-            return Err(index);
-        }
-        let next = new_row(write, plan.revision + 1, now_ms);
-        let same = match (current, &next) {
-            (None, None) => true,
-            (Some(a), Some(b)) => (a.oid, a.mode, a.base_oid, a.action) == (b.oid, b.mode, b.base_oid, b.action),
-            _ => false,
-        };
-        if same {
-            plan.answers.push(None);
-            continue;
-        }
-        plan.revision += 1;
-        plan.answers.push(Some(plan.revision));
-        plan.named.extend(next.as_ref().and_then(|row| row.oid));
-        plan.history.extend(current.cloned());
-        plan.after.insert(write.path.clone(), next.clone());
-        match next {
-            Some(row) => now.insert(write.path.clone(), row),
-            None => now.remove(&write.path),
-        };
+async fn apply(tx: &mut Transaction, plan: &Plan, workspaces: &Workspaces) -> Result<(), Fault> {
+    for chunk in plan.history.chunks(CHUNK_ROWS) {
+        let insert = sql!(
+            "INSERT INTO pending_history
+                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
+             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at,
+                 r.replaced_at FROM {} WHERE true ON CONFLICT DO NOTHING",
+            rows(1, ROW)
+        );
+        let replaced: Vec<_> = chunk.iter().map(|(workspace, row, at)| (*workspace, row, *at)).collect();
+        sqlx::query_with(insert, with_rows(arguments![], row_values(&replaced)?)?).execute(&mut **tx).await?;
     }
-    Ok(plan)
-}
-
-fn new_row(write: &PendingWrite, revision: i64, now_ms: i64) -> Option<PendingRow> {
-    match &write.change {
-        PendingChange::Clear => None,
-        PendingChange::Set { action, mode, oid, size, base_oid, .. } => Some(PendingRow {
-            path: write.path.clone(),
-            action: *action,
-            mode: *mode,
-            oid: *oid,
-            size: *size,
-            base_oid: *base_oid,
-            revision,
-            updated_at_ms: now_ms,
-        }),
-    }
-}
-
-async fn apply(
-    tx: &mut Transaction,
-    key: &WorkspaceKey,
-    workspace: Workspace,
-    plan: &Plan,
-    contents: &HashMap<ObjectId, NewContent>,
-    now_ms: i64,
-) -> Result<(), Fault> {
-    let named = plan.named.iter().filter_map(|oid| contents.get(oid)).collect();
-    put_contents(tx, key.project, named).await?;
-    keep_history(tx, workspace.id, &plan.history, now_ms).await?;
-    let set: Vec<&PendingRow> = plan.after.values().flatten().collect();
+    let set: Vec<_> = plan.after.iter().filter_map(|((id, _), row)| Some((*id, row.as_ref()?, 0))).collect();
     for chunk in set.chunks(CHUNK_ROWS) {
         let upsert = sql!(
             "INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
-             SELECT $1, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
+             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
              WHERE true ON CONFLICT (workspace, path) DO UPDATE SET action = excluded.action, mode = excluded.mode,
                  oid = excluded.oid, size = excluded.size, base_oid = excluded.base_oid,
                  revision = excluded.revision, updated_at = excluded.updated_at",
-            rows(2, ROW)
+            rows(1, ROW)
         );
-        let arguments = with_rows(arguments![workspace.id], row_values(chunk)?)?;
-        sqlx::query_with(upsert, arguments).execute(&mut **tx).await?;
+        sqlx::query_with(upsert, with_rows(arguments![], row_values(chunk)?)?).execute(&mut **tx).await?;
     }
-    let gone: Vec<&BString> = plan.after.iter().filter(|(_, row)| row.is_none()).map(|(path, _)| path).collect();
-    for chunk in gone.chunks(CHUNK_ROWS) {
-        sqlx::query(sql!("DELETE FROM pending WHERE workspace = $1 AND path {}", in_blobs(2)))
-            .bind(workspace.id)
-            .bind(blobs(chunk.iter().copied()))
-            .execute(&mut **tx)
-            .await?;
+    let gone = plan.after.iter().filter(|(_, row)| row.is_none()).map(|((id, path), _)| (*id, path));
+    for chunk in gone.collect::<Vec<_>>().chunks(CHUNK_ROWS) {
+        let delete =
+            sql!("DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {})", rows(1, PLACE));
+        sqlx::query_with(delete, with_rows(arguments![], place_values(chunk))?).execute(&mut **tx).await?;
     }
-    set_revision(tx, workspace.id, plan.revision).await
-}
-
-async fn keep_history(tx: &mut Transaction, workspace: i64, replaced: &[PendingRow], now_ms: i64) -> Result<(), Fault> {
-    let replaced: Vec<&PendingRow> = replaced.iter().collect();
-    for chunk in replaced.chunks(CHUNK_ROWS) {
-        let insert = sql!(
-            "INSERT INTO pending_history
-                 (workspace, replaced_at, path, action, mode, oid, size, base_oid, revision, updated_at)
-             SELECT $1, $2, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
-             WHERE true ON CONFLICT DO NOTHING",
-            rows(3, ROW)
-        );
-        let arguments = with_rows(arguments![workspace, now_ms], row_values(chunk)?)?;
-        sqlx::query_with(insert, arguments).execute(&mut **tx).await?;
-    }
+    let moved: Vec<&Workspace> = workspaces.values().filter(|workspace| workspace.moved).collect();
+    let update = sql!(
+        "UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id",
+        rows(1, &[("id", Type::Int), ("revision", Type::Int)])
+    );
+    let revisions = Rows::new()
+        .ints(moved.iter().map(|workspace| workspace.id))
+        .ints(moved.iter().map(|workspace| workspace.revision));
+    sqlx::query_with(update, with_rows(arguments![], revisions)?).execute(&mut **tx).await?;
     Ok(())
 }
 
-fn row_values(rows: &[&PendingRow]) -> Result<Rows, CatalogError> {
-    let sizes: Vec<i64> = rows.iter().map(|row| codec::signed(row.size)).collect::<Result<_, _>>()?;
+/// Rows with their workspace and, for history, the time of their replacement.
+fn row_values(rows: &[(i64, &PendingRow, i64)]) -> Result<Rows, CatalogError> {
+    let sizes: Vec<i64> = rows.iter().map(|(_, row, _)| codec::signed(row.size)).collect::<Result<_, _>>()?;
     let bytes = |oid: Option<ObjectId>| oid.map(|oid| oid.as_slice().to_vec());
     Ok(Rows::new()
-        .blobs(rows.iter().map(|row| &row.path))
-        .ints(rows.iter().map(|row| codec::action_code(row.action)))
-        .ints(rows.iter().map(|row| i64::from(row.mode)))
-        .blobs_or_null(rows.iter().map(|row| bytes(row.oid)))
+        .ints(rows.iter().map(|(workspace, ..)| *workspace))
+        .blobs(rows.iter().map(|(_, row, _)| &row.path))
+        .ints(rows.iter().map(|(_, row, _)| codec::action_code(row.action)))
+        .ints(rows.iter().map(|(_, row, _)| i64::from(row.mode)))
+        .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.oid)))
         .ints(sizes)
-        .blobs_or_null(rows.iter().map(|row| bytes(row.base_oid)))
-        .ints(rows.iter().map(|row| row.revision))
-        .ints(rows.iter().map(|row| row.updated_at_ms)))
+        .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.base_oid)))
+        .ints(rows.iter().map(|(_, row, _)| row.revision))
+        .ints(rows.iter().map(|(_, row, _)| row.updated_at_ms))
+        .ints(rows.iter().map(|(.., at)| *at)))
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use sqlx::Arguments as _;
 use treehold_object::ObjectId;
+use uuid::Uuid;
 
 use crate::fault::Fault;
 use crate::rows::{Column, Rows, Type};
@@ -19,6 +20,8 @@ pub(super) const FOR_SHARE: &str = "";
 pub(super) const FOR_KEY_SHARE: &str = "";
 pub(super) const GREATEST: &str = "max";
 
+/// Transactions of grouped writes at a time.
+pub(super) const LANES: usize = 1;
 /// Rows in one statement; the JSON of a batch stays within a few MiB.
 pub(super) const CHUNK_ROWS: usize = 8192;
 /// Bytes of content in one statement.
@@ -37,6 +40,16 @@ pub(super) fn in_ints(parameter: usize) -> String {
 /// SQL: is in the list of texts.
 pub(super) fn in_texts(parameter: usize) -> String {
     in_ints(parameter)
+}
+
+/// SQL: is in the list of UUIDs.
+pub(super) fn in_uuids(parameter: usize) -> String {
+    in_blobs(parameter)
+}
+
+/// The value of a parameter of [`in_uuids`].
+pub(super) fn uuids(values: impl IntoIterator<Item = Uuid>) -> String {
+    blobs(values.into_iter().map(Uuid::into_bytes))
 }
 
 /// The value of a parameter of [`in_blobs`].
@@ -80,7 +93,7 @@ pub(super) fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
 /// SQL: the table `r` of the rows that parameters from `$first` on hold; they must be the last ones.
 pub(super) fn rows(first: usize, columns: &[(&str, Type)]) -> String {
     let select = columns.iter().enumerate().map(|(index, (name, kind))| match kind {
-        Type::Blob => format!("unhex(value->>{index}) AS {name}"),
+        Type::Blob | Type::Uuid => format!("unhex(value->>{index}) AS {name}"),
         Type::Int | Type::Text => format!("value->>{index} AS {name}"),
     });
     let select = select.collect::<Vec<_>>().join(", ");
@@ -123,6 +136,7 @@ fn cell(json: &mut String, column: &Column, row: usize) {
             None => json.push_str("null"),
         },
         Column::Text(values) => text(json, &values[row]),
+        Column::Uuid(values) => hex(json, values[row].as_bytes()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
 use super::dialect::Transaction;
+use super::group::Group;
 
 /// Connections that read. They never wait for the writer.
 const READERS: u32 = 4;
@@ -30,6 +32,7 @@ const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
 pub struct SqliteCatalog {
     writer: SqlitePool,
     readers: SqlitePool,
+    group: Arc<Group>,
 }
 
 impl SqliteCatalog {
@@ -66,12 +69,17 @@ impl SqliteCatalog {
         }
         let read_only = options.pragma("query_only", "ON");
         let readers = pool().max_connections(READERS).connect_with(read_only).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, group: Arc::default() })
     }
 
     /// Where single statements read.
     pub(super) fn reader(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// Autosaves that wait for their commit.
+    pub(super) fn group(&self) -> &Group {
+        &self.group
     }
 
     /// Where single statements write.
