@@ -94,6 +94,7 @@ impl Home {
         let Some(database) = database else { return Ok(()) };
         // SQLite gives a new file, and its -wal and -shm, whatever the umask leaves; an empty file is a valid database.
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(database);
+        let made = made.and_then(|_| database.parent().map_or(Ok(()), sync_dir));
         match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Failure::failed(format!("cannot make the database {}: {error}", database.display())))
@@ -116,7 +117,10 @@ impl Home {
         let mut file = tempfile::NamedTempFile::new_in(self.temp_dir()).map_err(failed)?;
         writeln!(file, "{text}").and_then(|()| file.as_file().sync_all()).map_err(failed)?;
         match file.persist_noclobber(&path) {
-            Ok(_) => sync_dir(&self.dir).map_err(failed)?,
+            Ok(_) => {
+                sync_dir(&self.dir).map_err(failed)?;
+                tracing::info!("an API key was made: {}", path.display());
+            }
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(error.error)),
         }
@@ -161,12 +165,11 @@ fn read_key(path: &Path) -> Result<Option<Secret>, Failure> {
     }
 }
 
-/// Makes the directory, and those above it, for the owner only. One that exists is left as it is.
+/// Makes the directory, and those above it, for the owner only and durably. One that exists is left as it is.
 pub fn make_private(dir: &Path) -> Result<(), Failure> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| missing.iter().filter_map(|dir| dir.parent()).try_for_each(sync_dir))
         .map_err(|error| Failure::failed(format!("cannot make the directory {}: {error}", dir.display())))
 }
 

@@ -165,15 +165,26 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
         }
     }
     loop {
-        let round = async {
-            if let Err(error) = opened.engine.housekeep().await {
-                tracing::warn!(code = error.code(), "housekeeping did not finish: {error}");
+        // A task of its own: should a round break, the next one still comes.
+        let round = opened.clone();
+        let mut round = tokio::spawn(async move { round.engine.housekeep().await });
+        let ended = tokio::select! {
+            () = stop.cancelled() => {
+                round.abort();
+                return;
             }
-            tokio::time::sleep(HOUSEKEEPING).await;
+            ended = &mut round => ended,
         };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(code = error.code(), cause = ?error, "housekeeping did not finish: {error}");
+            }
+            Err(error) => tracing::error!(%error, "housekeeping broke"),
+        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = round => {}
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
         }
     }
 }

@@ -109,3 +109,71 @@ fn a_long_directory_name_has_a_socket_too() {
         200
     );
 }
+
+/// What the control socket answers to these bytes.
+fn control(bench: &Bench, request: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(bench.data().join("control.sock")).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_control_socket_answers_with_events() {
+    let bench = Bench::new();
+    let _server = bench.serve();
+    let post = |path: &str, body: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        control(&bench, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let answer = post("/control/v1/admin-stats", "{}");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("{\"result\":{"), "{answer}");
+    let answer = post("/control/v1/project-show", "{\"project\":\"x\"}");
+    assert!(answer.contains("{\"error\":{\"status\":1,\"code\":\"project_not_found\""), "{answer}");
+    for (path, body, status) in [
+        ("/control/v1/frobnicate", "{}", 404),
+        ("/control/v1/project-show", "{\"project\":\"x\",\"force\":true}", 404),
+        ("/control/v1/project-show", "{", 400),
+        ("/projects", "{}", 404),
+    ] {
+        let answer = post(path, body);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("{\"error\":{"),
+            "{path}: {answer}"
+        );
+    }
+    let answer = control(&bench, "GET /control/v1/admin-stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[test]
+fn requests_at_work_are_answered_before_it_stops() {
+    use std::io::{Read, Write};
+    let bench = Bench::new();
+    let server = bench.serve();
+    let key = key(&bench);
+    bench.json(&["project", "create", "p", "--json"]);
+    let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+    let user = "a0000000-0000-4000-8000-00000000000a";
+    write!(
+        stream,
+        "PUT /pending/p/{user}/f HTTP/1.1\r\nHost: x\r\nX-Internal-API-Key: {key}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    )
+    .unwrap();
+    // The server is reading this request's body by now.
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim[..], b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.signal("-TERM");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    stream.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert_eq!(server.wait(), Some(0));
+    let again = bench.serve();
+    let (status, body) = again.request("GET", &format!("/files/p/f?user={user}"), Some(&key), "");
+    assert_eq!((status, body.as_str()), (200, "hello"));
+}

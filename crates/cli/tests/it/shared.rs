@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use treehold_tests::git_http::GitHttp;
+use treehold_tests::git_http::{Fault, GitHttp, On};
 use treehold_tests::postgres::Postgres;
 use treehold_tests::s3::S3Server;
 
@@ -111,4 +111,35 @@ fn an_import_over_http_uses_the_configured_token_and_shows_it_to_nobody() {
     let encoded = "eC1hY2Nlc3MtdG9rZW46dDBrZW4";
     assert!(!shown.contains("t0ken") && !shown.contains(encoded), "the token is in the output or the log");
     assert!(remote.requests().iter().any(|request| request.authorization_ok));
+}
+
+#[test]
+fn an_interrupted_command_ends_what_the_server_does_for_it() {
+    let bench = Bench::new();
+    let source = bench.repository("remotes/docs.git");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let remote = runtime.block_on(GitHttp::start(source.parent().unwrap(), "u", "p"));
+    remote.fail_next(On::Any, 1000, Fault::Hang);
+    let server = bench.serve();
+    let mut command = bench.command(&["import", &remote.url("docs")]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_until("the server asks the remote", || !remote.requests().is_empty());
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.status, ran.stderr.as_str()), (1, "error: interrupted\n"));
+    assert_eq!(bench.json(&["project", "list", "--json"])["projects"], json!([]));
+    // Nothing is at work any more: the server does not wait for it.
+    server.signal("-TERM");
+    assert_eq!(server.wait(), Some(0));
+}
+
+/// Until it holds: the test's own limit is that of the runner.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{what}: not within 30 s");
 }
