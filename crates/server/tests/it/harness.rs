@@ -1,6 +1,6 @@
 //! A server on a free port, and a plain client that sends bytes as they are.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -28,6 +28,43 @@ impl Ambient for Host {
     fn uuid(&self) -> Uuid {
         Uuid::new_v4()
     }
+}
+
+/// Everything that was logged so far in this process, at TRACE.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+/// The log of this process, begun with the first call.
+pub fn log() -> Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    let begin = || {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .init();
+        log
+    };
+    LOG.get_or_init(begin).clone()
 }
 
 /// A running server; it stops when dropped.
@@ -83,13 +120,26 @@ impl Server {
     }
 
     pub async fn with_keys(keys: &[&str], config: ServerConfig) -> Server {
+        Self::build(keys, &[], config).await
+    }
+
+    /// A server that may use remotes whose URLs start with `prefix`.
+    pub async fn with_remote(prefix: &str, config: ServerConfig) -> Server {
+        Self::build(&[KEY], &[prefix], config).await
+    }
+
+    async fn build(keys: &[&str], allow: &[&str], config: ServerConfig) -> Server {
+        let _ = log();
         let directory = tempfile::tempdir().unwrap();
         let database = format!("sqlite://{}", directory.path().join("db").display());
         let catalog = treehold_catalog::open_catalog(&database).await.unwrap();
         catalog.migrate().await.unwrap();
         let spool_dir = directory.path().join("spool");
         std::fs::create_dir_all(&spool_dir).unwrap();
-        let remote = GitRemote::new(Vec::new(), spool_dir.clone(), RemoteTimeouts::default()).unwrap();
+        // Fails when another test was first, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let allow = allow.iter().map(|prefix| (*prefix).to_owned()).collect();
+        let remote = GitRemote::new(allow, spool_dir.clone(), RemoteTimeouts::default()).unwrap();
         let store = ObjectStore::new(Arc::new(MemoryBucket::new()), StoreOptions::new(spool_dir.clone()));
         let engine = EngineConfig {
             limits: limits(),
