@@ -154,6 +154,10 @@ pub trait Pending {
     /// All writes or none, in one transaction: compares, then counts the workspace's revision up by one for each change, replaces
     /// rows (the old version goes to local history with its content) and records content. `expected_revision`: refuse if the
     /// workspace changed since (for writes whose checks looked at other rows). `NoProject` if the project is gone.
+    ///
+    /// [`Content::Bucket`] names an object that an operation, over by now, has registered: `OpLost` if the ledger has lost it since
+    /// (store it again). After `Unavailable` the outcome is unknown. Repeating is safe: without an expectation nothing changes a second
+    /// time, and an expectation that fails now finds the row with the oid that was to be written.
     async fn write_pending(
         &self,
         key: &WorkspaceKey,

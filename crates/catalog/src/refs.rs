@@ -97,6 +97,9 @@ pub trait Refs {
     /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
     /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
     /// and the request. `OpLost` if the op is no longer open. A ref that already is `new` when `expected` differs counts as `Moved`.
+    ///
+    /// After `Unavailable` the outcome is unknown (the connection may have ended during the commit). Repeating is safe: under the
+    /// same op it is `OpLost` if it had been committed, under a new one `Moved` with the very oid that was to be set.
     async fn publish(&self, publish: &Publish) -> Result<PublishOutcome, CatalogError>;
     /// Records what the remote was seen to have, outside of a publication.
     async fn set_remote_refs(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), CatalogError>;

@@ -113,6 +113,8 @@ where
         pending::reads_one_snapshot,
         pending::loses_no_write_of_many,
         pending::takes_large_batches,
+        pending::keeps_writes_that_arrive_together_apart,
+        pending::survives_callers_that_leave,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,

@@ -361,3 +361,65 @@ pub(super) async fn takes_large_batches(case: Case) {
     assert!(contents.iter().enumerate().all(|(index, content)| *content == expected(index)));
     assert_eq!(case.catalog.clear_pending(&key, NOW).await.expect("clear"), (18_000, 9_000));
 }
+
+/// Writes of many users at once may share a transaction, but neither refusals nor content.
+pub(super) async fn keeps_writes_that_arrive_together_apart(case: Case) {
+    let key = case.workspace().await;
+    let crowd: Vec<WorkspaceKey> = (0..24)
+        .map(|index| WorkspaceKey {
+            project: if index % 6 == 5 { Uuid::new_v4() } else { key.project },
+            branch: format!("branch {}", index % 2),
+            user: Uuid::new_v4(),
+        })
+        .collect();
+    for round in 1..=4_i64 {
+        let writing = crowd.iter().enumerate().map(|(index, key)| {
+            let (catalog, key) = (case.catalog.clone(), key.clone());
+            let content: &'static str = ["even", "odd"][round as usize % 2];
+            let expect = if index % 6 == 4 { RowExpectation::Revision(99) } else { RowExpectation::Any };
+            let writes = [expecting(expect, edit("shared path", content)), edit("shared path", content)];
+            async move { catalog.write_pending(&key, None, &writes, NOW).await }
+        });
+        for (index, outcome) in together(writing).await.into_iter().enumerate() {
+            match index % 6 {
+                5 => assert!(matches!(outcome, Err(CatalogError::NoProject)), "{outcome:?}"),
+                4 => assert_eq!(outcome.expect("write"), PendingOutcome::Mismatch(0)),
+                _ => {
+                    let rows = vec![Some(round), None];
+                    assert_eq!(outcome.expect("write"), PendingOutcome::Written { revision: round, rows });
+                }
+            }
+        }
+    }
+    for (index, key) in crowd.iter().enumerate() {
+        let (revision, rows) = case.catalog.pending(key, None).await.expect("pending");
+        let written = index % 6 < 4;
+        assert_eq!((revision, rows.len()), if written { (4, 1) } else { (0, 0) });
+        let history = case.catalog.pending_history(key, &"shared path".into(), 9).await.expect("history");
+        assert_eq!(history.len(), if written { 3 } else { 0 });
+    }
+    assert_eq!(case.backend.execute("UPDATE pending_contents SET size = size").await, 2);
+}
+
+/// A caller that stops listening takes nobody else's write with it, and the workspace goes on counting.
+pub(super) async fn survives_callers_that_leave(case: Case) {
+    let key = case.workspace().await;
+    let write = |path: String| {
+        let (catalog, key) = (case.catalog.clone(), key.clone());
+        tokio::spawn(async move { catalog.write_pending(&key, None, &[edit(path, "1")], NOW).await.expect("write") })
+    };
+    let calls: Vec<_> = (0..40).map(|index| write(format!("{index}"))).collect();
+    for call in calls.iter().step_by(2) {
+        call.abort();
+    }
+    let mut answered = 0;
+    for call in calls {
+        answered += i64::from(call.await.is_ok());
+    }
+    assert!(answered >= 20);
+    let last = match write("last".to_owned()).await.expect("the last call") {
+        PendingOutcome::Written { revision, .. } => revision,
+        other => panic!("{other:?}"),
+    };
+    assert!(last > answered, "{last} after {answered} answers");
+}

@@ -92,7 +92,7 @@ impl PostgresCatalog {
     }
 
     /// Autosaves that wait for their commit.
-    pub(super) fn group(&self) -> &Group {
+    pub(super) fn group(&self) -> &Arc<Group> {
         &self.group
     }
 

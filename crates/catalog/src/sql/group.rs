@@ -57,16 +57,34 @@ impl Group {
         state.running += usize::from(start);
         start
     }
+}
 
-    /// The writes of the next transaction. None: the calling task ends, and is counted out in the same moment, so that
-    /// no write is left without one.
-    fn next(&self) -> Vec<Waiting> {
-        let mut state = self.state();
+/// A task's place among those that commit.
+struct Lane {
+    group: Arc<Group>,
+    ended: bool,
+}
+
+impl Lane {
+    /// The writes of the next transaction. None: the task ends, and is counted out in the same moment, so that no write
+    /// is left without one.
+    fn next(&mut self) -> Vec<Waiting> {
+        let mut state = self.group.state();
         let count = state.waiting.len().min(SHARED_MAX);
         if count == 0 {
             state.running -= 1;
+            self.ended = true;
         }
         state.waiting.drain(..count).collect()
+    }
+}
+
+impl Drop for Lane {
+    /// A task that was cut off (its runtime ends, or it panics) makes room for the next one.
+    fn drop(&mut self) {
+        if !self.ended {
+            self.group.state().running -= 1;
+        }
     }
 }
 
@@ -84,8 +102,9 @@ impl Db {
         }
         let (answer, answered) = oneshot::channel();
         if self.group().push(Waiting { write, answer }) {
-            let lane = self.clone();
-            tokio::spawn(async move { lane.commit_groups().await });
+            let catalog = self.clone();
+            let lane = Lane { group: self.group().clone(), ended: false };
+            tokio::spawn(async move { catalog.commit_groups(lane).await });
         }
         answered.await.unwrap_or_else(|lost| {
             Err(CatalogError::Unavailable { action: "write pending work", source: Box::new(lost) })
@@ -97,10 +116,10 @@ impl Db {
         outcomes.pop().flatten().ok_or(CatalogError::NoProject)
     }
 
-    async fn commit_groups(self) {
+    async fn commit_groups(self, mut lane: Lane) {
         loop {
             let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<Answer>>) =
-                self.group().next().into_iter().map(|waiting| (waiting.write, waiting.answer)).unzip();
+                lane.next().into_iter().map(|waiting| (waiting.write, waiting.answer)).unzip();
             if writes.is_empty() {
                 return;
             }

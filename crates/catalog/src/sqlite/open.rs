@@ -78,7 +78,7 @@ impl SqliteCatalog {
     }
 
     /// Autosaves that wait for their commit.
-    pub(super) fn group(&self) -> &Group {
+    pub(super) fn group(&self) -> &Arc<Group> {
         &self.group
     }
 

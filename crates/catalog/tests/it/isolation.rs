@@ -230,6 +230,24 @@ async fn a_condemnation_that_waits_for_pending_work_spares() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_horizon_waits_for_pending_work_that_names_the_bucket() {
+    let stage = Stage::set().await;
+    stage.write(Content::Inline("first".into()), "first").await.expect("write");
+    let (mut test, pid) = stage.hold().await;
+    sqlx::query("SELECT id FROM workspaces FOR UPDATE").execute(&mut *test).await.expect("lock");
+    let writing = stage.write(Content::Bucket, "x");
+    let writer = stage.waiting_for(pid).await;
+    let moving = stage.move_horizon();
+    stage.waiting_for(writer).await;
+    assert_eq!(stage.number("SELECT horizon FROM gc_state").await, 1, "not before the row names its content");
+    test.rollback().await.expect("let go");
+    writing.await.expect("write");
+    moving.await.expect("horizon");
+    assert_eq!(stage.number("SELECT horizon FROM gc_state").await, 2);
+    assert_eq!(stage.live().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_horizon_that_waits_for_a_beginning_operation_counts_it() {
     let stage = Stage::set().await;
     let id = Uuid::new_v4();
