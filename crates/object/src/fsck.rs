@@ -83,6 +83,9 @@ pub enum Fault {
     /// An entry with the null id.
     #[error("an entry has the null id")]
     NullOid,
+    /// An entry that is the empty tree, which an edit never leaves behind.
+    #[error("an entry is the empty tree")]
+    EmptySubtree,
     /// An entry's name or mode.
     #[error("an entry is refused: {0}")]
     Entry(PathError),
@@ -143,6 +146,7 @@ impl Fault {
             Fault::TreeNotSorted => "treeNotSorted",
             Fault::DuplicateEntries => "duplicateEntries",
             Fault::NullOid => "nullSha1",
+            Fault::EmptySubtree => "emptySubtree",
             Fault::Entry(error) => entry_id(*error),
             Fault::GitFile(error) => git_file_id(*error),
             Fault::GitFileNotBlob => "gitmodulesBlob",

@@ -94,11 +94,12 @@ impl Signature {
     /// empty or zero, as git shows it. [`crate::fsck`] is the judge.
     pub(crate) fn read(line: &[u8]) -> Signature {
         let open = line.find_byte(b'<').unwrap_or(line.len());
-        let name = line[..open].trim().into();
+        let name = line[..open].trim_ascii().into();
         let rest = line.get(open + 1..).unwrap_or_default();
         let email = rest[..rest.find_byte(b'>').unwrap_or(rest.len())].into();
         let after = rest.rfind_byte(b'>').map_or(&b""[..], |close| &rest[close + 1..]);
-        let mut words = after.fields().map(|word| word.to_str().unwrap_or_default());
+        let words = after.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let mut words = words.map(|word| word.to_str().unwrap_or_default());
         let time_s = words.next().and_then(|word| word.parse().ok()).filter(|&time_s| time_s >= 0).unwrap_or(0);
         let offset_minutes = words.next().and_then(read_offset).unwrap_or(0);
         Signature { name, email, time_s, offset_minutes }

@@ -39,11 +39,12 @@ fn check_entry(entry: &TreeEntry<'_>, policy: Policy) -> Result<Flags, Fault> {
     if is_null && policy != Policy::Import {
         return Err(Fault::NullOid);
     }
-    let mut flags = path::check_entry(entry.name, entry.mode, policy).map_err(Fault::Entry)?;
-    if is_null || (mode::is_tree(entry.mode) && entry.oid.is_empty_tree()) {
-        flags |= Flags::EMPTY_ENTRY;
+    let is_empty_tree = mode::is_tree(entry.mode) && entry.oid.is_empty_tree();
+    if is_empty_tree && policy == Policy::Write {
+        return Err(Fault::EmptySubtree);
     }
-    Ok(flags)
+    let flags = path::check_entry(entry.name, entry.mode, policy).map_err(Fault::Entry)?;
+    Ok(if is_null || is_empty_tree { flags | Flags::EMPTY_ENTRY } else { flags })
 }
 
 fn git_file(entry: &TreeEntry<'_>) -> Option<GitFile> {
