@@ -43,7 +43,11 @@ impl Engine {
                 let old = blob(change.old).and_then(|_| olds.next().flatten());
                 let new = blob(change.new).and_then(|_| news.next().flatten());
                 let change = changed_file(change.clone());
-                files.push(tokio::task::spawn_blocking(move || file_diff(change, old, new)).await.map_err(EngineError::internal)?);
+                files.push(
+                    tokio::task::spawn_blocking(move || file_diff(change, old, new))
+                        .await
+                        .map_err(EngineError::internal)?,
+                );
             }
         }
         Ok(Diff { from: from.map(Oid), to: to.map(Oid), files })
@@ -177,7 +181,8 @@ impl DiffFile {
         if change.old_oid == change.new_oid {
             return;
         }
-        let short = |oid: Option<Oid>| oid.map_or_else(|| "0000000".to_owned(), |oid| oid.0.to_hex_with_len(7).to_string());
+        let short =
+            |oid: Option<Oid>| oid.map_or_else(|| "0000000".to_owned(), |oid| oid.0.to_hex_with_len(7).to_string());
         text.push_str(&format!("index {}..{}", short(change.old_oid), short(change.new_oid)));
         match (change.old_mode, change.new_mode) {
             (Some(old), Some(new)) if old == new => text.push_str(&format!(" {new}\n")),

@@ -86,7 +86,8 @@ impl Engine {
         let bytes = file.as_file().metadata().map_err(failed)?.len();
         if !written.entries.is_empty() {
             let name = packs.join(format!("pack-{}", written.checksum));
-            let idx = treehold_object::idx::write(&written.entries, &written.checksum).map_err(EngineError::internal)?;
+            let idx =
+                treehold_object::idx::write(&written.entries, &written.checksum).map_err(EngineError::internal)?;
             file.as_file().sync_all().map_err(failed)?;
             file.persist(name.with_extension("pack")).map_err(|error| failed(error.error))?;
             std::fs::write(name.with_extension("idx"), idx).map_err(failed)?;

@@ -38,8 +38,7 @@ impl Engine {
     pub async fn list_files(&self, project: &str, at: &At, options: &ListOptions) -> Result<FileList> {
         let limit = options.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let mut view = self.view(project, at, None).await?;
-        let mut from =
-            WalkFrom { prefix: options.prefix.clone().unwrap_or_default().into(), after: None };
+        let mut from = WalkFrom { prefix: options.prefix.clone().unwrap_or_default().into(), after: None };
         if let Some(cursor) = &options.cursor {
             let cursor: ListCursor = read_cursor(cursor)?;
             from.after = Some(cursor.after.into());

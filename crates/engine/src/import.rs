@@ -69,7 +69,8 @@ impl Engine {
             match there.remote_url.as_deref() {
                 Some(url) if url == source => return Ok((there, false)),
                 Some(_) => {
-                    let detail = format!("The project {name:?} has another remote; choose another name with --project.");
+                    let detail =
+                        format!("The project {name:?} has another remote; choose another name with --project.");
                     return Err(EngineError::Conflict { code: "project_exists", detail });
                 }
                 None => {
@@ -118,4 +119,3 @@ fn name_of(source: &str) -> String {
     let name = name.trim_start_matches(['.', '-']);
     if name.is_empty() { "project".to_owned() } else { name.to_owned() }
 }
-

@@ -39,7 +39,9 @@ impl Engine {
                 let cursor: LogCursor = crate::text::read_cursor(cursor)?;
                 let oids: Vec<ObjectId> = cursor.frontier.iter().map(|oid| oid.0).collect();
                 if self.catalog.may_read(project.id, &oids).await?.contains(&false) {
-                    return Err(EngineError::BadRequest("The cursor's commits are gone; list from the start.".to_owned()));
+                    return Err(EngineError::BadRequest(
+                        "The cursor's commits are gone; list from the start.".to_owned(),
+                    ));
                 }
                 (oids, cursor.seen.into_iter().map(|oid| oid.0).collect())
             }

@@ -199,5 +199,8 @@ fn full_name(name: &str) -> Result<String> {
 }
 
 fn ref_moved(name: &str) -> EngineError {
-    EngineError::Conflict { code: "ref_moved", detail: format!("The ref {name:?} is not what the request expects; look again.") }
+    EngineError::Conflict {
+        code: "ref_moved",
+        detail: format!("The ref {name:?} is not what the request expects; look again."),
+    }
 }

@@ -24,9 +24,8 @@ pub(crate) struct NewBytes {
 impl NewBytes {
     /// Names content of our own or of a caller, with collision detection.
     pub fn of(kind: Kind, content: Bytes) -> Result<Self> {
-        let oid = hash(kind, &content).map_err(|_| {
-            EngineError::unprocessable("collision", "The content is part of a SHA-1 collision attack.")
-        })?;
+        let oid = hash(kind, &content)
+            .map_err(|_| EngineError::unprocessable("collision", "The content is part of a SHA-1 collision attack."))?;
         Ok(Self { oid, kind, content })
     }
 }
@@ -83,7 +82,8 @@ impl Engine {
     }
 
     async fn store_loose(&self, op: Uuid, objects: Vec<(i64, NewBytes)>) -> Result<Vec<u64>> {
-        let puts = objects.iter().map(|(_, object)| self.store.put_loose(object.oid, object.kind, object.content.clone()));
+        let puts =
+            objects.iter().map(|(_, object)| self.store.put_loose(object.oid, object.kind, object.content.clone()));
         let stored: Vec<Stored> = futures::future::try_join_all(puts).await?;
         let mut numbers = Vec::with_capacity(objects.len());
         for ((key, object), stored) in objects.iter().zip(stored) {

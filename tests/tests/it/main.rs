@@ -1,3 +1,5 @@
 //! End-to-end tests, and the tests of the harness itself.
 
+mod deployment;
 mod harness;
+mod verifications;

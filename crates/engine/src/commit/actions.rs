@@ -11,7 +11,8 @@ use super::change::ChangeRow;
 use super::request::{Claimed, Key};
 use super::{Changes, Policy};
 use crate::api::{
-    ActionKind, ActionsRequest, Author, CommitAction, CommitAnswer, Condition, Encoding, FileCommit, Mode, Oid, OnConflict,
+    ActionKind, ActionsRequest, Author, CommitAction, CommitAnswer, Condition, Encoding, FileCommit, Mode, Oid,
+    OnConflict,
 };
 use crate::files::shaped_path;
 use crate::remote::Secret;
@@ -225,7 +226,8 @@ fn judge_action(action: &Action<'_>, there: &BTreeMap<BString, Option<Item>>) ->
     {
         return Err(EngineError::Precondition { oid: source.map(|item| Oid(item.oid)), revision: None });
     }
-    let exists = |item: Option<Item>, path: &BString| item.ok_or_else(|| refused("file_missing", path, "does not exist"));
+    let exists =
+        |item: Option<Item>, path: &BString| item.ok_or_else(|| refused("file_missing", path, "does not exist"));
     let content = action.content.as_ref();
     let absent = || match at {
         None => Ok(()),

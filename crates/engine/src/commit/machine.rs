@@ -159,12 +159,7 @@ impl Engine {
 
     /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction. The
     /// operation has pinned every object of the attempt.
-    pub(crate) async fn finalize(
-        &self,
-        attempt: &mut Attempt,
-        op: Operation,
-        answer: Option<&str>,
-    ) -> Result<()> {
+    pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
         let name = branch_ref(&attempt.branch);
         let pushed = attempt.push;
         let head = self.catalog.reference(attempt.project, &name).await?;

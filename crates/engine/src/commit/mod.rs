@@ -11,10 +11,10 @@ mod resume;
 use treehold_catalog::{AttemptState, OpKind, Project, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
 
-pub(crate) use machine::Settled;
-pub(crate) use plan::{Intent, Planned};
 use change::ChangeRow;
+pub(crate) use machine::Settled;
 use plan::nothing_to_commit;
+pub(crate) use plan::{Intent, Planned};
 use request::{Claimed, Key};
 
 use crate::api::{CommitAnswer, CommitRequest, OnConflict};

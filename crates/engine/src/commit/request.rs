@@ -68,7 +68,12 @@ impl Engine {
     }
 
     /// Remembers a refusal that is final, so that the same request is answered alike.
-    pub(crate) async fn remember(&self, project: &Project, key: &Key, outcome: Result<CommitAnswer>) -> Result<CommitAnswer> {
+    pub(crate) async fn remember(
+        &self,
+        project: &Project,
+        key: &Key,
+        outcome: Result<CommitAnswer>,
+    ) -> Result<CommitAnswer> {
         if let (Some(key), Err(EngineError::PushRejected { attempt, commit, message })) = (&key.key, &outcome) {
             let stored = Stored::Rejected { attempt: *attempt, commit: commit.map(Oid), message: message.clone() };
             let body = serde_json::to_string(&stored).map_err(EngineError::internal)?;
@@ -100,7 +105,9 @@ impl Engine {
         let bad = |why: String| EngineError::unprocessable("bad_author", why);
         let (time_s, offset_minutes) = match &author.date {
             None => (now_ms.div_euclid(1000), 0),
-            Some(date) => ident::parse_date(date).map_err(|error| bad(format!("The author's date is refused: {error}.")))?,
+            Some(date) => {
+                ident::parse_date(date).map_err(|error| bad(format!("The author's date is refused: {error}.")))?
+            }
         };
         let author_sig = Signature::new(&author.name, &author.email, time_s, offset_minutes)
             .map_err(|error| bad(format!("The author is refused: {error}.")))?;

@@ -20,7 +20,12 @@ const WAIT: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Engine {
     /// Looks at what the same request left behind, and finishes it if it can be. `None`: make a new attempt.
-    pub(crate) async fn resume(&self, intent: &Intent, key: &Key, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
+    pub(crate) async fn resume(
+        &self,
+        intent: &Intent,
+        key: &Key,
+        at: Option<&Endpoint>,
+    ) -> Result<Option<CommitAnswer>> {
         let Some(name) = &key.key else { return Ok(None) };
         let attempts = self.catalog.attempts_of(intent.project.id, name).await?;
         let Some(mut attempt) = attempts.into_iter().next_back() else { return Ok(None) };

@@ -3,7 +3,9 @@
 mod put;
 
 use bytes::Bytes;
-use treehold_catalog::{Action, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation, WorkspaceKey};
+use treehold_catalog::{
+    Action, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation, WorkspaceKey,
+};
 use treehold_object::BString;
 use uuid::Uuid;
 

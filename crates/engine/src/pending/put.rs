@@ -1,7 +1,8 @@
 //! Autosave.
 
 use treehold_catalog::{
-    Action, Content, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation, WorkspaceKey,
+    Action, Content, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation,
+    WorkspaceKey,
 };
 use treehold_object::{BString, Kind, ObjectId};
 use uuid::Uuid;
@@ -132,7 +133,10 @@ impl Engine {
     fn wanted_item(&self, draft: &Draft, seen: &Seen) -> Result<Option<Item>> {
         let view = seen.view();
         if seen.head.is_some_and(|item| item.mode == GITLINK) {
-            return Err(EngineError::unprocessable("bad_path", "The path is a submodule; it cannot be edited as a file."));
+            return Err(EngineError::unprocessable(
+                "bad_path",
+                "The path is a submodule; it cannot be edited as a file.",
+            ));
         }
         let Some(blob) = &draft.blob else {
             return match view.is_some() || seen.row.is_some() {
@@ -151,8 +155,8 @@ impl Engine {
     /// Judges a name that the view does not have yet, against the tree that would result. `true`: it looked at other rows, so the
     /// write holds only while the workspace is what it was.
     async fn judge_name(&self, draft: &Draft, seen: &Seen, new: Option<Item>) -> Result<bool> {
-        let symlink_now = new.is_some_and(|item| item.mode == SYMLINK)
-            && seen.view().is_none_or(|item| item.mode != SYMLINK);
+        let symlink_now =
+            new.is_some_and(|item| item.mode == SYMLINK) && seen.view().is_none_or(|item| item.mode != SYMLINK);
         if new.is_none() || (seen.view().is_some() && !symlink_now) {
             return Ok(false);
         }
@@ -190,9 +194,7 @@ fn check(condition: &Condition, seen: &Seen) -> Result<()> {
     let absent = !condition.if_none_match_any || view.is_none();
     match matches && exists && absent {
         true => Ok(()),
-        false => {
-            Err(EngineError::Precondition { oid: view.map(|item| Oid(item.oid)), revision: Some(seen.revision) })
-        }
+        false => Err(EngineError::Precondition { oid: view.map(|item| Oid(item.oid)), revision: Some(seen.revision) }),
     }
 }
 

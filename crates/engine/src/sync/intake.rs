@@ -61,7 +61,7 @@ impl Engine {
         let resolving = tokio::task::spawn_blocking(move || {
             let file = pack.reopen().map_err(IngestError::Io)?;
             let check = |kind, oid: &ObjectId, content: &[u8]| {
-                fsck::check(kind, oid, content, treehold_object::policy::Policy::Import).map(|_| ()).map_err(|e| e.to_string())
+                fsck::check(kind, oid, content, treehold_object::Policy::Import).map(|_| ()).map_err(|e| e.to_string())
             };
             let tell = |done, total| _ = told.try_send((done, total));
             let options = IngestOptions {
@@ -141,7 +141,8 @@ impl Engine {
         let mut rows = HashMap::new();
         let mut outside = HashSet::new();
         for oid in quarantine.oids(Kind::Commit) {
-            let (_, raw) = quarantine.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost commit"))?;
+            let (_, raw) =
+                quarantine.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost commit"))?;
             let row = commit_row(oid, raw)?;
             outside.extend(row.parents.iter().filter(|parent| !quarantine.contains(parent)).copied());
             rows.insert(oid, row);
@@ -171,10 +172,7 @@ pub(crate) fn commit_row(oid: ObjectId, raw: Bytes) -> Result<CommitRow> {
 }
 
 /// Gives each commit 1 + the largest generation of its known parents; parents come first.
-fn with_generations(
-    mut rows: HashMap<ObjectId, CommitRow>,
-    mut generations: HashMap<ObjectId, u64>,
-) -> Vec<CommitRow> {
+fn with_generations(mut rows: HashMap<ObjectId, CommitRow>, mut generations: HashMap<ObjectId, u64>) -> Vec<CommitRow> {
     let mut sorted = Vec::with_capacity(rows.len());
     let mut starts: Vec<ObjectId> = rows.keys().copied().collect();
     starts.sort_unstable();
@@ -185,7 +183,8 @@ fn with_generations(
                 stack.pop();
                 continue;
             };
-            let waiting: Vec<ObjectId> = row.parents.iter().filter(|parent| rows.contains_key(*parent)).copied().collect();
+            let waiting: Vec<ObjectId> =
+                row.parents.iter().filter(|parent| rows.contains_key(*parent)).copied().collect();
             if !waiting.is_empty() {
                 stack.extend(waiting);
                 continue;
@@ -213,11 +212,7 @@ struct Packing<'a> {
 }
 
 impl<'a> Packing<'a> {
-    fn new(
-        store: &'a treehold_store::ObjectStore,
-        source: &'a Quarantine,
-        hand_over: &'a mpsc::Sender<Piece>,
-    ) -> Self {
+    fn new(store: &'a treehold_store::ObjectStore, source: &'a Quarantine, hand_over: &'a mpsc::Sender<Piece>) -> Self {
         Self { store, source, hand_over, done: HashSet::new(), builder: None, trees: Vec::new() }
     }
 
@@ -248,7 +243,8 @@ impl<'a> Packing<'a> {
                 blobs.push(oid);
                 continue;
             }
-            let (_, raw) = self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost tree"))?;
+            let (_, raw) =
+                self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost tree"))?;
             let at = stack.len();
             for entry in entries(&raw) {
                 let (_, item) = entry?;

@@ -9,9 +9,7 @@ use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, Ref
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
-use crate::api::{
-    ChangedFile, Mode, Oid, OnConflict, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending,
-};
+use crate::api::{ChangedFile, Mode, Oid, OnConflict, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
 use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::{Change, Side};

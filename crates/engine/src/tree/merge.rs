@@ -41,12 +41,9 @@ pub(crate) fn merge_text(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<
     }
     let mut merged = Vec::new();
     let mut input = gix_diff::blob::InternedInput::default();
-    let options = builtin_driver::text::Options {
-        diff_algorithm: gix_diff::blob::Algorithm::Histogram,
-        ..Default::default()
-    };
-    let resolution =
-        builtin_driver::text(&mut merged, &mut input, Default::default(), ours, base, theirs, options);
+    let options =
+        builtin_driver::text::Options { diff_algorithm: gix_diff::blob::Algorithm::Histogram, ..Default::default() };
+    let resolution = builtin_driver::text(&mut merged, &mut input, Default::default(), ours, base, theirs, options);
     (resolution == Resolution::Complete).then_some(merged)
 }
 

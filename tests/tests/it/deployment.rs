@@ -1,0 +1,306 @@
+//! Treehold as users run it: the real binary, in both set-ups, with a real git remote beside it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use treehold_tests::git::{Git, Repo};
+use treehold_tests::git_http::GitHttp;
+use treehold_tests::postgres::Postgres;
+use treehold_tests::s3::S3Server;
+use uuid::Uuid;
+
+pub const API_KEY: &str = "test-key-0123456789abcdef0123456789abcdef";
+pub const REMOTE_USER: &str = "x-access-token";
+pub const REMOTE_TOKEN: &str = "remote-token-canary-4f1d";
+
+/// What the store and the database are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// SQLite and a directory.
+    Embedded,
+    /// Postgres and S3.
+    Cluster,
+}
+
+/// The binary under test. `cargo test --workspace` builds it beside the tests; other commands may leave an old one there, which is
+/// refused. `TREEHOLD_BINARY` names another one.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os("TREEHOLD_BINARY") {
+            return binary.into();
+        }
+        let me = std::env::current_exe().expect("a test binary");
+        let binary = me.ancestors().nth(2).expect("target/debug").join("treehold");
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("crates");
+        let built = std::fs::metadata(&binary).and_then(|meta| meta.modified()).ok();
+        let fresh = built.is_some_and(|built| newest(&crates) <= built);
+        assert!(fresh, "{} is missing or old: run the tests with `cargo test --workspace`", binary.display());
+        binary
+    })
+}
+
+/// When the newest source below `dir` was written.
+fn newest(dir: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let times = entries.filter_map(|path| match path.is_dir() {
+        true if path.file_name().is_some_and(|name| name == "tests") => None,
+        true => Some(newest(&path)),
+        false if path.extension().is_some_and(|extension| extension == "rs") => path.metadata().ok()?.modified().ok(),
+        false => None,
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// A running server with everything that it stands on.
+pub struct Deployment {
+    pub setup: Setup,
+    pub data: TempDir,
+    pub remotes: TempDir,
+    pub git: GitHttp,
+    pub prefix: String,
+    pub database_url: Option<String>,
+    server: Option<Child>,
+    base: String,
+    client: reqwest::Client,
+}
+
+impl Deployment {
+    pub async fn start(setup: Setup) -> Self {
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let remotes = tempfile::tempdir().expect("a directory for remotes");
+        let git = GitHttp::start(remotes.path(), REMOTE_USER, REMOTE_TOKEN).await;
+        let prefix = Uuid::new_v4().simple().to_string();
+        let database_url = match setup {
+            Setup::Embedded => None,
+            Setup::Cluster => Some(Postgres::shared().await.schema_url().await),
+        };
+        if setup == Setup::Cluster {
+            S3Server::shared().await.create_bucket("treehold");
+        }
+        let data = tempfile::tempdir().expect("a data directory");
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let mut deployment =
+            Self { setup, data, remotes, git, prefix, database_url, server: None, base: String::new(), client };
+        deployment.up().await;
+        deployment
+    }
+
+    /// A command of the binary with the deployment's settings.
+    pub async fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("TREEHOLD_DATA_DIR", self.data.path()).env("TREEHOLD_API_KEY", API_KEY);
+        command.env("TREEHOLD_ALLOW_REMOTE", self.git.url("").trim_end_matches(".git"));
+        if self.setup == Setup::Cluster {
+            let s3 = S3Server::shared().await;
+            command.env("TREEHOLD_STORE_URL", s3.store_url("treehold", &self.prefix));
+            command.env("TREEHOLD_DATABASE_URL", self.database_url.as_deref().expect("a database"));
+            command.env("AWS_ACCESS_KEY_ID", s3.access_key()).env("AWS_SECRET_ACCESS_KEY", s3.secret_key());
+        }
+        command
+    }
+
+    /// Starts the server and waits for its line.
+    pub async fn up(&mut self) {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]).await;
+        let log = std::fs::File::options().create(true).append(true).open(self.data.path().join("server.log"));
+        let mut child = command
+            .env("TREEHOLD_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(log.expect("a log"))
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+        let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {}", self.log()));
+        self.base = base.to_owned();
+        self.server = Some(child);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("kill");
+            server.wait().expect("wait");
+        }
+    }
+
+    pub fn server_pid(&self) -> u32 {
+        self.server.as_ref().expect("a running server").id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("server.log")).unwrap_or_default()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// A bare remote with a sample repository, and its working clone's handle.
+    pub fn remote(&self, name: &str, seed: u64) -> Repo {
+        let bare = self.remotes.path().join(format!("{name}.git"));
+        Repo::sample(self.remotes.path().join(format!("{name}-work")), seed).bare_clone(bare)
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().expect("a method");
+        self.client.request(method, self.url(path)).header("X-Internal-API-Key", API_KEY)
+    }
+
+    /// Sends and reads everything.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.expect("a body").to_vec();
+        Reply { status, headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(self.request("GET", path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send(self.request("DELETE", path)).await
+    }
+
+    pub async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Reply {
+        self.send(self.request("PUT", path).body(body)).await
+    }
+
+    pub async fn put_json(&self, path: &str, body: Value) -> Reply {
+        self.send(json_body(self.request("PUT", path), &body)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.send(json_body(self.request("POST", path), &body).header("X-Remote-Token", REMOTE_TOKEN)).await
+    }
+
+    /// A project on a remote, synced.
+    pub async fn connect(&self, remote: &str) -> Uuid {
+        let project = Uuid::new_v4();
+        let body = json!({"remote": {"url": self.git.url(remote)}});
+        self.put_json(&format!("/projects/{project}"), body).await.ok(201);
+        self.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        project
+    }
+
+    /// A project without remote.
+    pub async fn local_project(&self) -> Uuid {
+        let project = Uuid::new_v4();
+        self.put_json(&format!("/projects/{project}"), json!({})).await.ok(201);
+        project
+    }
+
+    /// Exports a project and checks it with stock git.
+    pub async fn export(&self, project: Uuid) -> (TempDir, Repo) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let to = dir.path().join("export.git");
+        let out = self.cli(&["export", &project.to_string(), to.to_str().expect("utf-8")]).await;
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let repo = Repo::open(&to);
+        repo.fsck_strict();
+        (dir, repo)
+    }
+
+    /// Runs a command of the binary to its end.
+    pub async fn cli(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = self.command(arguments).await;
+        tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("the binary runs")
+    }
+
+    /// Stock git in a fresh clone of the remote.
+    pub fn clone_remote(&self, name: &str) -> (TempDir, Repo) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let to = dir.path().join("clone");
+        let from = self.remotes.path().join(format!("{name}.git"));
+        Git::at(dir.path()).run(["clone", "--quiet", from.to_str().expect("utf-8"), to.to_str().expect("utf-8")]);
+        (dir, Repo::open(to))
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        self.kill();
+        let secret = [REMOTE_TOKEN, API_KEY];
+        let log = self.log();
+        if !std::thread::panicking() {
+            for secret in secret {
+                assert!(!log.contains(secret), "a secret is in the server's log");
+            }
+        }
+    }
+}
+
+/// A request with a JSON body.
+pub fn json_body(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
+    request.header("Content-Type", "application/json").body(body.to_string())
+}
+
+/// An answer.
+pub struct Reply {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The status must be this one; the JSON body, `null` if it is none.
+    #[track_caller]
+    pub fn ok(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// A problem with this status and code.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let body = self.ok(status);
+        assert_eq!(body["code"], code, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        body
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
+    }
+}
+
+/// The oid that stock git gives a blob.
+pub fn blob_oid(content: &[u8]) -> String {
+    treehold_object::hash(treehold_object::Kind::Blob, content).expect("no collision").to_string()
+}
+
+/// Runs a test in both set-ups.
+#[macro_export]
+macro_rules! both {
+    ($($(#[$doc:meta])* async fn $name:ident($deployment:ident) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+            use $crate::deployment::{Deployment, Setup};
+
+            $(#[$doc])*
+            async fn run($deployment: Deployment) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn embedded() {
+                run(Deployment::start(Setup::Embedded).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn cluster() {
+                run(Deployment::start(Setup::Cluster).await).await;
+            }
+        }
+    )*};
+}
