@@ -101,7 +101,7 @@ impl Engine {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let bad = |why: &str| Err(EngineError::unprocessable("bad_name", format!("The project's name {why}.")));
     if name.is_empty() || name.len() > NAME_MAX {
         return bad("must have 1 to 200 bytes");

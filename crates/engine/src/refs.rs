@@ -26,7 +26,11 @@ impl Engine {
         let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let project = self.find_project(project).await?;
         let after: Option<String> = cursor.map(crate::text::read_cursor).transpose()?;
-        let all = self.catalog.references(project.id, prefix.unwrap_or("refs/")).await?;
+        let prefix = prefix.unwrap_or("refs/");
+        if prefix.contains('\0') {
+            return Ok(RefList { refs: Vec::new(), next_cursor: None });
+        }
+        let all = self.catalog.references(project.id, prefix).await?;
         let mut rest = all.into_iter().filter(|found| after.as_ref().is_none_or(|after| found.name > *after));
         let refs: Vec<RefView> = rest.by_ref().take(limit).map(view).collect();
         let next_cursor = match (rest.next(), refs.last()) {

@@ -43,12 +43,11 @@ impl Engine {
     pub(crate) async fn find_project(&self, project: &str) -> Result<Project> {
         let key = match Uuid::try_parse(project) {
             Ok(id) => ProjectKey::Id(id),
-            Err(_) => ProjectKey::Name(project.to_owned()),
+            Err(_) if crate::project::check_name(project).is_ok() => ProjectKey::Name(project.to_owned()),
+            // No project can have this name, and not every database takes every text.
+            Err(_) => return Err(no_project()),
         };
-        self.catalog
-            .project(&key)
-            .await?
-            .ok_or_else(|| EngineError::not_found("project_not_found", "There is no such project."))
+        self.catalog.project(&key).await?.ok_or_else(no_project)
     }
 
     /// The branch that a request names, or the project's default.
@@ -97,6 +96,9 @@ impl Engine {
                 None => Err(ref_not_found(name)),
             };
         }
+        if refname::check_full(format!("refs/heads/{name}")).is_err() {
+            return Err(ref_not_found(name));
+        }
         if let Some(branch) = name.strip_prefix("refs/heads/") {
             return self.branch_head(project, branch).await;
         }
@@ -140,6 +142,9 @@ impl Engine {
             None => project.default_branch.clone(),
             Some(name) => name.strip_prefix("refs/heads/").unwrap_or(name).to_owned(),
         };
+        if refname::check_branch(&branch).is_err() {
+            return Err(ref_not_found(&branch));
+        }
         let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
         let (revision, rows) = self.catalog.pending(&key, paths).await?;
         let head = match self.branch_head(&project, &branch).await {
@@ -154,6 +159,10 @@ impl Engine {
         let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
         Ok(View { project, head, overlay: Some(Overlay { revision, rows }) })
     }
+}
+
+fn no_project() -> EngineError {
+    EngineError::not_found("project_not_found", "There is no such project.")
 }
 
 fn ref_not_found(name: &str) -> EngineError {

@@ -90,7 +90,7 @@ impl Engine {
             detail: detail.to_owned(),
             retry_after_s: None,
         };
-        if !quarantine.get(&tip).is_some_and(|object| object.kind == Kind::Commit) {
+        if quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
             return Err(invalid("The remote's pack does not hold the commit that was asked for."));
         }
         let reach = self.catalog.reach(project.id).await?;
@@ -98,8 +98,9 @@ impl Engine {
             let oids: Vec<ObjectId> = chunk.iter().map(|(oid, _)| *oid).collect();
             let located = self.catalog.locate(&oids).await?;
             for ((oid, kind), located) in chunk.iter().zip(located) {
-                let known = located.is_some_and(|there| there.kind == *kind && reach.contains(there.number));
-                if !known && !(*kind == Kind::Tree && oid.is_empty_tree()) {
+                let reached = located.is_some_and(|there| there.kind == *kind && reach.contains(there.number));
+                let known = reached || (*kind == Kind::Tree && oid.is_empty_tree());
+                if !known {
                     return Err(invalid("The remote's pack refers to objects that it does not hold: missing object."));
                 }
             }
