@@ -22,8 +22,8 @@ pub(super) fn check(content: &[u8], policy: Policy) -> Result<Checked, Fault> {
             checked.flags |= Flags::ODD_MODE;
         }
         checked.git_files.extend(git_file(&entry).map(|file| (file, entry.oid)));
-        if seen.last().is_some_and(|last| last.cmp_in_tree(&entry).is_gt()) {
-            return Err(Fault::TreeNotSorted);
+        if let Some(last) = seen.last().filter(|last| last.cmp_in_tree(&entry).is_gt()) {
+            return Err(if last.name == entry.name { Fault::DuplicateEntries } else { Fault::TreeNotSorted });
         }
         seen.push(entry);
     }

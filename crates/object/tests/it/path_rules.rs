@@ -334,6 +334,7 @@ fn order_and_duplicates() {
         (raw(&[("40000", "a"), ("100644", "a.c")]), "treeNotSorted"),
         (raw(&[("100644", "a"), ("100644", "a")]), "duplicateEntries"),
         (raw(&[("100644", "a"), ("40000", "a")]), "duplicateEntries"),
+        (raw(&[("40000", "a"), ("100644", "a")]), "duplicateEntries"),
         (raw(&[("100644", "a"), ("100644", "a.c"), ("40000", "a")]), "duplicateEntries"),
         (
             raw(&[("100644", "a"), ("100644", "a-"), ("100644", "a.c"), ("40000", "a"), ("100644", "a0")]),
