@@ -1,0 +1,52 @@
+//! Projects.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Oid;
+
+/// Where a project's remote is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteSpec {
+    /// Without user name or password.
+    pub url: String,
+}
+
+/// Body of project creation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProjectSpec {
+    /// Unique name.
+    pub name: Option<String>,
+    /// Short branch name; `main` if not given.
+    pub default_branch: Option<String>,
+    /// The remote, if there is one.
+    pub remote: Option<RemoteSpec>,
+}
+
+/// A project as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectView {
+    /// Its id.
+    pub id: Uuid,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// Short branch name.
+    pub default_branch: String,
+    /// The remote, if there is one.
+    pub remote: Option<RemoteSpec>,
+    /// Commit of the default branch; `null` while it is unborn.
+    pub head: Option<Oid>,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProjectPage {
+    /// In order of id.
+    pub projects: Vec<ProjectView>,
+    /// Give it as `cursor` to go on.
+    pub next_cursor: Option<String>,
+}
