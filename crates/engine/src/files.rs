@@ -18,6 +18,7 @@ const LIST_MAX: usize = 10_000;
 #[derive(Serialize, Deserialize)]
 struct ListCursor {
     commit: Option<Oid>,
+    #[serde(with = "crate::text::bytes_text")]
     after: Vec<u8>,
 }
 

@@ -17,6 +17,22 @@ pub(crate) fn write_cursor(cursor: &impl Serialize) -> Result<String> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).map_err(EngineError::internal)?))
 }
 
+/// Raw bytes inside a cursor, as text.
+pub(crate) mod bytes_text {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_URL_SAFE_NO_PAD.decode(text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Reads a cursor back; anything else is a malformed request.
 pub(crate) fn read_cursor<C: DeserializeOwned>(text: &str) -> Result<C> {
     BASE64_URL_SAFE_NO_PAD

@@ -3,6 +3,7 @@
 mod put;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use treehold_catalog::{
     Action, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation, WorkspaceKey,
 };
@@ -25,6 +26,13 @@ impl From<Action> for PendingAction {
             Action::Deleted => Self::Deleted,
         }
     }
+}
+
+/// Where a list goes on: the last path shown.
+#[derive(Serialize, Deserialize)]
+struct PendingCursor {
+    #[serde(with = "crate::text::bytes_text")]
+    after: Vec<u8>,
 }
 
 fn entry(row: PendingRow) -> PendingEntry {
@@ -60,12 +68,13 @@ impl Engine {
     ) -> Result<PendingList> {
         let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let (_, key) = self.workspace(project, user, branch).await?;
-        let after: Option<Vec<u8>> = cursor.map(read_cursor).transpose()?;
+        let cursor: Option<PendingCursor> = cursor.map(read_cursor).transpose()?;
+        let after = cursor.map(|cursor| cursor.after);
         let (revision, rows) = self.catalog.pending(&key, None).await?;
         let mut rows = rows.into_iter().filter(|row| after.as_ref().is_none_or(|after| row.path > *after));
         let changes: Vec<PendingEntry> = rows.by_ref().take(limit).map(entry).collect();
         let next_cursor = match (rows.next(), changes.last()) {
-            (Some(_), Some(last)) => Some(write_cursor(&last.path.0.as_slice())?),
+            (Some(_), Some(last)) => Some(write_cursor(&PendingCursor { after: last.path.0.to_vec() })?),
             _ => None,
         };
         Ok(PendingList { revision, changes, next_cursor })
