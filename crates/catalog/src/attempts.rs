@@ -1,4 +1,4 @@
-//! Requests with idempotency keys and the commit state machine (RELIABILITY section 5).
+//! Requests with idempotency keys and the commit state machine (docs/reliability.md).
 
 use async_trait::async_trait;
 use treehold_object::{BString, ObjectId};

@@ -14,7 +14,7 @@ pub enum CatalogError {
         /// The cause, for the log.
         source: BoxError,
     },
-    /// The operation was closed or overtaken by the collector (RELIABILITY W4, W5): begin a new one and repeat.
+    /// The operation was closed or overtaken by the collector (docs/reliability.md, W4, W5): begin a new one and repeat.
     #[error("the operation was overtaken and must be repeated")]
     OpLost,
     /// The ledger holds another object under the same id (other type, size or SHA-256): an attack or damage.

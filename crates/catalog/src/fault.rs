@@ -7,7 +7,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::error::CatalogError;
 
-/// How often a transaction is run again after a serialization failure or a deadlock (RELIABILITY R3).
+/// How often a transaction is run again after a serialization failure or a deadlock.
 pub(crate) const RETRIES_MAX: u32 = 10;
 
 /// The inside of a [`CatalogError`]: the database's own errors have not been judged yet.

@@ -1,4 +1,4 @@
-//! The ledger: which objects are stored where, and the writer's half of the collection protocol (RELIABILITY section 4, W0–W5).
+//! The ledger: which objects are stored where, and the writer's half of the collection protocol (docs/reliability.md, W0–W5).
 
 use async_trait::async_trait;
 use treehold_object::{Kind, ObjectId};
@@ -129,7 +129,7 @@ pub trait Ledger {
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError>;
     /// Marks ops without a heartbeat since `before_ms` dead and dooms their reserved keys. Returns how many ops died.
     async fn reap_ops(&self, before_ms: i64) -> Result<u64, CatalogError>;
-    /// Doomed keys in which no row was ever kept: they were never live, so their bytes go at once (RELIABILITY G7).
+    /// Doomed keys in which no row was ever kept: they were never live, so their bytes go at once.
     async fn doomed_never_live(&self, limit: u32) -> Result<Vec<(KeyId, String)>, CatalogError>;
     /// Records that a doomed key's bytes are gone. Its name stays burnt.
     async fn key_deleted(&self, key: KeyId) -> Result<(), CatalogError>;

@@ -29,7 +29,7 @@ pub struct RefUpdate {
 }
 
 /// The pending rows that a commit took: removed where their revision is still the one that was committed; rows that changed
-/// since stay and get `base_oid` = the committed blob (RELIABILITY section 5, step 6).
+/// since stay and get `base_oid` = the committed blob (docs/reliability.md, FINALIZED).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearPending {
     /// Short branch name.
@@ -40,7 +40,7 @@ pub struct ClearPending {
     pub rows: Vec<(BString, i64, Option<ObjectId>)>,
 }
 
-/// Everything that must move in one transaction (DESIGN law 2; RELIABILITY W5).
+/// Everything that must move in one transaction (docs/reliability.md, law 2 and W5).
 #[derive(Debug, Clone)]
 pub struct Publish {
     /// The project.
@@ -92,7 +92,7 @@ pub trait Refs {
     /// Ledger numbers of everything that the project's refs reach.
     async fn reach(&self, project: Uuid) -> Result<RoaringTreemap, CatalogError>;
     /// For each oid, whether the project may read it: reached by its refs, or the content of its pending work. Does the same
-    /// work whether or not the object exists elsewhere (DESIGN law 5).
+    /// work whether or not the object exists elsewhere (docs/reliability.md, law 5).
     async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError>;
     /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
     /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt

@@ -29,7 +29,7 @@ fn under(dir: &[u8]) -> BString {
 }
 
 impl Engine {
-    /// Refuses additions that break the rules for new names: their form (RELIABILITY section 6, column W), a file where a
+    /// Refuses additions that break the rules for new names: their form, a file where a
     /// directory is or the other way round, and names that differ from a sibling only in case or normalisation. `edits` is
     /// everything that changes against the tree `root`; `added` are those of its paths that are to be judged.
     pub(crate) async fn check_additions(&self, root: Option<ObjectId>, edits: &Edits, added: &[BString]) -> Result<()> {

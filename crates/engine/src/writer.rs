@@ -1,4 +1,4 @@
-//! Making objects durable: the writer's half of the collection protocol (RELIABILITY section 4, W0–W4).
+//! Making objects durable: the writer's half of the collection protocol (docs/reliability.md, W0–W4).
 //!
 //! What is written goes to the bucket whether or not the ledger knows the object already, so that nobody can tell from the work
 //! done what other projects have stored; the ledger then keeps the first location.

@@ -1,4 +1,4 @@
-//! The ledger: operations, pins, bucket keys and locations (RELIABILITY section 4, W0–W2 and the reapers).
+//! The ledger: operations, pins, bucket keys and locations (docs/reliability.md, W0–W2 and the reapers).
 
 use std::collections::HashMap;
 

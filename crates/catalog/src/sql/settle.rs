@@ -1,4 +1,4 @@
-//! What a commit leaves of the pending work that it took (RELIABILITY section 5, step 6).
+//! What a commit leaves of the pending work that it took (docs/reliability.md, FINALIZED).
 //!
 //! The order matters: rows that are still as committed go to local history and vanish; rows that changed since stay
 //! and from now on start from the committed blob.

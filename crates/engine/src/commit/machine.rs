@@ -1,4 +1,4 @@
-//! The commit state machine (RELIABILITY section 5): PREPARED → STORED → PUSHING → LANDED → FINALIZED, and its side states.
+//! The commit state machine (docs/reliability.md): PREPARED → STORED → PUSHING → LANDED → FINALIZED, and its side states.
 //!
 //! Every step is recorded before it is taken, so that any engine can go on where another one stopped. The remote's own compare of
 //! the old oid decides whether a push lands; looking at its refs only settles what is not known.

@@ -116,7 +116,7 @@ pub struct PushSpec {
     pub pack: PathBuf,
 }
 
-/// How a push ended. Each is acted on differently (RELIABILITY section 5).
+/// How a push ended. Each is acted on differently (docs/reliability.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pushed {
     /// The remote has it.

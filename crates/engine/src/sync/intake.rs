@@ -1,7 +1,7 @@
 //! From a received pack to stored objects: quarantine, checks, reading packs, rows.
 //!
 //! Nothing of a pack is used before all of it was resolved, named with collision detection, checked as `git fsck --strict` would,
-//! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (DESIGN law 5).
+//! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (docs/reliability.md, law 5).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
