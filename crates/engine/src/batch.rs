@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use treehold_catalog::Located;
 use treehold_object::{BString, ObjectId};
+use treehold_store::StoreError;
 
 use crate::api::{
     At, Encoding, ItemError, LineRange, Mode, Oid, ReadAnswer, ReadFile, ReadItem, ReadPath, ReadRequest, Source,
@@ -129,7 +131,8 @@ impl Engine {
     ) -> Result<Option<(usize, u64)>> {
         let mut left = budget;
         let mut chunk_start = 0;
-        let sizes = self.sizes(view, &wanted).await?;
+        let located = self.locate_committed(&wanted).await?;
+        let sizes = sizes(view, &wanted, &located);
         while chunk_start < asked.len() {
             // As many files as the budget can hold are read at once; at least one.
             let mut chunk_end = chunk_start;
@@ -138,7 +141,7 @@ impl Engine {
                 bytes += sizes[chunk_end];
                 chunk_end += 1;
             }
-            let contents = self.chunk_contents(view, &wanted[chunk_start..chunk_end]).await?;
+            let contents = self.chunk_contents(view, &wanted[chunk_start..chunk_end], &located).await?;
             for at in chunk_start..chunk_end {
                 let item = match &wanted[at] {
                     Err(error) => failed(asked[at].path(), error),
@@ -166,65 +169,57 @@ impl Engine {
         Ok(None)
     }
 
-    async fn sizes(&self, view: &View, wanted: &[Result<Wanted>]) -> Result<Vec<u64>> {
-        let oids: Vec<ObjectId> = wanted.iter().flatten().map(|file| file.item.oid).collect();
-        let mut located = self.catalog.locate(&oids).await?.into_iter();
-        let pending: HashMap<ObjectId, u64> = view
-            .overlay
-            .iter()
-            .flat_map(|overlay| overlay.rows.values())
-            .filter_map(|row| row.oid.map(|oid| (oid, row.size)))
-            .collect();
-        Ok(wanted
-            .iter()
-            .map(|file| match file {
-                Err(_) => 0,
-                Ok(file) => {
-                    let located = located.next().flatten().map(|located| located.size);
-                    located.or_else(|| pending.get(&file.item.oid).copied()).unwrap_or(0)
-                }
-            })
-            .collect())
+    /// Where the committed files of a batch are, in one query.
+    async fn locate_committed(&self, wanted: &[Result<Wanted>]) -> Result<HashMap<ObjectId, Located>> {
+        let oids = oids_of(wanted, Source::Committed);
+        let located = self.catalog.locate(&oids).await?;
+        Ok(located.into_iter().flatten().map(|located| (located.oid, located)).collect())
     }
 
-    async fn chunk_contents(&self, view: &View, wanted: &[Result<Wanted>]) -> Result<HashMap<ObjectId, Bytes>> {
-        let of = |source: Source| -> Vec<ObjectId> {
-            let mut oids: Vec<ObjectId> =
-                wanted.iter().flatten().filter(|file| file.source == source).map(|file| file.item.oid).collect();
-            oids.sort_unstable();
-            oids.dedup();
-            oids
-        };
-        let (committed, pending) = (of(Source::Committed), of(Source::Pending));
+    /// Contents by id. Damage of one object fails only that one: it is left out.
+    async fn chunk_contents(
+        &self,
+        view: &View,
+        wanted: &[Result<Wanted>],
+        located: &HashMap<ObjectId, Located>,
+    ) -> Result<HashMap<ObjectId, Bytes>> {
+        let committed = oids_of(wanted, Source::Committed);
+        let locations: Vec<_> =
+            committed.iter().filter_map(|oid| located.get(oid)).cloned().map(crate::objects::location).collect();
         let mut contents = HashMap::new();
-        for (oid, content) in committed.iter().zip(self.readable(&committed).await?) {
-            contents.extend(content.map(|content| (*oid, content)));
+        for (location, object) in locations.iter().zip(self.store.get_many(&locations).await) {
+            match object {
+                Ok(object) => _ = contents.insert(object.oid, object.content),
+                Err(error @ StoreError::Unavailable { .. }) => return Err(error.into()),
+                Err(error) => tracing::error!(%error, oid = %location.oid, "an object of a batch read is damaged"),
+            }
         }
+        let pending = oids_of(wanted, Source::Pending);
         for (oid, content) in pending.iter().zip(self.pending_bytes(&view.project, &pending).await?) {
             contents.extend(content.map(|content| (*oid, content)));
         }
         Ok(contents)
     }
+}
 
-    /// As [`Engine::contents`], but damage of one object fails only that one.
-    async fn readable(&self, oids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        let located = self.catalog.locate(oids).await?;
-        let wanted: Vec<_> = located.iter().flatten().cloned().map(crate::objects::location).collect();
-        let mut read = self.store.get_many(&wanted).await.into_iter();
-        let mut contents = Vec::with_capacity(oids.len());
-        for located in located {
-            contents.push(match located.and_then(|_| read.next()) {
-                None => None,
-                Some(Ok(object)) => Some(object.content),
-                Some(Err(error @ treehold_store::StoreError::Unavailable { .. })) => return Err(error.into()),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "an object of a batch read is damaged");
-                    None
-                }
-            });
-        }
-        Ok(contents)
-    }
+/// The blobs of one source, each once.
+fn oids_of(wanted: &[Result<Wanted>], source: Source) -> Vec<ObjectId> {
+    let of_source = wanted.iter().flatten().filter(|file| file.source == source);
+    let mut oids: Vec<ObjectId> = of_source.map(|file| file.item.oid).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    oids
+}
+
+/// Sizes in request order; 0 for what was not found.
+fn sizes(view: &View, wanted: &[Result<Wanted>], located: &HashMap<ObjectId, Located>) -> Vec<u64> {
+    let rows = view.overlay.iter().flat_map(|overlay| overlay.rows.values());
+    let pending: HashMap<ObjectId, u64> = rows.filter_map(|row| row.oid.map(|oid| (oid, row.size))).collect();
+    let size = |file: &Wanted| match file.source {
+        Source::Committed => located.get(&file.item.oid).map(|located| located.size),
+        Source::Pending => pending.get(&file.item.oid).copied(),
+    };
+    wanted.iter().map(|file| file.as_ref().ok().and_then(size).unwrap_or(0)).collect()
 }
 
 /// What of a file is wanted: from `offset`, at most `budget` bytes.
