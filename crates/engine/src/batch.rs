@@ -65,7 +65,7 @@ impl Engine {
             .into_iter()
             .map(|path| path.and_then(|_| found.next().unwrap_or_else(|| Err(not_found(None)))))
             .collect();
-        let budget = request.max_bytes.unwrap_or(limits.batch_bytes);
+        let budget = request.max_bytes.unwrap_or(u64::MAX).min(limits.batch_bytes);
         let mut answer = ReadAnswer {
             commit: view.head.commit.map(Oid),
             revision: view.overlay.as_ref().map(|overlay| overlay.revision),

@@ -18,7 +18,7 @@ pub struct Limits {
     pub commit_changes: usize,
     /// One commit message, bytes.
     pub message_bytes: usize,
-    /// Content of one batch read's answer without `max_bytes`, bytes.
+    /// Content of one batch read's answer, bytes; `max_bytes` can only ask for less.
     pub batch_bytes: u64,
     /// Pending content up to this size is kept in the database, bytes.
     pub inline_bytes: u64,

@@ -45,11 +45,12 @@ impl Engine {
             from.after = Some(cursor.after.into());
             self.bind(&mut view, cursor.commit).await?;
         }
-        let mut committed = self.walk(view.head.tree, &from, limit + 1).await?;
-        let committed_all = committed.len() <= limit;
-        let last = (!committed_all).then(|| committed.pop().map(|(path, _)| path)).flatten();
+        // Deletions take entries away again: with as many more, a page is full wherever there is more to show.
+        let most = limit + 1 + deletions(&view);
+        let committed = self.walk(view.head.tree, &from, most).await?;
+        let last = (committed.len() == most).then(|| committed.last().map(|(path, _)| path.clone())).flatten();
         let mut found = overlaid(&view, committed, &from, last.as_ref());
-        let more = found.len() > limit || last.is_some();
+        let more = found.len() > limit;
         found.truncate(limit);
         let next_cursor = match found.last().filter(|_| more) {
             Some((path, _)) => {
@@ -166,7 +167,12 @@ pub(crate) fn pending_item(row: &PendingRow) -> Option<Item> {
     }
 }
 
-/// Committed entries with pending rows on top, as far as `last` (where the committed ones were cut).
+/// How many pending rows take a path away.
+fn deletions(view: &View) -> usize {
+    view.overlay.iter().flat_map(|overlay| overlay.rows.values()).filter(|row| pending_item(row).is_none()).count()
+}
+
+/// Committed entries with pending rows on top, as far as `last` (where the committed ones were cut), included.
 fn overlaid(
     view: &View,
     committed: Vec<(BString, Item)>,
@@ -178,7 +184,7 @@ fn overlaid(
     for (path, row) in view.overlay.iter().flat_map(|overlay| &overlay.rows) {
         let covered = path.starts_with(&from.prefix)
             && from.after.as_ref().is_none_or(|after| path > after)
-            && last.is_none_or(|last| path < last);
+            && last.is_none_or(|last| path <= last);
         if !covered {
             continue;
         }

@@ -72,7 +72,7 @@ pub static KEYS: [Key; 19] = [
     key("log", Kind::Text, "FILTER", "What is logged to stderr, such as `info` or `treehold_engine=debug`"),
     key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),
     key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),
-    key("limit_batch_bytes", Kind::Number, "N", "Content of one batch read without max_bytes, bytes"),
+    key("limit_batch_bytes", Kind::Number, "N", "Content of one answer of a batch read, bytes"),
     key("limit_commit_changes", Kind::Number, "N", "Most changes of one commit"),
     key("limit_message_bytes", Kind::Number, "N", "Longest commit message, bytes"),
     key("limit_inline_bytes", Kind::Number, "N", "Pending content up to this size is kept in the database, bytes"),

@@ -116,7 +116,7 @@ pub struct ReadRequest {
     pub reference: Option<String>,
     /// Overlay this user's pending work.
     pub user: Option<Uuid>,
-    /// Budget for contents, bytes (of content, before encoding); 64 MiB if not given.
+    /// Budget for contents, bytes (of content, before encoding); at most 64 MiB, which it is if not given.
     pub max_bytes: Option<u64>,
     /// From the last answer: go on where it stopped, at the same snapshot.
     pub cursor: Option<String>,

@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Path {
     }
 }
 
-/// A file mode that reads and writes as six octal digits.
+/// A file mode that writes as six octal digits. Only the modes of files are read: no request makes a tree or gitlink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mode(pub u32);
 
@@ -113,6 +113,6 @@ impl Serialize for Mode {
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        u32::from_str_radix(&text, 8).map(Mode).map_err(serde::de::Error::custom)
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
