@@ -50,6 +50,17 @@ impl Engine {
         }
     }
 
+    /// Where the remote's branch is known to be, if that is ahead of the attempt's parent. A push would be refused there; an
+    /// earlier fetch, whose changes did not merge, showed it.
+    pub(crate) async fn known_ahead(&self, attempt: &Attempt) -> Result<Option<ObjectId>> {
+        let Some(remote) = attempt.remote_base.filter(|remote| Some(*remote) != attempt.base) else { return Ok(None) };
+        let ahead = match attempt.base {
+            Some(base) => self.is_ancestor(base, remote).await?,
+            None => true,
+        };
+        Ok(ahead.then_some(remote))
+    }
+
     /// Commits that the remote lacks, oldest first, and the objects that come with them.
     async fn lacking(&self, project: uuid::Uuid, commit: ObjectId) -> Result<(u64, Vec<ObjectId>)> {
         let remote = self.catalog.remote_references(project, "refs/").await?;
@@ -120,14 +131,15 @@ impl Engine {
         let lock = self.branch_lock(project.id, &branch);
         let _turn = lock.lock().await;
         for mut attempt in self.catalog.open_attempts(Some((project.id, &branch)), 100).await? {
-            let waiting = matches!(
-                attempt.state,
-                AttemptState::Paused | AttemptState::Unknown | AttemptState::Landed | AttemptState::Pushing
-            );
-            if waiting {
-                self.complete(&mut attempt, Some(&at)).await?;
+            if attempt.state == AttemptState::Paused {
+                match self.complete(&mut attempt, Some(&at)).await {
+                    // Its own request hears of it; the others go on.
+                    Ok(_) | Err(EngineError::PushRejected { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
+        self.clear_the_way((project.id, None), &branch, &at, None).await?;
         let name = branch_ref(&branch);
         let head = self.branch_head(&project, &branch).await?;
         let Some(to) = head.commit else {
@@ -144,8 +156,12 @@ impl Engine {
             objects: objects.len() as u64,
             pushed: from != Some(to),
         };
-        if !answer.pushed {
-            return Ok(answer);
+        let behind = match from {
+            Some(from) => self.is_ancestor(to, from).await?,
+            None => false,
+        };
+        if behind {
+            return Ok(PushAnswer { pushed: false, ..answer });
         }
         let mut attempt = self.push_of_head(&project, &answer, to, from, head.tree, objects).await?;
         self.check_pushable(&attempt).await?;

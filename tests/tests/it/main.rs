@@ -2,4 +2,6 @@
 
 mod deployment;
 mod harness;
+mod push;
+mod remote_tools;
 mod verifications;

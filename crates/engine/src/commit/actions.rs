@@ -78,7 +78,9 @@ impl Engine {
         let path = shaped_path(path)?;
         let project = self.find_project(project).await?;
         let content = change.content.clone().map(|content| self.named(content)).transpose()?;
-        let body = (path.to_string(), content.as_ref().map(|blob| Oid(blob.oid)), &change.message, &change.branch);
+        let author = (&change.author_name, &change.author_email);
+        let to = (content.as_ref().map(|blob| Oid(blob.oid)), change.mode);
+        let body = (path.to_string(), to, &change.message, &change.branch, author);
         let key = Key::new(idempotency_key, "file", &body)?;
         if let Claimed::Answered(answer) = self.claim(&project, &key).await? {
             return answer;

@@ -13,8 +13,8 @@ use crate::view::branch_ref;
 use crate::writer::{ById, NewBytes, Operation};
 use crate::{Engine, EngineError, Result};
 
-/// How often an unknown outcome is looked at within one request.
-const LOOKS: usize = 3;
+/// How often the same push is sent within one request while its outcome is unknown.
+const SENDS: usize = 3;
 
 /// What became of a push.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Engine {
 
     /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
     async fn judge(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById, mut pushed: Pushed) -> Result<Settled> {
-        for _ in 0..LOOKS {
+        for sent in 1.. {
             let detail = match pushed {
                 Pushed::Landed => {
                     self.step(attempt, AttemptState::Landed, None).await?;
@@ -76,6 +76,7 @@ impl Engine {
             self.step(attempt, AttemptState::Unknown, Some(detail)).await?;
             match self.look(attempt, at).await {
                 Ok(Some(settled)) => return Ok(settled),
+                Ok(None) if sent >= SENDS => break,
                 Ok(None) => {
                     self.step(attempt, AttemptState::Pushing, None).await?;
                     pushed = self.send(attempt, at, fresh).await?;
@@ -85,9 +86,6 @@ impl Engine {
                     break;
                 }
             }
-        }
-        if attempt.state != AttemptState::Unknown {
-            self.step(attempt, AttemptState::Unknown, None).await?;
         }
         let state = "unknown".to_owned();
         Err(EngineError::PushUnknown { attempt: attempt.id, commit: attempt.commit, state })
@@ -172,7 +170,8 @@ impl Engine {
             Some(head) => !passed && self.is_ancestor(head, attempt.commit).await?,
             None => true,
         };
-        if !behind && !passed && !pushed {
+        // What is not pushed goes onto the very commit that it was made for.
+        if !pushed && !passed && head != attempt.base {
             return Err(moved(&attempt.branch));
         }
         let to = if pushed { AttemptState::Finalized } else { AttemptState::CommittedLocal };

@@ -75,7 +75,7 @@ impl Engine {
     /// The common road of all commits: one at a time on a branch in this process, and again from the start where something moved.
     pub(crate) async fn run_commit(
         &self,
-        intent: Intent,
+        mut intent: Intent,
         changes: Changes<'_>,
         policy: Policy,
         credentials: Option<Secret>,
@@ -84,13 +84,19 @@ impl Engine {
         let lock = self.branch_lock(intent.project.id, &intent.branch);
         let _turn = lock.lock().await;
         let at = self.endpoint(&intent.project, credentials);
-        let outcome = self.rounds(&intent, &changes, policy, at.as_ref(), &key).await;
+        let outcome = self.rounds(&mut intent, &changes, policy, at.as_ref(), &key).await;
+        // The same request, sent twice at once through two engines, has one answer: that of the one which came first.
+        if let (Some(_), Err(_)) = (&key.key, &outcome)
+            && let Claimed::Answered(answer) = self.claim(&intent.project, &key).await?
+        {
+            return answer;
+        }
         self.remember(&intent.project, &key, outcome).await
     }
 
     async fn rounds(
         &self,
-        intent: &Intent,
+        intent: &mut Intent,
         changes: &Changes<'_>,
         policy: Policy,
         at: Option<&Endpoint>,
@@ -195,6 +201,9 @@ impl Engine {
             let name = crate::view::branch_ref(&attempt.branch);
             let known = self.catalog.remote_references(attempt.project, &name).await?;
             attempt.remote_base = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
+            if let Some(ahead) = self.known_ahead(attempt).await? {
+                return Ok(Round::Onto(self.head_of(ahead, Some(intent.branch.clone())).await?));
+            }
             self.check_pushable(attempt).await?;
         }
         self.catalog.insert_attempt(attempt).await?;
@@ -205,16 +214,32 @@ impl Engine {
         self.step(attempt, AttemptState::Stored, None).await?;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
-            if self.clear_the_way(intent, &attempt.branch.clone(), at).await? {
+            if self
+                .clear_the_way((intent.project.id, intent.user), &attempt.branch.clone(), at, Some(attempt.id))
+                .await?
+            {
                 // What was settled may have moved our branch, or may have committed these very edits.
                 self.step(attempt, AttemptState::Superseded, None).await?;
                 self.end_op(op).await;
                 return Ok(Round::Again);
             }
             let fresh = Self::by_id(planned.objects);
-            match self.push_attempt(attempt, at, &fresh).await? {
-                Settled::Landed => answer.pushed = true,
-                Settled::Moved => return self.remote_moved(intent, at).await,
+            match self.push_attempt(attempt, at, &fresh).await {
+                Ok(Settled::Landed) => answer.pushed = true,
+                Ok(Settled::Moved) => {
+                    self.end_op(op).await;
+                    return self.remote_moved(intent, at).await;
+                }
+                // Another engine was faster; nothing of ours was sent.
+                Err(EngineError::Busy) if attempt.state == AttemptState::Stored => {
+                    self.step(attempt, AttemptState::Superseded, None).await?;
+                    self.end_op(op).await;
+                    return Ok(Round::Again);
+                }
+                Err(error) => {
+                    self.end_op(op).await;
+                    return Err(error);
+                }
             }
         }
         let text = serde_json::to_string(&request::Stored::Done(answer.clone())).map_err(EngineError::internal)?;

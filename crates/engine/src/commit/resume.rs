@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use treehold_catalog::{Attempt, AttemptState};
-use treehold_object::{BString, ObjectId};
+use treehold_object::BString;
+use uuid::Uuid;
 
 use super::machine::Settled;
 use super::plan::Intent;
-use super::request::{Key, Stored};
+use super::request::{Claimed, Key, Stored};
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
 use crate::remote::Endpoint;
+use crate::tree::Side;
 use crate::{Engine, EngineError, Result};
 
 /// After so long, an attempt that says it is pushing belongs to nobody.
@@ -22,17 +24,21 @@ impl Engine {
     /// Looks at what the same request left behind, and finishes it if it can be. `None`: make a new attempt.
     pub(crate) async fn resume(
         &self,
-        intent: &Intent,
+        intent: &mut Intent,
         key: &Key,
         at: Option<&Endpoint>,
     ) -> Result<Option<CommitAnswer>> {
         let Some(name) = &key.key else { return Ok(None) };
         let attempts = self.catalog.attempts_of(intent.project.id, name).await?;
         let Some(mut attempt) = attempts.into_iter().next_back() else { return Ok(None) };
+        // Times are taken once for a request: where nothing else changed, it makes the same commit again.
+        let first = crate::sync::commit_row(attempt.commit, attempt.raw.clone().into())?;
+        if !intent.dated {
+            intent.author.time_s = first.time;
+        }
         match attempt.state {
             AttemptState::Superseded => Ok(None),
             AttemptState::Prepared => {
-                // Nothing was sent and nobody was told the oid.
                 self.step(&mut attempt, AttemptState::Superseded, None).await?;
                 Ok(None)
             }
@@ -41,8 +47,17 @@ impl Engine {
                 commit: Some(attempt.commit),
                 message: attempt.last_error.unwrap_or_default(),
             }),
-            AttemptState::Finalized | AttemptState::CommittedLocal => self.answer_of(&attempt).await.map(Some),
-            _ => self.complete(&mut attempt, at).await,
+            AttemptState::Finalized | AttemptState::CommittedLocal => match self.claim(&intent.project, key).await? {
+                Claimed::Answered(answer) => answer.map(Some),
+                Claimed::Open => self.answer_of(&attempt).await.map(Some),
+            },
+            _ => {
+                if let (true, Some(at)) = (attempt.push, at) {
+                    self.clear_the_way((intent.project.id, intent.user), &attempt.branch.clone(), at, Some(attempt.id))
+                        .await?;
+                }
+                self.complete(&mut attempt, at).await
+            }
         }
     }
 
@@ -71,22 +86,29 @@ impl Engine {
     }
 
     /// Settles what other requests left undecided on the branch, so that a push can go ahead: at most one may be on its way. The
-    /// user's own attempts that wait for credentials are given up, as this request replaces them.
-    pub(crate) async fn clear_the_way(&self, intent: &Intent, branch: &str, at: &Endpoint) -> Result<bool> {
+    /// user's own attempts that wait for credentials are given up, as this request replaces them; `except` is the attempt that is
+    /// to go ahead. `true`: something was settled, which may have moved the branch.
+    pub(crate) async fn clear_the_way(
+        &self,
+        (project, user): (Uuid, Option<Uuid>),
+        branch: &str,
+        at: &Endpoint,
+        except: Option<Uuid>,
+    ) -> Result<bool> {
         let mut cleared = false;
-        let open = self.catalog.open_attempts(Some((intent.project.id, branch)), 100).await?;
-        for mut attempt in open {
+        let open = self.catalog.open_attempts(Some((project, branch)), 100).await?;
+        for mut attempt in open.into_iter().filter(|attempt| Some(attempt.id) != except) {
+            let own = attempt.user.is_some() && attempt.user == user;
             let now_ms = self.ambient.now_ms();
             match attempt.state {
-                AttemptState::Paused if attempt.user.is_some() && attempt.user == intent.user => {
+                AttemptState::Paused if own => {
                     self.step(&mut attempt, AttemptState::Superseded, None).await?;
                 }
                 AttemptState::Pushing if !self.config.sole && now_ms - attempt.updated_at_ms < PUSH_ALIVE_MS => {
                     cleared |= self.wait_for(attempt.id).await?;
                 }
                 AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {
-                    self.complete(&mut attempt, Some(at)).await?;
-                    cleared = true;
+                    cleared |= self.settle_other(&mut attempt, own, at).await?;
                 }
                 _ => {}
             }
@@ -94,8 +116,29 @@ impl Engine {
         Ok(cleared)
     }
 
+    /// Settles an attempt that stands in the way of another request. What becomes of it is not that request's business: if it
+    /// cannot be settled now it waits as `Paused`, which is safe, since the remote's compare of the old oid lets only one of the two
+    /// land, and whoever comes back to it finds out which.
+    pub(crate) async fn settle_other(&self, attempt: &mut Attempt, own: bool, at: &Endpoint) -> Result<bool> {
+        match self.complete(attempt, Some(at)).await {
+            Ok(_) => Ok(true),
+            Err(error) if own && matches!(error, EngineError::PushUnknown { .. }) => Err(error),
+            Err(error) => {
+                tracing::info!(%error, attempt = %attempt.id, "an attempt in the way could not be finished");
+                match attempt.state {
+                    AttemptState::Rejected | AttemptState::Paused => Ok(true),
+                    AttemptState::Pushing | AttemptState::Unknown => {
+                        self.step(attempt, AttemptState::Paused, attempt.last_error.clone()).await?;
+                        Ok(true)
+                    }
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
     /// Waits while another engine pushes. `true`: it is done.
-    async fn wait_for(&self, id: uuid::Uuid) -> Result<bool> {
+    async fn wait_for(&self, id: Uuid) -> Result<bool> {
         for _ in 0..WAITS {
             tokio::time::sleep(WAIT).await;
             let state = self.catalog.attempt(id).await?.map(|attempt| attempt.state);
@@ -108,19 +151,20 @@ impl Engine {
 
     /// The answer that an attempt gives, from its row.
     pub(crate) async fn answer_of(&self, attempt: &Attempt) -> Result<CommitAnswer> {
-        let before: HashMap<BString, Option<ObjectId>> = {
+        let before: HashMap<BString, Side> = {
             let paths: Vec<BString> = attempt.snapshot.iter().map(|row| row.path.clone()).collect();
             let tree = match attempt.base {
                 Some(base) => Some(self.commit_row(base).await?.tree),
                 None => None,
             };
             let found = self.find_paths(tree, &paths).await?;
-            let leaf = |item: crate::tree::Found| item.filter(|item| !item.is_tree()).map(|item| item.oid);
+            let leaf = |item: crate::tree::Found| item.filter(|item| !item.is_tree());
             paths.into_iter().zip(found.into_iter().map(leaf)).collect()
         };
         let files = attempt.snapshot.iter().filter_map(|row| {
             let action = match (before[&row.path], row.oid) {
                 (None, None) => return None,
+                (Some(old), Some(oid)) if (old.oid, old.mode) == (oid, row.mode) => return None,
                 (_, None) => PendingAction::Deleted,
                 (None, Some(_)) => PendingAction::Created,
                 (Some(_), Some(_)) => PendingAction::Modified,

@@ -81,7 +81,9 @@ impl Engine {
             return Ok(Tip { tip: Some(tip), ..Tip::default() });
         }
         let ours = self.catalog.references(project.id, "refs/").await?;
-        if ours.iter().chain(&remote).any(|known| known.oid == tip) {
+        // The branch may also have been set back to a commit that we have: git would send nothing.
+        let tips = ours.iter().chain(&remote).any(|known| known.oid == tip);
+        if tips || self.catalog.may_read(project.id, &[tip]).await? == [true] {
             self.catalog.set_remote_refs(project.id, &[(name, Some(tip))]).await?;
             return Ok(Tip { tip: Some(tip), ..Tip::default() });
         }
