@@ -135,3 +135,28 @@ impl Text {
         content
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_made_from_its_seed() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str, seed| repository(&directory.path().join(name), 300, seed).unwrap();
+        let (one, same, other) = (make("one", 7), make("same", 7), make("other", 8));
+        assert_eq!(one.rev_parse("main"), same.rev_parse("main"));
+        assert_ne!(one.rev_parse("main"), other.rev_parse("main"));
+        assert_eq!(one.ls_tree("main").len(), 300);
+        assert_eq!(one.git().run(["rev-list", "--count", "main"]), (COMMITS + 1).to_string());
+        one.fsck_strict();
+    }
+
+    #[test]
+    fn text_has_the_size_asked_for() {
+        let mut text = Text::new(1);
+        for size in [0, 1, 4_096] {
+            assert_eq!(text.of_size(size).len(), size);
+        }
+    }
+}

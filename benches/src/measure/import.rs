@@ -9,7 +9,7 @@ use treehold_tests::git::Repo;
 use super::{PROJECT, Repositories};
 use crate::plan::Plan;
 use crate::report::Sheet;
-use crate::setup::{Place, Setup};
+use crate::setup::{Kind, Place, Setup};
 
 /// Imports both repositories, each time into nothing. The last place with the main one goes on.
 pub async fn imports(
@@ -24,6 +24,10 @@ pub async fn imports(
         let [mut seconds, mut rates, mut peak, mut ratios] = [const { Vec::new() }; 4];
         for _ in 0..plan.transfers {
             let place = setup.place().await?;
+            if setup.kind == Kind::PostgresS3 {
+                // A shared database gets its schema from a server or from an operator, never by the way.
+                place.run(["admin", "migrate", "--json"]).await?;
+            }
             let git_s = clone_s(setup, repo)?;
             let path = repo.path().to_str().context("a UTF-8 path")?;
             let ran = place.run(["import", path, "--project", PROJECT, "--full", "--json"]).await?;

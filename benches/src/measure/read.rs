@@ -129,3 +129,27 @@ async fn list(http: &Http, files: usize) -> anyhow::Result<(Vec<Value>, Duration
     }
     anyhow::bail!("the list does not end")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, content: &str) -> (File, Value) {
+        let oid = blob_oid(content.as_bytes()).unwrap();
+        let read = json!({"path": path, "encoding": "utf-8", "content": content, "oid": oid});
+        (File { path: path.to_owned(), mode: "100644".to_owned(), oid, size: content.len() as u64 }, read)
+    }
+
+    #[test]
+    fn a_batch_with_wrong_bytes_fails() {
+        let ((one, read_one), (two, read_two)) = (file("one", "1\n"), file("two", "2\n"));
+        let check = |files: Value| check_batch(&json!({"files": files}), &[&one, &two]).is_ok();
+        assert!(check(json!([read_one, read_two])));
+        assert!(!check(json!([read_two, read_one])));
+        assert!(!check(json!([read_one])));
+        let mut wrong = read_two.clone();
+        wrong["content"] = json!("3\n");
+        assert!(!check(json!([read_one, wrong])));
+        assert!(!check(json!([read_one, {"path": "two", "error": {"code": "file_not_found"}}])));
+    }
+}
