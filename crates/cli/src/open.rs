@@ -122,7 +122,7 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
         _ => Schema::MigrateOwn,
     };
     if !settings.embedded() {
-        return operation.run(&open(settings, &home, Vec::new(), schema).await?, progress).await;
+        return run_here(operation, &open(settings, &home, Vec::new(), schema).await?, progress).await;
     }
     let began = Instant::now();
     loop {
@@ -130,7 +130,7 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
             return client::call(stream, operation, progress).await;
         }
         if let Some(locks) = own(settings, &home)? {
-            return operation.run(&open(settings, &home, locks, schema).await?, progress).await;
+            return run_here(operation, &open(settings, &home, locks, schema).await?, progress).await;
         }
         // Another command has the lock, or a server that is not listening yet.
         if began.elapsed() >= PATIENCE {
@@ -138,6 +138,17 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Runs the operation in this process, which then cleans up after itself: no server may be there to do it.
+async fn run_here(operation: &Operation, opened: &Opened, progress: &dyn Progress) -> Result<Value, Failure> {
+    let answer = operation.run(opened, progress).await;
+    if let Operation::Import { .. } = operation
+        && let Err(error) = opened.engine.sweep().await
+    {
+        tracing::warn!(code = error.code(), cause = ?error, "a server will have to remove what was stored twice: {error}");
+    }
+    answer
 }
 
 fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {

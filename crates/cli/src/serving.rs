@@ -18,6 +18,8 @@ use crate::settings::Settings;
 
 /// Pause between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// After something was stored, how long a sweep waits for more: one for many writes, and none beside an answer.
+const SWEEP_AFTER: Duration = Duration::from_millis(500);
 /// How long `serve` waits for a command or a stopping server to give the data directory up.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long requests at work may take after the server was told to stop.
@@ -156,7 +158,8 @@ async fn answer(listener: TcpListener, app: App, stop: CancellationToken) -> Res
         .map_err(|error| Failure::failed("the server could not go on").because(error))
 }
 
-/// A round at start and every 30 s: settles unfinished attempts, removes what never became live.
+/// A round at start and every 30 s: settles unfinished attempts, removes what never became live. The latter also soon after
+/// something was stored, so that content which was there already takes its room twice for a moment only.
 async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
     if probe {
         tokio::select! {
@@ -164,10 +167,17 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
             () = opened.probe() => {}
         }
     }
+    let mut due = tokio::time::Instant::now();
     loop {
+        let now = tokio::time::Instant::now();
+        let whole = now >= due;
+        if whole {
+            due = now + HOUSEKEEPING;
+        }
         // A task of its own: should a round break, the next one still comes.
-        let round = opened.clone();
-        let mut round = tokio::spawn(async move { round.engine.housekeep().await });
+        let engine = opened.engine.clone();
+        let round = async move { if whole { engine.housekeep().await } else { engine.sweep().await } };
+        let mut round = tokio::spawn(round);
         let ended = tokio::select! {
             () = stop.cancelled() => {
                 round.abort();
@@ -184,7 +194,11 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(HOUSEKEEPING) => {}
+            () = tokio::time::sleep_until(due) => {}
+            () = opened.engine.stored() => tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_AFTER) => {}
+            },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What an engine does by itself: it finishes what others left undecided and removes what was never live.
 
-use treehold_catalog::{Attempt, AttemptState};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::Notify;
+use treehold_catalog::{Attempt, AttemptState, KeyId};
 
 use crate::{Engine, EngineError, Result};
 
@@ -10,14 +12,44 @@ const KEYS: u32 = 1000;
 const ATTEMPTS: u32 = 100;
 /// An attempt younger than this may still be in somebody's hands.
 const SETTLED_AFTER_MS: i64 = 60_000;
+/// Keys removed at the same time.
+const SWEEPERS: usize = 8;
+
+/// What an engine remembers of the work that waits for it.
+#[derive(Debug)]
+pub(crate) struct Chores {
+    started_ms: i64,
+    stored: Notify,
+}
+
+impl Chores {
+    pub fn new(started_ms: i64) -> Self {
+        Self { started_ms, stored: Notify::new() }
+    }
+
+    /// Something was stored. Told whether or not the ledger knew it already, so that a writer's work says nothing of that.
+    pub fn stored(&self) {
+        self.stored.notify_one();
+    }
+}
 
 impl Engine {
+    /// Waits until something was stored since the last wait: a [`sweep`](Engine::sweep) may find something to do.
+    pub async fn stored(&self) {
+        self.chores.stored.notified().await;
+    }
+
     /// One round: settles unfinished attempts with the configured credentials, ends operations without a sign of life, and removes
     /// bucket keys in which no row was ever kept.
     pub async fn housekeep(&self) -> Result<()> {
         let now_ms = self.ambient.now_ms();
         let timeout = i64::try_from(self.config.op_timeout.as_millis()).unwrap_or(i64::MAX);
-        let dead = self.catalog.reap_ops(now_ms.saturating_sub(timeout)).await?;
+        let mut before_ms = now_ms.saturating_sub(timeout);
+        if self.config.sole {
+            // Nobody else is there: what began before us was left by a process that is gone.
+            before_ms = before_ms.max(self.chores.started_ms);
+        }
+        let dead = self.catalog.reap_ops(before_ms).await?;
         if dead > 0 {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
@@ -36,10 +68,20 @@ impl Engine {
 
     /// Removes the bytes of keys that were never live. The key's name stays burnt, so that a late or repeated delete harms nothing.
     pub async fn sweep(&self) -> Result<()> {
-        for (key, name) in self.catalog.doomed_never_live(KEYS).await? {
-            self.store.delete(&name).await?;
-            self.catalog.key_deleted(key).await?;
+        loop {
+            let doomed = self.catalog.doomed_never_live(KEYS).await?;
+            let last = doomed.len() < KEYS as usize;
+            let removals = doomed.into_iter().map(|(key, name)| self.remove_key(key, name));
+            futures::stream::iter(removals).buffer_unordered(SWEEPERS).try_collect::<()>().await?;
+            if last {
+                return Ok(());
+            }
         }
+    }
+
+    async fn remove_key(&self, key: KeyId, name: String) -> Result<()> {
+        self.store.delete(&name).await?;
+        self.catalog.key_deleted(key).await?;
         Ok(())
     }
 

@@ -58,6 +58,7 @@ pub struct Engine {
     ambient: Arc<dyn Ambient>,
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
+    chores: Arc<housekeep::Chores>,
 }
 
 impl Engine {
@@ -69,7 +70,8 @@ impl Engine {
         ambient: Arc<dyn Ambient>,
         config: EngineConfig,
     ) -> Self {
-        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default() }
+        let chores = Arc::new(housekeep::Chores::new(ambient.now_ms()));
+        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default(), chores }
     }
 
     /// The limits in force.

@@ -98,6 +98,7 @@ impl Engine {
             let registered = self.catalog.register(op, *key, &[row], self.ambient.now_ms()).await?;
             numbers.extend(registered.iter().map(|registered| registered.number));
         }
+        self.chores.stored();
         Ok(numbers)
     }
 
@@ -131,6 +132,7 @@ impl Engine {
             })
             .collect();
         let registered = self.catalog.register(op, reserved, &rows, self.ambient.now_ms()).await?;
+        self.chores.stored();
         Ok(registered.into_iter().map(|registered| registered.number).collect())
     }
 

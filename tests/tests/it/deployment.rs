@@ -65,30 +65,68 @@ pub struct Deployment {
     pub git: GitHttp,
     pub prefix: String,
     pub database_url: Option<String>,
+    own: Option<Own>,
     server: Option<Child>,
     base: String,
     client: reqwest::Client,
 }
 
+/// A Postgres and an S3 server of one deployment's own, for tests that take them down.
+pub struct Own {
+    pub postgres: Postgres,
+    pub s3: S3Server,
+}
+
 impl Deployment {
     pub async fn start(setup: Setup) -> Self {
+        Self::start_on(setup, None).await
+    }
+
+    /// On a Postgres and an S3 server that no other test uses.
+    pub async fn start_alone() -> Self {
+        let own = Own { postgres: Postgres::start().await, s3: S3Server::start().await };
+        Self::start_on(Setup::Cluster, Some(own)).await
+    }
+
+    async fn start_on(setup: Setup, own: Option<Own>) -> Self {
         _ = rustls::crypto::ring::default_provider().install_default();
         let remotes = tempfile::tempdir().expect("a directory for remotes");
         let git = GitHttp::start(remotes.path(), REMOTE_USER, REMOTE_TOKEN).await;
         let prefix = Uuid::new_v4().simple().to_string();
-        let database_url = match setup {
-            Setup::Embedded => None,
-            Setup::Cluster => Some(Postgres::shared().await.schema_url().await),
+        let database_url = match (setup, &own) {
+            (Setup::Embedded, _) => None,
+            (Setup::Cluster, Some(own)) => Some(own.postgres.schema_url().await),
+            (Setup::Cluster, None) => Some(Postgres::shared().await.schema_url().await),
         };
-        if setup == Setup::Cluster {
-            S3Server::shared().await.create_bucket("treehold");
-        }
         let data = tempfile::tempdir().expect("a data directory");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut deployment =
-            Self { setup, data, remotes, git, prefix, database_url, server: None, base: String::new(), client };
+            Self { setup, data, remotes, git, prefix, database_url, own, server: None, base: String::new(), client };
+        if setup == Setup::Cluster {
+            deployment.s3().await.create_bucket("treehold");
+        }
         deployment.up().await;
         deployment
+    }
+
+    /// What this deployment alone stands on.
+    pub fn own(&self) -> &Own {
+        self.own.as_ref().expect("a deployment that was started alone")
+    }
+
+    async fn s3(&self) -> &S3Server {
+        match &self.own {
+            Some(own) => &own.s3,
+            None => S3Server::shared().await,
+        }
+    }
+
+    /// The bucket's `objects` directory.
+    pub async fn objects_dir(&self) -> PathBuf {
+        match self.setup {
+            Setup::Embedded => self.data.path().join("store/objects"),
+            Setup::Cluster => self.s3().await.directory().join("treehold").join(&self.prefix).join("objects"),
+        }
     }
 
     /// A command of the binary with the deployment's settings.
@@ -98,7 +136,7 @@ impl Deployment {
         command.env("TREEHOLD_DATA_DIR", self.data.path()).env("TREEHOLD_API_KEY", API_KEY);
         command.env("TREEHOLD_ALLOW_REMOTE", self.git.url("").trim_end_matches(".git"));
         if self.setup == Setup::Cluster {
-            let s3 = S3Server::shared().await;
+            let s3 = self.s3().await;
             command.env("TREEHOLD_STORE_URL", s3.store_url("treehold", &self.prefix));
             command.env("TREEHOLD_DATABASE_URL", self.database_url.as_deref().expect("a database"));
             command.env("AWS_ACCESS_KEY_ID", s3.access_key()).env("AWS_SECRET_ACCESS_KEY", s3.secret_key());
