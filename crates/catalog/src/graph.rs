@@ -29,7 +29,8 @@ pub struct CommitRow {
 /// The commit graph and the trees of heads.
 #[async_trait]
 pub trait Graph {
-    /// Records commits (idempotent; any number).
+    /// Records commits (idempotent; any number). Of two generations of one commit the larger one stays: the smaller one comes
+    /// from a project whose history is cut off.
     async fn put_commits(&self, commits: &[CommitRow]) -> Result<(), CatalogError>;
     /// Commits by id, in the order given.
     async fn commits(&self, oids: &[ObjectId]) -> Result<Vec<Option<CommitRow>>, CatalogError>;

@@ -6,16 +6,23 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use treehold_catalog::CommitRow;
 use treehold_object::ObjectId;
+use uuid::Uuid;
 
+use crate::sync::with_generations;
 use crate::{Engine, Result};
 
 /// How many steps one query reads ahead.
 const STEPS: u32 = 32;
 
-/// Commits read so far.
+/// Rows written to the catalog at once.
+const ROWS: usize = 1000;
+
+/// Commits of one project, read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     rows: HashMap<ObjectId, Option<CommitRow>>,
+    /// All that the project has was read: it ends where its history was cut off, also where other projects have more.
+    whole: bool,
 }
 
 const OURS: u8 = 1;
@@ -33,10 +40,52 @@ pub(crate) struct Comparison {
 }
 
 impl Engine {
+    /// What a walk from `tips` knows at the start: nothing, or all of it where the project's history is cut off. The commit table
+    /// is shared by all projects, so that only the project's own list of cuts says where its history ends and how it is numbered.
+    pub(crate) async fn known(&self, project: Uuid, tips: &[ObjectId]) -> Result<Known> {
+        let cut: HashSet<ObjectId> = self.catalog.shallow(project).await?.into_iter().collect();
+        if cut.is_empty() {
+            return Ok(Known::default());
+        }
+        let rows = with_generations(self.reached(tips, &cut).await?, HashMap::new());
+        Ok(Known { rows: rows.into_iter().map(|row| (row.oid, Some(row))).collect(), whole: true })
+    }
+
+    /// Every commit that `tips` reach; those of `cut` have no parents.
+    async fn reached(&self, tips: &[ObjectId], cut: &HashSet<ObjectId>) -> Result<HashMap<ObjectId, CommitRow>> {
+        let mut known = Known::default();
+        let mut rows = HashMap::new();
+        let mut open = tips.to_vec();
+        while let Some(oid) = open.pop() {
+            if rows.contains_key(&oid) {
+                continue;
+            }
+            let Some(mut row) = self.known_commit(&mut known, oid).await? else { continue };
+            if cut.contains(&oid) {
+                row.parents.clear();
+            }
+            open.extend(&row.parents);
+            rows.insert(oid, row);
+        }
+        Ok(rows)
+    }
+
+    /// Numbers the generations of a history again that is whole now: its later commits were numbered from a cut.
+    pub(crate) async fn renumber(&self, tips: &[ObjectId]) -> Result<()> {
+        let rows = with_generations(self.reached(tips, &HashSet::new()).await?, HashMap::new());
+        for chunk in rows.chunks(ROWS) {
+            self.catalog.put_commits(chunk).await?;
+        }
+        Ok(())
+    }
+
     /// A commit by id, from what was read or from the catalog; `None` = beyond a shallow boundary.
     pub(crate) async fn known_commit(&self, known: &mut Known, oid: ObjectId) -> Result<Option<CommitRow>> {
         if let Some(row) = known.rows.get(&oid) {
             return Ok(row.clone());
+        }
+        if known.whole {
+            return Ok(None);
         }
         for row in self.catalog.commits_back(&[oid], STEPS).await? {
             known.rows.insert(row.oid, Some(row));
@@ -45,8 +94,8 @@ impl Engine {
     }
 
     /// Compares two histories by painting down from both tips.
-    pub(crate) async fn compare(&self, ours: &[ObjectId], theirs: &[ObjectId]) -> Result<Comparison> {
-        let mut known = Known::default();
+    pub(crate) async fn compare(&self, project: Uuid, ours: &[ObjectId], theirs: &[ObjectId]) -> Result<Comparison> {
+        let mut known = self.known(project, &[ours, theirs].concat()).await?;
         let mut paint: HashMap<ObjectId, u8> = HashMap::new();
         let mut queue = BinaryHeap::new();
         let mut queued = HashSet::new();
@@ -83,11 +132,11 @@ impl Engine {
     }
 
     /// Whether `old` is `new` or one of its ancestors.
-    pub(crate) async fn is_ancestor(&self, old: ObjectId, new: ObjectId) -> Result<bool> {
+    pub(crate) async fn is_ancestor(&self, project: Uuid, old: ObjectId, new: ObjectId) -> Result<bool> {
         if old == new {
             return Ok(true);
         }
-        let comparison = self.compare(&[old], &[new]).await?;
+        let comparison = self.compare(project, &[old], &[new]).await?;
         Ok(comparison.ours.is_empty() && comparison.base == Some(old))
     }
 }

@@ -21,6 +21,8 @@ mod objects;
 mod pending;
 mod progress;
 mod project;
+#[cfg(test)]
+mod properties;
 mod push;
 mod raw;
 mod refs;

@@ -1,6 +1,10 @@
-//! History, newest first.
+//! History, newest first and no commit before one that comes from it, as `git log --date-order` shows it.
+//!
+//! A commit is shown when all that come directly from it were shown, so that none is met again later: what waits is all that a
+//! cursor has to carry. To know them, the walk runs ahead by generation, as git's does with a commit-graph.
 
-use std::collections::{BinaryHeap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use treehold_catalog::CommitRow;
@@ -12,19 +16,65 @@ use crate::{Engine, EngineError, Result};
 
 const LIST_DEFAULT: usize = 30;
 const LIST_MAX: usize = 1000;
-/// Commits that wait beside the next one; a history broader than that is refused rather than cut.
-const FRONTIER_MAX: usize = 5000;
+/// Commits that a cursor carries. Where more wait side by side, the next page walks again from the start.
+const CURSOR_MAX: usize = 48;
 
-/// Where a log goes on: what waits to be shown.
+/// Where a log goes on.
 #[derive(Serialize, Deserialize)]
 struct LogCursor {
-    frontier: Vec<Oid>,
-    /// Shown commits that could be met again: those not older than everything that waits.
-    seen: Vec<Oid>,
+    /// What waits to be shown, in order; or the commit where the log began.
+    from: Vec<Oid>,
+    /// How many to pass over from there.
+    skip: u64,
+    /// The commit where the log began, and how many were shown since.
+    start: Oid,
+    shown: u64,
+}
+
+/// A walk under way.
+struct Walk {
+    known: Known,
+    /// Commits whose parents were not counted yet, highest generation first.
+    ahead: BinaryHeap<(u64, ObjectId)>,
+    met: HashSet<ObjectId>,
+    /// Commits to be shown that come directly from this one.
+    children: HashMap<ObjectId, usize>,
+    /// Commits that can be shown: newest first, then in the order in which they became so.
+    ready: BinaryHeap<(i64, Reverse<u64>, ObjectId)>,
+    became_ready: u64,
+    /// Commits of which a child was shown, but not every one.
+    waiting: HashSet<ObjectId>,
+}
+
+impl Walk {
+    fn meet(&mut self, oid: ObjectId, generation: u64) {
+        if self.met.insert(oid) {
+            self.ahead.push((generation, oid));
+        }
+    }
+
+    fn offer(&mut self, oid: ObjectId, time: i64) {
+        match self.children.get(&oid).copied().unwrap_or(0) {
+            0 => {
+                self.waiting.remove(&oid);
+                self.ready.push((time, Reverse(self.became_ready), oid));
+                self.became_ready += 1;
+            }
+            _ => _ = self.waiting.insert(oid),
+        }
+    }
+
+    /// What a later walk has to start from, in the order in which it is to be shown.
+    fn rest(self) -> Vec<ObjectId> {
+        let ready = self.ready.into_sorted_vec().into_iter().rev().map(|(_, _, oid)| oid);
+        let mut waiting: Vec<ObjectId> = self.waiting.into_iter().collect();
+        waiting.sort_unstable();
+        ready.chain(waiting).collect()
+    }
 }
 
 impl Engine {
-    /// Commits that a ref reaches, by committer time as `git log` orders them.
+    /// Commits that a ref reaches.
     pub async fn log(
         &self,
         project: &str,
@@ -34,63 +84,95 @@ impl Engine {
     ) -> Result<LogPage> {
         let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let project = self.find_project(project).await?;
-        let (tips, shown) = match cursor {
-            Some(cursor) => {
-                let cursor: LogCursor = crate::text::read_cursor(cursor)?;
-                let oids: Vec<ObjectId> = cursor.frontier.iter().map(|oid| oid.0).collect();
-                if self.catalog.may_read(project.id, &oids).await?.contains(&false) {
-                    return Err(EngineError::BadRequest(
-                        "The cursor's commits are gone; list from the start.".to_owned(),
-                    ));
-                }
-                (oids, cursor.seen.into_iter().map(|oid| oid.0).collect())
-            }
-            None => (self.resolve(&project, reference).await?.commit.into_iter().collect(), HashSet::new()),
+        let mut at: LogCursor = match cursor {
+            Some(cursor) => crate::text::read_cursor(cursor)?,
+            None => match self.resolve(&project, reference).await?.commit {
+                Some(start) => LogCursor { from: vec![Oid(start)], skip: 0, start: Oid(start), shown: 0 },
+                None => return Ok(LogPage { commits: Vec::new(), next_cursor: None, shallow: false }),
+            },
         };
-        let cut: HashSet<ObjectId> = self.catalog.shallow(project.id).await?.into_iter().collect();
-        self.page(tips, shown, &cut, limit).await
-    }
-
-    async fn page(
-        &self,
-        tips: Vec<ObjectId>,
-        mut seen: HashSet<ObjectId>,
-        cut: &HashSet<ObjectId>,
-        limit: usize,
-    ) -> Result<LogPage> {
-        let mut known = Known::default();
-        let mut queue: BinaryHeap<(i64, u64, ObjectId)> = BinaryHeap::new();
-        let mut page = LogPage { commits: Vec::new(), next_cursor: None, shallow: false };
-        for tip in tips {
-            if let Some(row) = self.known_commit(&mut known, tip).await? {
-                seen.insert(tip);
-                queue.push((row.time, row.generation, tip));
-            }
+        let tips: Vec<ObjectId> = at.from.iter().map(|oid| oid.0).collect();
+        if self.catalog.may_read(project.id, &tips).await?.contains(&false) {
+            return Err(EngineError::BadRequest("The cursor's commits are gone; list from the start.".to_owned()));
         }
+        let cut: HashSet<ObjectId> = self.catalog.shallow(project.id).await?.into_iter().collect();
+        let known = self.known(project.id, &tips).await?;
+        let mut walk = self.start_log(known, &tips).await?;
+        let mut page = LogPage { commits: Vec::new(), next_cursor: None, shallow: false };
         while page.commits.len() < limit {
-            let Some((_, _, oid)) = queue.pop() else { return Ok(page) };
-            let Some(row) = self.known_commit(&mut known, oid).await? else { continue };
-            page.shallow |= cut.contains(&oid);
-            if !cut.contains(&oid) {
-                for parent in &row.parents {
-                    if seen.insert(*parent)
-                        && let Some(row) = self.known_commit(&mut known, *parent).await?
-                    {
-                        queue.push((row.time, row.generation, *parent));
-                    }
-                }
+            let Some(row) = self.next_of_log(&mut walk).await? else { return Ok(page) };
+            if at.skip > 0 {
+                at.skip -= 1;
+                continue;
             }
+            page.shallow |= cut.contains(&row.oid);
             page.commits.push(entry(&row)?);
         }
-        if queue.is_empty() {
-            return Ok(page);
-        }
-        if queue.len() > FRONTIER_MAX {
-            return Err(EngineError::unprocessable("log_too_broad", "The history is too broad to page through."));
-        }
-        let frontier: Vec<Oid> = queue.into_iter().map(|(_, _, oid)| Oid(oid)).collect();
-        page.next_cursor = Some(crate::text::write_cursor(&LogCursor { frontier, seen: Vec::new() })?);
+        let shown = at.shown + page.commits.len() as u64;
+        let rest = walk.rest();
+        let cursor = match rest.len() {
+            0 => return Ok(page),
+            1..=CURSOR_MAX => LogCursor { from: rest.into_iter().map(Oid).collect(), skip: 0, start: at.start, shown },
+            _ => LogCursor { from: vec![at.start], skip: shown, start: at.start, shown },
+        };
+        page.next_cursor = Some(crate::text::write_cursor(&cursor)?);
         Ok(page)
+    }
+
+    async fn start_log(&self, known: Known, tips: &[ObjectId]) -> Result<Walk> {
+        let mut walk = Walk {
+            known,
+            ahead: BinaryHeap::new(),
+            met: HashSet::new(),
+            children: HashMap::new(),
+            ready: BinaryHeap::new(),
+            became_ready: 0,
+            waiting: HashSet::new(),
+        };
+        let mut rows = Vec::with_capacity(tips.len());
+        for tip in tips {
+            if let Some(row) = self.known_commit(&mut walk.known, *tip).await? {
+                walk.meet(*tip, row.generation);
+                rows.push(row);
+            }
+        }
+        let lowest = rows.iter().map(|row| row.generation).min().unwrap_or(0);
+        self.count_children(&mut walk, lowest).await?;
+        for row in rows {
+            walk.offer(row.oid, row.time);
+        }
+        Ok(walk)
+    }
+
+    /// Counts the children of every commit of generation `down_to` and above: they are all of a higher one.
+    async fn count_children(&self, walk: &mut Walk, down_to: u64) -> Result<()> {
+        while walk.ahead.peek().is_some_and(|(generation, _)| *generation > down_to) {
+            let Some((_, oid)) = walk.ahead.pop() else { break };
+            let Some(row) = self.known_commit(&mut walk.known, oid).await? else { continue };
+            for parent in row.parents {
+                *walk.children.entry(parent).or_default() += 1;
+                if let Some(parent) = self.known_commit(&mut walk.known, parent).await? {
+                    walk.meet(parent.oid, parent.generation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn next_of_log(&self, walk: &mut Walk) -> Result<Option<CommitRow>> {
+        let Some((_, _, oid)) = walk.ready.pop() else { return Ok(None) };
+        let Some(row) = self.known_commit(&mut walk.known, oid).await? else {
+            return Err(EngineError::internal("a commit of a log was lost"));
+        };
+        for parent in &row.parents {
+            let Some(parent) = self.known_commit(&mut walk.known, *parent).await? else { continue };
+            self.count_children(walk, parent.generation).await?;
+            if let Some(children) = walk.children.get_mut(&parent.oid) {
+                *children -= 1;
+            }
+            walk.offer(parent.oid, parent.time);
+        }
+        Ok(Some(row))
     }
 }
 
@@ -101,7 +183,7 @@ fn entry(row: &CommitRow) -> Result<LogEntry> {
     Ok(LogEntry {
         commit: Oid(row.oid),
         tree: Oid(row.tree),
-        parents: row.parents.iter().copied().map(Oid).collect(),
+        parents: commit.parents().map(Oid).collect(),
         author: person(author.name, author.email, author.time),
         committer: person(committer.name, committer.email, committer.time),
         message: commit.message.to_string(),

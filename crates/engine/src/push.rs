@@ -40,7 +40,7 @@ impl Engine {
     /// Refuses a push that cannot be a fast-forward of what the remote last had.
     pub(crate) async fn check_pushable(&self, attempt: &Attempt) -> Result<()> {
         let (Some(remote), Some(base)) = (attempt.remote_base, attempt.base) else { return Ok(()) };
-        match self.is_ancestor(remote, base).await? {
+        match self.is_ancestor(attempt.project, remote, base).await? {
             true => Ok(()),
             false => Err(EngineError::Conflict {
                 code: "diverged",
@@ -55,7 +55,7 @@ impl Engine {
     pub(crate) async fn known_ahead(&self, attempt: &Attempt) -> Result<Option<ObjectId>> {
         let Some(remote) = attempt.remote_base.filter(|remote| Some(*remote) != attempt.base) else { return Ok(None) };
         let ahead = match attempt.base {
-            Some(base) => self.is_ancestor(base, remote).await?,
+            Some(base) => self.is_ancestor(attempt.project, base, remote).await?,
             None => true,
         };
         Ok(ahead.then_some(remote))
@@ -65,7 +65,7 @@ impl Engine {
     async fn lacking(&self, project: uuid::Uuid, commit: ObjectId) -> Result<(u64, Vec<ObjectId>)> {
         let remote = self.catalog.remote_references(project, "refs/").await?;
         let known: Vec<ObjectId> = remote.into_iter().map(|known| known.oid).collect();
-        let commits = self.compare(&[commit], &known).await?.ours;
+        let commits = self.compare(project, &[commit], &known).await?.ours;
         let mut objects = Vec::new();
         for oid in commits.iter().rev() {
             let row = self.commit_row(*oid).await?;
@@ -157,7 +157,7 @@ impl Engine {
             pushed: from != Some(to),
         };
         let behind = match from {
-            Some(from) => self.is_ancestor(to, from).await?,
+            Some(from) => self.is_ancestor(project.id, to, from).await?,
             None => false,
         };
         if behind {

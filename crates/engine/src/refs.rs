@@ -68,7 +68,7 @@ impl Engine {
             }
         }
         let rewind = match old {
-            Some(old) => !self.is_ancestor(old, new).await?,
+            Some(old) => !self.is_ancestor(project.id, old, new).await?,
             None => false,
         };
         if rewind && !(request.force && request.expected_oid.is_some()) {

@@ -26,7 +26,7 @@ impl Engine {
         let (ahead, behind) = match ours == theirs {
             true => (0, 0),
             false => {
-                let comparison = self.compare(&ours, &theirs).await?;
+                let comparison = self.compare(project.id, &ours, &theirs).await?;
                 (comparison.ours.len() as u64, comparison.theirs)
             }
         };

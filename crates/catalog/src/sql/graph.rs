@@ -157,7 +157,9 @@ async fn put_commit_rows(tx: &mut Transaction, chunk: &[&CommitRow]) -> Result<(
         chunk.iter().map(|commit| codec::signed(commit.generation)).collect::<Result<_, _>>()?;
     let insert = sql!(
         "INSERT INTO commits (oid, tree, parents, generation, time, raw)
-         SELECT r.oid, r.tree, r.parents, r.generation, r.time, r.raw FROM {} WHERE true ON CONFLICT DO NOTHING",
+         SELECT r.oid, r.tree, r.parents, r.generation, r.time, r.raw FROM {} WHERE true
+         ON CONFLICT (oid) DO UPDATE SET generation = excluded.generation
+         WHERE commits.generation < excluded.generation",
         rows(
             1,
             &[

@@ -105,7 +105,7 @@ impl Engine {
             Some(tip) => {
                 let project = self.find_project(&attempt.project.to_string()).await?;
                 self.fetch_tip(&project, &attempt.branch, tip, at, &()).await?;
-                self.is_ancestor(attempt.commit, tip).await?
+                self.is_ancestor(attempt.project, attempt.commit, tip).await?
             }
         };
         let (to, settled) = match landed {
@@ -163,11 +163,11 @@ impl Engine {
         let head = self.catalog.reference(attempt.project, &name).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
-            Some(head) => self.is_ancestor(attempt.commit, head).await?,
+            Some(head) => self.is_ancestor(attempt.project, attempt.commit, head).await?,
             None => false,
         };
         let behind = match head {
-            Some(head) => !passed && self.is_ancestor(head, attempt.commit).await?,
+            Some(head) => !passed && self.is_ancestor(attempt.project, head, attempt.commit).await?,
             None => true,
         };
         // What is not pushed goes onto the very commit that it was made for.

@@ -260,7 +260,7 @@ impl Engine {
         let Some(tip) = fetched.tip else { return Ok(Round::Again) };
         let head = self.branch_head(&intent.project, &intent.branch).await?;
         if let Some(ours) = head.commit
-            && !self.is_ancestor(ours, tip).await?
+            && !self.is_ancestor(intent.project.id, ours, tip).await?
         {
             return Err(EngineError::Conflict {
                 code: "diverged",

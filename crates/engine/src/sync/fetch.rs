@@ -121,6 +121,7 @@ impl Engine {
         mut shallow: Vec<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<Tip> {
+        let was_cut = !shallow.is_empty();
         shallow.retain(|oid| !fetched.unshallow.contains(oid));
         shallow.extend(&fetched.shallow);
         shallow.sort_unstable();
@@ -133,6 +134,11 @@ impl Engine {
         if let Err(error) = stored {
             self.end_op(op).await;
             return Err(error);
+        }
+        if was_cut && shallow.is_empty() {
+            let mut tips = vec![tip];
+            tips.extend(self.catalog.references(project.id, "refs/").await?.into_iter().map(|known| known.oid));
+            self.renumber(&tips).await?;
         }
         let publish = Publish {
             remote_refs: vec![(name.to_owned(), Some(tip))],

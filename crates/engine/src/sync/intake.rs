@@ -173,7 +173,10 @@ pub(crate) fn commit_row(oid: ObjectId, raw: Bytes) -> Result<CommitRow> {
 }
 
 /// Gives each commit 1 + the largest generation of its known parents; parents come first.
-fn with_generations(mut rows: HashMap<ObjectId, CommitRow>, mut generations: HashMap<ObjectId, u64>) -> Vec<CommitRow> {
+pub(crate) fn with_generations(
+    mut rows: HashMap<ObjectId, CommitRow>,
+    mut generations: HashMap<ObjectId, u64>,
+) -> Vec<CommitRow> {
     let mut sorted = Vec::with_capacity(rows.len());
     let mut starts: Vec<ObjectId> = rows.keys().copied().collect();
     starts.sort_unstable();

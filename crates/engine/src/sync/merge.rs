@@ -20,7 +20,7 @@ impl Engine {
     ) -> Result<Head> {
         let head = ours.commit.ok_or_else(|| EngineError::internal("an unborn branch cannot diverge"))?;
         let theirs = self.head_of(tip, ours.branch.clone()).await?;
-        let base = match self.compare(&[head], &[tip]).await?.base {
+        let base = match self.compare(project.id, &[head], &[tip]).await?.base {
             Some(base) => Some(self.commit_row(base).await?.tree),
             None => None,
         };

@@ -2,7 +2,7 @@
 
 mod fetch;
 mod intake;
-pub(crate) use intake::commit_row;
+pub(crate) use intake::{commit_row, with_generations};
 mod merge;
 
 use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
@@ -88,10 +88,10 @@ impl Engine {
             self.advance(project, from, &to, request.dry_run).await?;
             return Ok(to);
         };
-        if self.is_ancestor(tip, ours).await? {
+        if self.is_ancestor(project.id, tip, ours).await? {
             return Ok(from.clone());
         }
-        if self.is_ancestor(ours, tip).await? {
+        if self.is_ancestor(project.id, ours, tip).await? {
             let to = self.head_of(tip, branch).await?;
             self.advance(project, from, &to, request.dry_run).await?;
             return Ok(to);

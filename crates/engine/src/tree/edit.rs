@@ -124,9 +124,11 @@ fn apply(
     }
     for (name, edit) in &plan.leaf {
         match edit {
-            Some(item) => items.insert(name.clone(), *item),
-            None => items.remove(name),
-        };
+            Some(item) => _ = items.insert(name.clone(), *item),
+            // No file is there: a directory goes only with what is in it.
+            None if items.get(name).is_some_and(Item::is_tree) => {}
+            None => _ = items.remove(name),
+        }
     }
     for (name, below) in &plan.below {
         let subtree = items.get(name).filter(|item| item.is_tree()).map(|item| item.oid);

@@ -137,6 +137,11 @@ impl Engine {
 
     /// As [`Engine::merge_path`], where the base's mode is known too, so that a change of mode on one side is kept.
     async fn merge_side(&self, base: Side, ours: Side, theirs: Side) -> Result<Resolution3> {
+        // Both sides changed something. Where one has no file, or neither had one before, only the same change merges.
+        let alike = ours.zip(theirs).is_some_and(|(ours, theirs)| is_file(ours.mode) == is_file(theirs.mode));
+        if ours != theirs && (base.is_none() || !alike) {
+            return Ok(Resolution3::Conflict);
+        }
         let resolution = self.merge_path(base.map(|item| item.oid), ours, theirs, None).await?;
         let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return Ok(resolution) };
         let mode = if ours.mode == base.mode { theirs.mode } else { ours.mode };
@@ -163,7 +168,10 @@ fn blocked(path: &BString, ours: Side, theirs: &BTreeMap<BString, Side>) -> bool
     let mut below = path.clone();
     below.push(b'/');
     above.into_iter().any(|dir| matches!(theirs.get(&dir), Some(Some(_))))
-        || theirs.range(below.clone()..).next().is_some_and(|(next, side)| next.starts_with(&below) && side.is_some())
+        || theirs
+            .range(below.clone()..)
+            .take_while(|(next, _)| next.starts_with(&below))
+            .any(|(_, side)| side.is_some())
 }
 
 fn conflict(path: BString, base: Side, ours: Side, theirs: Side) -> Conflict {

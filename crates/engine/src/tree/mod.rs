@@ -10,6 +10,8 @@ mod walk;
 pub(crate) use diff::{Change, Side};
 pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
+#[cfg(test)]
+pub(crate) use merge::merge_text;
 pub(crate) use merge::{Resolution3, is_binary};
 pub(crate) use walk::WalkFrom;
 

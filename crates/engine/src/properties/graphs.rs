@@ -1,0 +1,183 @@
+//! Ancestry, merge bases, ahead and behind, and the log, over random histories with skewed clocks, whole and cut off.
+
+use std::collections::{BTreeSet, HashSet};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use treehold_object::ObjectId;
+use treehold_tests::git::{Git, Repo};
+use uuid::Uuid;
+
+use super::{World, oid, random};
+
+/// A history of `count` commits in which clocks go wrong, with all of its ends merged on `main`; returns how many there are.
+fn some_history(world: &World, random: &mut StdRng, count: usize) -> usize {
+    let mut stream = String::new();
+    let mut ends: BTreeSet<usize> = BTreeSet::new();
+    for mark in 1..=count {
+        let mut parents: BTreeSet<usize> = BTreeSet::new();
+        if mark > 1 && !random.random_ratio(1, 30) {
+            for _ in 0..*[1, 1, 1, 2, 2, 3].get(random.random_range(0..6)).expect("a number") {
+                let back =
+                    if random.random_bool(0.8) { random.random_range(1..=4) } else { random.random_range(1..mark) };
+                parents.insert(mark.saturating_sub(back).max(1));
+            }
+        }
+        ends.retain(|end| !parents.contains(end));
+        ends.insert(mark);
+        let skew = if random.random_bool(0.2) { random.random_range(0..600) } else { 0 };
+        commit(&mut stream, "side", mark, 1_700_000_000 + mark * 10 - skew, &parents);
+    }
+    commit(&mut stream, "main", count + 1, 1_700_000_000 + count * 10, &ends);
+    world.git().run_with(["fast-import", "--quiet", "--force"], stream.as_bytes());
+    count + 1
+}
+
+fn commit(stream: &mut String, branch: &str, mark: usize, time: usize, parents: &BTreeSet<usize>) {
+    if parents.is_empty() {
+        stream.push_str(&format!("reset refs/heads/{branch}\n"));
+    }
+    stream.push_str(&format!("commit refs/heads/{branch}\nmark :{mark}\n"));
+    stream.push_str(&format!("committer T <t@example.org> {time} +0000\ndata 1\nx\n"));
+    for (number, parent) in parents.iter().enumerate() {
+        stream.push_str(&format!("{} :{parent}\n", if number == 0 { "from" } else { "merge" }));
+    }
+    stream.push_str(&format!("M 100644 inline file\ndata <<E\n{mark}\nE\n\n"));
+}
+
+fn commits(git: &Git) -> Vec<ObjectId> {
+    git.run(["rev-list", "main"]).lines().map(oid).collect()
+}
+
+/// Compares random pairs of commits as `git` sees them with what the project has.
+async fn check_pairs(world: &World, project: Uuid, git: &Git, random: &mut StdRng) {
+    let all = commits(git);
+    let mut related = 0;
+    for _ in 0..40 {
+        let [a, b] = [0; 2].map(|_| all[random.random_range(0..all.len())]);
+        let (left, right) = (a.to_string(), b.to_string());
+        // Not `A..B` or `--left-right`: git stops early where clocks are wrong, and then tells too many.
+        let below = |tip: &str| -> HashSet<ObjectId> { git.run(["rev-list", tip]).lines().map(oid).collect() };
+        let only = |not: &str, of: &str| -> HashSet<ObjectId> { &below(of) - &below(not) };
+        let bases = git.output(["merge-base", "--all", &left, &right]);
+        let bases: Vec<ObjectId> = String::from_utf8_lossy(&bases.stdout).lines().map(oid).collect();
+        let found = world.engine.compare(project, &[a], &[b]).await.expect("a comparison");
+        assert_eq!(found.ours.iter().copied().collect::<HashSet<_>>(), only(&right, &left), "{left} {right}");
+        assert_eq!(found.ours.len(), only(&right, &left).len());
+        assert_eq!(found.theirs, only(&left, &right).len() as u64, "{left} {right}");
+        match found.base {
+            Some(base) => assert!(bases.contains(&base), "{left} {right}: {base} is none of {bases:?}"),
+            None => assert!(bases.is_empty(), "{left} {right}: {bases:?}"),
+        }
+        for (at, commit) in found.ours.iter().enumerate() {
+            let parents = git.run(["log", "-1", "--format=%P", &commit.to_string()]);
+            let below: Vec<ObjectId> = parents.split_whitespace().map(oid).collect();
+            assert!(found.ours[..at].iter().all(|earlier| !below.contains(earlier)), "newest first");
+        }
+        let ancestor = git.output(["merge-base", "--is-ancestor", &left, &right]).status.success();
+        assert_eq!(world.engine.is_ancestor(project, a, b).await.expect("an answer"), ancestor, "{left} {right}");
+        related += usize::from(!bases.is_empty());
+    }
+    assert!(related > 0, "some pairs are related");
+}
+
+/// The whole log, by pages of random sizes.
+async fn paged_log(world: &World, project: Uuid, tip: &str, random: &mut StdRng) -> (Vec<String>, bool) {
+    let (mut shown, mut shallow, mut cursor) = (Vec::new(), false, None::<String>);
+    loop {
+        let limit = random.random_range(1..20);
+        let page = world.engine.log(&project.to_string(), Some(tip), cursor.as_deref(), Some(limit)).await;
+        let page = page.expect("a page");
+        shallow |= page.shallow;
+        shown.extend(page.commits.iter().map(|entry| entry.commit.to_string()));
+        match page.next_cursor {
+            None => return (shown, shallow),
+            Some(next) => {
+                assert!(page.commits.len() == limit, "only the last page is short");
+                assert!(next.len() < 6000, "the cursor fits a request: {}", next.len());
+                cursor = Some(next);
+            }
+        }
+    }
+}
+
+async fn check_logs(world: &World, project: Uuid, git: &Git, random: &mut StdRng) {
+    let all = commits(git);
+    for at in [0, all.len() / 4, all.len() / 2] {
+        let tip = all[at].to_string();
+        let expected = git.run(["log", "--date-order", "--format=%H", &tip]);
+        let (shown, _) = paged_log(world, project, &tip, random).await;
+        assert_eq!(shown, expected.lines().map(str::to_owned).collect::<Vec<_>>(), "{tip}");
+    }
+}
+
+/// Goal: ahead, behind, merge bases and ancestry are git's, whatever the clocks say.
+#[tokio::test]
+async fn histories_compare_as_git_compares_them() {
+    let mut random = random();
+    for round in 0..3 {
+        let world = World::new().await;
+        some_history(&world, &mut random, 60 + 40 * round);
+        let project = world.import("history", 0).await;
+        check_pairs(&world, project, world.git(), &mut random).await;
+    }
+}
+
+/// Goal: pages of a log, put together, are `git log --date-order`: each commit once, whatever the clocks say.
+#[tokio::test]
+async fn logs_are_those_of_git() {
+    let mut random = random();
+    let world = World::new().await;
+    let count = some_history(&world, &mut random, 150);
+    let project = world.import("history", 0).await;
+    check_logs(&world, project, world.git(), &mut random).await;
+    let (shown, shallow) = paged_log(&world, project, "main", &mut random).await;
+    assert_eq!((shown.len(), shallow), (count, false));
+}
+
+/// Goal: a history as broad as 100 branches is paged through with a short cursor.
+#[tokio::test]
+async fn broad_logs_have_short_cursors() {
+    let world = World::new().await;
+    let mut stream = String::new();
+    commit(&mut stream, "side", 1, 1_700_000_000, &BTreeSet::new());
+    for mark in 2..=101 {
+        commit(&mut stream, "side", mark, 1_700_000_000 + (mark * 7919) % 1000, &BTreeSet::from([1]));
+    }
+    commit(&mut stream, "main", 102, 1_700_002_000, &(2..=101).collect());
+    world.git().run_with(["fast-import", "--quiet", "--force"], stream.as_bytes());
+    let project = world.import("broad", 0).await;
+    check_logs(&world, project, world.git(), &mut random()).await;
+}
+
+/// Goal: a project whose history is cut off sees what a shallow clone sees, also where another project has the rest, and in
+/// whichever order the two came.
+#[tokio::test]
+async fn cut_histories_are_those_of_a_shallow_clone() {
+    let mut random = random();
+    for whole_first in [true, false] {
+        let world = World::new().await;
+        some_history(&world, &mut random, 100);
+        let mut whole = None;
+        if whole_first {
+            whole = Some(world.import("whole", 0).await);
+        }
+        let depth = random.random_range(2..7);
+        let cut = world.import("cut", depth).await;
+        let whole = match whole {
+            Some(whole) => whole,
+            None => world.import("whole", 0).await,
+        };
+        let to = world.dir.path().join("shallow");
+        let from = format!("file://{}", world.repo.path().display());
+        let to_text = to.to_str().expect("utf-8");
+        world.git().run(["clone", "-q", "--bare", "--branch=main", &format!("--depth={depth}"), &from, to_text]);
+        let shallow = Repo::open(&to);
+        for (project, git) in [(cut, shallow.git()), (whole, world.git())] {
+            check_pairs(&world, project, git, &mut random).await;
+            check_logs(&world, project, git, &mut random).await;
+        }
+        let (_, said) = paged_log(&world, cut, "main", &mut random).await;
+        assert!(said, "the log says that it is cut off");
+    }
+}

@@ -1,0 +1,134 @@
+//! Merging texts and trees.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use treehold_object::ObjectId;
+
+use super::{Files, World, edited, put, random, some_files};
+use crate::tree::merge_text;
+
+/// Lines that repeat, so that there is more than one way to see what changed.
+fn some_text(random: &mut StdRng, lines: usize) -> Vec<String> {
+    (0..lines)
+        .map(|number| if random.random_bool(0.3) { "}\n".to_owned() } else { format!("line {number}\n") })
+        .collect()
+}
+
+fn edited_text(random: &mut StdRng, text: &[String]) -> Vec<String> {
+    let mut text = text.to_vec();
+    for _ in 0..random.random_range(0..4) {
+        let at = random.random_range(0..=text.len());
+        match random.random_range(0..3) {
+            0 => text.insert(at, format!("new {}\n", random.random_range(0..5))),
+            1 if at < text.len() => _ = text.remove(at),
+            _ if at < text.len() => text[at] = format!("changed {}\n", random.random_range(0..5)),
+            _ => {}
+        }
+    }
+    if random.random_bool(0.15)
+        && let Some(last) = text.last_mut()
+    {
+        *last = last.trim_end().to_owned();
+    }
+    text
+}
+
+/// Goal: texts merge exactly where `git merge-file` merges them, to the same bytes.
+#[tokio::test]
+async fn texts_merge_as_merge_file_merges_them() {
+    let world = World::new().await;
+    let mut random = random();
+    let mut outcomes = [0, 0];
+    for _ in 0..300 {
+        let lines = random.random_range(0..30);
+        let base = some_text(&mut random, lines);
+        let sides = [edited_text(&mut random, &base).concat(), edited_text(&mut random, &base).concat()];
+        let base = base.concat();
+        let texts = [("ours", &sides[0]), ("base", &base), ("theirs", &sides[1])];
+        for (name, text) in texts {
+            std::fs::write(world.dir.path().join(name), text).expect("write");
+        }
+        let path = |name: &str| world.dir.path().join(name).into_os_string();
+        let args = ["merge-file", "-p", "--diff-algorithm=histogram"].map(Into::into);
+        let output = world.git().output(args.into_iter().chain([path("ours"), path("base"), path("theirs")]));
+        let merged = merge_text(base.as_bytes(), sides[0].as_bytes(), sides[1].as_bytes());
+        let expected = output.status.success().then_some(output.stdout);
+        outcomes[usize::from(merged.is_some())] += 1;
+        let text = |merged: Option<Vec<u8>>| merged.map(|merged| String::from_utf8_lossy(&merged).into_owned());
+        assert_eq!(text(merged), text(expected), "base {base:?}, sides {sides:?}");
+    }
+    assert!(outcomes.iter().all(|count| *count > 20), "both outcomes occur: {outcomes:?}");
+}
+
+/// Files with several lines, so that both sides can change one file without a conflict.
+fn lines_in(random: &mut StdRng, files: &mut Files) {
+    for (mode, content) in files.values_mut() {
+        if *mode != "120000" && random.random_bool(0.7) {
+            *content = some_text(random, 20).concat();
+        }
+    }
+}
+
+/// Each line names its path, so that git takes no file for a renamed one: merges here know no renames.
+fn named(files: &Files) -> Files {
+    let line = |path: &str, line: &str| format!("{path} {line}");
+    let named = |path: &str, content: &str| content.split_inclusive('\n').map(|text| line(path, text)).collect();
+    files.iter().map(|(path, (mode, content))| (path.clone(), (*mode, named(path, content)))).collect()
+}
+
+fn touched(random: &mut StdRng, files: &Files) -> Files {
+    let mut files = edited(random, files);
+    for (mode, content) in files.values_mut() {
+        if *mode != "120000" && random.random_bool(0.2) {
+            let lines: Vec<String> = content.split_inclusive('\n').map(str::to_owned).collect();
+            *content = edited_text(random, &lines).concat();
+        }
+        if *mode == "100644" && random.random_bool(0.05) {
+            *mode = "100755";
+        }
+    }
+    files
+}
+
+/// Goal: trees that merge here merge in `git merge-tree` too, to the same tree; what git merges, we merge.
+#[tokio::test]
+async fn trees_merge_as_merge_tree_merges_them() {
+    let world = World::new().await;
+    let mut random = random();
+    let mut versions = Vec::new();
+    for _ in 0..80 {
+        let mut base = some_files(&mut random, 12);
+        put(&mut base, "kept", ("100644", "kept\n".to_owned()));
+        lines_in(&mut random, &mut base);
+        let (ours, theirs) = (touched(&mut random, &base), touched(&mut random, &base));
+        versions.extend([base, ours, theirs].map(|files| named(&files)));
+    }
+    let trees = world.commit_all(&versions);
+    world.import("merges", 0).await;
+    let mut outcomes = [0, 0];
+    for case in trees.chunks(3) {
+        let [base, ours, theirs] = case else { panic!("three trees") };
+        let (expected, said) = merge_tree(&world, base, ours, theirs);
+        let merged = world.engine.merge_trees(Some(*base), Some(*ours), Some(*theirs)).await.expect("a merge");
+        let name = format!("base {base}, ours {ours}, theirs {theirs}\n{said}");
+        outcomes[usize::from(merged.conflicts.is_empty())] += 1;
+        if !merged.conflicts.is_empty() {
+            assert_eq!(expected, None, "{name}{:?}", merged.conflicts);
+            continue;
+        }
+        let edited = world.engine.edit_tree(Some(*theirs), &merged.edits).await.expect("an edit");
+        assert_eq!(Some(edited.root.to_string()), expected, "{name}{:?}", merged.edits);
+    }
+    assert!(outcomes.iter().all(|count| *count > 5), "both outcomes occur: {outcomes:?}");
+}
+
+/// The merged tree if the merge is clean, and git's words.
+fn merge_tree(world: &World, base: &ObjectId, ours: &ObjectId, theirs: &ObjectId) -> (Option<String>, String) {
+    let git = world.git().clone().config("diff.algorithm", "histogram");
+    let commit = |tree: &ObjectId| git.run(["commit-tree", "-m", "x", &tree.to_string()]);
+    let (base, ours, theirs) = (commit(base), commit(ours), commit(theirs));
+    let output = git.output(["merge-tree", "--write-tree", &format!("--merge-base={base}"), &ours, &theirs]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tree = said.lines().next().unwrap_or_default().to_owned();
+    (output.status.success().then_some(tree), said)
+}
