@@ -11,12 +11,14 @@ mod server;
 mod setup;
 mod stock;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use treehold_tests::scratch::Scratch;
 
+use crate::measure::Repositories;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::setup::{Kind, Setup};
@@ -49,29 +51,31 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     ensure!(rustls::crypto::ring::default_provider().install_default().is_ok(), "TLS was set up twice");
+    let binary = binary(args.binary.as_deref())?;
+    let plan = Plan::new(args.quick, args.files.map(|files| files as usize), args.seed);
+    eprintln!("measuring {} with seed {}", binary.display(), plan.seed);
+    // It goes away however this process ends.
+    let work = Scratch::new("treehold-bench-").context("make a temporary directory")?;
+    // Before signals are caught: they end a long generation at once.
+    let repositories = Repositories::generate(work.path(), &plan)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
     // Dropping the run stops every process that it started.
     tokio::select! {
-        done = run(&args) => done,
+        done = run(&args, &binary, &plan, work.path(), &repositories) => done,
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
     }
 }
 
-async fn run(args: &Args) -> anyhow::Result<()> {
-    let binary = binary(args.binary.as_deref())?;
-    let plan = Plan::new(args.quick, args.files.map(|files| files as usize), args.seed);
-    eprintln!("measuring {} with seed {}", binary.display(), plan.seed);
-    let work = tempfile::Builder::new().prefix("treehold-bench-").tempdir().context("make a temporary directory")?;
-    let repositories = measure::Repositories::generate(work.path(), &plan)?;
-    let mut report = Report::new(&binary, &plan)?;
+async fn run(args: &Args, binary: &Path, plan: &Plan, work: &Path, repositories: &Repositories) -> anyhow::Result<()> {
+    let mut report = Report::new(binary, plan)?;
     let mut kinds = vec![Kind::Embedded];
     kinds.extend(args.postgres_s3.then_some(Kind::PostgresS3));
     for kind in kinds {
         eprintln!("== {}", kind.name());
-        let setup = Setup::start(kind, &binary, work.path(), &repositories.main).await?;
-        report.setups.push(measure::all(&setup, &repositories, &plan).await?);
+        let setup = Setup::start(kind, binary, work, &repositories.main).await?;
+        report.setups.push(measure::all(&setup, repositories, plan).await?);
     }
     print!("{}", report.table());
     if let Some(file) = &args.json {
@@ -81,7 +85,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn binary(given: Option<&std::path::Path>) -> anyhow::Result<PathBuf> {
+fn binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path.to_owned(),
         None => std::env::current_exe().context("find this program")?.with_file_name("treehold"),
