@@ -149,9 +149,24 @@ impl Engine {
                         }
                     }
                 }
-                Ok(rows.into_values().collect())
+                let rows: Vec<ChangeRow> = rows.into_values().collect();
+                self.check_kept_targets(&rows).await?;
+                Ok(rows)
             }
         }
+    }
+
+    /// Judges the targets of symlinks that are moved, or made by a change of mode, from bytes that are stored already.
+    async fn check_kept_targets(&self, rows: &[ChangeRow]) -> Result<()> {
+        let links = rows.iter().filter_map(|row| Some((&row.path, row.new.filter(|_| row.content.is_none())?)));
+        let (paths, oids): (Vec<_>, Vec<_>) =
+            links.filter(|(_, item)| item.mode == SYMLINK).map(|(path, item)| (path, item.oid)).unzip();
+        for (path, target) in paths.into_iter().zip(self.contents(&oids).await?) {
+            let target = target.ok_or_else(|| EngineError::internal("a stored object could not be read"))?;
+            treehold_object::path::check_symlink_target(path, &target)
+                .map_err(|error| crate::files::bad_path(&error))?;
+        }
+        Ok(())
     }
 }
 
@@ -179,11 +194,18 @@ fn editable(path: &BString, there: Option<Item>) -> Result<Option<Item>> {
     }
 }
 
-fn check_link(path: &BString, mode: u32, content: Option<&NewBytes>) -> Result<()> {
+/// What becomes a symlink is judged as a new name; a target that comes with the request is judged each time.
+fn check_link(path: &BString, there: Option<Item>, mode: u32, content: Option<&NewBytes>) -> Result<()> {
+    if mode != SYMLINK {
+        return Ok(());
+    }
+    let bad = |error| crate::files::bad_path(&error);
+    if there.is_none_or(|item| item.mode != SYMLINK) {
+        treehold_object::path::check_new_name(path, mode).map_err(bad)?;
+    }
     match content {
-        Some(blob) if mode == SYMLINK => treehold_object::path::check_symlink_target(path, &blob.content)
-            .map_err(|error| crate::files::bad_path(&error)),
-        _ => Ok(()),
+        Some(blob) => treehold_object::path::check_symlink_target(path, &blob.content).map_err(bad),
+        None => Ok(()),
     }
 }
 
@@ -206,7 +228,7 @@ fn judge_file(
         None => None,
         Some(blob) => {
             let mode = mode.map(|mode| mode.0).or(there.map(|item| item.mode)).unwrap_or(FILE);
-            check_link(path, mode, content)?;
+            check_link(path, there, mode, content)?;
             Some(Item { mode, oid: blob.oid })
         }
     };
@@ -265,7 +287,7 @@ fn judge_action(action: &Action<'_>, there: &BTreeMap<BString, Option<Item>>) ->
         }
     };
     for row in &rows {
-        check_link(&row.path, row.new.map_or(0, |item| item.mode), content)?;
+        check_link(&row.path, there[&row.path], row.new.map_or(0, |item| item.mode), content)?;
     }
     Ok(rows)
 }

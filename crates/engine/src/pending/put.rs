@@ -13,8 +13,9 @@ use crate::tree::{Edits, FILE, GITLINK, Item, SYMLINK};
 use crate::writer::{NewBytes, Operation};
 use crate::{Engine, EngineError, Result};
 
-/// How often a write that lost a race is judged again before the caller is asked to come back.
-const RACES: usize = 8;
+/// How often a write that lost a race is judged again before the caller is asked to come back. In each round one of those that
+/// write the same path wins, so this is how many may arrive together.
+const RACES: usize = 64;
 
 /// What the caller sees at the path, and what it is made of.
 struct Seen {
