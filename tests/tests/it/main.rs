@@ -1,9 +1,16 @@
 //! End-to-end tests, and the tests of the harness itself.
 
 mod aftermath;
+mod bad_input;
+mod batch_read;
 mod crashes;
 mod deployment;
+mod files;
 mod harness;
+mod paths;
+mod pending;
+mod probe;
+mod projects;
 mod push;
 mod remote_tools;
 mod verifications;
