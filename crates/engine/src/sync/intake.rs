@@ -21,6 +21,8 @@ use crate::{Engine, EngineError, Result};
 
 /// Rows written to the catalog at once.
 const ROWS: usize = 1000;
+/// Content of the rows that are written at once, bytes; one row may be larger.
+const ROW_BYTES: usize = 8 << 20;
 
 /// What the storing thread hands over, in the order in which it becomes durable.
 enum Piece {
@@ -135,31 +137,62 @@ impl Engine {
             }
         }
         packing.await.map_err(EngineError::internal)??;
-        self.put_commits_of(&quarantine).await
+        self.put_commits_of(quarantine).await
     }
 
-    async fn put_commits_of(&self, quarantine: &Quarantine) -> Result<()> {
-        let mut rows = HashMap::new();
-        let mut outside = HashSet::new();
-        for oid in quarantine.oids(Kind::Commit) {
-            let (_, raw) =
-                quarantine.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost commit"))?;
-            let row = commit_row(oid, raw)?;
-            outside.extend(row.parents.iter().filter(|parent| !quarantine.contains(parent)).copied());
-            rows.insert(oid, row);
-        }
+    /// Commits are read twice, so that a long history's messages are not in memory all at once.
+    async fn put_commits_of(&self, quarantine: Arc<Quarantine>) -> Result<()> {
+        let source = Arc::clone(&quarantine);
+        let bare = blocking(move || {
+            let commits = source.iter().filter(|object| object.kind == Kind::Commit);
+            let rows = commits.map(|commit| {
+                let row = read_commit(&source, commit.oid)?;
+                Ok((row.oid, CommitRow { raw: Bytes::new(), ..row }))
+            });
+            rows.collect::<Result<HashMap<ObjectId, CommitRow>>>()
+        });
+        let rows = bare.await?;
+        let parents = rows.values().flat_map(|row| &row.parents);
+        let outside: HashSet<ObjectId> = parents.filter(|parent| !rows.contains_key(*parent)).copied().collect();
         let outside: Vec<ObjectId> = outside.into_iter().collect();
         let mut generations: HashMap<ObjectId, u64> = HashMap::new();
         for chunk in outside.chunks(ROWS) {
             let known = self.catalog.commits(chunk).await?;
             generations.extend(known.into_iter().flatten().map(|row| (row.oid, row.generation)));
         }
-        let sorted = with_generations(rows, generations);
-        for chunk in sorted.chunks(ROWS) {
-            self.catalog.put_commits(chunk).await?;
+        let mut sorted = with_generations(rows, generations).into_iter().peekable();
+        while sorted.peek().is_some() {
+            let source = Arc::clone(&quarantine);
+            let (chunk, rest) = blocking(move || read_rows(&source, sorted)).await?;
+            self.catalog.put_commits(&chunk).await?;
+            sorted = rest;
         }
         Ok(())
     }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(EngineError::internal)?
+}
+
+fn read_commit(quarantine: &Quarantine, oid: ObjectId) -> Result<CommitRow> {
+    let (_, raw) = quarantine.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost commit"))?;
+    commit_row(oid, raw)
+}
+
+type Rows = std::iter::Peekable<std::vec::IntoIter<CommitRow>>;
+
+/// The next rows with their content, as many as are written at once.
+fn read_rows(quarantine: &Quarantine, mut rows: Rows) -> Result<(Vec<CommitRow>, Rows)> {
+    let mut chunk: Vec<CommitRow> = Vec::new();
+    let mut bytes = 0;
+    while chunk.len() < ROWS && bytes < ROW_BYTES {
+        let Some(row) = rows.next() else { break };
+        let raw = read_commit(quarantine, row.oid)?.raw;
+        bytes += raw.len();
+        chunk.push(CommitRow { raw, ..row });
+    }
+    Ok((chunk, rows))
 }
 
 /// The row of a commit, its generation not known yet.
@@ -213,11 +246,12 @@ struct Packing<'a> {
     done: HashSet<ObjectId>,
     builder: Option<treehold_store::PackBuilder>,
     trees: Vec<(ObjectId, Bytes)>,
+    tree_bytes: usize,
 }
 
 impl<'a> Packing<'a> {
     fn new(store: &'a treehold_store::ObjectStore, source: &'a Quarantine, hand_over: &'a mpsc::Sender<Piece>) -> Self {
-        Self { store, source, hand_over, done: HashSet::new(), builder: None, trees: Vec::new() }
+        Self { store, source, hand_over, done: HashSet::new(), builder: None, trees: Vec::new(), tree_bytes: 0 }
     }
 
     fn run(mut self, tip: ObjectId) -> Result<()> {
@@ -258,8 +292,9 @@ impl<'a> Packing<'a> {
             }
             stack[at..].reverse();
             self.add(oid)?;
+            self.tree_bytes += raw.len();
             self.trees.push((oid, raw));
-            if self.trees.len() >= ROWS {
+            if self.trees.len() >= ROWS || self.tree_bytes >= ROW_BYTES {
                 self.flush_trees()?;
             }
         }
@@ -282,7 +317,7 @@ impl<'a> Packing<'a> {
             }
             None => builder.add(oid, kind, &content)?,
         };
-        if builder.bytes() >= self.store.options().pack_bytes {
+        if builder.is_full() {
             self.flush_pack()?;
         }
         Ok(())
@@ -296,6 +331,7 @@ impl<'a> Packing<'a> {
     }
 
     fn flush_trees(&mut self) -> Result<()> {
+        self.tree_bytes = 0;
         match std::mem::take(&mut self.trees) {
             trees if trees.is_empty() => Ok(()),
             trees => self.send(Piece::Trees(trees)),
