@@ -3,6 +3,7 @@
 mod aftermath;
 mod bad_input;
 mod batch_read;
+mod commits;
 mod crashes;
 mod dedup;
 mod deployment;
@@ -16,4 +17,5 @@ mod probe;
 mod projects;
 mod push;
 mod remote_tools;
+mod sync;
 mod verifications;

@@ -214,14 +214,15 @@ impl Engine {
         self.step(attempt, AttemptState::Stored, None).await?;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
-            if self
-                .clear_the_way((intent.project.id, intent.user), &attempt.branch.clone(), at, Some(attempt.id))
-                .await?
-            {
+            let (to, whose) = (attempt.branch.clone(), (intent.project.id, intent.user));
+            match self.clear_the_way(whose, &to, at, Some(attempt.id)).await {
+                Ok(false) => {}
                 // What was settled may have moved our branch, or may have committed these very edits.
-                self.step(attempt, AttemptState::Superseded, None).await?;
-                self.end_op(op).await;
-                return Ok(Round::Again);
+                cleared => {
+                    self.step(attempt, AttemptState::Superseded, None).await?;
+                    self.end_op(op).await;
+                    return cleared.map(|_| Round::Again);
+                }
             }
             let fresh = Self::by_id(planned.objects);
             match self.push_attempt(attempt, at, &fresh).await {
@@ -238,7 +239,9 @@ impl Engine {
                 }
                 Err(error) => {
                     self.end_op(op).await;
-                    return Err(error);
+                    let taken_over = matches!(error, EngineError::Busy);
+                    let answer = if taken_over { self.finished_elsewhere(attempt.id).await? } else { None };
+                    return answer.map(Round::Done).ok_or(error);
                 }
             }
         }

@@ -105,7 +105,14 @@ impl Engine {
                     self.step(&mut attempt, AttemptState::Superseded, None).await?;
                 }
                 AttemptState::Pushing if !self.config.sole && now_ms - attempt.updated_at_ms < PUSH_ALIVE_MS => {
-                    cleared |= self.wait_for(attempt.id).await?;
+                    cleared = true;
+                    if !self.wait_for(attempt.id).await?
+                        && let Some(mut attempt) = self.catalog.attempt(attempt.id).await?
+                    {
+                        // It takes long, or that engine died. Taking over is safe: what it still sends and what is sent here is
+                        // the same push, and its next step sees another fence.
+                        self.settle_other(&mut attempt, own, at).await?;
+                    }
                 }
                 AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {
                     cleared |= self.settle_other(&mut attempt, own, at).await?;
@@ -147,6 +154,21 @@ impl Engine {
             }
         }
         Ok(false)
+    }
+
+    /// The answer to a commit whose push another engine took over, once that has finished it.
+    pub(crate) async fn finished_elsewhere(&self, id: Uuid) -> Result<Option<CommitAnswer>> {
+        for _ in 0..WAITS {
+            match self.catalog.attempt(id).await? {
+                Some(attempt) if attempt.state == AttemptState::Finalized => {
+                    return self.answer_of(&attempt).await.map(Some);
+                }
+                Some(attempt) if matches!(attempt.state, AttemptState::Landed | AttemptState::Pushing) => {}
+                _ => return Ok(None),
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+        Ok(None)
     }
 
     /// The answer that an attempt gives, from its row.
