@@ -62,12 +62,9 @@ both! {
         }
         d.get(&format!("/files/{project}?cursor=nonsense")).await.problem(400, "bad_request");
         d.get(&format!("/files/{project}?ref=nope")).await.problem(404, "ref_not_found");
-        for name in ["main", "refs/heads/main", "v1.0", "refs/tags/v1.0", "light", &remote.rev_parse("HEAD")] {
-            let list = d.get(&format!("/files/{project}?limit=1&ref={name}")).await;
-            assert!([200, 404].contains(&list.status), "{name}: {}", list.text());
-            if name.contains("main") || name.len() == 40 {
-                assert_eq!(list.ok(200)["commit"], json!(remote.rev_parse("HEAD")));
-            }
+        for name in ["main", "refs/heads/main", &remote.rev_parse("HEAD")] {
+            let list = d.get(&format!("/files/{project}?limit=1&ref={name}")).await.ok(200);
+            assert_eq!(list["commit"], json!(remote.rev_parse("HEAD")), "{name}");
         }
     }
 

@@ -222,6 +222,35 @@ both! {
         assert_eq!(export.cat_file("main:f"), b"mine too\n");
     }
 
+    /// Goal: half of a rename that is dropped leaves a view that no tree can have; the commit says so and nothing is lost.
+    async fn half_a_change(d) {
+        let project = d.local_project().await;
+        let commit = |user: Uuid| json!({"user": user, "message": "M", "author": {"name": "A", "email": "a@example.org"}});
+        for path in ["a", "Name"] {
+            d.put(&format!("/files/{project}/{path}"), "old").await.ok(200);
+        }
+        let head = d.get(&format!("/projects/{project}")).await.ok(200)["head"].clone();
+        for (old, new, code) in [("a", "a/b", "path_conflict"), ("Name", "name", "bad_path")] {
+            let user = Uuid::new_v4();
+            let url = format!("/pending/{project}/{user}");
+            d.put(&format!("{url}/{old}?action=deleted"), "").await.ok(201);
+            d.put(&format!("{url}/{new}"), "new").await.ok(201);
+            d.delete(&format!("{url}/{old}")).await.ok(200);
+            d.post(&format!("/projects/{project}/commit"), commit(user)).await.problem(422, code);
+            assert_eq!(d.get(&format!("{url}/{new}")).await.text(), "new");
+            assert_eq!(d.get(&format!("/projects/{project}")).await.ok(200)["head"], head);
+            // The new name stays editable, and with the old one gone again the change is whole.
+            d.put(&format!("{url}/{new}"), "newer").await.ok(200);
+            d.put(&format!("{url}/{old}?action=deleted"), "").await.ok(201);
+            let dry = {
+                let mut body = commit(user);
+                body["dry_run"] = json!(true);
+                body
+            };
+            d.post(&format!("/projects/{project}/commit"), dry).await.ok(200);
+        }
+    }
+
     /// Goal: workspaces of users and branches are apart, each with a revision of its own.
     async fn workspaces(d) {
         let project = d.local_project().await;
