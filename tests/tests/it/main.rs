@@ -17,5 +17,7 @@ mod probe;
 mod projects;
 mod push;
 mod remote_tools;
+mod remotes;
 mod sync;
+mod two_servers;
 mod verifications;

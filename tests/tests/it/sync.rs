@@ -189,7 +189,7 @@ both! {
     async fn bad_answers(d) {
         small_remote(&d, "docs");
         let project = unsynced(&d, "docs").await;
-        let lies = [Lie::Empty, Lie::Garbage, Lie::Html, Lie::Body(b"0000".to_vec()), Lie::Body(b"0009ERR x".to_vec())];
+        let lies = [Lie::Empty, Lie::Garbage, Lie::Html, Lie::Body(b"0009ERR x".to_vec())];
         let mut faults: Vec<Fault> = lies.into_iter().map(Fault::Lie).collect();
         faults.extend([0, 3, 30].map(Fault::CutResponse));
         faults.extend([Fault::DropRequest, Fault::Status(500), Fault::Status(418), Fault::Status(401), Fault::Status(404)]);
