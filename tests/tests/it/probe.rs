@@ -3,7 +3,6 @@
 use sqlx::AssertSqlSafe;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use treehold_tests::s3::S3Server;
 use uuid::Uuid;
 
 use crate::deployment::{API_KEY, Deployment, Reply, Setup};
@@ -75,9 +74,5 @@ pub async fn count(d: &Deployment, table: &str, project: Uuid) -> u64 {
 
 /// Whether the bucket has the object under its loose name.
 pub async fn is_loose(d: &Deployment, oid: &str) -> bool {
-    let store = match d.setup {
-        Setup::Embedded => d.data.path().join("store"),
-        Setup::Cluster => S3Server::shared().await.directory().join("treehold").join(&d.prefix),
-    };
-    store.join("objects").join(&oid[..2]).join(&oid[2..]).is_file()
+    d.objects_dir().await.join(&oid[..2]).join(&oid[2..]).is_file()
 }
