@@ -1,5 +1,6 @@
 //! End-to-end tests, and the tests of the harness itself.
 
+mod actions;
 mod aftermath;
 mod bad_input;
 mod batch_read;
