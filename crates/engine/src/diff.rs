@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gix_diff::blob::{Algorithm, InternedInput, UnifiedDiff, diff_with_slider_heuristics, unified_diff};
 use treehold_object::{BString, ObjectId};
 
-use crate::api::{At, ChangedFile, Diff, DiffFile, DiffRequest, Oid};
+use crate::api::{At, ChangedFile, Diff, DiffFile, DiffRequest, Mode, Oid};
 use crate::files::pending_item;
 use crate::sync::changed_file;
 use crate::tree::{Change, GITLINK, Side, is_binary};
@@ -84,17 +84,42 @@ impl Engine {
 type Compared = (Option<ObjectId>, Option<ObjectId>, Vec<Change>);
 
 fn file_diff(change: ChangedFile, old: Option<Bytes>, new: Option<Bytes>) -> DiffFile {
-    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    let old = shown(old, change.old_mode, change.old_oid);
+    let new = shown(new, change.new_mode, change.new_oid);
     if is_binary(&old) || is_binary(&new) {
         return DiffFile { change, binary: true, additions: 0, deletions: 0, patch: String::new() };
     }
-    let input = InternedInput::new(&old[..], &new[..]);
+    if turns(&change) {
+        // Git tells it as a file that goes and another one that comes: two hunks, of which the second one starts from nothing.
+        let (gone, come) = (text_diff(&old, b""), text_diff(b"", &new));
+        return DiffFile { change, binary: false, additions: come.1, deletions: gone.2, patch: gone.0 + &come.0 };
+    }
+    let (patch, additions, deletions) = text_diff(&old, &new);
+    DiffFile { change, binary: false, additions, deletions, patch }
+}
+
+/// What a diff compares on one side: the content, or a line that names a submodule's commit.
+fn shown(content: Option<Bytes>, mode: Option<Mode>, oid: Option<Oid>) -> Bytes {
+    match (mode, oid) {
+        (Some(Mode(GITLINK)), Some(oid)) => format!("Subproject commit {oid}\n").into(),
+        _ => content.unwrap_or_default(),
+    }
+}
+
+/// Whether a path changes its type: file, link or submodule.
+fn turns(change: &ChangedFile) -> bool {
+    matches!((change.old_mode, change.new_mode), (Some(old), Some(new)) if old.0 & 0o170_000 != new.0 & 0o170_000)
+}
+
+/// Hunks, lines added, lines removed.
+fn text_diff(old: &[u8], new: &[u8]) -> (String, u64, u64) {
+    let input = InternedInput::new(old, new);
     let diff = diff_with_slider_heuristics(Algorithm::Histogram, &input);
     let (additions, deletions) = (u64::from(diff.count_additions()), u64::from(diff.count_removals()));
     let config = unified_diff::ContextSize::symmetrical(3);
     let lines = Lines::default();
     let patch = UnifiedDiff::new(&diff, &input, lines, config).consume().map(|lines| lines.patch).unwrap_or_default();
-    DiffFile { change, binary: false, additions, deletions, patch: String::from_utf8_lossy(&patch).into_owned() }
+    (String::from_utf8_lossy(&patch).into_owned(), additions, deletions)
 }
 
 /// Writes hunks as git does, with its note where a file does not end in LF.
@@ -168,8 +193,23 @@ impl Diff {
 }
 
 impl DiffFile {
+    /// A change of type as two: the old file goes, the new one comes.
+    fn halves(&self) -> [DiffFile; 2] {
+        let mut halves = [self.clone(), self.clone()];
+        // Lines of the first hunk start with `-` or a backslash, so that this is where the second one starts.
+        let at =
+            if self.patch.starts_with("@@ -0,0 ") { Some(0) } else { self.patch.find("\n@@ -0,0 ").map(|at| at + 1) };
+        let (gone, come) = self.patch.split_at(at.unwrap_or(self.patch.len()));
+        (halves[0].change.new_mode, halves[0].change.new_oid, halves[0].patch) = (None, None, gone.to_owned());
+        (halves[1].change.old_mode, halves[1].change.old_oid, halves[1].patch) = (None, None, come.to_owned());
+        halves
+    }
+
     fn write(&self, text: &mut String) {
         let change = &self.change;
+        if turns(change) {
+            return self.halves().iter().for_each(|half| half.write(text));
+        }
         let (a, b) = (quoted("a/", &change.path.0), quoted("b/", &change.path.0));
         text.push_str(&format!("diff --git {a} {b}\n"));
         match (change.old_mode, change.new_mode) {
@@ -193,7 +233,9 @@ impl DiffFile {
         if self.binary {
             text.push_str(&format!("Binary files {a} and {b} differ\n"));
         } else if !self.patch.is_empty() {
-            text.push_str(&format!("--- {a}\n+++ {b}\n{}", self.patch));
+            // Git ends names that have a space with a tab, so that readers find their end.
+            let end = |name: &str| if name != "/dev/null" && change.path.0.contains(&b' ') { "\t" } else { "" };
+            text.push_str(&format!("--- {a}{}\n+++ {b}{}\n{}", end(&a), end(&b), self.patch));
         }
     }
 }
