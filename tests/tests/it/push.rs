@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use treehold_tests::git_http::{Fault, On};
+use treehold_tests::s3::S3Server;
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::{Deployment, REMOTE_TOKEN};
+use crate::deployment::{Deployment, REMOTE_TOKEN, json_body};
 use crate::remote_tools::*;
 
 /// A synced project with one pending change of the text's first line.
@@ -209,7 +210,7 @@ both! {
             save(&d, project, user, "text.txt", &format!("edit {n}\n")).await;
             d.git.reset_requests();
             d.git.fail_next(On::ReceivePack, 1, fault);
-            let request = crate::deployment::json_body(d.request("POST", &format!("/projects/{project}/commit")), &body);
+            let request = json_body(d.request("POST", &format!("/projects/{project}/commit")), &body);
             let request = request.header("X-Remote-Token", REMOTE_TOKEN).header("Idempotency-Key", &key);
             let going = tokio::spawn(request.send());
             while pushes(&d).is_empty() {
@@ -220,7 +221,7 @@ both! {
             assert!(going.await.expect("a task").is_err());
             d.up().await;
             assert_eq!(pending(&d, project, user).await, ["text.txt"]);
-            if d.setup == crate::deployment::Setup::Cluster {
+            if d.setup == Setup::Cluster {
                 // Another process may be alive and pushing; its silence is waited for. Here it is known to be dead.
                 execute(&d, "UPDATE attempts SET updated_at = updated_at - 3600000").await;
             }
@@ -254,7 +255,7 @@ both! {
         assert_eq!(pushes(&d).len(), 0);
         // Refused credentials leave it ahead.
         d.put(&format!("/files/{project}/dir/new.txt"), "newer\n").await.ok(200);
-        let request = crate::deployment::json_body(d.request("POST", &url), &json!({}));
+        let request = json_body(d.request("POST", &url), &json!({}));
         d.send(request.header("X-Remote-Token", "wrong")).await.problem(502, "remote_auth");
         assert_eq!(status(&d, project, user).await["ahead"], json!(1));
         d.post(&url, json!({})).await.ok(200);
@@ -273,6 +274,9 @@ both! {
         commit_key(&d, project, &commit_body(user, "A"), "k").await.ok(200);
         let mut grep = std::process::Command::new("grep");
         grep.args(["-rlaE", "wrong-canary-8a7b|remote-token-canary"]).arg(d.data.path());
+        if d.setup == Setup::Cluster {
+            grep.arg(S3Server::shared().await.directory().join("treehold").join(&d.prefix));
+        }
         let found = grep.output().expect("grep");
         assert_eq!(String::from_utf8_lossy(&found.stdout), "");
         for table in ["requests", "attempts", "projects"] {
