@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use treehold_object::{BStr, BString, ObjectId, path};
+use treehold_object::{BStr, BString, ObjectId, fsck, path};
 
 use crate::files::bad_path;
 use crate::tree::{Edits, Item, WalkFrom, entries};
+use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
 /// Directory paths above a path, from the root down, without the root.
@@ -20,6 +21,23 @@ fn path_conflict(path: &BStr, other: &BStr) -> EngineError {
     )
 }
 
+/// Whether git reads the file at this path, on any file system, as `.gitmodules` or `.gitattributes`.
+fn read_by_git(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    path::is_dotgitmodules(name) || path::is_dotgitattributes(name)
+}
+
+/// Refuses content that git's own checks refuse at this path: a `.gitmodules` that would make a client run or overwrite something.
+pub(crate) fn check_git_file(path: &[u8], content: &[u8]) -> Result<()> {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let verdict = match (path::is_dotgitmodules(name), path::is_dotgitattributes(name)) {
+        (true, _) => fsck::check_gitmodules(content),
+        (_, true) => fsck::check_gitattributes(content),
+        _ => Ok(()),
+    };
+    verdict.map_err(|error| EngineError::unprocessable("unsafe_content", format!("The content is refused: {error}.")))
+}
+
 fn under(dir: &[u8]) -> BString {
     let mut lead = BString::from(dir);
     if !lead.is_empty() {
@@ -29,6 +47,19 @@ fn under(dir: &[u8]) -> BString {
 }
 
 impl Engine {
+    /// Refuses what the edits put where git reads it and git's own checks refuse. `fresh`: new contents by id; others are stored.
+    pub(crate) async fn check_git_files(&self, edits: &Edits, fresh: &[NewBytes]) -> Result<()> {
+        let judged = edits.iter().filter(|(path, _)| read_by_git(path));
+        for (path, item) in judged.filter_map(|(path, edit)| edit.map(|item| (path, item))) {
+            let content = match fresh.iter().find(|object| object.oid == item.oid) {
+                Some(object) => Some(object.content.clone()),
+                None => self.contents(&[item.oid]).await?.pop().flatten(),
+            };
+            check_git_file(path, &content.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
     /// Refuses additions that break the rules for new names: their form, a file where a
     /// directory is or the other way round, and names that differ from a sibling only in case or normalisation. `edits` is
     /// everything that changes against the tree `root`; `added` are those of its paths that are to be judged.

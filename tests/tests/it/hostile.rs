@@ -46,6 +46,27 @@ both! {
         }
     }
 
+    /// Goal: nobody can write a `.gitmodules` that git's own checks refuse, by any route; a good one is taken.
+    async fn git_files(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        let evil = "[submodule \"../x\"]\n\tpath = x\n\turl = https://example.org/x\n";
+        let good = "[submodule \"x\"]\n\tpath = x\n\turl = https://example.org/x\n";
+        let author = json!({"name": "A", "email": "a@example.org"});
+        let commits = format!("/projects/{project}/commits");
+        let create = |path: &str| json!({"message": "m", "author": author,
+            "actions": [{"action": "create", "path": path, "content": evil}]});
+        d.put(&format!("/pending/{project}/{user}/.gitmodules"), evil).await.problem(422, "unsafe_content");
+        d.put(&format!("/files/{project}/.gitmodules"), evil).await.problem(422, "unsafe_content");
+        d.post(&commits, create(".gitmodules")).await.problem(422, "unsafe_content");
+        d.post(&commits, create("innocent.txt")).await.ok(200);
+        let moved = json!({"message": "m", "author": author,
+            "actions": [{"action": "move", "from": "innocent.txt", "path": ".gitmodules"}]});
+        d.post(&commits, moved).await.problem(422, "unsafe_content");
+        d.put(&format!("/files/{project}/.gitmodules"), good).await.ok(200);
+        d.export(project).await;
+    }
+
     /// Goal: names that are merely odd come in and go out with the same oids.
     async fn carried(d) {
         let names = fixtures(&d, "carried");

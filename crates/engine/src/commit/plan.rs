@@ -106,6 +106,7 @@ impl Engine {
         let added = merged.files.iter().filter(|file| file.action == PendingAction::Created);
         let added: Vec<BString> = added.map(|file| file.path.0.clone()).collect();
         self.check_additions(parent.tree, &merged.edits, &added).await?;
+        self.check_git_files(&merged.edits, &merged.blobs).await?;
         let edited = self.edit_tree(parent.tree, &merged.edits).await?;
         if merged.edits.is_empty() || parent.tree == Some(edited.root) {
             return Err(nothing_to_commit());

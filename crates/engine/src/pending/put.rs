@@ -59,6 +59,7 @@ impl Engine {
                 if content.len() as u64 > limit {
                     return Err(EngineError::TooLarge { what: "the file", limit, unit: "bytes" });
                 }
+                crate::names::check_git_file(&path, content)?;
                 Some(NewBytes::of(Kind::Blob, content.clone())?)
             }
         };
