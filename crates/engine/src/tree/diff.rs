@@ -8,6 +8,9 @@ use treehold_object::{BString, ObjectId};
 use super::{Item, entries, join};
 use crate::{Engine, Result};
 
+/// Pairs of trees read at once.
+const PAIRS: usize = 1000;
+
 /// One side of a change; `None` = nothing there.
 pub(crate) type Side = Option<Item>;
 
@@ -35,12 +38,14 @@ impl Engine {
             level.push(Pair { path: BString::default(), old, new });
         }
         while !level.is_empty() {
-            let oids: Vec<ObjectId> = level.iter().flat_map(|pair| [pair.old, pair.new]).flatten().collect();
-            let trees = self.trees(&oids).await?;
             let mut next = Vec::new();
-            for pair in level {
-                let raw = |oid: Option<ObjectId>| oid.map(|oid| &trees[&oid]);
-                compare(&pair.path, raw(pair.old), raw(pair.new), &mut changes, &mut next)?;
+            for pairs in level.chunks(PAIRS) {
+                let oids: Vec<ObjectId> = pairs.iter().flat_map(|pair| [pair.old, pair.new]).flatten().collect();
+                let trees = self.trees(&oids).await?;
+                for pair in pairs {
+                    let raw = |oid: Option<ObjectId>| oid.map(|oid| &trees[&oid]);
+                    compare(&pair.path, raw(pair.old), raw(pair.new), &mut changes, &mut next)?;
+                }
             }
             level = next;
         }
