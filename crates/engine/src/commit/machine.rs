@@ -3,6 +3,8 @@
 //! Every step is recorded before it is taken, so that any engine can go on where another one stopped. The remote's own compare of
 //! the old oid decides whether a push lands; looking at its refs only settles what is not known.
 
+use std::path::Path;
+
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
@@ -36,31 +38,28 @@ impl Engine {
         Ok(())
     }
 
-    /// Pushes an attempt whose objects are stored, and finds out what became of it.
+    /// Pushes an attempt whose objects are stored, and finds out what became of it. The pack is made first: if our own store fails
+    /// then, nothing was sent and the attempt is where it was.
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById) -> Result<Settled> {
+        let pack = self.push_pack(attempt, fresh).await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
-        let pushed = self.send(attempt, at, fresh).await?;
-        self.judge(attempt, at, fresh, pushed).await
+        let pushed = self.send(attempt, at, pack.path()).await;
+        self.judge(attempt, at, pack.path(), pushed).await
     }
 
     /// One POST of a precomputed pack.
-    async fn send(&self, attempt: &Attempt, at: &Endpoint, fresh: &ById) -> Result<Pushed> {
-        let pack = match self.push_pack(attempt, fresh).await {
-            Ok(pack) => pack,
-            // Nothing was sent: the store may be down. The attempt waits.
-            Err(error) => return Ok(Pushed::Unreachable(error.to_string())),
-        };
+    async fn send(&self, attempt: &Attempt, at: &Endpoint, pack: &Path) -> Pushed {
         let spec = PushSpec {
             name: branch_ref(&attempt.branch),
             old: attempt.remote_base,
             new: attempt.commit,
-            pack: pack.path().to_owned(),
+            pack: pack.to_owned(),
         };
-        Ok(self.remote.push(at, &spec).await)
+        self.remote.push(at, &spec).await
     }
 
     /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
-    async fn judge(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById, mut pushed: Pushed) -> Result<Settled> {
+    async fn judge(&self, attempt: &mut Attempt, at: &Endpoint, pack: &Path, mut pushed: Pushed) -> Result<Settled> {
         for sent in 1.. {
             let detail = match pushed {
                 Pushed::Landed => {
@@ -79,7 +78,7 @@ impl Engine {
                 Ok(None) if sent >= SENDS => break,
                 Ok(None) => {
                     self.step(attempt, AttemptState::Pushing, None).await?;
-                    pushed = self.send(attempt, at, fresh).await?;
+                    pushed = self.send(attempt, at, pack).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, attempt = %attempt.id, "an unknown push could not be settled yet");
