@@ -118,13 +118,7 @@ impl Engine {
     }
 
     /// Pushes what was committed and not pushed, and settles attempts that wait for credentials.
-    pub async fn push(
-        &self,
-        project: &str,
-        branch: Option<&str>,
-        credentials: Option<Secret>,
-        _idempotency_key: Option<&str>,
-    ) -> Result<PushAnswer> {
+    pub async fn push(&self, project: &str, branch: Option<&str>, credentials: Option<Secret>) -> Result<PushAnswer> {
         let project = self.find_project(project).await?;
         let branch = Self::branch_name(&project, branch)?;
         let at = self.needed_endpoint(&project, credentials)?;

@@ -20,7 +20,7 @@ use treehold_engine::{Progress, Secret};
 use crate::app::App;
 use crate::body::{Expect, read_json};
 use crate::error::Problem;
-use crate::headers::{credentials, idempotency_key, negotiate};
+use crate::headers::{credentials, negotiate};
 use crate::params::Params;
 use crate::respond::{Answer, ok};
 
@@ -103,13 +103,12 @@ struct PushRequest {
     branch: Option<String>,
 }
 
-/// `POST /projects/{project}/push`
+/// `POST /projects/{project}/push`. Repeating it is safe by itself: what has arrived is not sent again.
 pub(crate) async fn push(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
     let project = params.text("project")?.to_owned();
-    let (credentials, key) = (credentials(&headers)?, idempotency_key(&headers)?);
+    let credentials = credentials(&headers)?;
     let request: PushRequest = read_json(&app, &headers, body, Expect::OPTIONAL).await?;
     let engine = app.engine().clone();
-    let pushed =
-        app.remote(async move { engine.push(&project, request.branch.as_deref(), credentials, key.as_deref()).await });
+    let pushed = app.remote(async move { engine.push(&project, request.branch.as_deref(), credentials).await });
     ok(&pushed.await?)
 }
