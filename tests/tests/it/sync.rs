@@ -175,7 +175,8 @@ both! {
         let project = d.connect("docs").await;
         let before = head(&d, project).await;
         let other = sync(&d, project, json!({"branch": "nowhere"})).await;
-        assert!([200, 404].contains(&other.status), "{}", other.text());
+        let told = other.problem(404, "ref_not_found");
+        assert!(told["detail"].as_str().expect("a sentence").contains("it has \"main\""), "{told}");
         remote.bare.git().run(["update-ref", "-d", "refs/heads/main"]);
         let synced = sync(&d, project, json!({})).await.ok(200);
         assert_eq!((&synced["from"], &synced["to"]), (&json!(before), &json!(before)));

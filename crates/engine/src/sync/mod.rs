@@ -18,6 +18,8 @@ use crate::{Engine, EngineError, Result};
 
 /// How many changed paths an answer lists; `changed_count` counts all.
 const CHANGED_MAX: usize = 10_000;
+/// How many branches of the remote an error names.
+const BRANCHES_SHOWN: usize = 5;
 
 impl Engine {
     /// Where the project's remote is. Only an operator can have registered a local path.
@@ -64,6 +66,10 @@ impl Engine {
         };
         let to = match fetched.tip {
             Some(tip) => self.integrate(project, &from, tip, request).await?,
+            None if from.commit.is_none() => {
+                self.refuse_other_branches(branch, at).await?;
+                from.clone()
+            }
             None => from.clone(),
         };
         let changes = self.diff_trees(from.tree, to.tree).await?;
@@ -78,6 +84,19 @@ impl Engine {
             bytes: fetched.bytes,
             pending,
         })
+    }
+
+    /// Nothing on either side: fine for an empty remote; else the branch was misnamed, and the answer says which there are.
+    async fn refuse_other_branches(&self, branch: &str, at: &Endpoint) -> Result<()> {
+        let refs = self.remote.refs(at, &["refs/heads/".to_owned()]).await?;
+        let names: Vec<&str> = refs.refs.iter().filter_map(|(name, _)| name.strip_prefix("refs/heads/")).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let some = names.iter().take(BRANCHES_SHOWN).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let more = if names.len() > BRANCHES_SHOWN { ", …" } else { "" };
+        let detail = format!("The remote has no branch {branch:?}; it has {some}{more}.");
+        Err(EngineError::not_found("ref_not_found", detail))
     }
 
     /// Where our branch goes for the remote's `tip`.
