@@ -33,7 +33,7 @@ impl Engine {
         if !self.catalog.shallow(project.id).await?.is_empty() {
             return Err(EngineError::unprocessable(
                 "shallow_history",
-                "The project's history is cut off; a bundle needs all of it. Import it with depth 0, or export a directory.",
+                "The project's history is cut off, and a bundle needs all of it: export a directory, or import the repository again with all of its history.",
             ));
         }
         let refs = self.catalog.references(project.id, "refs/").await?;

@@ -31,7 +31,7 @@ pub(crate) fn shaped_path(path: &[u8]) -> Result<BString> {
 }
 
 pub(crate) fn bad_path(error: &treehold_object::path::PathError) -> EngineError {
-    EngineError::unprocessable("bad_path", format!("The path is refused: {error}."))
+    EngineError::unprocessable("bad_path", format!("The path is refused ({error})."))
 }
 
 impl Engine {

@@ -38,6 +38,13 @@ impl Engine {
                 return Err(error);
             }
         };
+        if depth == 0 && !new && !self.catalog.shallow(project.id).await?.is_empty() {
+            return Err(EngineError::unprocessable(
+                "shallow_history",
+                "The project's history was cut off when it was made, and stays so: import all of it under another name, or delete \
+                 the project first.",
+            ));
+        }
         let tree = self.branch_head(&project, &branch).await?.tree;
         let mut files = 0;
         let mut from = WalkFrom::default();

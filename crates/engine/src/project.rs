@@ -1,12 +1,11 @@
 //! Projects: create, show, list, delete.
 
 use treehold_catalog::{CreateOutcome, Project};
-use treehold_object::refname;
 use uuid::Uuid;
 
 use crate::api::{Oid, ProjectPage, ProjectSpec, ProjectView, RemoteSpec};
 use crate::text::rfc3339;
-use crate::view::branch_ref;
+use crate::view::{branch_ref, check_branch};
 use crate::{Engine, EngineError, Result};
 
 const NAME_MAX: usize = 200;
@@ -44,9 +43,7 @@ impl Engine {
             check_name(name)?;
         }
         let default_branch = spec.default_branch.clone().unwrap_or_else(|| "main".to_owned());
-        refname::check_branch(&default_branch).map_err(|error| {
-            EngineError::unprocessable("bad_ref", format!("{default_branch:?} is not a valid branch name: {error}."))
-        })?;
+        check_branch(&default_branch)?;
         Ok(Project {
             id: id.unwrap_or_else(|| self.ambient.uuid()),
             name: spec.name.clone(),

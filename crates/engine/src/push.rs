@@ -50,15 +50,26 @@ impl Engine {
         }
     }
 
-    /// Where the remote's branch is known to be, if that is ahead of the attempt's parent. A push would be refused there; an
-    /// earlier fetch, whose changes did not merge, showed it.
-    pub(crate) async fn known_ahead(&self, attempt: &Attempt) -> Result<Option<ObjectId>> {
-        let Some(remote) = attempt.remote_base.filter(|remote| Some(*remote) != attempt.base) else { return Ok(None) };
-        let ahead = match attempt.base {
-            Some(base) => self.is_ancestor(attempt.project, base, remote).await?,
+    /// `remote`, where the remote's branch is known to be, if that is ahead of `base`: a push on top of `base` would be refused.
+    pub(crate) async fn known_ahead(
+        &self,
+        project: uuid::Uuid,
+        base: Option<ObjectId>,
+        remote: Option<ObjectId>,
+    ) -> Result<Option<ObjectId>> {
+        let Some(remote) = remote.filter(|remote| Some(*remote) != base) else { return Ok(None) };
+        let ahead = match base {
+            Some(base) => self.is_ancestor(project, base, remote).await?,
             None => true,
         };
         Ok(ahead.then_some(remote))
+    }
+
+    /// Where the remote's branch was last seen.
+    pub(crate) async fn remote_head(&self, project: uuid::Uuid, branch: &str) -> Result<Option<ObjectId>> {
+        let name = branch_ref(branch);
+        let known = self.catalog.remote_references(project, &name).await?;
+        Ok(known.into_iter().find(|known| known.name == name).map(|known| known.oid))
     }
 
     /// Commits that the remote lacks, oldest first, and the objects that come with them.
@@ -134,13 +145,11 @@ impl Engine {
             }
         }
         self.clear_the_way((project.id, None), &branch, &at, None).await?;
-        let name = branch_ref(&branch);
         let head = self.branch_head(&project, &branch).await?;
         let Some(to) = head.commit else {
             return Err(EngineError::unprocessable("nothing_to_push", "The branch has no commit yet."));
         };
-        let known = self.catalog.remote_references(project.id, &name).await?;
-        let from = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
+        let from = self.remote_head(project.id, &branch).await?;
         let (commits, objects) = self.lacking(project.id, to).await?;
         let answer = PushAnswer {
             branch,

@@ -53,9 +53,7 @@ impl Engine {
     /// The branch that a request names, or the project's default.
     pub(crate) fn branch_name(project: &Project, branch: Option<&str>) -> Result<String> {
         let branch = branch.unwrap_or(&project.default_branch);
-        refname::check_branch(branch).map_err(|error| {
-            EngineError::unprocessable("bad_ref", format!("{branch:?} is not a valid branch name: {error}."))
-        })?;
+        check_branch(branch)?;
         Ok(branch.to_owned())
     }
 
@@ -159,6 +157,15 @@ impl Engine {
         let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
         Ok(View { project, head, overlay: Some(Overlay { revision, rows }) })
     }
+}
+
+/// Refuses what is no branch's short name. `refs/…` is a legal one for git, but never what was meant.
+pub(crate) fn check_branch(branch: &str) -> Result<()> {
+    let bad = |why: String| EngineError::unprocessable("bad_ref", format!("{branch:?} is not a branch name: {why}."));
+    if branch.starts_with("refs/") {
+        return Err(bad("name it without refs/heads/".to_owned()));
+    }
+    refname::check_branch(branch).map_err(|error| bad(error.to_string()))
 }
 
 fn no_project() -> EngineError {

@@ -5,6 +5,7 @@ mod aftermath;
 mod bad_input;
 mod batch_read;
 mod commits;
+mod conflicts;
 mod crashes;
 mod dedup;
 mod deployment;

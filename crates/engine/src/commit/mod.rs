@@ -19,8 +19,12 @@ use request::{Claimed, Key};
 
 use crate::api::{CommitAnswer, CommitRequest, OnConflict};
 use crate::remote::{Endpoint, Secret};
+use crate::tree::Found;
 use crate::view::Head;
 use crate::{Engine, EngineError, Result};
+
+/// How far back a commit is looked for on which changes that do not merge are clean.
+const STEPS_BACK: usize = 256;
 
 /// What to do where the branch or the remote moved.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +137,11 @@ impl Engine {
             let limit = self.config.limits.commit_changes as u64;
             return Err(EngineError::TooLarge { what: "the commit", limit, unit: "changes" });
         }
+        // What an earlier fetch showed counts from the start: a conflict with it may be resolved by now.
+        let onto = match onto {
+            None if intent.push => self.seen_ahead(intent, &head).await?,
+            onto => onto,
+        };
         if onto.is_some() && policy.on_conflict == OnConflict::Fail {
             return Err(machine::moved(&intent.branch));
         }
@@ -155,6 +164,15 @@ impl Engine {
         self.carry_out(intent, planned, at).await
     }
 
+    /// The remote's branch, if it was seen ahead of ours.
+    async fn seen_ahead(&self, intent: &Intent, head: &Head) -> Result<Option<Head>> {
+        let remote = self.remote_head(intent.project.id, &intent.branch).await?;
+        match self.known_ahead(intent.project.id, head.commit, remote).await? {
+            Some(ahead) => self.head_of(ahead, head.branch.clone()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn change_rows(&self, project: &Project, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
         let rows = match changes {
             Changes::Pending { key, paths } => {
@@ -169,6 +187,34 @@ impl Engine {
         }
     }
 
+    /// The newest commit on the way back from `head` (by first parents) that has what every change started from: there the changes
+    /// are what their user saw, and undo nobody's work.
+    async fn where_clean(&self, head: &Head, rows: &[ChangeRow]) -> Result<Option<Head>> {
+        let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
+        let mut at = head.clone();
+        for _ in 0..STEPS_BACK {
+            let there = self.find_paths(at.tree, &paths).await?;
+            let leaf = |found: Found| found.filter(|item| !item.is_tree()).map(|item| item.oid);
+            if there.into_iter().zip(rows).all(|(found, row)| leaf(found) == row.base) {
+                return Ok(Some(at));
+            }
+            let Some(commit) = at.commit else { return Ok(None) };
+            let parent = self.commit_row(commit).await?.parents.first().copied();
+            let row = match parent {
+                Some(parent) => self.catalog.commits(&[parent]).await?.pop().flatten(),
+                None => None,
+            };
+            at = match (parent, row) {
+                (None, _) => Head { branch: head.branch.clone(), ..Head::default() },
+                (Some(_), Some(row)) => {
+                    Head { commit: Some(row.oid), tree: Some(row.tree), branch: head.branch.clone() }
+                }
+                (Some(_), None) => return Ok(None),
+            };
+        }
+        Ok(None)
+    }
+
     /// `on_conflict: "branch"`: the changes as they are, on a branch of their own.
     async fn commit_to_branch(
         &self,
@@ -178,8 +224,12 @@ impl Engine {
         policy: Policy,
         at: Option<&Endpoint>,
     ) -> Result<CommitAnswer> {
-        let merged = self.merge_changes(rows, head, true).await?;
-        let mut planned = self.plan_commit(intent, head, merged).await?;
+        let Some(parent) = self.where_clean(head, rows).await? else {
+            // They started from different commits, or from one that is cut off: on any commit they would undo somebody's work.
+            return Err(EngineError::MergeConflict(self.merge_changes(rows, head, false).await?.conflicts));
+        };
+        let merged = self.merge_changes(rows, &parent, true).await?;
+        let mut planned = self.plan_commit(intent, &parent, merged).await?;
         let user = intent.user.map(|user| user.simple().to_string()).unwrap_or_default();
         let commit = planned.attempt.commit.to_string();
         let branch = format!("treehold/{}/{}", &user[..8.min(user.len())], &commit[..8]);
@@ -198,10 +248,8 @@ impl Engine {
     async fn carry_out(&self, intent: &Intent, mut planned: Planned, at: Option<&Endpoint>) -> Result<Round> {
         let attempt = &mut planned.attempt;
         if intent.push {
-            let name = crate::view::branch_ref(&attempt.branch);
-            let known = self.catalog.remote_references(attempt.project, &name).await?;
-            attempt.remote_base = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
-            if let Some(ahead) = self.known_ahead(attempt).await? {
+            attempt.remote_base = self.remote_head(attempt.project, &attempt.branch).await?;
+            if let Some(ahead) = self.known_ahead(attempt.project, attempt.base, attempt.remote_base).await? {
                 return Ok(Round::Onto(self.head_of(ahead, Some(intent.branch.clone())).await?));
             }
             self.check_pushable(attempt).await?;

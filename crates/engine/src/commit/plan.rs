@@ -184,7 +184,10 @@ impl Engine {
 }
 
 pub(crate) fn nothing_to_commit() -> EngineError {
-    EngineError::unprocessable("nothing_to_commit", "There is nothing to commit: the branch has these files already.")
+    EngineError::unprocessable(
+        "nothing_to_commit",
+        "There is nothing to commit: nothing is pending here, or the branch has it already.",
+    )
 }
 
 fn committed_file(path: &BString, old: Side, new: Side) -> CommittedFile {

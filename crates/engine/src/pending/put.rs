@@ -70,11 +70,16 @@ impl Engine {
             return Err(EngineError::unprocessable("unknown_base", "`base` names no object of this project."));
         }
         let mut draft = Draft { key, path, blob, put, op: None };
-        let mut written = Ok(None);
-        for _ in 0..RACES {
-            written = self.try_put(&project, &mut draft).await;
-            if !matches!(written, Ok(None)) {
-                break;
+        let mut written = self.try_put(&project, &mut draft).await;
+        if matches!(written, Ok(None)) {
+            // Writes of new names look at the whole workspace: those that lost a race take turns.
+            let turns = self.branch_lock(draft.key.project, &format!("{} {user}", draft.key.branch));
+            let _turn = turns.lock().await;
+            for _ in 0..RACES {
+                written = self.try_put(&project, &mut draft).await;
+                if !matches!(written, Ok(None)) {
+                    break;
+                }
             }
         }
         if let Some(op) = draft.op {
