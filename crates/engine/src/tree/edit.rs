@@ -98,15 +98,6 @@ fn name(raw: &[u8]) -> Result<ObjectId> {
     hash(Kind::Tree, raw).map_err(EngineError::internal)
 }
 
-/// Git's order: a tree sorts as if its name ended in `/`.
-fn order_key(name: &[u8], item: &Item) -> Vec<u8> {
-    let mut key = name.to_vec();
-    if item.is_tree() {
-        key.push(b'/');
-    }
-    key
-}
-
 /// The oid of the edited tree, or `None` if it became empty.
 fn apply(
     tree: Option<ObjectId>,
@@ -141,10 +132,7 @@ fn apply(
     if items.is_empty() {
         return Ok(None);
     }
-    let mut sorted: Vec<(Vec<u8>, &BString, Item)> =
-        items.iter().map(|(name, item)| (order_key(name, item), name, *item)).collect();
-    sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    let raw = encode(sorted.iter().map(|(_, name, item)| (name.as_slice(), *item)));
+    let raw = encode(items.iter().map(|(name, item)| (name, *item)))?;
     let oid = name_of(&raw, tree, old)?;
     if Some(oid) != tree && !new.iter().any(|(known, _)| *known == oid) {
         new.push((oid, raw));

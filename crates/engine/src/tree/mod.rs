@@ -16,18 +16,12 @@ pub(crate) use merge::{Resolution3, is_binary};
 pub(crate) use walk::WalkFrom;
 
 use bytes::Bytes;
+use treehold_object::tree::{self, TreeEntry, encode_tree, mode};
 use treehold_object::{BStr, BString, ObjectId};
 
 use crate::{EngineError, Result};
 
-/// Mode of a directory.
-pub(crate) const TREE: u32 = 0o040000;
-/// Mode of a submodule's commit.
-pub(crate) const GITLINK: u32 = 0o160000;
-/// Mode of a symbolic link.
-pub(crate) const SYMLINK: u32 = 0o120000;
-/// Mode of an ordinary file.
-pub(crate) const FILE: u32 = 0o100644;
+pub(crate) use treehold_object::tree::mode::{FILE, GITLINK, SYMLINK, TREE};
 
 /// What a name in a tree stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,34 +38,27 @@ impl Item {
 
 /// The entries of a raw tree, in git's order.
 pub(crate) fn entries(raw: &[u8]) -> impl Iterator<Item = Result<(&BStr, Item)>> {
-    gix_object::TreeRefIter::from_bytes(raw, gix_hash::Kind::Sha1).map(|entry| {
+    tree::entries(raw).map(|entry| {
         let entry = entry.map_err(|_| EngineError::internal("a stored tree does not decode"))?;
-        let mode = normal_mode(u32::from(entry.mode.value()));
-        Ok((entry.filename, Item { mode, oid: entry.oid.to_owned() }))
+        Ok((entry.name, Item { mode: normal_mode(entry.mode), oid: entry.oid }))
     })
 }
 
 /// Historical modes of imported trees read as the mode that git gives them.
 fn normal_mode(mode: u32) -> u32 {
-    match mode & 0o170000 {
-        0o040000 => TREE,
-        0o120000 => SYMLINK,
-        0o160000 => GITLINK,
-        _ if mode & 0o100 != 0 => 0o100755,
+    match mode {
+        _ if mode::is_tree(mode) => TREE,
+        _ if mode::is_symlink(mode) => SYMLINK,
+        _ if mode::is_gitlink(mode) => GITLINK,
+        _ if mode & 0o100 != 0 => mode::EXECUTABLE,
         _ => FILE,
     }
 }
 
-/// Writes entries that are in git's order (by name, a tree's as if it ended in `/`).
-pub(crate) fn encode<'a>(entries: impl Iterator<Item = (&'a [u8], Item)>) -> Bytes {
-    let mut raw = Vec::new();
-    for (name, item) in entries {
-        raw.extend_from_slice(format!("{:o} ", item.mode).as_bytes());
-        raw.extend_from_slice(name);
-        raw.push(0);
-        raw.extend_from_slice(item.oid.as_bytes());
-    }
-    raw.into()
+/// The raw tree of entries in any order.
+pub(crate) fn encode<'a>(entries: impl Iterator<Item = (&'a BString, Item)>) -> Result<Bytes> {
+    let entries = entries.map(|(name, item)| TreeEntry { mode: item.mode, name: name.as_ref(), oid: item.oid });
+    Ok(encode_tree(entries).map_err(EngineError::internal)?.into())
 }
 
 /// `prefix/name`, or `name` at the root.
