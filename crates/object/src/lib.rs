@@ -3,6 +3,7 @@
 //! No I/O, no async, no clock. This crate wraps gitoxide's plumbing, so that one place follows its releases.
 
 pub mod commit;
+pub mod delta;
 pub mod fsck;
 mod gitmodules;
 pub mod hash;

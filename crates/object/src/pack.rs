@@ -174,7 +174,7 @@ fn decode_distance(data: &[u8]) -> Result<Option<(u64, usize)>, PackError> {
 }
 
 /// Where an entry stands in its pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Of its header's first byte, from the start of the pack.
     pub offset: u64,
@@ -286,6 +286,16 @@ impl<W: Write> PackWriter<W> {
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.offset
+    }
+
+    /// Number of objects written so far.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no object was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Writes the trailer and gives the sink back, flushed.

@@ -10,7 +10,7 @@ use treehold_object::pack::{self, Checksum, ENTRY_HEADER_MAX, EntryHeader, Entry
 
 use super::table::{NONE, RefDelta, Seen, Slot, Table};
 use super::{IngestError, IngestLimits, IngestOptions};
-use crate::delta;
+use treehold_object::delta;
 
 /// No entry is shorter: one byte of header and an empty zlib stream.
 const ENTRY_LEN_MIN: u64 = 9;
@@ -90,7 +90,8 @@ impl Scan<'_, '_> {
         window.consume(len);
         self.admit(header.size)?;
         self.inflate(offset, header.size, window)?;
-        let mut slot = Slot { offset, oid: NULL, crc32: window.crc.sum(), size: 0, base: NONE, depth: 0, kind: None };
+        let (crc32, sha256) = (window.crc.sum(), [0; 32]);
+        let mut slot = Slot { offset, oid: NULL, sha256, crc32, size: 0, base: NONE, depth: 0, kind: None };
         if let EntryKind::Whole(kind) = header.kind {
             slot.size = header.size as u32;
             self.table.lock().slots.push(slot);

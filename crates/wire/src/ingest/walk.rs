@@ -11,7 +11,7 @@ use treehold_object::zlib::Inflater;
 use super::IngestError;
 use super::scan::damaged;
 use super::table::{NONE, Slot};
-use crate::delta;
+use treehold_object::delta;
 
 /// The content of the entry in `[offset, end)`: an object or a delta.
 pub(super) fn read_entry(file: &File, inflater: &mut Inflater, offset: u64, end: u64) -> Result<Vec<u8>, IngestError> {

@@ -7,7 +7,7 @@ use treehold_object::pack::{EntryHeader, EntryKind, PackError, PackWriter};
 use treehold_object::zlib::Deflater;
 use treehold_object::{Kind, ObjectId, second_opinion};
 
-use crate::delta;
+use treehold_object::delta;
 
 /// Deltas between an object of a pushed pack and a whole one (git's `pack.depth`).
 const DEPTH_MAX: u32 = 50;
