@@ -1,6 +1,7 @@
 //! The ledger: which objects are stored where, and the writer's half of the collection protocol (docs/reliability.md, W0–W5).
 
 use async_trait::async_trait;
+use treehold_object::pack::Span;
 use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
@@ -20,6 +21,8 @@ pub enum OpKind {
     Pending,
     /// Moving a ref to something that is already there.
     Refs,
+    /// Moving objects to other places in the bucket.
+    Repack,
 }
 
 /// An open operation (W0).
@@ -46,6 +49,8 @@ pub struct NewObject {
     pub offset: u64,
     /// Length of the entry, bytes.
     pub length: u64,
+    /// Where the entry starts that this one is a delta against, in the same value, bytes; `None`: it is whole.
+    pub base: Option<u64>,
 }
 
 /// What became of a [`NewObject`].
@@ -75,12 +80,16 @@ pub struct Located {
     pub kind: Kind,
     /// Size of the content, bytes.
     pub size: u64,
+    /// Row id of its bucket key.
+    pub key_id: KeyId,
     /// Bucket key. Ends in `.pack` for a pack, else the key is a loose object.
     pub key: String,
     /// Where its entry starts, bytes.
     pub offset: u64,
     /// Length of the entry, bytes.
     pub length: u64,
+    /// Where the entry starts that this one is a delta against; `None`: it is whole. See [`Ledger::chains`].
+    pub base: Option<u64>,
 }
 
 /// Totals, for `admin stats`.
@@ -114,8 +123,10 @@ pub trait Ledger {
     /// W2. Reserves bucket keys; `None` = the name was used before and is burnt, choose another.
     async fn reserve(&self, op: Uuid, keys: &[String]) -> Result<Vec<Option<KeyId>>, CatalogError>;
     /// W4. Records the objects stored under a reserved key, in one transaction. A known object keeps its first location; the key
-    /// becomes doomed at once if no row names it. Refuses with `Collision` where type, size or SHA-256 differ, and with `OpLost`
-    /// where the op is not open or the key not reserved by it. Answers in the order given. Any number of objects.
+    /// becomes doomed at once if no row names it. Refuses with `Collision` where type, size or SHA-256 differ, with `OpLost`
+    /// where the op is not open or the key not reserved by it, and with `Invalid` where a base is not the place of a given object.
+    /// What kept deltas rest on stays on record, also where the ledger has the object itself elsewhere. Answers in the order
+    /// given. Any number of objects.
     async fn register(
         &self,
         op: Uuid,
@@ -125,7 +136,10 @@ pub trait Ledger {
     ) -> Result<Vec<Registered>, CatalogError>;
     /// Where objects are, in the order given. Knows nothing of projects: authorise first.
     async fn locate(&self, oids: &[ObjectId]) -> Result<Vec<Option<Located>>, CatalogError>;
-    /// The same by ledger number, in order of (key, offset): how an export reads packs from front to back.
+    /// What each object rests on where it is: the entries of its value from its base on, nearest first, the last one whole; empty
+    /// for a whole object. If the ledger changed since the object was located, a chain may be cut off: locate again.
+    async fn chains(&self, located: &[Located]) -> Result<Vec<Vec<Span>>, CatalogError>;
+    /// The same as [`Self::locate`] by ledger number, in order of (key, offset): how an export reads packs from front to back.
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError>;
     /// Marks ops without a heartbeat since `before_ms` dead and dooms their reserved keys. Returns how many ops died.
     async fn reap_ops(&self, before_ms: i64) -> Result<u64, CatalogError>;

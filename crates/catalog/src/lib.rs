@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod pending;
 pub mod projects;
 pub mod refs;
+pub mod repack;
 
 mod codec;
 mod fault;
@@ -37,6 +38,7 @@ pub use pending::{
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
 pub use refs::{ClearPending, Publish, PublishOutcome, Ref, RefUpdate, Refs};
+pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
 pub use sqlite::SqliteCatalog;
 
@@ -45,7 +47,7 @@ use std::sync::Arc;
 
 /// Everything a catalog does.
 pub trait Catalog:
-    Projects + Refs + Ledger + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
+    Projects + Refs + Ledger + Repack + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
 {
 }
 

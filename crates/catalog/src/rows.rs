@@ -48,8 +48,13 @@ impl Rows {
     }
 
     /// Adds a column of integers.
-    pub(crate) fn ints(mut self, values: impl IntoIterator<Item = i64>) -> Self {
-        self.columns.push(Column::Int(values.into_iter().map(Some).collect()));
+    pub(crate) fn ints(self, values: impl IntoIterator<Item = i64>) -> Self {
+        self.ints_or_null(values.into_iter().map(Some))
+    }
+
+    /// Adds a column of integers, some of them null.
+    pub(crate) fn ints_or_null(mut self, values: impl IntoIterator<Item = Option<i64>>) -> Self {
+        self.columns.push(Column::Int(values.into_iter().collect()));
         self
     }
 

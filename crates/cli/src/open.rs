@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MERGE_ATTEMPTS: u32 = 5;
 /// How old an operation's last sign of life may be before it counts as dead.
 const OP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long emptied keys keep their bytes beside a database that can be set back to any time of the last week.
+const KEY_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The same for the embedded database, which is backed up with its store or not at all.
+const KEY_GRACE_EMBEDDED: Duration = Duration::from_secs(24 * 3600);
 
 /// An engine, with what it stands on.
 #[derive(Debug)]
@@ -160,6 +164,7 @@ fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {
         merge_attempts: MERGE_ATTEMPTS,
         sole: settings.embedded(),
         op_timeout: OP_TIMEOUT,
+        key_grace: if settings.embedded() { KEY_GRACE_EMBEDDED } else { KEY_GRACE },
     }
 }
 

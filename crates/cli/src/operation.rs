@@ -2,11 +2,12 @@
 //! code either way.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treehold_engine::api::{ProjectSpec, ProjectView, RemoteSpec};
-use treehold_engine::{Engine, Progress};
+use treehold_engine::{Engine, Progress, RepackOptions};
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -70,6 +71,13 @@ pub enum Operation {
     AdminStats {},
     /// Brings the database's schema up to date.
     AdminMigrate {},
+    /// Coalesces small packs and drops dead weight.
+    AdminRepack {
+        /// Only say what would be done.
+        dry_run: bool,
+        /// How long the bytes of emptied keys stay, seconds; what the set-up keeps them if not given.
+        grace_s: Option<u64>,
+    },
 }
 
 impl Operation {
@@ -84,6 +92,7 @@ impl Operation {
             Self::Export { .. } => "export",
             Self::AdminStats {} => "admin-stats",
             Self::AdminMigrate {} => "admin-migrate",
+            Self::AdminRepack { .. } => "admin-repack",
         }
     }
 
@@ -117,6 +126,10 @@ impl Operation {
             Self::AdminMigrate {} => {
                 let report = opened.migrate().await?;
                 Ok(json!({"applied": report.applied, "current": report.current}))
+            }
+            Self::AdminRepack { dry_run, grace_s } => {
+                let grace = grace_s.map_or(engine.key_grace(), Duration::from_secs);
+                value(&engine.repack(RepackOptions { dry_run: *dry_run, grace }, progress).await?)
             }
         }
     }

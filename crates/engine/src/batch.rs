@@ -184,10 +184,9 @@ impl Engine {
         located: &HashMap<ObjectId, Located>,
     ) -> Result<HashMap<ObjectId, Bytes>> {
         let committed = oids_of(wanted, Source::Committed);
-        let locations: Vec<_> =
-            committed.iter().filter_map(|oid| located.get(oid)).cloned().map(crate::objects::location).collect();
+        let located: Vec<Located> = committed.iter().filter_map(|oid| located.get(oid)).cloned().collect();
         let mut contents = HashMap::new();
-        for (location, object) in locations.iter().zip(self.store.get_many(&locations).await) {
+        for (location, object) in located.iter().zip(self.read_located(&located).await?) {
             match object {
                 Ok(object) => _ = contents.insert(object.oid, object.content),
                 Err(error @ StoreError::Unavailable { .. }) => return Err(error.into()),

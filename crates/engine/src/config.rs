@@ -63,6 +63,9 @@ pub struct EngineConfig {
     pub sole: bool,
     /// How old an operation's last sign of life may be before it counts as dead.
     pub op_timeout: Duration,
+    /// How long the bytes of a key stay after the last object moved out of it: longer than any read takes, and than the time that
+    /// a restored database may be set back.
+    pub key_grace: Duration,
 }
 
 /// Time and ids, so that tests can pin them.

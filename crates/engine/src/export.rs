@@ -1,6 +1,7 @@
 //! Taking everything out: a bare repository, or a bundle, that stock git reads. Objects are copied pack entry by pack entry, in the
-//! order in which they are stored; the project's reach says which, so that nothing is walked.
+//! order in which they are stored; the project's reach says which, so that nothing is walked. Packs that hold deltas are `splice`d.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path as FsPath;
 
@@ -22,7 +23,7 @@ use crate::{Engine, EngineError, Result};
 const CHUNK: usize = 4096;
 const PACK_LEVEL: u32 = 6;
 
-fn pack_failed(error: PackError) -> EngineError {
+pub(crate) fn pack_failed(error: PackError) -> EngineError {
     EngineError::internal(error)
 }
 
@@ -103,7 +104,7 @@ impl Engine {
     }
 
     /// Every object that the project reaches, and those of a pending commit, as one pack.
-    async fn write_all<W: Write>(
+    async fn write_all<W: Write + Send + 'static>(
         &self,
         project: &Project,
         pending: Option<&Planned>,
@@ -123,18 +124,25 @@ impl Engine {
         let count = u32::try_from(total).map_err(EngineError::internal)?;
         let mut pack = PackWriter::new(out, count, PACK_LEVEL).map_err(pack_failed)?;
         let mut done = 0;
+        let mut spliced = HashSet::new();
         let numbers: Vec<u64> = reach.iter().collect();
         for chunk in numbers.chunks(CHUNK) {
-            let located = self.catalog.locate_numbers(chunk).await?;
+            let mut located = self.catalog.locate_numbers(chunk).await?;
             if located.len() != chunk.len() {
                 return Err(EngineError::internal("an object that the project reaches is not in the ledger"));
             }
-            let locations = located.into_iter().map(crate::objects::location).collect();
+            for key in self.to_splice(&located, &spliced).await? {
+                pack = self.splice(&key, &reach, chunk[0], pack).await?;
+                spliced.insert(key.id);
+                progress.step("exporting", pack.len() as u64, Some(total));
+            }
+            located.retain(|object| !spliced.contains(&object.key_id));
+            let locations = self.locations(&located).await?;
             let mut entries = std::pin::pin!(self.store.stream_entries(locations));
             while let Some(entry) = entries.try_next().await? {
                 pack.add_compressed(entry.oid, entry.kind, entry.size, &entry.zlib).map_err(pack_failed)?;
             }
-            done += chunk.len() as u64;
+            done = (done + chunk.len() as u64).max(pack.len() as u64);
             progress.step("exporting", done, Some(total));
         }
         for object in &fresh {

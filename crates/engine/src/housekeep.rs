@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// One round: settles unfinished attempts with the configured credentials, ends operations without a sign of life, and removes
-    /// bucket keys in which no row was ever kept.
+    /// bucket keys in which no row was ever kept, and those that were emptied longer ago than the grace.
     pub async fn housekeep(&self) -> Result<()> {
         let now_ms = self.ambient.now_ms();
         let timeout = i64::try_from(self.config.op_timeout.as_millis()).unwrap_or(i64::MAX);
@@ -54,6 +54,7 @@ impl Engine {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
         self.sweep().await?;
+        self.delete_doomed(self.config.key_grace).await?;
         for attempt in self.catalog.open_attempts(None, ATTEMPTS).await? {
             if now_ms - attempt.updated_at_ms < SETTLED_AFTER_MS && !self.config.sole {
                 continue;
@@ -79,7 +80,7 @@ impl Engine {
         }
     }
 
-    async fn remove_key(&self, key: KeyId, name: String) -> Result<()> {
+    pub(crate) async fn remove_key(&self, key: KeyId, name: String) -> Result<()> {
         self.store.delete(&name).await?;
         self.catalog.key_deleted(key).await?;
         Ok(())

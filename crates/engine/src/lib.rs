@@ -27,6 +27,8 @@ mod push;
 mod raw;
 mod refs;
 pub mod remote;
+mod repack;
+mod splice;
 mod status;
 mod sync;
 mod text;
@@ -45,6 +47,7 @@ pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
 pub use progress::Progress;
 pub use remote::{Remote, Secret};
+pub use repack::{RepackOptions, RepackReport};
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;
@@ -79,6 +82,11 @@ impl Engine {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    /// How long the bytes of emptied keys stay.
+    pub fn key_grace(&self) -> std::time::Duration {
+        self.config.key_grace
     }
 
     /// Commits to one branch take turns in this process, so that they do not waste work on losing races. Safety does not rest on

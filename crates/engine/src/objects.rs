@@ -4,20 +4,24 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use treehold_catalog::Located;
+use treehold_object::pack::Span;
 use treehold_object::{Kind, ObjectId};
-use treehold_store::{Location, Object};
+use treehold_store::{Location, Object, StoreError};
 
 use crate::{Engine, EngineError, Result};
 
-/// Where the store finds what the ledger located.
-pub(crate) fn location(located: Located) -> Location {
+/// An object, or why it could not be read.
+pub(crate) type ReadResult = std::result::Result<Object, StoreError>;
+
+fn location(located: &Located, bases: Vec<Span>) -> Location {
     Location {
         oid: located.oid,
         kind: located.kind,
         size: located.size,
-        key: located.key,
+        key: located.key.clone(),
         offset: located.offset,
         length: located.length,
+        bases,
     }
 }
 
@@ -51,19 +55,44 @@ impl Engine {
             return Ok(Vec::new());
         }
         let located = self.catalog.locate(oids).await?;
-        let wanted: Vec<Location> = located.iter().flatten().cloned().map(location).collect();
-        let mut read = self.store.get_many(&wanted).await.into_iter();
+        let there: Vec<Located> = located.iter().flatten().cloned().collect();
+        let mut read = self.read_located(&there).await?.into_iter();
         located
             .into_iter()
-            .map(|located| match located {
-                None => Ok(None),
-                Some(located) => {
-                    let object =
-                        read.next().ok_or_else(|| EngineError::internal(format!("{} was not read", located.oid)))?;
-                    Ok(Some(object?))
-                }
-            })
+            .map(|located| located.and_then(|_| read.next()).transpose().map_err(EngineError::from))
             .collect()
+    }
+
+    /// Objects that the ledger located, in the order given; damage of one fails only that one.
+    ///
+    /// `repack` may have moved an object since it was located, and its old place may be gone: then it is located again.
+    pub(crate) async fn read_located(&self, located: &[Located]) -> Result<Vec<ReadResult>> {
+        let mut read = self.store.get_many(&self.locations(located).await?).await;
+        let lost: Vec<usize> = (read.iter().enumerate())
+            .filter(|(_, object)| matches!(object, Err(StoreError::Missing { .. } | StoreError::Corrupt { .. })))
+            .map(|(at, _)| at)
+            .collect();
+        if lost.is_empty() {
+            return Ok(read);
+        }
+        let oids: Vec<ObjectId> = lost.iter().map(|at| located[*at].oid).collect();
+        let again = self.catalog.locate(&oids).await?;
+        let (places, moved): (Vec<usize>, Vec<Located>) = (lost.into_iter().zip(again))
+            .filter_map(|(at, found)| Some((at, found.filter(|found| *found != located[at])?)))
+            .unzip();
+        for (at, object) in places.into_iter().zip(self.store.get_many(&self.locations(&moved).await?).await) {
+            read[at] = object;
+        }
+        Ok(read)
+    }
+
+    /// What the store must know to read what the ledger located.
+    pub(crate) async fn locations(&self, located: &[Located]) -> Result<Vec<Location>> {
+        if located.iter().all(|object| object.base.is_none()) {
+            return Ok(located.iter().map(|object| location(object, Vec::new())).collect());
+        }
+        let chains = self.catalog.chains(located).await?;
+        Ok(located.iter().zip(chains).map(|(object, bases)| location(object, bases)).collect())
     }
 
     /// Contents by id, in the order given.

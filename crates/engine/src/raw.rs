@@ -17,8 +17,9 @@ impl Engine {
             return Err(absent());
         }
         if let Some(located) = located.filter(|located| located.kind == kind) {
-            let object = self.store.get(&crate::objects::location(located)).await?;
-            return Ok(RawObject { oid, kind, content: object.content });
+            let object = self.read_located(std::slice::from_ref(&located)).await?.pop().transpose()?;
+            let content = object.ok_or_else(absent)?.content;
+            return Ok(RawObject { oid, kind, content });
         }
         match inline.filter(|_| kind == Kind::Blob) {
             Some(content) => Ok(RawObject { oid, kind, content }),

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use treehold_catalog::{NewObject, OpKind, RoaringTreemap};
+use treehold_catalog::{KeyId, NewObject, OpKind, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, hash};
-use treehold_store::{FinishedPack, Stored, loose_key};
+use treehold_store::{FinishedPack, PackEntry, Stored, loose_key};
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
@@ -94,6 +94,7 @@ impl Engine {
                 sha256: hash::sha256(object.kind, &object.content),
                 offset: stored.offset,
                 length: stored.length,
+                base: None,
             };
             let registered = self.catalog.register(op, *key, &[row], self.ambient.now_ms()).await?;
             numbers.extend(registered.iter().map(|registered| registered.number));
@@ -115,23 +116,32 @@ impl Engine {
 
     /// Uploads a finished pack under a fresh name and registers what it holds; ledger numbers in the pack's order.
     pub(crate) async fn store_pack(&self, op: Uuid, pack: FinishedPack) -> Result<Vec<u64>> {
+        let key = self.upload_pack(op, &pack).await?;
+        self.register_pack(op, key, pack).await
+    }
+
+    /// W2 and W3: a pack under a fresh name, durable, not yet in the ledger.
+    pub(crate) async fn upload_pack(&self, op: Uuid, pack: &FinishedPack) -> Result<KeyId> {
         let key = treehold_store::pack_key(&pack.checksum, self.ambient.uuid().into_bytes());
         let reserved = self.catalog.reserve(op, std::slice::from_ref(&key)).await?.pop().flatten();
         let reserved = reserved.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
-        self.store.put_pack(&pack, &key).await?;
-        let rows: Vec<NewObject> = pack
-            .entries
-            .iter()
-            .map(|entry| NewObject {
-                oid: entry.oid,
-                kind: entry.kind,
-                size: entry.size,
-                sha256: entry.sha256,
-                offset: entry.offset,
-                length: entry.length,
-            })
-            .collect();
-        let registered = self.catalog.register(op, reserved, &rows, self.ambient.now_ms()).await?;
+        self.store.put_pack(pack, &key).await?;
+        Ok(reserved)
+    }
+
+    /// W4 of an uploaded pack; ledger numbers in the pack's order.
+    pub(crate) async fn register_pack(&self, op: Uuid, key: KeyId, pack: FinishedPack) -> Result<Vec<u64>> {
+        let row = |entry: PackEntry| NewObject {
+            oid: entry.oid,
+            kind: entry.kind,
+            size: entry.size,
+            sha256: entry.sha256,
+            offset: entry.offset,
+            length: entry.length,
+            base: entry.base,
+        };
+        let rows: Vec<NewObject> = pack.entries.into_iter().map(row).collect();
+        let registered = self.catalog.register(op, key, &rows, self.ambient.now_ms()).await?;
         self.chores.stored();
         Ok(registered.into_iter().map(|registered| registered.number).collect())
     }

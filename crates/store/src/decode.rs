@@ -11,10 +11,17 @@ use crate::error::StoreError;
 use crate::object_store::{Object, StoredEntry};
 use crate::runs::{Member, Run};
 
-/// The verified content of a member and the zlib stream it came from (empty for a loose object).
+/// The verified content of a member and the zlib stream it came from (empty for a loose object and for a delta).
 pub(crate) struct Verified {
-    content: Vec<u8>,
+    content: Bytes,
     zlib: Bytes,
+}
+
+impl Verified {
+    /// Content without a stream of its own.
+    pub fn content(content: Bytes) -> Self {
+        Self { content, zlib: Bytes::new() }
+    }
 }
 
 /// What becomes of a verified member.
@@ -24,10 +31,10 @@ impl<T, F: Fn(&Member, Verified) -> T + Clone + Send + Sync + 'static> Decode<T>
 
 /// The content.
 pub(crate) fn object(member: &Member, verified: Verified) -> Object {
-    Object { oid: member.oid, kind: member.kind, content: verified.content.into() }
+    Object { oid: member.oid, kind: member.kind, content: verified.content }
 }
 
-/// The zlib stream. A loose object's covers its header too, so that its content is deflated again.
+/// The zlib stream. A loose object's covers its header too, and a delta's is none of the content: both are deflated again.
 pub(crate) fn entry(level: u32) -> impl Decode<StoredEntry> {
     move |member, Verified { content, zlib }| {
         let zlib = if zlib.is_empty() {
@@ -70,19 +77,22 @@ fn packed_entry(member: &Member, bytes: &Bytes, inflater: &mut Inflater) -> Opti
     }
     let zlib = bytes.slice(length..);
     let (content, used) = inflater.inflate(&zlib, member.size).ok()?;
-    (used == zlib.len()).then_some(Verified { content, zlib })
+    (used == zlib.len()).then(|| Verified { content: content.into(), zlib })
 }
 
 fn loose(member: &Member, bytes: &Bytes, inflater: &mut Inflater) -> Option<Verified> {
     let (kind, content) = loose::decode(bytes, member.size, inflater).ok()?;
     let right = kind == member.kind && content.len() as u64 == member.size;
-    right.then_some(Verified { content, zlib: Bytes::new() })
+    right.then(|| Verified::content(content.into()))
 }
 
-/// One error for all members of a run.
-pub(crate) fn share<T>(run: &Run, err: StoreError) -> Vec<(usize, Result<T, StoreError>)> {
+/// One error for all members of a read, by their places.
+pub(crate) fn share<T>(
+    places: impl IntoIterator<Item = usize>,
+    err: StoreError,
+) -> Vec<(usize, Result<T, StoreError>)> {
     let err = Arc::new(err);
-    run.members.iter().map(|member| (member.at, Err(copy(&err)))).collect()
+    places.into_iter().map(|at| (at, Err(copy(&err)))).collect()
 }
 
 fn copy(err: &Arc<StoreError>) -> StoreError {

@@ -8,6 +8,7 @@ pub mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod decode;
+mod deltas;
 pub mod directory;
 pub mod error;
 #[cfg(any(test, feature = "conformance"))]

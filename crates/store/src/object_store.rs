@@ -1,21 +1,25 @@
 //! Git objects in a bucket, laid out as git does on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt};
+use futures::FutureExt;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+use treehold_object::pack::Span;
 use treehold_object::zlib::Deflater;
 use treehold_object::{Kind, ObjectId};
 
 use crate::bucket::{Bucket, Payload, Put};
-use crate::decode::{self, Decode};
+use crate::decode::{self, Decode, Verified};
+use crate::deltas::{Chains, Resolver};
 use crate::error::StoreError;
 use crate::key;
 use crate::pack_builder::{FinishedPack, PackBuilder};
-use crate::runs::{Run, plan};
+use crate::runs::{Member, Run, plan};
 
 /// No joined range is longer, bytes.
 const RUN_MAX: u64 = 8 << 20;
@@ -67,6 +71,8 @@ pub struct Location {
     pub offset: u64,
     /// Length of its entry, bytes.
     pub length: u64,
+    /// Where it is a delta: the entries in the same pack that it rests on, nearest first, the last one whole. Else empty.
+    pub bases: Vec<Span>,
 }
 
 /// An object, verified when it was read.
@@ -116,7 +122,7 @@ impl Stored {
     /// How to read it.
     pub fn location(&self) -> Location {
         let Self { oid, kind, size, offset, length, .. } = *self;
-        Location { oid, kind, size, key: self.key.clone(), offset, length }
+        Location { oid, kind, size, key: self.key.clone(), offset, length, bases: Vec::new() }
     }
 }
 
@@ -215,8 +221,10 @@ impl ObjectStore {
         let mut answers: Vec<Option<Result<T, StoreError>>> = Vec::new();
         answers.resize_with(locations.len(), || None);
         // Tasks of their own go on while the caller waits for something else, and give their permits back.
-        let tasks = runs.into_iter().map(|run| spawn(self.clone().read_run(run, decode.clone())));
-        let mut tasks = stream::iter(tasks).buffer_unordered(self.inner.options.parallel.max(1));
+        let runs = runs.into_iter().map(|run| spawn(self.clone().read_run(run, decode.clone())).left_future());
+        let chains = Chains::of(locations).into_iter();
+        let chains = chains.map(|chains| spawn(self.clone().read_chains(chains, decode.clone())).right_future());
+        let mut tasks = stream::iter(runs.chain(chains)).buffer_unordered(self.inner.options.parallel.max(1));
         while let Some(run) = tasks.next().await {
             for (at, answer) in run {
                 if let Some(place) = answers.get_mut(at) {
@@ -237,7 +245,7 @@ impl ObjectStore {
         let bytes = match self.inner.bucket.get(&run.key, Some(run.range.clone())).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return run.members.iter().map(|member| (member.at, Err(missing(&run.key)))).collect(),
-            Err(err) => return decode::share(&run, err),
+            Err(err) => return decode::share(run.members.iter().map(|member| member.at), err),
         };
         let content: u64 = run.members.iter().map(|member| member.size).sum();
         let (run, decoded) = off_thread(content, {
@@ -263,6 +271,64 @@ impl ObjectStore {
         answers
     }
 
+    /// Deltas of one pack. What does not come out right is read a second time, alone.
+    async fn read_chains<T: Send + 'static>(
+        self,
+        chains: Chains,
+        decode: impl Decode<T>,
+    ) -> Vec<(usize, Result<T, StoreError>)> {
+        let places: Vec<usize> = chains.members.iter().map(|(at, _)| *at).collect();
+        let made = match self.make_chains(&chains, &decode).await {
+            Ok(made) => made,
+            Err(err) => return decode::share(places, err),
+        };
+        let mut answers = Vec::with_capacity(places.len());
+        for ((at, location), value) in chains.members.into_iter().zip(made) {
+            let answer = match value {
+                Some(value) => Ok(value),
+                None => {
+                    let corrupt = StoreError::Corrupt { id: location.oid, key: chains.key.clone() };
+                    let alone = Chains { key: chains.key.clone(), members: vec![(at, location)] };
+                    match self.make_chains(&alone, &decode).await {
+                        Ok(mut again) => again.pop().flatten().ok_or_else(|| damaged(corrupt)),
+                        Err(err) => Err(err),
+                    }
+                }
+            };
+            answers.push((at, answer));
+        }
+        answers
+    }
+
+    /// In the order of the members; `None` for those that are not what they must be.
+    async fn make_chains<T: Send + 'static>(
+        &self,
+        chains: &Chains,
+        decode: &impl Decode<T>,
+    ) -> Result<Vec<Option<T>>, StoreError> {
+        let ranges = chains.ranges(self.inner.options.coalesce_gap, RUN_MAX);
+        let pieces = ranges.into_iter().map(|range| async {
+            let _permit = self.inner.permits.acquire().await;
+            let start = range.start;
+            let bytes = self.inner.bucket.get(&chains.key, Some(range)).await?;
+            bytes.map(|bytes| (start, bytes)).ok_or_else(|| missing(&chains.key))
+        });
+        let pieces: Vec<(u64, Bytes)> =
+            stream::iter(pieces).buffer_unordered(self.inner.options.parallel.max(1)).try_collect().await?;
+        let (members, decode) = (chains.members.clone(), decode.clone());
+        // Bases may be larger than what is made of them.
+        let work = chains.content().saturating_add(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        Ok(off_thread(work, move || {
+            let mut resolver = Resolver::new(pieces);
+            let made = members.iter().map(|(at, location)| {
+                let content = resolver.content(location)?;
+                Some(decode(&Member::of(*at, location), Verified::content(content)))
+            });
+            made.collect()
+        })
+        .await)
+    }
+
     /// Bytes that broke on the way come out right the second time; bytes that broke where they lie do not.
     async fn read_again<T: Send + 'static>(&self, run: Run, decode: impl Decode<T>) -> Result<T, StoreError> {
         let Some(id) = run.members.first().map(|member| member.oid) else { return Err(missing(&run.key)) };
@@ -271,10 +337,7 @@ impl ObjectStore {
         let bytes = bytes.ok_or_else(|| missing(&run.key))?;
         let content = run.members.iter().map(|member| member.size).sum();
         let decoded = off_thread(content, move || decode::all(&run, &bytes, &decode).pop()).await;
-        decoded.flatten().ok_or_else(|| {
-            tracing::error!(%id, error = %corrupt, "stored bytes are damaged");
-            corrupt
-        })
+        decoded.flatten().ok_or_else(|| damaged(corrupt))
     }
 
     /// Whether so many new objects are written loose rather than as a pack.
@@ -342,6 +405,27 @@ impl ObjectStore {
         pack.and(idx).map(|_: Put| ())
     }
 
+    /// Copies a value into the file at `path`, which is there and empty, a few megabytes at a time. Nothing is verified.
+    ///
+    /// `Missing`: the bucket has no such key. `Unavailable`: also where the file cannot be written.
+    pub async fn copy_to(&self, key: &str, path: &Path) -> Result<(), StoreError> {
+        let failed =
+            |err: std::io::Error| StoreError::Unavailable { action: "copy a pack", store: "spool", source: err.into() };
+        let size = self.inner.bucket.head(key).await?.ok_or_else(|| missing(key))?;
+        let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
+        let starts = (0..size.div_ceil(RUN_MAX)).map(|piece| piece * RUN_MAX);
+        let pieces = starts.map(|start| async move {
+            let _permit = self.inner.permits.acquire().await;
+            let range = start..size.min(start + RUN_MAX);
+            self.inner.bucket.get(key, Some(range)).await?.ok_or_else(|| missing(key))
+        });
+        let mut pieces = stream::iter(pieces).buffered(WINDOWS_AHEAD);
+        while let Some(bytes) = pieces.next().await {
+            file.write_all(&bytes?).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)
+    }
+
     /// Removes a loose object, or a pack and its index: the index first, so that git never sees one without its pack.
     /// What is not there is removed already.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -350,6 +434,11 @@ impl ObjectStore {
         }
         self.inner.bucket.delete(key).await
     }
+}
+
+fn damaged(corrupt: StoreError) -> StoreError {
+    tracing::error!(error = %corrupt, "stored bytes are damaged");
+    corrupt
 }
 
 fn missing(key: &str) -> StoreError {

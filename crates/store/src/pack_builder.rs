@@ -1,6 +1,6 @@
 //! Packs of whole objects on their way to the bucket.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
@@ -34,6 +34,8 @@ pub struct PackEntry {
     pub offset: u64,
     /// Length of its entry, bytes.
     pub length: u64,
+    /// Where the entry starts that it is a delta against, in the same pack, bytes; `None` for a whole object.
+    pub base: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,8 @@ pub struct PackBuilder {
     deflater: Deflater,
     entries: Vec<PackEntry>,
     crcs: Vec<u32>,
-    known: HashSet<ObjectId>,
+    /// Where the entries of objects start.
+    known: HashMap<ObjectId, u64>,
     offset: u64,
     full_at: u64,
     buffer: Vec<u8>,
@@ -79,6 +82,11 @@ enum Body {
 }
 
 impl FinishedPack {
+    /// A pack that was received and verified, to be stored as it is. `size` is the length of the file at `path`.
+    pub fn received(checksum: ObjectId, entries: Vec<PackEntry>, idx: Bytes, size: u64, path: TempPath) -> Self {
+        Self { checksum, entries, idx, size, body: Body::File(path) }
+    }
+
     /// The bytes of the pack; a file stays as long as `self`.
     pub fn payload(&self) -> Payload {
         match &self.body {
@@ -104,7 +112,7 @@ impl PackBuilder {
             deflater: Deflater::new(level),
             entries: Vec::new(),
             crcs: Vec::new(),
-            known: HashSet::new(),
+            known: HashMap::new(),
             full_at,
             buffer: Vec::new(),
         }
@@ -115,14 +123,14 @@ impl PackBuilder {
     /// `Unavailable`: the spool directory failed, such as by being full; the builder is then good for nothing more.
     pub fn add(&mut self, oid: ObjectId, kind: Kind, content: &[u8]) -> Result<bool, StoreError> {
         debug_assert_eq!(treehold_object::hash(kind, content), Ok(oid), "an object under a wrong name");
-        if self.known.contains(&oid) {
+        if self.known.contains_key(&oid) {
             return Ok(false);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         pack::encode_entry(kind, content, &mut self.deflater, &mut buffer);
         let sha256 = treehold_object::hash::sha256(kind, content);
-        let entry = PackEntry { oid, kind, size: content.len() as u64, sha256, offset: 0, length: 0 };
+        let entry = PackEntry { oid, kind, size: content.len() as u64, sha256, offset: 0, length: 0, base: None };
         let added = self.append(entry, &[&buffer]);
         // One huge object does not keep its memory for the rest of the pack.
         buffer.shrink_to(MEMORY_MAX);
@@ -139,12 +147,39 @@ impl PackBuilder {
         sha256: [u8; 32],
         zlib: &[u8],
     ) -> Result<bool, StoreError> {
-        if self.known.contains(&oid) {
+        if self.known.contains_key(&oid) {
             return Ok(false);
         }
         let mut header = Vec::with_capacity(pack::ENTRY_HEADER_MAX);
         EntryHeader { kind: EntryKind::Whole(kind), size }.encode(&mut header);
-        self.append(PackEntry { oid, kind, size, sha256, offset: 0, length: 0 }, &[&header, zlib])
+        self.append(PackEntry { oid, kind, size, sha256, offset: 0, length: 0, base: None }, &[&header, zlib])
+    }
+
+    /// Adds an object as a delta against `base`, which the pack has and which is of the same type; `false`: the pack has the
+    /// object already, or lacks the base. `size` and `sha256` are those of the object. The caller has applied the delta.
+    pub fn add_delta(
+        &mut self,
+        oid: ObjectId,
+        kind: Kind,
+        size: u64,
+        sha256: [u8; 32],
+        base: &ObjectId,
+        delta: &[u8],
+    ) -> Result<bool, StoreError> {
+        let Some(base) = self.known.get(base).copied().filter(|_| !self.known.contains_key(&oid)) else {
+            return Ok(false);
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let header =
+            EntryHeader { kind: EntryKind::OfsDelta { distance: self.offset - base }, size: delta.len() as u64 };
+        header.encode(&mut buffer);
+        self.deflater.deflate(&[delta], &mut buffer);
+        let entry = PackEntry { oid, kind, size, sha256, offset: 0, length: 0, base: Some(base) };
+        let added = self.append(entry, &[&buffer]);
+        buffer.shrink_to(MEMORY_MAX);
+        self.buffer = buffer;
+        added
     }
 
     /// Size of the pack so far, bytes.
@@ -164,7 +199,7 @@ impl PackBuilder {
 
     /// Whether the pack has the object already.
     pub fn contains(&self, oid: &ObjectId) -> bool {
-        self.known.contains(oid)
+        self.known.contains_key(oid)
     }
 
     /// Whether it is time to finish: the pack has its size ([`crate::StoreOptions::pack_bytes`]) or very many objects.
@@ -222,7 +257,7 @@ impl PackBuilder {
     fn append(&mut self, entry: PackEntry, parts: &[&[u8]]) -> Result<bool, StoreError> {
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
         self.write(parts).map_err(spool_failure)?;
-        self.known.insert(entry.oid);
+        self.known.insert(entry.oid, self.offset);
         self.crcs.push(pack::crc32(parts));
         self.entries.push(PackEntry { offset: self.offset, length, ..entry });
         self.offset += length;

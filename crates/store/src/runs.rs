@@ -19,6 +19,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// The object that was asked for at place `at`.
+    pub fn of(at: usize, location: &Location) -> Self {
+        let Location { oid, kind, size, offset, length, .. } = *location;
+        Self { at, oid, kind, size, offset, length }
+    }
+
     /// Where its bytes are in the value.
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset.saturating_add(self.length)
@@ -33,18 +39,18 @@ pub(crate) struct Run {
     pub members: Vec<Member>,
 }
 
-/// Few ranges that cover all `locations`.
+/// Few ranges that cover all `locations` of whole objects; deltas are passed over.
 ///
 /// Ranges of one value are joined where at most `gap` bytes lie between them and the result has at most `length_max`
 /// bytes; a single object may be longer.
 pub(crate) fn plan(locations: &[Location], gap: u64, length_max: u64) -> Vec<Run> {
-    let mut order: Vec<usize> = (0..locations.len()).collect();
+    let whole = locations.iter().enumerate().filter(|(_, location)| location.bases.is_empty());
+    let mut order: Vec<usize> = whole.map(|(at, _)| at).collect();
     order.sort_unstable_by_key(|at| locations.get(*at).map(|location| (location.key.as_str(), location.offset)));
     let mut runs: Vec<Run> = Vec::new();
     for at in order {
         let Some(location) = locations.get(at) else { continue };
-        let Location { oid, kind, size, ref key, offset, length } = *location;
-        let member = Member { at, oid, kind, size, offset, length };
+        let (key, member) = (&location.key, Member::of(at, location));
         let range = member.range();
         match runs.last_mut() {
             Some(run)
@@ -70,7 +76,15 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     fn location(key: &str, offset: u64, length: u64) -> Location {
-        Location { oid: ObjectId::Sha1([0; 20]), kind: Kind::Blob, size: 1, key: key.into(), offset, length }
+        Location {
+            oid: ObjectId::Sha1([0; 20]),
+            kind: Kind::Blob,
+            size: 1,
+            key: key.into(),
+            offset,
+            length,
+            bases: Vec::new(),
+        }
     }
 
     fn ranges(locations: &[Location]) -> Vec<(String, Range<u64>, usize)> {

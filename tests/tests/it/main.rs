@@ -18,6 +18,7 @@ mod isolation;
 mod lists;
 mod objects;
 mod outages;
+mod packs;
 mod paths;
 mod pending;
 mod probe;

@@ -55,9 +55,11 @@ pub(super) async fn keeps_the_first_location(case: Case) {
         number,
         kind: Kind::Blob,
         size: 5,
+        key_id: first,
         key: names[0].clone(),
         offset: 0,
         length: known.length,
+        base: None,
     };
     assert_eq!(catalog.locate(&[oid("no"), known.oid]).await.expect("locate"), [None, Some(expected)]);
     assert_eq!(catalog.doomed_never_live(9).await.expect("doomed"), [], "the second key holds one new object");

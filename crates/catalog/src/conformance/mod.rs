@@ -4,6 +4,7 @@
 //! afterwards, not only at answers.
 
 mod attempts;
+mod chains;
 mod graph;
 mod ledger;
 mod ledger_races;
@@ -97,6 +98,10 @@ where
         ledger_races::one_name_reserved_by_many,
         ledger_races::overlapping_sets_in_any_order,
         ledger_races::a_reaper_against_registrations,
+        chains::are_followed_to_a_whole_object,
+        chains::keep_what_is_known_elsewhere,
+        chains::end_in_the_same_pack,
+        chains::follow_the_model,
         graph::commits_come_back,
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
@@ -143,6 +148,7 @@ fn object(content: impl AsRef<[u8]>) -> NewObject {
         sha256: treehold_object::hash::sha256(Kind::Blob, content),
         offset: 0,
         length: content.len() as u64 + 8,
+        base: None,
     }
 }
 

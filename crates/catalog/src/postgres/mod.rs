@@ -5,6 +5,8 @@ mod open;
 
 #[path = "../sql/attempts.rs"]
 mod attempts;
+#[path = "../sql/chains.rs"]
+mod chains;
 #[path = "../sql/contents.rs"]
 mod contents;
 #[path = "../sql/graph.rs"]
@@ -23,6 +25,8 @@ mod publish;
 mod refs;
 #[path = "../sql/register.rs"]
 mod register;
+#[path = "../sql/repack.rs"]
+mod repack;
 #[path = "../sql/settle.rs"]
 mod settle;
 #[path = "../sql/write.rs"]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use treehold_object::ObjectId;
+use treehold_object::pack::Span;
 use uuid::Uuid;
 
 use super::*;
@@ -19,20 +20,29 @@ fn kind_name(kind: OpKind) -> &'static str {
         OpKind::Commit => "commit",
         OpKind::Pending => "pending",
         OpKind::Refs => "refs",
+        OpKind::Repack => "repack",
     }
 }
 
-type LocatedRow = (Vec<u8>, i64, i64, i64, String, i64, i64);
+/// Oid, number, type, size, key, its name, offset, length, offset of the base.
+pub(super) type LocatedRow = (Vec<u8>, i64, i64, i64, i64, String, i64, i64, Option<i64>);
 
-fn located((oid, number, kind, size, key, offset, length): LocatedRow) -> Result<Located, CatalogError> {
+pub(super) const LOCATED: &str =
+    "o.oid, o.number, CAST(o.type AS BIGINT), o.size, o.key_id, k.s3_key, o.off, o.len, o.base_off";
+
+pub(super) fn located(
+    (oid, number, kind, size, key_id, key, offset, length, base): LocatedRow,
+) -> Result<Located, CatalogError> {
     Ok(Located {
         oid: codec::oid(&oid)?,
         number: codec::unsigned(number)?,
         kind: codec::kind(kind)?,
         size: codec::unsigned(size)?,
+        key_id,
         key,
         offset: codec::unsigned(offset)?,
         length: codec::unsigned(length)?,
+        base: base.map(codec::unsigned).transpose()?,
     })
 }
 
@@ -214,8 +224,7 @@ impl Db {
         let mut found: HashMap<ObjectId, Located> = HashMap::with_capacity(wanted.len());
         for chunk in wanted.chunks(CHUNK_ROWS) {
             let rows: Vec<LocatedRow> = sqlx::query_as(sql!(
-                "SELECT o.oid, o.number, CAST(o.type AS BIGINT), o.size, k.s3_key, o.off, o.len
-                 FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
+                "SELECT {LOCATED} FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
                 in_blobs(1)
             ))
             .bind(oids(chunk))
@@ -234,8 +243,7 @@ impl Db {
         let mut found = Vec::with_capacity(numbers.len());
         for chunk in numbers.chunks(CHUNK_ROWS) {
             let rows: Vec<LocatedRow> = sqlx::query_as(sql!(
-                "SELECT o.oid, o.number, CAST(o.type AS BIGINT), o.size, k.s3_key, o.off, o.len
-                 FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.number {}",
+                "SELECT {LOCATED} FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.number {}",
                 in_ints(1)
             ))
             .bind(ints(chunk.iter().copied()))
@@ -338,6 +346,10 @@ impl Ledger for Db {
 
     async fn locate(&self, oids: &[ObjectId]) -> Result<Vec<Option<Located>>, CatalogError> {
         run!("locate objects", self.locate_once(oids))
+    }
+
+    async fn chains(&self, located: &[Located]) -> Result<Vec<Vec<Span>>, CatalogError> {
+        run!("follow deltas", self.chains_once(located))
     }
 
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError> {

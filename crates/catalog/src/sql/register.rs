@@ -20,6 +20,7 @@ const COLUMNS: &[(&str, Type)] = &[
     ("sha256", Type::Blob),
     ("off", Type::Int),
     ("len", Type::Int),
+    ("base_off", Type::Int),
 ];
 
 /// A row of the ledger: oid, number, type, size, SHA-256, key.
@@ -47,6 +48,7 @@ impl Db {
                 .await?;
         let found = if taken.rows_affected() == 1 {
             let found = insert(&mut tx, epoch, key, &first).await?;
+            chains::keep_bases(&mut tx, key, objects, |oid| found.get(oid).is_some_and(|row| row.new)).await?;
             judge_key(&mut tx, key, found.values().any(|row| row.new), now_ms).await?;
             found
         } else {
@@ -64,7 +66,7 @@ impl Db {
 }
 
 /// A key in which no row was kept was never live and goes at once; another one is the collector's from now on.
-async fn judge_key(tx: &mut Transaction, key: KeyId, kept: bool, now_ms: i64) -> Result<(), Fault> {
+pub(super) async fn judge_key(tx: &mut Transaction, key: KeyId, kept: bool, now_ms: i64) -> Result<(), Fault> {
     let query = if kept {
         sqlx::query("UPDATE s3_keys SET kept = 1 WHERE key_id = $1").bind(key)
     } else {
@@ -130,8 +132,8 @@ async fn compare(tx: &mut Transaction, key: KeyId, objects: &[&NewObject]) -> Re
 
 async fn insert_chunk(tx: &mut Transaction, epoch: i64, key: KeyId, chunk: &[(&NewObject, i64)]) -> Result<(), Fault> {
     let insert = sql!(
-        "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len)
-         SELECT r.number, r.oid, r.kind, r.size, r.sha256, 'L', $1, $2, r.off, r.len FROM {}
+        "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len, base_off)
+         SELECT r.number, r.oid, r.kind, r.size, r.sha256, 'L', $1, $2, r.off, r.len, r.base_off FROM {}
          WHERE true ORDER BY r.oid
          ON CONFLICT (oid) DO UPDATE SET state = 'L', seen_epoch = {GREATEST}(objects.seen_epoch, excluded.seen_epoch)
          WHERE objects.state <> 'L' OR objects.seen_epoch < excluded.seen_epoch",
@@ -140,6 +142,8 @@ async fn insert_chunk(tx: &mut Transaction, epoch: i64, key: KeyId, chunk: &[(&N
     let sizes: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.size)).collect::<Result<_, _>>()?;
     let offsets: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.offset)).collect::<Result<_, _>>()?;
     let lengths: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.length)).collect::<Result<_, _>>()?;
+    let bases = chunk.iter().map(|(object, _)| object.base.map(codec::signed).transpose());
+    let bases: Vec<Option<i64>> = bases.collect::<Result<_, _>>()?;
     let values = Rows::new()
         .ints(chunk.iter().map(|(_, number)| *number))
         .blobs(chunk.iter().map(|(object, _)| object.oid.as_slice().to_vec()))
@@ -147,7 +151,8 @@ async fn insert_chunk(tx: &mut Transaction, epoch: i64, key: KeyId, chunk: &[(&N
         .ints(sizes)
         .blobs(chunk.iter().map(|(object, _)| object.sha256))
         .ints(offsets)
-        .ints(lengths);
+        .ints(lengths)
+        .ints_or_null(bases);
     sqlx::query_with(insert, with_rows(arguments![epoch, key], values)?).execute(&mut **tx).await?;
     Ok(())
 }

@@ -60,6 +60,7 @@ impl Stage {
             sha256: [0; 32],
             offset: 0,
             length: 1,
+            base: None,
         });
         stage.catalog.register(op, key, &objects, 0).await.expect("register");
         stage.catalog.end_op(op).await.expect("end");

@@ -17,6 +17,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Coalesce small packs, drop dead weight, and delete what was emptied longer ago than the grace; safe beside running servers
+    Repack {
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// How long the bytes of emptied keys stay, such as 24h, 7d or 0s [default: 24h embedded, 7d with Postgres]
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        grace: Option<u64>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Count projects, objects, bytes and pending work
     Stats {
         /// Print JSON
@@ -29,8 +41,26 @@ pub enum Command {
 pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Migrate { json } => report(settings, Operation::AdminMigrate {}, json, migrated).await,
+        Command::Repack { dry_run, grace, json } => {
+            report(settings, Operation::AdminRepack { dry_run, grace_s: grace }, json, counted).await
+        }
         Command::Stats { json } => report(settings, Operation::AdminStats {}, json, counted).await,
     }
+}
+
+/// A number and a unit: `90s`, `30m`, `24h`, `7d`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no time; name a number and a unit, as in 90s, 30m, 24h or 7d");
+    let unit = text.char_indices().last().map(|(at, unit)| (text.get(..at).unwrap_or_default(), unit));
+    let (number, unit) = unit.ok_or_else(wrong)?;
+    let unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
 }
 
 fn migrated(answer: &Value) -> String {
@@ -59,5 +89,22 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
         Value::Number(number) => rows.push((name.into(), number.as_u64().map_or(number.to_string(), grouped))),
         Value::String(text) => rows.push((name.into(), clean(text))),
         other => rows.push((name.into(), other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn times_have_a_number_and_a_unit() {
+        for (text, expected) in [("0s", 0), ("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800)] {
+            assert_eq!(seconds(text), Ok(expected));
+        }
+        for text in
+            ["", "h", "24", "1.5h", "-1s", "24 h", "1w", "99999999999999999999d", "18446744073709551615d", "1\u{fc}"]
+        {
+            assert!(seconds(text).is_err(), "{text:?}");
+        }
     }
 }

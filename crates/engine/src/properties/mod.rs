@@ -72,6 +72,7 @@ impl World {
             merge_attempts: 1,
             sole: true,
             op_timeout: Duration::from_secs(60),
+            key_grace: Duration::from_secs(3600),
         };
         let engine = Engine::new(catalog, store, Arc::new(remote), Arc::new(Fixed), config);
         let repo = Repo::init_bare(dir.path().join("repo.git"));

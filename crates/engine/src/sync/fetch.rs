@@ -127,10 +127,10 @@ impl Engine {
         shallow.sort_unstable();
         shallow.dedup();
         let bytes = fetched.bytes;
-        let quarantine = self.quarantine(project, fetched.pack, tip, &shallow, progress).await?;
-        let objects = quarantine.len() as u64;
+        let received = self.quarantine(project, fetched.pack, tip, &shallow, progress).await?;
+        let objects = received.quarantine.len() as u64;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
-        let stored = self.store_quarantine(&mut op, quarantine, tip, progress).await;
+        let stored = self.store_received(&mut op, received, tip, progress).await;
         if let Err(error) = stored {
             self.end_op(op).await;
             return Err(error);

@@ -1,4 +1,4 @@
-//! From a received pack to stored objects: quarantine, checks, reading packs, rows.
+//! From a received pack to stored objects: quarantine, checks, packs, rows.
 //!
 //! Nothing of a pack is used before all of it was resolved, named with collision detection, checked as `git fsck --strict` would,
 //! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (docs/reliability.md, law 5).
@@ -7,30 +7,61 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 use treehold_catalog::{CommitRow, Project};
-use treehold_object::{Kind, ObjectId, fsck, hash};
-use treehold_store::FinishedPack;
+use treehold_object::{Kind, ObjectId, fsck};
+use treehold_store::{FinishedPack, PackEntry};
+use treehold_wire::ingest::PackedObject;
 use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
 
+use super::packing::{Copies, Packing, Piece};
 use crate::progress::Progress;
-use crate::tree::{GITLINK, entries};
 use crate::writer::Operation;
 use crate::{Engine, EngineError, Result};
 
 /// Rows written to the catalog at once.
-const ROWS: usize = 1000;
+pub(super) const ROWS: usize = 1000;
 /// Content of the rows that are written at once, bytes; one row may be larger.
-const ROW_BYTES: usize = 8 << 20;
+pub(super) const ROW_BYTES: usize = 8 << 20;
+/// Bases of deltas that are kept in memory while a pack is resolved, by all threads together, bytes.
+const BASES_BYTES: usize = 96 << 20;
 
-/// What the storing thread hands over, in the order in which it becomes durable.
-enum Piece {
-    Pack(FinishedPack),
-    Trees(Vec<(ObjectId, Bytes)>),
+/// Threads that resolve a pack: all cores, up to where the disk and the table of objects would be what they wait for.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().min(16))
 }
 
-fn refused(error: IngestError) -> EngineError {
+/// A pack of so many objects or fewer is not kept as it came: a pack for reading takes its place.
+const KEPT_MIN: usize = 256;
+
+/// A pack that was resolved and checked, and the file that it is in.
+pub(crate) struct Received {
+    pub quarantine: Arc<Quarantine>,
+    pack: TempPath,
+}
+
+/// The received pack as it goes to the bucket.
+async fn kept(quarantine: Arc<Quarantine>, path: TempPath) -> Result<FinishedPack> {
+    blocking(move || {
+        let checksum = quarantine.checksum();
+        let idx = treehold_object::idx::write(&quarantine.index_entries(), &checksum).map_err(EngineError::internal)?;
+        let entry = |object: PackedObject| PackEntry {
+            oid: object.oid,
+            kind: object.kind,
+            size: object.size,
+            sha256: object.sha256,
+            offset: object.offset,
+            length: object.packed_len,
+            base: object.base,
+        };
+        let entries = quarantine.iter().map(entry).collect();
+        Ok(FinishedPack::received(checksum, entries, idx.into(), quarantine.pack_len(), path))
+    })
+    .await
+}
+
+pub(super) fn refused(error: IngestError) -> EngineError {
     match error {
         IngestError::Io(source) => EngineError::Unavailable { what: "the spool disk", source: Box::new(source) },
         other => EngineError::RemoteFailed {
@@ -42,6 +73,17 @@ fn refused(error: IngestError) -> EngineError {
 }
 
 impl Engine {
+    /// What a received pack may cost.
+    pub(crate) fn ingest_limits(&self) -> IngestLimits {
+        IngestLimits {
+            pack_bytes: self.config.limits.pack_bytes,
+            objects: self.config.limits.pack_objects,
+            object_bytes: self.config.limits.file_bytes,
+            inflated_bytes: self.config.limits.inflated_bytes,
+            ..IngestLimits::default()
+        }
+    }
+
     /// Resolves and checks a pack in its spool file.
     pub(crate) async fn quarantine(
         &self,
@@ -50,18 +92,12 @@ impl Engine {
         tip: ObjectId,
         shallow: &[ObjectId],
         progress: &dyn Progress,
-    ) -> Result<Arc<Quarantine>> {
-        let limits = IngestLimits {
-            pack_bytes: self.config.limits.pack_bytes,
-            objects: self.config.limits.pack_objects,
-            object_bytes: self.config.limits.file_bytes,
-            inflated_bytes: self.config.limits.inflated_bytes,
-            ..IngestLimits::default()
-        };
+    ) -> Result<Received> {
+        let limits = self.ingest_limits();
         let shallow: HashSet<ObjectId> = shallow.iter().copied().collect();
         let (told, mut heard) = mpsc::channel(1);
+        let (file, pack) = pack.into_parts();
         let resolving = tokio::task::spawn_blocking(move || {
-            let file = pack.reopen().map_err(IngestError::Io)?;
             let check = |kind, oid: &ObjectId, content: &[u8]| {
                 fsck::check(kind, oid, content, treehold_object::Policy::Import).map(|_| ()).map_err(|e| e.to_string())
             };
@@ -72,8 +108,9 @@ impl Engine {
                 check: Some(&check),
                 cancel: None,
                 progress: Some(&tell),
-                threads: 2,
-                cache_bytes: 48 << 20,
+                sha256: true,
+                threads: threads(),
+                cache_bytes: BASES_BYTES / threads(),
             };
             ingest(file, &options)
         });
@@ -82,7 +119,7 @@ impl Engine {
         }
         let quarantine = resolving.await.map_err(EngineError::internal)?.map_err(refused)?;
         self.check_closed(project, &quarantine, tip).await?;
-        Ok(Arc::new(quarantine))
+        Ok(Received { quarantine: Arc::new(quarantine), pack })
     }
 
     /// Law 5: what the pack refers to and does not have must be reached by this project's own refs. One text for all that is not.
@@ -110,20 +147,48 @@ impl Engine {
         Ok(())
     }
 
-    /// Stores everything in a quarantine as reading packs (whole objects: the head's trees, its blobs in path order, then history),
-    /// with the rows of its commits and of the head's trees. Memory is bounded by the size of a pack, not of the repository.
-    pub(crate) async fn store_quarantine(
+    /// Stores everything in a quarantine, with the rows of its commits and of the head's trees. Many objects stay in the pack in
+    /// which they came, deltas and all, with copies for reading beside it where they pay; a few are written anew, whole.
+    /// Memory is bounded by the size of a pack and by a small record for each object, not by the repository's content.
+    pub(crate) async fn store_received(
         &self,
         op: &mut Operation,
-        quarantine: Arc<Quarantine>,
+        received: Received,
         tip: ObjectId,
         progress: &dyn Progress,
     ) -> Result<()> {
+        let Received { quarantine, pack } = received;
+        let keep = quarantine.len() > KEPT_MIN && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
+        let told = |stored| progress.step("storing", stored, Some(total));
+        let commits = self.put_commits_of(Arc::clone(&quarantine));
+        if !keep {
+            let copied = self.store_copies(op, &quarantine, Copies::Everything, tip, &told);
+            return futures::try_join!(copied, commits).map(|_| ());
+        }
+        let finished = kept(Arc::clone(&quarantine), pack).await?;
+        let upload = self.upload_pack(op.id, &finished);
+        // The ledger keeps the first place of an object: copies for reading come first.
+        let copied = self.store_copies(op, &quarantine, Copies::WhereTheyPay, tip, &told);
+        let (key, (), ()) = futures::try_join!(upload, copied, commits)?;
+        drop(quarantine);
+        op.numbers.extend(self.register_pack(op.id, key, finished).await?);
+        told(total);
+        Ok(())
+    }
+
+    /// Writes whole objects into packs of their own, on a thread for that, while the ones before go to the bucket.
+    async fn store_copies(
+        &self,
+        op: &mut Operation,
+        quarantine: &Arc<Quarantine>,
+        copies: Copies,
+        tip: ObjectId,
+        told: &(dyn Fn(u64) + Sync),
+    ) -> Result<()> {
         let (hand_over, mut pieces) = mpsc::channel(1);
-        let store = self.store.clone();
-        let source = Arc::clone(&quarantine);
-        let packing = tokio::task::spawn_blocking(move || Packing::new(&store, &source, &hand_over).run(tip));
+        let (store, source) = (self.store.clone(), Arc::clone(quarantine));
+        let packing = tokio::task::spawn_blocking(move || Packing::new(&store, &source, &hand_over).run(copies, tip));
         let mut stored = 0;
         while let Some(piece) = pieces.recv().await {
             match piece {
@@ -132,12 +197,11 @@ impl Engine {
                     stored += pack.entries.len() as u64;
                     op.numbers.extend(self.store_pack(op.id, pack).await?);
                     self.catalog.heartbeat(op.id, self.ambient.now_ms()).await?;
-                    progress.step("storing", stored, Some(total));
+                    told(stored);
                 }
             }
         }
-        packing.await.map_err(EngineError::internal)??;
-        self.put_commits_of(quarantine).await
+        packing.await.map_err(EngineError::internal)?
     }
 
     /// Commits are read twice, so that a long history's messages are not in memory all at once.
@@ -236,109 +300,4 @@ pub(crate) fn with_generations(
         }
     }
     sorted
-}
-
-/// Writes a quarantine out as reading packs, on a thread of its own.
-struct Packing<'a> {
-    store: &'a treehold_store::ObjectStore,
-    source: &'a Quarantine,
-    hand_over: &'a mpsc::Sender<Piece>,
-    done: HashSet<ObjectId>,
-    builder: Option<treehold_store::PackBuilder>,
-    trees: Vec<(ObjectId, Bytes)>,
-    tree_bytes: usize,
-}
-
-impl<'a> Packing<'a> {
-    fn new(store: &'a treehold_store::ObjectStore, source: &'a Quarantine, hand_over: &'a mpsc::Sender<Piece>) -> Self {
-        Self { store, source, hand_over, done: HashSet::new(), builder: None, trees: Vec::new(), tree_bytes: 0 }
-    }
-
-    fn run(mut self, tip: ObjectId) -> Result<()> {
-        let (_, raw) = self.source.read(&tip).map_err(refused)?.ok_or_else(|| EngineError::internal("no tip"))?;
-        let root = commit_row(tip, raw)?.tree;
-        let blobs = self.add_trees(root)?;
-        self.flush_trees()?;
-        for blob in blobs {
-            self.add(blob)?;
-        }
-        for object in self.source.iter() {
-            self.add(object.oid)?;
-        }
-        self.flush_pack()
-    }
-
-    /// Adds the head's trees, parents first; its blobs, in path order.
-    fn add_trees(&mut self, root: ObjectId) -> Result<Vec<ObjectId>> {
-        let mut blobs = Vec::new();
-        let mut seen = HashSet::new();
-        let mut stack = vec![(root, true)];
-        while let Some((oid, is_tree)) = stack.pop() {
-            if !seen.insert(oid) || !self.source.contains(&oid) {
-                continue;
-            }
-            if !is_tree {
-                blobs.push(oid);
-                continue;
-            }
-            let (_, raw) =
-                self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost tree"))?;
-            let at = stack.len();
-            for entry in entries(&raw) {
-                let (_, item) = entry?;
-                if item.mode != GITLINK {
-                    stack.push((item.oid, item.is_tree()));
-                }
-            }
-            stack[at..].reverse();
-            self.add(oid)?;
-            self.tree_bytes += raw.len();
-            self.trees.push((oid, raw));
-            if self.trees.len() >= ROWS || self.tree_bytes >= ROW_BYTES {
-                self.flush_trees()?;
-            }
-        }
-        Ok(blobs)
-    }
-
-    fn add(&mut self, oid: ObjectId) -> Result<()> {
-        if !self.done.insert(oid) {
-            return Ok(());
-        }
-        let builder = match &mut self.builder {
-            Some(builder) => builder,
-            none => none.insert(self.store.pack_builder()),
-        };
-        let (kind, content) =
-            self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost object"))?;
-        match self.source.compressed(&oid).map_err(refused)? {
-            Some((_, _, zlib)) => {
-                builder.add_compressed(oid, kind, content.len() as u64, hash::sha256(kind, &content), &zlib)?
-            }
-            None => builder.add(oid, kind, &content)?,
-        };
-        if builder.is_full() {
-            self.flush_pack()?;
-        }
-        Ok(())
-    }
-
-    fn flush_pack(&mut self) -> Result<()> {
-        match self.builder.take() {
-            Some(builder) => self.send(Piece::Pack(builder.finish()?)),
-            None => Ok(()),
-        }
-    }
-
-    fn flush_trees(&mut self) -> Result<()> {
-        self.tree_bytes = 0;
-        match std::mem::take(&mut self.trees) {
-            trees if trees.is_empty() => Ok(()),
-            trees => self.send(Piece::Trees(trees)),
-        }
-    }
-
-    fn send(&self, piece: Piece) -> Result<()> {
-        self.hand_over.blocking_send(piece).map_err(|_| EngineError::internal("storing was given up"))
-    }
 }

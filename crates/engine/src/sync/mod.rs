@@ -2,8 +2,9 @@
 
 mod fetch;
 mod intake;
-pub(crate) use intake::{commit_row, with_generations};
+pub(crate) use intake::{commit_row, threads, with_generations};
 mod merge;
+mod packing;
 
 use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
 use treehold_object::{BString, ObjectId};

@@ -149,6 +149,7 @@ impl Server {
             merge_attempts: 3,
             sole: true,
             op_timeout: Duration::from_secs(60),
+            key_grace: Duration::from_secs(3600),
         };
         let engine = Engine::new(catalog, store, Arc::new(remote), Arc::new(Host), engine);
         let keys = keys.iter().map(|key| Secret::new((*key).to_owned())).collect();

@@ -13,7 +13,7 @@ use crate::buckets::s3_bucket;
 use crate::sample::{blobs, copy_out, history, object, options, put_pack, seeded};
 
 /// Runs git without anybody's configuration; answers its standard output.
-fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+pub fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new("git")
         .args(args)
         .current_dir(dir)

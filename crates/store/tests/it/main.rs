@@ -2,6 +2,7 @@
 
 mod buckets;
 mod damage;
+mod deltas;
 mod directory;
 mod faults;
 mod git;

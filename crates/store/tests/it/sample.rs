@@ -6,7 +6,10 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use treehold_object::Kind;
-use treehold_store::{Bucket, FinishedPack, Location, Object, ObjectStore, StoreError, StoreOptions, pack_key};
+use treehold_object::pack::Span;
+use treehold_store::{
+    Bucket, FinishedPack, Location, Object, ObjectStore, PackEntry, StoreError, StoreOptions, pack_key,
+};
 
 pub fn seeded() -> StdRng {
     StdRng::seed_from_u64(treehold_store::conformance::test_seed())
@@ -47,14 +50,27 @@ pub fn options() -> (tempfile::TempDir, StoreOptions) {
     (dir, options)
 }
 
+/// What an entry rests on, nearest first.
+fn bases(pack: &FinishedPack, entry: &PackEntry) -> Vec<Span> {
+    let mut bases = Vec::new();
+    let mut next = entry.base;
+    while let Some(offset) = next {
+        let base = pack.entries.iter().find(|entry| entry.offset == offset).unwrap();
+        bases.push(Span { offset, length: base.length });
+        next = base.base;
+    }
+    bases
+}
+
 pub fn locations(pack: &FinishedPack, key: &str) -> Vec<Location> {
-    let location = |entry: &treehold_store::PackEntry| Location {
+    let location = |entry: &PackEntry| Location {
         oid: entry.oid,
         kind: entry.kind,
         size: entry.size,
         key: key.to_owned(),
         offset: entry.offset,
         length: entry.length,
+        bases: bases(pack, entry),
     };
     pack.entries.iter().map(location).collect()
 }

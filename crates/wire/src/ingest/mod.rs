@@ -71,6 +71,8 @@ pub struct IngestOptions<'a> {
     pub cancel: Option<&'a AtomicBool>,
     /// Called now and then, from several threads.
     pub progress: Option<&'a Progress<'a>>,
+    /// Whether to compute the SHA-256 of every object ([`PackedObject::sha256`]).
+    pub sha256: bool,
     /// Threads that resolve deltas; 0 counts as 1.
     pub threads: usize,
     /// Bytes of bases kept per thread, and by [`Quarantine::read`]; 0 means 96 MiB.
@@ -149,7 +151,7 @@ pub enum IngestError {
 
 /// Reads the pack in `spool`, which must not change while the result lives.
 ///
-/// Blocks: for threads that may. Memory is about 80 bytes per object, `cache_bytes` per thread, and three times the
+/// Blocks: for threads that may. Memory is about 110 bytes per object, `cache_bytes` per thread, and three times the
 /// largest object.
 pub fn ingest(spool: File, options: &IngestOptions<'_>) -> Result<Quarantine, IngestError> {
     let table = table::Table::new(options);

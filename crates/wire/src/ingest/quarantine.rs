@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use treehold_object::idx::IndexEntry;
-use treehold_object::pack::EntryKind;
+use treehold_object::pack::{EntryHeader, EntryKind, Span};
 use treehold_object::zlib::Inflater;
 use treehold_object::{Kind, ObjectId};
 
@@ -14,7 +14,7 @@ use super::scan::{Scanned, damaged};
 use super::table::{NONE, Slot, Table};
 use super::walk::{Children, Source, Walk, read_entry, read_raw};
 use super::{IngestError, IngestOptions};
-use crate::delta;
+use treehold_object::delta;
 
 /// An object of a [`Quarantine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,10 @@ pub struct PackedObject {
     pub offset: u64,
     /// How long its entry is in the pack, bytes.
     pub packed_len: u64,
-    /// Whether it stands in the pack whole, see [`Quarantine::compressed`].
-    pub whole: bool,
+    /// Of type, size and content; zeros unless [`IngestOptions::sha256`] asked for it.
+    pub sha256: [u8; 32],
+    /// Where the entry starts that it is a delta against; `None`: it stands in the pack whole, see [`Quarantine::compressed`].
+    pub base: Option<u64>,
 }
 
 /// A pack of which every object was resolved, named and checked.
@@ -110,6 +112,19 @@ impl Quarantine {
         self.position(oid).map(|at| self.object(at))
     }
 
+    /// What an object rests on in the pack: the entries from its base on, nearest first, the last one whole. Empty for an
+    /// object that stands in the pack whole; `None` if the pack does not have it.
+    pub fn bases(&self, oid: &ObjectId) -> Option<Vec<Span>> {
+        let mut at = self.position(oid)?;
+        let mut bases = Vec::new();
+        while self.slots[at as usize].base != NONE {
+            at = self.slots[at as usize].base;
+            let (offset, end) = self.span(at);
+            bases.push(Span { offset, length: end - offset });
+        }
+        Some(bases)
+    }
+
     /// All objects in the order of the pack.
     pub fn iter(&self) -> impl Iterator<Item = PackedObject> + '_ {
         let mut positions = self.by_oid.clone();
@@ -162,16 +177,18 @@ impl Quarantine {
 
     /// Kind, size in bytes and zlib stream of an object, if it stands in the pack whole; `None` if not.
     pub fn compressed(&self, oid: &ObjectId) -> Result<Option<(Kind, u64, Bytes)>, IngestError> {
+        Ok(self.entry(oid)?.and_then(|(header, zlib)| match header.kind {
+            EntryKind::Whole(kind) => Some((kind, header.size, zlib)),
+            EntryKind::OfsDelta { .. } | EntryKind::RefDelta { .. } => None,
+        }))
+    }
+
+    /// The entry of an object as it stands in the pack, header and zlib stream; `None` if the pack does not have it.
+    pub fn entry(&self, oid: &ObjectId) -> Result<Option<(EntryHeader, Bytes)>, IngestError> {
         let Some(at) = self.position(oid) else { return Ok(None) };
-        if self.slots[at as usize].base != NONE {
-            return Ok(None);
-        }
         let (offset, end) = self.span(at);
         let (header, bytes, stream) = read_raw(&self.file, offset, end)?;
-        match header.kind {
-            EntryKind::Whole(kind) => Ok(Some((kind, header.size, Bytes::from(bytes).slice(stream..)))),
-            EntryKind::OfsDelta { .. } | EntryKind::RefDelta { .. } => Ok(None),
-        }
+        Ok(Some((header, Bytes::from(bytes).slice(stream..))))
     }
 
     /// Calls `each` once for every object, in the order that makes the least work: the way to read all of them.
@@ -229,7 +246,8 @@ impl Quarantine {
             size: u64::from(slot.size),
             offset,
             packed_len: end - offset,
-            whole: slot.base == NONE,
+            sha256: slot.sha256,
+            base: self.slots.get(slot.base as usize).map(|base| base.offset),
         }
     }
 

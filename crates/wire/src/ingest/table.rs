@@ -10,13 +10,15 @@ use super::{IngestError, IngestOptions, edges};
 /// No base.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// One entry of the pack: 48 bytes.
+/// One entry of the pack: 80 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
     /// Where the entry starts.
     pub offset: u64,
     /// Null until named.
     pub oid: ObjectId,
+    /// Of type, size and content, if asked for ([`IngestOptions::sha256`]).
+    pub sha256: [u8; 32],
     /// Over the entry as it stands in the pack.
     pub crc32: u32,
     /// Size of the object, not of the delta. Limited to 32 bits by the scan.
@@ -101,6 +103,7 @@ impl<'a> Table<'a> {
             Ok(oid) => oid,
             Err(_) => return Err(IngestError::Collision { offset: self.lock().slots[at as usize].offset }),
         };
+        let sha256 = if self.options.sha256 { treehold_object::hash::sha256(kind, content) } else { [0; 32] };
         let refused = |reason: String| IngestError::BadObject { oid, kind, reason };
         if let Some(check) = self.options.check {
             check(kind, &oid, content).map_err(refused)?;
@@ -122,7 +125,7 @@ impl<'a> Table<'a> {
             })?;
         }
         let slot = &mut state.slots[at as usize];
-        (slot.oid, slot.kind) = (oid, Some(kind));
+        (slot.oid, slot.sha256, slot.kind) = (oid, sha256, Some(kind));
         state.named += 1;
         let (named, total) = (state.named, state.slots.len() as u64);
         drop(state);

@@ -41,10 +41,10 @@ fn compare(repo: &Repo, options: &IngestOptions<'_>) -> Quarantine {
             Some((kind, size, zlib)) => {
                 let (inflated, len) = treehold_object::zlib::Inflater::default().inflate(&zlib, size).unwrap();
                 assert_eq!((kind, inflated.as_slice(), len), (object.kind, content.as_ref(), zlib.len()));
-                assert!(object.whole);
+                assert_eq!((object.base, quarantine.bases(&object.oid)), (None, Some(Vec::new())));
                 whole += 1;
             }
-            None => assert!(!object.whole),
+            None => assert!(object.base.is_some()),
         }
     }
     assert!(whole > 0 && whole < quarantine.len(), "the pack has whole objects and deltas");

@@ -1,0 +1,179 @@
+//! Packs of whole objects made from a quarantine: everything, or copies of the head's files that would be slow to read as deltas.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use treehold_object::pack::Span;
+use treehold_object::{ObjectId, hash};
+use treehold_store::{FinishedPack, ObjectStore, PackBuilder};
+use treehold_wire::Quarantine;
+use treehold_wire::ingest::PackedObject;
+
+use super::intake::{ROW_BYTES, ROWS, commit_row, refused};
+use crate::tree::{GITLINK, entries};
+use crate::{EngineError, Result};
+
+/// A chain that spreads over more of its pack than this is not read with one range, bytes.
+const NEAR: u64 = 256 << 10;
+/// Copies take at most so much of the size of the pack that is kept: 1 / 8.
+const COPIES_SHARE: u64 = 8;
+
+/// What is written whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// All objects: the head's trees, its blobs in path order, then history. The received pack is dropped.
+    Everything,
+    /// Beside the received pack: the head's blobs, in path order, that stand in it as deltas far from their bases.
+    WhereTheyPay,
+}
+
+/// What the storing thread hands over, in the order in which it becomes durable.
+pub(super) enum Piece {
+    Pack(FinishedPack),
+    Trees(Vec<(ObjectId, Bytes)>),
+}
+
+/// Writes packs on a thread of its own.
+pub(super) struct Packing<'a> {
+    store: &'a ObjectStore,
+    source: &'a Quarantine,
+    hand_over: &'a mpsc::Sender<Piece>,
+    done: HashSet<ObjectId>,
+    builder: Option<PackBuilder>,
+    trees: Vec<(ObjectId, Bytes)>,
+    tree_bytes: usize,
+}
+
+impl<'a> Packing<'a> {
+    pub fn new(store: &'a ObjectStore, source: &'a Quarantine, hand_over: &'a mpsc::Sender<Piece>) -> Self {
+        Self { store, source, hand_over, done: HashSet::new(), builder: None, trees: Vec::new(), tree_bytes: 0 }
+    }
+
+    pub fn run(mut self, copies: Copies, tip: ObjectId) -> Result<()> {
+        let (_, raw) = self.source.read(&tip).map_err(refused)?.ok_or_else(|| EngineError::internal("no tip"))?;
+        let root = commit_row(tip, raw)?.tree;
+        let blobs = self.head(root, copies)?;
+        self.flush_trees()?;
+        match copies {
+            Copies::Everything => {
+                for blob in blobs {
+                    self.add(blob)?;
+                }
+                for object in self.source.iter() {
+                    self.add(object.oid)?;
+                }
+            }
+            Copies::WhereTheyPay => self.add_copies(blobs)?,
+        }
+        self.flush_pack()
+    }
+
+    /// Hands over the head's trees, parents first; its blobs, in path order.
+    fn head(&mut self, root: ObjectId, copies: Copies) -> Result<Vec<ObjectId>> {
+        let mut blobs = Vec::new();
+        let mut seen = HashSet::new();
+        let mut stack = vec![(root, true)];
+        while let Some((oid, is_tree)) = stack.pop() {
+            if !seen.insert(oid) || !self.source.contains(&oid) {
+                continue;
+            }
+            if !is_tree {
+                blobs.push(oid);
+                continue;
+            }
+            let (_, raw) =
+                self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost tree"))?;
+            let at = stack.len();
+            for entry in entries(&raw) {
+                let (_, item) = entry?;
+                if item.mode != GITLINK {
+                    stack.push((item.oid, item.is_tree()));
+                }
+            }
+            stack[at..].reverse();
+            if copies == Copies::Everything {
+                self.add(oid)?;
+            }
+            self.tree_bytes += raw.len();
+            self.trees.push((oid, raw));
+            if self.trees.len() >= ROWS || self.tree_bytes >= ROW_BYTES {
+                self.flush_trees()?;
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Copies until they have their share of the pack.
+    fn add_copies(&mut self, blobs: Vec<ObjectId>) -> Result<()> {
+        let mut left = self.source.pack_len() / COPIES_SHARE;
+        for oid in blobs {
+            let (Some(object), Some(bases)) = (self.source.get(&oid), self.source.bases(&oid)) else { continue };
+            if spread(&object, &bases) <= NEAR {
+                continue;
+            }
+            let before = self.builder.as_ref().map_or(0, PackBuilder::bytes);
+            // Deflated text is rarely larger than half of it: a guess that only says when to look closer.
+            if object.size / 2 > left {
+                continue;
+            }
+            self.add(oid)?;
+            let added = self.builder.as_ref().map_or(0, |builder| builder.bytes().saturating_sub(before));
+            left = left.saturating_sub(added);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, oid: ObjectId) -> Result<()> {
+        if !self.done.insert(oid) {
+            return Ok(());
+        }
+        let builder = match &mut self.builder {
+            Some(builder) => builder,
+            none => none.insert(self.store.pack_builder()),
+        };
+        let (kind, content) =
+            self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost object"))?;
+        match self.source.compressed(&oid).map_err(refused)? {
+            Some((_, _, zlib)) => {
+                builder.add_compressed(oid, kind, content.len() as u64, hash::sha256(kind, &content), &zlib)?
+            }
+            None => builder.add(oid, kind, &content)?,
+        };
+        if builder.is_full() {
+            self.flush_pack()?;
+        }
+        Ok(())
+    }
+
+    fn flush_pack(&mut self) -> Result<()> {
+        match self.builder.take() {
+            Some(builder) => self.send(Piece::Pack(builder.finish()?)),
+            None => Ok(()),
+        }
+    }
+
+    fn flush_trees(&mut self) -> Result<()> {
+        self.tree_bytes = 0;
+        match std::mem::take(&mut self.trees) {
+            trees if trees.is_empty() => Ok(()),
+            trees => self.send(Piece::Trees(trees)),
+        }
+    }
+
+    fn send(&self, piece: Piece) -> Result<()> {
+        self.hand_over.blocking_send(piece).map_err(|_| EngineError::internal("storing was given up"))
+    }
+}
+
+/// How much of the pack lies between the first and the last byte that an object needs; 0 for one that stands there whole.
+fn spread(object: &PackedObject, bases: &[Span]) -> u64 {
+    if bases.is_empty() {
+        return 0;
+    }
+    let own = Span { offset: object.offset, length: object.packed_len };
+    let spans = bases.iter().chain(std::iter::once(&own));
+    let start = spans.clone().map(|span| span.offset).min().unwrap_or_default();
+    let end = spans.map(|span| span.offset + span.length).max().unwrap_or_default();
+    end - start
+}
