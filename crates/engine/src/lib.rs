@@ -27,6 +27,7 @@ mod push;
 mod raw;
 mod refs;
 pub mod remote;
+mod room;
 mod status;
 mod sync;
 mod text;
@@ -45,6 +46,7 @@ pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
 pub use progress::Progress;
 pub use remote::{Remote, Secret};
+pub use room::Room;
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;
@@ -61,6 +63,7 @@ pub struct Engine {
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
     chores: Arc<housekeep::Chores>,
+    room: Arc<dyn Room>,
 }
 
 impl Engine {
@@ -73,7 +76,22 @@ impl Engine {
         config: EngineConfig,
     ) -> Self {
         let chores = Arc::new(housekeep::Chores::new(ambient.now_ms()));
-        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default(), chores }
+        Self {
+            catalog,
+            store,
+            remote,
+            ambient,
+            config: Arc::new(config),
+            locks: Arc::default(),
+            chores,
+            room: Arc::new(()),
+        }
+    }
+
+    /// The same engine, whose reads ask `room` before they take memory for contents.
+    #[must_use]
+    pub fn within(&self, room: Arc<dyn Room>) -> Self {
+        Self { room, ..self.clone() }
     }
 
     /// The limits in force.

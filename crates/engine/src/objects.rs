@@ -52,6 +52,7 @@ impl Engine {
         }
         let located = self.catalog.locate(oids).await?;
         let wanted: Vec<Location> = located.iter().flatten().cloned().map(location).collect();
+        self.room.take(wanted.iter().map(|wanted| wanted.size).sum())?;
         let mut read = self.store.get_many(&wanted).await.into_iter();
         located
             .into_iter()

@@ -17,6 +17,7 @@ impl Engine {
             return Err(absent());
         }
         if let Some(located) = located.filter(|located| located.kind == kind) {
+            self.room.take(located.size)?;
             let object = self.store.get(&crate::objects::location(located)).await?;
             return Ok(RawObject { oid, kind, content: object.content });
         }
