@@ -16,6 +16,8 @@ const LARGE_READ: u64 = 64 << 10;
 pub(crate) enum Class {
     /// Reads, autosaves, lists: milliseconds.
     Light,
+    /// Reads of many files and diffs: work for a core, without a pause.
+    Batch,
     /// Commits, and what talks to a remote: they wait for each other, or for somebody else's server.
     Commit,
     /// In proportion to a whole project: archives, bundles, reads of very many files.
@@ -37,6 +39,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
     match (rest, method) {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
+        ("/read" | "/diff", _) => Class::Batch,
         ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
@@ -79,7 +82,7 @@ mod tests {
             ("PUT", "/files/{project}/{*path}", Some(1), Class::Commit),
             ("DELETE", "/files/{project}/{*path}", None, Class::Commit),
             ("PUT", "/pending/{project}/{user}/{*path}", Some(100 << 20), Class::Light),
-            ("POST", "/projects/{project}/read", Some(8_000), Class::Light),
+            ("POST", "/projects/{project}/read", Some(8_000), Class::Batch),
             ("POST", "/projects/{project}/read", Some(LARGE_READ + 1), Class::Bulk),
             ("POST", "/projects/{project}/read", None, Class::Bulk),
             ("GET", "/projects/{project}/archive.zip", None, Class::Bulk),

@@ -39,6 +39,8 @@ pub(crate) use self::room::Room;
 pub struct AdmissionConfig {
     /// Reads, lists and autosaves.
     pub light: Bounds,
+    /// Batch reads and diffs.
+    pub batch: Bounds,
     /// Commits, sync and push.
     pub commit: Bounds,
     /// Archives, bundles, and batch reads of about a thousand paths or more.
@@ -46,7 +48,7 @@ pub struct AdmissionConfig {
     /// What one project alone may hold of places and memory, percent. Several busy ones get less each: of `n` at the
     /// default of 50, each gets one part in `n + 1`.
     pub project_share: u8,
-    /// Longest wait for a place in the light class; in the others it is [`PATIENCE`] times as long. Then 429 or 503.
+    /// Longest wait for a place in the light and batch classes; in the others it is [`PATIENCE`] times as long. Then 429 or 503.
     pub queue_timeout: Duration,
     /// Memory for request bodies and for what answers are made from, bytes.
     pub memory_bytes: u64,
@@ -69,6 +71,8 @@ impl AdmissionConfig {
         Self {
             // Waits for the database and the bucket, mostly: many a core.
             light: Bounds::places(64 * cores),
+            // Each keeps a core busy for a while: the more of them, the longer everybody else waits for a core.
+            batch: Bounds::places((4 * cores).max(8)),
             // Each may hold a database connection while it waits for a branch.
             commit: Bounds::places((8 * cores).max(16)),
             // Each keeps a core busy.
@@ -90,6 +94,7 @@ impl Default for AdmissionConfig {
 #[derive(Debug)]
 pub(crate) struct Admission {
     light: Arc<Places>,
+    batch: Arc<Places>,
     commit: Arc<Places>,
     bulk: Arc<Places>,
     memory: Arc<Memory>,
@@ -104,6 +109,7 @@ impl Admission {
         };
         Self {
             light: places(config.light, 1, 1),
+            batch: places(config.batch, 1, 1),
             commit: places(config.commit, PATIENCE, 2),
             bulk: places(config.bulk, PATIENCE, 5),
             memory: Arc::new(Memory::new(config.memory_bytes, share)),
@@ -113,6 +119,7 @@ impl Admission {
     fn class(&self, class: Class) -> &Arc<Places> {
         match class {
             Class::Light => &self.light,
+            Class::Batch => &self.batch,
             Class::Commit => &self.commit,
             Class::Bulk => &self.bulk,
         }
