@@ -54,11 +54,16 @@ pub trait Catalog:
 /// Opens the catalog that `url` names: `sqlite://path/of/file` (a path from the root has three slashes) or
 /// `postgres://…` (see [`PostgresCatalog::connect`]). The schema is not touched: see [`Admin::migrate`].
 pub async fn open_catalog(url: &str) -> Result<Arc<dyn Catalog>, CatalogError> {
+    open_catalog_with(url, PostgresOptions::default()).await
+}
+
+/// As [`open_catalog`]; `options` count for PostgreSQL alone.
+pub async fn open_catalog_with(url: &str, options: PostgresOptions) -> Result<Arc<dyn Catalog>, CatalogError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         return Ok(Arc::new(SqliteCatalog::open(Path::new(path)).await?));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Arc::new(PostgresCatalog::connect(url, PostgresOptions::default()).await?));
+        return Ok(Arc::new(PostgresCatalog::connect(url, options).await?));
     }
     Err(CatalogError::Invalid { what: "catalog URL" })
 }

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod control;
 mod failure;
+mod files;
 mod home;
 mod open;
 mod operation;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use treehold_catalog::{Catalog, MigrationReport};
+use treehold_catalog::{Catalog, MigrationReport, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Engine, EngineConfig, Progress};
 use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
@@ -79,7 +79,8 @@ pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Sc
     if let Some(lock) = locks.first() {
         home.prepare(lock, settings.database_file())?;
     }
-    let catalog = treehold_catalog::open_catalog(&settings.database_url).await.map_err(|error| {
+    let options = PostgresOptions { connections_max: settings.load.database_connections, ..PostgresOptions::default() };
+    let catalog = treehold_catalog::open_catalog_with(&settings.database_url, options).await.map_err(|error| {
         Failure::failed("cannot open the database; check `database_url` and that it runs").because(error)
     })?;
     match schema {

@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use treehold_engine::Secret;
-use treehold_server::{App, ServerConfig};
+use treehold_server::{App, ServeOptions, ServerConfig};
 
 use crate::control::server::Control;
 use crate::failure::Failure;
+use crate::files;
 use crate::home::{Home, Lock};
 use crate::open::{self, Opened, Schema};
 use crate::settings::Settings;
@@ -60,7 +61,7 @@ impl Serving {
             false => None,
         };
         let key = keys[0].clone();
-        let config = ServerConfig { api_keys: keys, limits: settings.limits.clone(), ..ServerConfig::default() };
+        let config = configured(settings, keys);
         let app = App::new(opened.engine.clone(), config);
         let http = tokio::spawn(answer(listener, app, stop.clone()));
         let probe = settings.store_url.starts_with("s3://");
@@ -105,6 +106,20 @@ impl Serving {
             Some(Ok(Err(failure))) => Err(failure),
             Some(Err(error)) => Err(Failure::failed("the server broke").because(error)),
         }
+    }
+}
+
+fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
+    let connections = settings.load.connections.min(files::connections_max());
+    if connections < settings.load.connections {
+        tracing::warn!(connections, "the limit of open files allows no more connections; raise it (ulimit -n)");
+    }
+    ServerConfig {
+        api_keys: keys,
+        limits: settings.limits.clone(),
+        admission: settings.load.admission.clone(),
+        connections: ServeOptions { connections_max: connections, ..ServeOptions::default() },
+        ..ServerConfig::default()
     }
 }
 

@@ -141,6 +141,8 @@ impl Engine {
                 bytes += sizes[chunk_end];
                 chunk_end += 1;
             }
+            // What lies inline in pending rows is read whole as well; the large ones of them are counted twice.
+            self.room.take(bytes)?;
             let contents = self.chunk_contents(view, &wanted[chunk_start..chunk_end], &located).await?;
             for at in chunk_start..chunk_end {
                 let item = match &wanted[at] {

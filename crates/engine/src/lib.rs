@@ -28,6 +28,7 @@ mod raw;
 mod refs;
 pub mod remote;
 mod repack;
+mod room;
 mod splice;
 mod status;
 mod sync;
@@ -48,6 +49,7 @@ pub use error::EngineError;
 pub use progress::Progress;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
+pub use room::Room;
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;
@@ -64,6 +66,7 @@ pub struct Engine {
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
     chores: Arc<housekeep::Chores>,
+    room: Arc<dyn Room>,
 }
 
 impl Engine {
@@ -76,7 +79,22 @@ impl Engine {
         config: EngineConfig,
     ) -> Self {
         let chores = Arc::new(housekeep::Chores::new(ambient.now_ms()));
-        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default(), chores }
+        Self {
+            catalog,
+            store,
+            remote,
+            ambient,
+            config: Arc::new(config),
+            locks: Arc::default(),
+            chores,
+            room: Arc::new(()),
+        }
+    }
+
+    /// The same engine, whose reads ask `room` before they take memory for contents.
+    #[must_use]
+    pub fn within(&self, room: Arc<dyn Room>) -> Self {
+        Self { room, ..self.clone() }
     }
 
     /// The limits in force.

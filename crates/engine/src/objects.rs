@@ -56,6 +56,7 @@ impl Engine {
         }
         let located = self.catalog.locate(oids).await?;
         let there: Vec<Located> = located.iter().flatten().cloned().collect();
+        self.room.take(there.iter().map(|object| object.size).sum())?;
         let mut read = self.read_located(&there).await?.into_iter();
         located
             .into_iter()

@@ -17,6 +17,7 @@ impl Engine {
             return Err(absent());
         }
         if let Some(located) = located.filter(|located| located.kind == kind) {
+            self.room.take(located.size)?;
             let object = self.read_located(std::slice::from_ref(&located)).await?.pop().transpose()?;
             let content = object.ok_or_else(absent)?.content;
             return Ok(RawObject { oid, kind, content });

@@ -1,17 +1,22 @@
 //! What every request needs: the engine, the limits, the keys.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use treehold_engine::{Engine, EngineError, Limits, Secret};
 
+use crate::admission::{self, Admission, AdmissionConfig};
 use crate::auth::Keys;
 use crate::error::Problem;
+use crate::serve::ServeOptions;
+
+pub(crate) use crate::admission::{Reserved, Room};
 
 /// How the server behaves. `Default` holds sane values and no key: then every request that needs a key is refused.
 #[derive(Debug, Clone)]
@@ -30,10 +35,10 @@ pub struct ServerConfig {
     pub body_idle_timeout: Duration,
     /// Longest time for a whole request body.
     pub body_timeout: Duration,
-    /// Requests at once, streamed answers included; then 503 `busy`.
-    pub max_in_flight: usize,
-    /// Memory for request bodies and file answers at once, bytes; then 503 `busy`.
-    pub memory_bytes: u64,
+    /// Places, queues and memory, and how projects share them; over it 429 `too_many_requests` or 503 `busy`.
+    pub admission: AdmissionConfig,
+    /// How connections are treated.
+    pub connections: ServeOptions,
 }
 
 impl Default for ServerConfig {
@@ -46,8 +51,8 @@ impl Default for ServerConfig {
             long_timeout: Duration::from_secs(30 * 60),
             body_idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(15 * 60),
-            max_in_flight: 1_024,
-            memory_bytes: 1 << 30,
+            admission: AdmissionConfig::default(),
+            connections: ServeOptions::default(),
         }
     }
 }
@@ -61,28 +66,24 @@ struct Inner {
     engine: Engine,
     config: ServerConfig,
     keys: Keys,
-    in_flight: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
+    admission: Admission,
+    readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
 }
 
-/// Memory that a request holds; given back when dropped.
-pub(crate) type Reserved = OwnedSemaphorePermit;
-
-/// Memory is counted in pieces of this many bytes.
-const MEMORY_UNIT: u64 = 4 << 10;
+/// A check of database and store that is running, or ran last.
+type Readiness = Shared<BoxFuture<'static, Result<(), Problem>>>;
 
 impl App {
     /// Takes over the engine. The keys are kept as hashes only.
     pub fn new(engine: Engine, mut config: ServerConfig) -> Self {
         let keys = Keys::new(&config.api_keys);
         config.api_keys.clear();
-        let units = usize::try_from(config.memory_bytes / MEMORY_UNIT).unwrap_or(usize::MAX);
         Self(Arc::new(Inner {
             engine,
             keys,
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS))),
-            memory: Arc::new(Semaphore::new(units.clamp(1, Semaphore::MAX_PERMITS))),
+            admission: Admission::new(&config.admission),
+            readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
             config,
         }))
@@ -108,15 +109,38 @@ impl App {
         self.0.tasks.wait().await;
     }
 
-    /// A place among the requests at work.
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.0.in_flight).try_acquire_owned().map_err(|_| EngineError::Busy.into())
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
     /// Sets memory aside for `bytes`.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Reserved, Problem> {
-        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT)).map_err(|_| Problem::from(EngineError::Busy))?;
-        Arc::clone(&self.0.memory).try_acquire_many_owned(units).map_err(|_| EngineError::Busy.into())
+        admission::reserve(&self.0.admission, None, bytes)
+    }
+
+    /// Sets memory aside for `bytes` more.
+    pub(crate) fn reserve_more(&self, memory: &mut Option<Reserved>, bytes: u64) -> Result<(), Problem> {
+        let more = admission::reserve(&self.0.admission, memory.as_ref(), bytes)?;
+        match memory {
+            Some(memory) => memory.merge(more),
+            None => *memory = Some(more),
+        }
+        Ok(())
+    }
+
+    /// Runs a verb that reads contents: it is refused if there is no memory for its answer. What it took is kept for as long
+    /// as the caller keeps the second part; each byte of content counts `factor` times.
+    pub(crate) async fn reading_within<T, F>(
+        &self,
+        factor: u64,
+        verb: impl FnOnce(Engine) -> F,
+    ) -> Result<(T, Arc<Room>), Problem>
+    where
+        F: Future<Output = Result<T, EngineError>> + Send,
+    {
+        let room = admission::room(&self.0.admission, factor);
+        let read = self.reading(verb(self.0.engine.within(room.clone()))).await;
+        read.map(|read| (read, Arc::clone(&room))).map_err(|problem| room.explain(problem))
     }
 
     /// Runs a verb that only reads: it ends with its request.
@@ -157,9 +181,28 @@ impl App {
         self.settle(self.0.config.long_timeout, verb).await
     }
 
-    /// Starts work that drains with the server.
+    /// Whether database and store answer. This is never refused; so that asking often costs no more, those who ask while a check
+    /// is running share its answer.
+    pub(crate) async fn ready(&self) -> Result<(), Problem> {
+        let check = {
+            let mut last = self.0.readiness.lock().unwrap_or_else(PoisonError::into_inner);
+            match last.as_ref().filter(|check| check.peek().is_none()) {
+                Some(running) => running.clone(),
+                None => {
+                    let app = self.clone();
+                    // A task of its own: whoever asked first may go away.
+                    let check = self.0.tasks.spawn(async move { app.reading(app.engine().ready()).await });
+                    let check = check.map(|ended| ended.unwrap_or_else(|broken| Err(Problem::internal(&broken))));
+                    last.insert(check.boxed().shared()).clone()
+                }
+            }
+        };
+        check.await
+    }
+
+    /// Starts work that drains with the server, and keeps the request's place.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.0.tasks.spawn(work.in_current_span());
+        self.0.tasks.spawn(admission::keeping(work).in_current_span());
     }
 
     async fn settle<T: Send + 'static>(
@@ -167,7 +210,7 @@ impl App {
         within: Duration,
         verb: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, Problem> {
-        match tokio::time::timeout(within, self.0.tasks.spawn(verb.in_current_span())).await {
+        match tokio::time::timeout(within, self.0.tasks.spawn(admission::keeping(verb).in_current_span())).await {
             Ok(Ok(result)) => result.map_err(Problem::from),
             Ok(Err(broken)) => Err(Problem::internal(&broken)),
             Err(_) => Err(timeout(

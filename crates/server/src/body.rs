@@ -60,12 +60,8 @@ pub(crate) async fn read(app: &App, mut body: Body, limit: u64, what: &'static s
         }
         if len > reserved {
             let more = (len - reserved).next_multiple_of(STEP);
-            let permit = app.reserve(more)?;
+            app.reserve_more(&mut memory, more)?;
             reserved += more;
-            match &mut memory {
-                Some(memory) => memory.merge(permit),
-                None => memory = Some(permit),
-            }
         }
         if first.is_empty() && all.is_empty() {
             first = chunk;
@@ -107,6 +103,20 @@ pub(crate) async fn file(app: &App, headers: &HeaderMap, body: Body) -> Result<U
     read(app, body, app.config().limits.file_bytes, "the file").await
 }
 
+/// As [`read_json`], for bodies that carry content: also the memory of what was parsed, to be kept as long as that is.
+pub(crate) async fn read_large_json<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    expect: Expect,
+) -> Result<(T, Option<Reserved>), Problem> {
+    judge(headers)?;
+    let Upload { bytes, mut memory } = read(app, body, expect.bytes, "the request body").await?;
+    // Text and what is parsed from it are there at once.
+    app.reserve_more(&mut memory, bytes.len() as u64)?;
+    Ok((parse(&bytes, expect)?, memory))
+}
+
 /// Reads a JSON body: 415 for another type, 413 over the limit, 400 `bad_json` if it is not JSON, 422 `bad_shape` if it is
 /// JSON of another shape.
 pub async fn read_json<T: DeserializeOwned>(
@@ -118,6 +128,16 @@ pub async fn read_json<T: DeserializeOwned>(
     if expect.optional && body.is_end_stream() {
         return parse(b"{}", expect);
     }
+    judge(headers)?;
+    let upload = read(app, body, expect.bytes, "the request body").await?;
+    if expect.optional && upload.bytes.is_empty() {
+        return parse(b"{}", expect);
+    }
+    parse(&upload.bytes, expect)
+}
+
+/// Whether the headers announce JSON, as it is.
+fn judge(headers: &HeaderMap) -> Result<(), Problem> {
     if !headers::is_json(headers) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -125,12 +145,7 @@ pub async fn read_json<T: DeserializeOwned>(
             "send JSON, with Content-Type: application/json",
         ));
     }
-    headers::plain_body(headers)?;
-    let upload = read(app, body, expect.bytes, "the request body").await?;
-    if expect.optional && upload.bytes.is_empty() {
-        return parse(b"{}", expect);
-    }
-    parse(&upload.bytes, expect)
+    headers::plain_body(headers)
 }
 
 /// Looks at the syntax and the length of the bounded list first, which costs no memory, then at the shape.

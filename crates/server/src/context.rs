@@ -1,4 +1,4 @@
-//! Around every request: its id, its log line, its place among the requests at work, and what becomes of the connection.
+//! Around every request: its id, its log line, and what becomes of the connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,16 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::app::App;
 use crate::error::Logged;
 
 /// The header that names a request.
@@ -59,17 +58,6 @@ pub(crate) async fn name_route(request: Request, next: Next) -> Response {
         response.extensions_mut().insert(route);
     }
     response
-}
-
-/// Takes a place among the requests at work, until the last byte of the answer is sent.
-pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
-    if request.uri().path() == "/healthz" {
-        return next.run(request).await;
-    }
-    match app.admit() {
-        Ok(place) => next.run(request).await.map(|body| holding(body, place)),
-        Err(problem) => problem.into_response(),
-    }
 }
 
 /// The route's template, never the URL: that may hold names.
@@ -151,22 +139,38 @@ impl HttpBody for Watched {
     }
 }
 
-/// A response body that holds something (a place, memory) until it is sent or given up.
-pub(crate) fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
-    Body::new(Holding { inner: body, _held: held })
+/// A response body that holds something (a place, memory) until its last byte is written or given up. The HTTP library takes
+/// a piece long before it has written it, so each piece holds on too.
+pub(crate) fn holding<T: Send + Sync + 'static>(body: Body, held: T) -> Body {
+    Body::new(Holding { inner: body, held: Arc::new(held) })
 }
 
 struct Holding<T> {
     inner: Body,
-    _held: T,
+    held: Arc<T>,
 }
 
-impl<T: Unpin> HttpBody for Holding<T> {
+struct Piece<T> {
+    bytes: Bytes,
+    _held: Arc<T>,
+}
+
+impl<T> AsRef<[u8]> for Piece<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl<T: Send + Sync + 'static> HttpBody for Holding<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let held = &self.held;
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| frame.map_data(|bytes| Bytes::from_owner(Piece { bytes, _held: Arc::clone(held) })))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

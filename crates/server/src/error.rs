@@ -14,7 +14,7 @@ use treehold_engine::api::Oid;
 ///
 /// The body is `{"type": "about:blank", "title", "status", "code", "detail", …details}`. Nothing in it differs from request
 /// to request; the request id is the header `X-Request-Id`. Causes are for the log alone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
     code: &'static str,

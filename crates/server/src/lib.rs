@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod admission;
 mod app;
 mod auth;
 mod body;
@@ -18,8 +19,10 @@ mod params;
 mod range;
 mod respond;
 mod router;
+mod sending;
 mod serve;
 
+pub use admission::{AdmissionConfig, Bounds, PATIENCE};
 pub use app::{App, ServerConfig};
 pub use body::{Expect, read_json};
 pub use error::Problem;

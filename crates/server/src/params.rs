@@ -52,7 +52,7 @@ impl Params {
 }
 
 /// Matches a route's template with the path that it matched, and decodes what the captures caught.
-fn captures(template: &str, path: &str) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+pub(crate) fn captures(template: &str, path: &str) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     let mut found = Vec::new();
     let mut rest = path;
     for segment in template.split('/') {

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{commits, export, files, health, history, objects, pending, projects, refs, remote};
-use crate::{auth, context};
+use crate::{admission, auth, context};
 
 impl App {
     /// The public API: every route but the health checks needs a key.
@@ -27,7 +27,7 @@ impl App {
             .route_layer(from_fn(context::name_route))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(route_not_found)
-            .layer(from_fn_with_state(self.clone(), context::admit));
+            .layer(from_fn_with_state(self.clone(), admission::admit));
         let routes = if keyed { routes.layer(from_fn_with_state(self.clone(), auth::require_key)) } else { routes };
         routes.layer(from_fn(context::around)).with_state(self.clone())
     }

@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::context::Linger;
 use crate::gate::Gate;
+use crate::sending::Sending;
 
 /// How connections are treated.
 #[derive(Debug, Clone)]
@@ -35,13 +36,24 @@ pub struct ServeOptions {
     pub head_timeout: Duration,
     /// Connections at once; more wait to be accepted.
     pub connections_max: usize,
+    /// Largest head of a request, bytes; then 431. Also what a connection may buffer. At least 8 KiB.
+    pub head_bytes: usize,
+    /// Longest time in which a caller takes nearly nothing of its answer; then the connection is closed, so that what the
+    /// answer holds is free again.
+    pub send_timeout: Duration,
     /// Longest wait for the requests at work when shutting down.
     pub drain_timeout: Duration,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(75), connections_max: 8_192, drain_timeout: Duration::from_secs(30) }
+        Self {
+            head_timeout: Duration::from_secs(75),
+            connections_max: 8_192,
+            head_bytes: 64 << 10,
+            send_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -61,7 +73,7 @@ pub async fn serve(
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
     });
-    let options = ServeOptions { drain_timeout: drain, ..ServeOptions::default() };
+    let options = ServeOptions { drain_timeout: drain, ..app.config().connections.clone() };
     let until = serve_on(listener, app.router(), shutdown, options).await;
     if tokio::time::timeout_at(until, app.drained()).await.is_err() {
         tracing::warn!("gave up waiting for writes at work; they are settled at the next start");
@@ -90,7 +102,7 @@ pub async fn serve_on<L: Listener>(
             accepted = accepted => accepted,
             () = &mut shutdown => break,
         };
-        let connection = connection(io, router.clone(), stop.clone(), options.head_timeout);
+        let connection = connection(io, router.clone(), stop.clone(), options.clone());
         let kill = kill.clone();
         tasks.spawn(async move {
             kill.run_until_cancelled_owned(connection).await;
@@ -109,19 +121,22 @@ pub async fn serve_on<L: Listener>(
     until
 }
 
-async fn connection<I>(io: I, router: Router, stop: CancellationToken, head_timeout: Duration)
+async fn connection<I>(io: I, router: Router, stop: CancellationToken, options: ServeOptions)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let linger = Linger::default();
-    let io = TokioIo::new(Lingering::new(io, Arc::clone(&linger.0)));
+    let io = TokioIo::new(Lingering::new(Sending::new(io, options.send_timeout), Arc::clone(&linger.0)));
     let service = TowerToHyperService::new(router.map_request(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(linger.clone());
         request
     }));
-    let served =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(head_timeout).serve_connection(io, service);
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.head_timeout)
+        .max_buf_size(options.head_bytes.max(8 << 10))
+        .serve_connection(io, service);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -30,11 +30,19 @@ pub struct PostgresOptions {
     pub acquire_timeout_ms: u64,
     /// How long one statement may take, milliseconds.
     pub statement_timeout_ms: u64,
+    /// How long it may wait for a row that another transaction has, milliseconds: who waits holds a connection.
+    pub lock_timeout_ms: u64,
+}
+
+impl PostgresOptions {
+    /// For a small machine.
+    pub const DEFAULT: Self =
+        Self { connections_max: 16, acquire_timeout_ms: 5_000, statement_timeout_ms: 30_000, lock_timeout_ms: 10_000 };
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { connections_max: 16, acquire_timeout_ms: 5_000, statement_timeout_ms: 30_000 }
+        Self::DEFAULT
     }
 }
 
@@ -63,6 +71,7 @@ impl PostgresCatalog {
             // Later settings win, so that the protocol does not depend on those of the URL or the role.
             .options([
                 ("statement_timeout", options.statement_timeout_ms.to_string()),
+                ("lock_timeout", options.lock_timeout_ms.to_string()),
                 ("idle_in_transaction_session_timeout", "60s".to_owned()),
                 ("default_transaction_isolation", "read committed".to_owned()),
                 ("synchronous_commit", "on".to_owned()),
@@ -132,7 +141,7 @@ impl PostgresCatalog {
         // A connection of its own: the advisory lock ends with it, whatever happens, and building an index or waiting
         // for another instance may take longer than a statement should.
         let mut connection = self.pool.acquire().await?.detach();
-        connection.execute("SET statement_timeout = 0").await?;
+        connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
         let report = migrate(sqlx::migrate!("../../migrations/postgres"), &mut connection).await;
         connection.close().await?;
         report

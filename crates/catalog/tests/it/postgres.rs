@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use treehold_catalog::conformance::{self, Backend};
-use treehold_catalog::{Admin, Catalog, CatalogError, PostgresCatalog, PostgresOptions};
+use treehold_catalog::{Admin, Catalog, CatalogError, PostgresCatalog, PostgresOptions, ProjectKey, Projects};
 use treehold_tests::postgres::Postgres;
+use uuid::Uuid;
 
 struct Schema {
     catalog: Arc<dyn Catalog>,
@@ -26,7 +27,7 @@ impl Backend for Schema {
 
 /// A few connections each: the suite makes many catalogs in one server.
 const OPTIONS: PostgresOptions =
-    PostgresOptions { connections_max: 8, acquire_timeout_ms: 30_000, statement_timeout_ms: 30_000 };
+    PostgresOptions { connections_max: 8, acquire_timeout_ms: 30_000, ..PostgresOptions::DEFAULT };
 
 async fn fresh() -> Arc<dyn Backend> {
     let url = Postgres::shared().await.schema_url().await;
@@ -90,4 +91,36 @@ async fn a_killed_server_is_unavailable_and_then_back() {
     assert_eq!(back.expect("the server is back"), version);
     let gone = PostgresCatalog::connect("postgres://nobody@127.0.0.1:1/nothing", options).await;
     assert!(matches!(gone, Err(CatalogError::Unavailable { .. })), "{gone:?}");
+}
+
+/// Goal: who waits for a row or for a connection is told in time, and neither keeps a connection. Method: a transaction beside
+/// the catalog locks a table that the catalog's only connection then waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_waits_for_ever() {
+    let url = Postgres::shared().await.schema_url().await;
+    let options = PostgresOptions {
+        connections_max: 1,
+        acquire_timeout_ms: 200,
+        lock_timeout_ms: 2_000,
+        ..PostgresOptions::DEFAULT
+    };
+    let catalog = Arc::new(PostgresCatalog::connect(&url, options).await.expect("connect"));
+    catalog.migrate().await.expect("migrate");
+    let other = PgPoolOptions::new().max_connections(1).connect(&url).await.expect("connect");
+    let mut lock = other.begin().await.expect("begin");
+    sqlx::query("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("lock");
+    let key = ProjectKey::Id(Uuid::from_u128(1));
+    let waiting = tokio::spawn({
+        let (catalog, key) = (catalog.clone(), key.clone());
+        async move { catalog.project(&key).await.map(|_| ()) }
+    });
+    // Until the other one has the connection, it is there.
+    while catalog.ping().await.is_ok() {}
+    let exhausted = catalog.schema_version().await;
+    let locked = waiting.await.expect("a task");
+    for refused in [exhausted.map(|_| ()), locked] {
+        assert!(matches!(refused, Err(CatalogError::Unavailable { .. })), "{refused:?}");
+    }
+    lock.rollback().await.expect("rollback");
+    assert!(catalog.project(&key).await.expect("free again").is_none());
 }

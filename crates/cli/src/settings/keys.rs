@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 19] = [
+pub static KEYS: [Key; 27] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -70,6 +70,24 @@ pub static KEYS: [Key; 19] = [
         "Author of commits that name none [default: Treehold <treehold@localhost>]",
     ),
     key("log", Kind::Text, "FILTER", "What is logged to stderr, such as `info` or `treehold_engine=debug`"),
+    key("max_in_flight", Kind::Number, "N", "Reads and autosaves at work at once [default: 64 a core]"),
+    key("max_batch_reads", Kind::Number, "N", "Batch reads and diffs at work at once [default: 4 a core, at least 8]"),
+    key("max_commits", Kind::Number, "N", "Commits, syncs and pushes at work at once [default: 8 a core, at least 16]"),
+    key(
+        "max_exports",
+        Kind::Number,
+        "N",
+        "Archives, bundles and very large reads at once [default: 2 a core, at least 4]",
+    ),
+    key(
+        "max_memory_bytes",
+        Kind::Number,
+        "N",
+        "Memory for bodies and answers [default: 256 MiB a core, at least 1 GiB]",
+    ),
+    key("project_share", Kind::Number, "PERCENT", "What one project alone may take of each of these [default: 50]"),
+    key("max_connections", Kind::Number, "N", "HTTP connections at once; more wait [default: 8192]"),
+    key("database_connections", Kind::Number, "N", "Connections to Postgres [default: 4 a core, from 16 to 64]"),
     key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),
     key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),
     key("limit_batch_bytes", Kind::Number, "N", "Content of one answer of a batch read, bytes"),
@@ -90,7 +108,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 static FLAGS: LazyLock<Vec<Arg>> = LazyLock::new(|| KEYS.iter().map(argument).collect());
 
 fn argument(key: &'static Key) -> Arg {
-    let limit = key.name.starts_with("limit_");
+    let limit = ["limit_", "max_"].iter().any(|prefix| key.name.starts_with(prefix)) || key.name == "project_share";
     Arg::new(key.name)
         .long(key.flag())
         .env(key.variable())

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod keys;
+mod load;
 pub mod show;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use treehold_engine::{Limits, Secret};
 
 use crate::failure::Failure;
 use keys::Options;
+pub use load::Load;
 
 /// Where a value comes from. Later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +73,8 @@ pub struct Settings {
     pub log: Option<String>,
     /// Limits.
     pub limits: Limits,
+    /// How much is done at once.
+    pub load: Load,
     /// For `config-check`: every key with a value, as text, and its origin.
     pub given: BTreeMap<&'static str, (String, Origin)>,
 }
@@ -119,6 +123,7 @@ impl Settings {
         }
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let limits = limits(&mut values)?;
+        let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
         let log = values.given.get("log").map(|(text, _)| text.clone());
         Ok(Self {
@@ -132,6 +137,7 @@ impl Settings {
             author,
             log,
             limits,
+            load,
             given: values.given,
         })
     }

@@ -68,6 +68,11 @@ fn the_store_is_a_url_and_the_database_a_path() {
 fn values_are_checked_by_name() {
     assert!(refusal("limit_file_bytes", "0").contains("`limit_file_bytes` (flag --x) must be a whole number from 1"));
     assert!(refusal("limit_batch_paths", "many").contains("not `many`"));
+    assert!(
+        refusal("max_memory_bytes", "1000000").contains("`max_memory_bytes` (flag --x) must leave at least 67108864")
+    );
+    assert!(refusal("project_share", "101").contains("from 1 to 100"));
+    assert!(refusal("max_in_flight", "0").contains("`max_in_flight`"));
     assert!(refusal("author", "nobody").contains("Name <name@example.org>"));
     assert!(refusal("author", "A <b\nc>").contains("`author`"));
     assert!(refusal("database_url", "mysql://u:hunter2@h/x").contains("`database_url` must be a URL"));
@@ -76,6 +81,17 @@ fn values_are_checked_by_name() {
     assert!(refusal("allow_remote", "github.com/").contains("`allow_remote`"));
     assert!(refusal("data_dir", "").contains("`data_dir`"));
     assert!(refusal("remote_token_file", "/nonexistent/token").contains("cannot read /nonexistent/token"));
+}
+
+#[test]
+fn load_is_what_was_given_and_shown_where_it_was_not() {
+    let settings =
+        settings(&[("max_in_flight", "7", flag()), ("project_share", "100", file()), ("max_exports", "1", flag())])
+            .unwrap();
+    let admission = &settings.load.admission;
+    assert_eq!((admission.light.places, admission.bulk.places, admission.project_share), (7, 1, 100));
+    assert_eq!(settings.given["max_commits"], (admission.commit.places.to_string(), Origin::Default));
+    assert!((16..=64).contains(&settings.load.database_connections));
 }
 
 #[test]

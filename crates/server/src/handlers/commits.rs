@@ -6,7 +6,7 @@ use http::HeaderMap;
 use treehold_engine::api::{ActionsRequest, CommitRequest};
 
 use crate::app::App;
-use crate::body::{Expect, read_json};
+use crate::body::{Expect, read_json, read_large_json};
 use crate::headers::{credentials, idempotency_key};
 use crate::params::Params;
 use crate::respond::{Answer, ok};
@@ -25,9 +25,12 @@ pub(crate) async fn commit(State(app): State<App>, params: Params, headers: Head
 pub(crate) async fn commit_actions(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
     let project = params.text("project")?.to_owned();
     let (credentials, key) = (credentials(&headers)?, idempotency_key(&headers)?);
-    let request: ActionsRequest = read_json(&app, &headers, body, expect(&app, "actions")).await?;
+    let (request, memory): (ActionsRequest, _) = read_large_json(&app, &headers, body, expect(&app, "actions")).await?;
     let engine = app.engine().clone();
-    let done = app.remote(async move { engine.commit_actions(&project, &request, credentials, key.as_deref()).await });
+    let done = app.remote(async move {
+        let _memory = memory;
+        engine.commit_actions(&project, &request, credentials, key.as_deref()).await
+    });
     ok(&done.await?)
 }
 

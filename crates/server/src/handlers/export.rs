@@ -19,6 +19,10 @@ use crate::respond::{Answer, value};
 
 /// Read from the spool file at once, bytes.
 const CHUNK: usize = 256 << 10;
+/// What making an archive holds at most, but for single files that are larger: a chunk of contents, and its lists.
+const ARCHIVE_BYTES: u64 = 40 << 20;
+/// The same for a bundle: entries on their way from the bucket, and the table of all objects.
+const BUNDLE_BYTES: u64 = 40 << 20;
 
 /// `GET /projects/{project}/archive.tar.gz?ref&user`
 pub(crate) async fn tar_gz(State(app): State<App>, params: Params, query: Query) -> Answer {
@@ -32,6 +36,7 @@ pub(crate) async fn zip(State(app): State<App>, params: Params, query: Query) ->
 
 async fn archive(app: &App, params: &Params, query: &Query, format: ArchiveFormat) -> Answer {
     let (project, at) = (params.text("project")?, query.at()?);
+    let _memory = app.reserve(ARCHIVE_BYTES)?;
     let (spool, commit) = app.exporting(app.engine().archive(project, &at, format)).await?;
     let (kind, extension) = match format {
         ArchiveFormat::TarGz => ("application/gzip", "tar.gz"),
@@ -45,6 +50,7 @@ async fn archive(app: &App, params: &Params, query: &Query, format: ArchiveForma
 /// `GET /projects/{project}/bundle`
 pub(crate) async fn bundle(State(app): State<App>, params: Params) -> Answer {
     let project = params.text("project")?;
+    let _memory = app.reserve(BUNDLE_BYTES)?;
     let spool = app.exporting(app.engine().bundle(project)).await?;
     let name = format!("{}.bundle", file_name(project));
     attachment(spool.reopen().map_err(broken)?, "application/x-git-bundle", &name, None).await

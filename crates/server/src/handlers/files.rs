@@ -20,6 +20,9 @@ use crate::respond::{Answer, FileHead, Next, ok, value};
 /// Room that a path takes in the body of a batch read, bytes: its own limit, and what JSON adds.
 const PATH_BYTES: u64 = 4_096 + 128;
 
+/// Memory for a byte of content in JSON: itself, as text, and the text in the answer, which grows while it is written.
+pub(crate) const CONTENT_FACTOR: u64 = 4;
+
 /// `GET /files/{project}?ref&user&prefix&limit&cursor`
 pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -> Answer {
     let options = ListOptions {
@@ -129,16 +132,18 @@ impl Asked {
 
 /// `POST /projects/{project}/read`: many files of one snapshot, as JSON or a line each.
 pub(crate) async fn read_batch(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
-    let project = params.text("project")?;
+    let project = params.text("project")?.to_owned();
     let most = app.config().limits.batch_paths;
     let bytes = (u64::try_from(most).unwrap_or(u64::MAX)).saturating_mul(PATH_BYTES).min(app.config().json_bytes);
     let expect = Expect { bytes: bytes.max(Expect::SMALL.bytes), optional: false, list: Some(("paths", most)) };
     let request: ReadRequest = read_json(&app, &headers, body, expect).await?;
-    let answer = app.reading(app.engine().batch_read(project, &request)).await?;
-    match negotiate(&headers, &["application/json", "application/x-ndjson"]) {
-        0 => ok(&answer),
-        _ => Ok(lines(answer)),
-    }
+    let read = app.reading_within(CONTENT_FACTOR, |engine| async move { engine.batch_read(&project, &request).await });
+    let (answer, room) = read.await?;
+    let response = match negotiate(&headers, &["application/json", "application/x-ndjson"]) {
+        0 => ok(&answer)?,
+        _ => lines(answer),
+    };
+    Ok(response.map(|body| holding(body, room)))
 }
 
 /// `{commit, revision}`, then a line each file, then `{next_cursor}`.

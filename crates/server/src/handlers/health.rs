@@ -13,6 +13,6 @@ pub(crate) async fn alive() -> Answer {
 
 /// `GET /readyz`: database and store answer too.
 pub(crate) async fn ready(State(app): State<App>) -> Answer {
-    app.reading(app.engine().ready()).await?;
+    app.ready().await?;
     ok(&json!({"status": "ready"}))
 }

@@ -6,9 +6,13 @@ use http::{HeaderMap, StatusCode, header};
 use treehold_engine::api::DiffRequest;
 
 use crate::app::App;
+use crate::context::holding;
 use crate::headers::negotiate;
 use crate::params::{Params, Query};
 use crate::respond::{Answer, ok};
+
+/// Memory for a byte of what is compared: itself, and its line in the answer.
+const DIFF_FACTOR: u64 = 2;
 
 /// `GET /projects/{project}/status?user&branch`
 pub(crate) async fn status(State(app): State<App>, params: Params, query: Query) -> Answer {
@@ -24,14 +28,17 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
         from: query.string("from")?,
         to: query.string("to")?,
     };
-    let diff = app.reading(app.engine().diff(params.text("project")?, &request)).await?;
-    match negotiate(&headers, &["text/x-diff", "application/json"]) {
+    let project = params.text("project")?.to_owned();
+    let (diff, room) =
+        app.reading_within(DIFF_FACTOR, |engine| async move { engine.diff(&project, &request).await }).await?;
+    let response = match negotiate(&headers, &["text/x-diff", "application/json"]) {
         0 => {
-            Ok((StatusCode::OK, [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")], diff.to_unified())
-                .into_response())
+            let kind = [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")];
+            (StatusCode::OK, kind, diff.to_unified()).into_response()
         }
-        _ => ok(&diff),
-    }
+        _ => ok(&diff)?,
+    };
+    Ok(response.map(|body| holding(body, room)))
 }
 
 /// `GET /projects/{project}/log?ref&limit&cursor`

@@ -12,7 +12,9 @@ use treehold_object::{Commit, Kind, ObjectId, Signature, TreeEntry, parse_commit
 
 use crate::app::App;
 use crate::conditions::{Verdict, etag, judge};
+use crate::context::holding;
 use crate::error::Problem;
+use crate::handlers::files::CONTENT_FACTOR;
 use crate::headers::negotiate;
 use crate::params::Params;
 use crate::respond::{Answer, ok, value};
@@ -33,8 +35,9 @@ pub(crate) async fn commit(State(app): State<App>, method: Method, params: Param
 }
 
 async fn object(app: &App, kind: Kind, method: &Method, params: &Params, headers: &HeaderMap) -> Answer {
-    let (project, oid) = (params.text("project")?, params.oid("oid")?);
-    let raw = app.reading(app.engine().raw_object(project, kind, oid)).await?;
+    let (project, oid) = (params.text("project")?.to_owned(), params.oid("oid")?);
+    let read = app.reading_within(CONTENT_FACTOR, |engine| async move { engine.raw_object(&project, kind, oid).await });
+    let (raw, room) = read.await?;
     if method != Method::HEAD && judge(headers, &oid)? == Verdict::NotModified {
         return Ok((StatusCode::NOT_MODIFIED, tag(&oid)).into_response());
     }
@@ -46,7 +49,7 @@ async fn object(app: &App, kind: Kind, method: &Method, params: &Params, headers
         }
     };
     response.headers_mut().extend(tag(&oid));
-    Ok(response)
+    Ok(response.map(|body| holding(body, room)))
 }
 
 fn tag(oid: &ObjectId) -> HeaderMap {

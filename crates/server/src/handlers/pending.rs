@@ -82,9 +82,11 @@ pub(crate) async fn read(
     query: Query,
     headers: HeaderMap,
 ) -> Answer {
-    let (project, user, path) = (params.text("project")?, params.uuid("user")?, params.bytes("path"));
-    let found = app.reading(app.engine().pending_file(project, user, query.text("branch")?, path));
-    let (entry, content) = found.await?;
+    let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
+    let (branch, path) = (query.string("branch")?, params.bytes("path").to_owned());
+    let found = app
+        .reading_within(1, |engine| async move { engine.pending_file(&project, user, branch.as_deref(), &path).await });
+    let ((entry, content), room) = found.await?;
     let (Some(oid), Some(mode)) = (entry.oid, entry.mode) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "pending_deletion", "the file is pending as deleted"));
     };
@@ -93,10 +95,7 @@ pub(crate) async fn read(
         FileHead { oid: oid.0, mode: Mode(mode.0), size: content.len() as u64, commit: None, source: None, revision };
     match head.judge(&method, &headers)? {
         Next::Done(response) => Ok(response),
-        Next::Content(part) => {
-            let memory = app.reserve(head.size)?;
-            Ok(head.send(content, part).map(|body| holding(body, memory)))
-        }
+        Next::Content(part) => Ok(head.send(content, part).map(|body| holding(body, room))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server from outside: a real engine on SQLite and memory, real connections on loopback.
 
 mod api;
+mod connections;
 mod harness;
+mod load;
 mod refused;
 mod wire;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use treehold_server::ServerConfig;
+use treehold_server::{AdmissionConfig, ServerConfig};
 
 use crate::harness::{KEY, Server, USER};
 
@@ -186,13 +186,13 @@ async fn problems_do_not_differ_between_requests() {
 }
 
 #[tokio::test]
-async fn too_much_at_once_is_busy() {
-    let server = Server::with(ServerConfig { memory_bytes: 100_000, ..ServerConfig::default() }).await;
+async fn what_never_fits_into_memory_is_too_large() {
+    let admission = AdmissionConfig { memory_bytes: 200_000, ..AdmissionConfig::default() };
+    let server = Server::with(ServerConfig { admission, ..ServerConfig::default() }).await;
     let project = server.project().await;
     let target = format!("/pending/{project}/{USER}/a");
     let reply = server.send("PUT", &target, &[], vec![b'x'; 150_000]).await;
-    assert_eq!(reply.problem(), (503, "busy".into()));
-    assert!(reply.header("retry-after").is_some());
+    assert_eq!(reply.problem(), (413, "too_large".into()));
     for _ in 0..4 {
         assert_eq!(server.send("PUT", &target, &[], vec![b'x'; 60_000]).await.status / 100, 2, "memory is given back");
     }

@@ -186,25 +186,3 @@ async fn stopping_lets_a_request_at_work_end() {
     assert_eq!(parse(&raw).status, 201);
     stopping.await.unwrap();
 }
-
-#[tokio::test]
-async fn places_are_limited_and_given_back() {
-    let server = Server::with(ServerConfig { max_in_flight: 1, ..ServerConfig::default() }).await;
-    let project = server.project().await;
-    let mut stream = server.connect().await;
-    let head = format!(
-        "PUT /pending/{project}/{USER}/x HTTP/1.1\r\nHost: t\r\nX-Internal-API-Key: {KEY}\r\nContent-Length: 1\r\n\
-         Expect: 100-continue\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.read_exact(&mut [0; 25]).await.unwrap();
-    let busy = server.get("/projects").await;
-    assert_eq!((busy.problem(), busy.header("retry-after")), ((503, "busy".into()), Some("1")));
-    assert_eq!(server.get("/healthz").await.status, 200, "a busy server is alive");
-    stream.write_all(b"a").await.unwrap();
-    let mut raw = Vec::new();
-    stream.read_to_end(&mut raw).await.unwrap();
-    assert_eq!(parse(&raw).status, 201);
-    assert_eq!(server.get("/projects").await.status, 200);
-    server.stop().await;
-}

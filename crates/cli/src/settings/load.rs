@@ -1,0 +1,50 @@
+//! How much is done at once. Defaults grow with the cores of the machine.
+
+use treehold_server::{AdmissionConfig, Bounds};
+
+use super::Values;
+use crate::failure::Failure;
+
+/// More connections to one database help nobody.
+const DATABASE_CONNECTIONS_MAX: usize = 64;
+/// What one project must be able to get, bytes: enough for an archive and for files of a usual size.
+const PROJECT_MEMORY_MIN: u64 = 64 << 20;
+
+/// How much is done at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// Requests and their memory.
+    pub admission: AdmissionConfig,
+    /// HTTP connections.
+    pub connections: usize,
+    /// Connections to Postgres.
+    pub database_connections: u32,
+}
+
+pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let default = AdmissionConfig::for_cores(cores);
+    let database = (4 * cores).clamp(16, DATABASE_CONNECTIONS_MAX);
+    let mut number = |name, default, max| values.number(name, default, max);
+    let mut places = |name, default: Bounds| {
+        let places = number(name, default.places as u64, 1_000_000)?;
+        Ok::<_, Failure>(Bounds::places(usize::try_from(places).unwrap_or(default.places)))
+    };
+    let (light, commit) = (places("max_in_flight", default.light)?, places("max_commits", default.commit)?);
+    let batch = places("max_batch_reads", default.batch)?;
+    let bulk = places("max_exports", default.bulk)?;
+    let memory_bytes = number("max_memory_bytes", default.memory_bytes, 1 << 50)?;
+    let project_share = number("project_share", u64::from(default.project_share), 100)?;
+    let connections = number("max_connections", 8_192, 1_000_000)?;
+    let database_connections = number("database_connections", database as u64, 10_000)?;
+    if memory_bytes.saturating_mul(project_share) / 100 < PROJECT_MEMORY_MIN {
+        let why = format!("must leave at least {PROJECT_MEMORY_MIN} for one project with its {project_share} percent");
+        return Err(values.wrong("max_memory_bytes", &why));
+    }
+    let project_share = u8::try_from(project_share).unwrap_or(default.project_share);
+    Ok(Load {
+        admission: AdmissionConfig { light, batch, commit, bulk, project_share, memory_bytes, ..default },
+        connections: usize::try_from(connections).unwrap_or(usize::MAX),
+        database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
+    })
+}

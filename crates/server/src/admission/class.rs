@@ -1,0 +1,112 @@
+//! What a request is to the admission: which class of work, and whose.
+
+use axum::extract::{MatchedPath, OriginalUri, Request};
+use http::{HeaderMap, Method, header};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::portions::Key;
+use crate::params::captures;
+
+/// A batch read whose request is larger asks for about a thousand paths or more, bytes.
+const LARGE_READ: u64 = 64 << 10;
+
+/// Classes have places of their own, so that none of them can take those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Reads, autosaves, lists: milliseconds.
+    Light,
+    /// Reads of many files and diffs: work for a core, without a pause.
+    Batch,
+    /// Commits, and what talks to a remote: they wait for each other, or for somebody else's server.
+    Commit,
+    /// In proportion to a whole project: archives, bundles, reads of very many files.
+    Bulk,
+}
+
+/// Class and project of a request. Health checks have none: they are never refused.
+pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
+    let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if matches!(template, "/healthz" | "/readyz") {
+        return None;
+    }
+    let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path();
+    Some((class(template, request.method(), request.headers()), key(template, path)))
+}
+
+fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
+    let rest = template.strip_prefix("/projects/{project}").unwrap_or("");
+    match (rest, method) {
+        ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
+        ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
+        ("/read" | "/diff", _) => Class::Batch,
+        ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
+        _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
+        _ => Class::Light,
+    }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A project is known by what its callers call it, without asking the database. It has one name and one id at a time, and
+/// all spellings of either are one: so whoever uses both gets two portions, and no more than two.
+fn key(template: &str, path: &str) -> Key {
+    let captured = captures(template, path).unwrap_or_default();
+    let name = captured.iter().find(|(name, _)| name == "project").map_or(&[][..], |(_, value)| value.as_slice());
+    match std::str::from_utf8(name).ok().and_then(|name| Uuid::try_parse(name).ok()) {
+        Some(id) => id.as_u128(),
+        None => {
+            let hash = Sha256::digest(name);
+            hash.iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class_of(method: &str, template: &str, length: Option<u64>) -> Class {
+        let mut headers = HeaderMap::new();
+        headers.extend(length.map(|length| (header::CONTENT_LENGTH, length.into())));
+        class(template, &method.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn heavy_verbs_have_places_of_their_own() {
+        for (method, template, length, expected) in [
+            ("GET", "/files/{project}", None, Class::Light),
+            ("GET", "/files/{project}/{*path}", None, Class::Light),
+            ("PUT", "/files/{project}/{*path}", Some(1), Class::Commit),
+            ("DELETE", "/files/{project}/{*path}", None, Class::Commit),
+            ("PUT", "/pending/{project}/{user}/{*path}", Some(100 << 20), Class::Light),
+            ("POST", "/projects/{project}/read", Some(8_000), Class::Batch),
+            ("POST", "/projects/{project}/read", Some(LARGE_READ + 1), Class::Bulk),
+            ("POST", "/projects/{project}/read", None, Class::Bulk),
+            ("GET", "/projects/{project}/archive.zip", None, Class::Bulk),
+            ("GET", "/projects/{project}/bundle", None, Class::Bulk),
+            ("POST", "/projects/{project}/commit", Some(9), Class::Commit),
+            ("POST", "/projects/{project}/sync", None, Class::Commit),
+            ("GET", "/projects/{project}/status", None, Class::Light),
+            ("GET", "", None, Class::Light),
+        ] {
+            assert_eq!(class_of(method, template, length), expected, "{method} {template} {length:?}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_a_name_or_an_id_are_one_project() {
+        let of = |segment: &str| key("/files/{project}/{*path}", &format!("/files/{segment}/a"));
+        let id = "01a20ada-56ed-71ec-902d-7b9e9f6d51c4";
+        for same in [id.to_uppercase(), id.replace('-', ""), format!("%30{}", &id[1..]), format!("%7B{id}%7D")] {
+            assert_eq!(of(&same), of(id), "{same}");
+        }
+        assert_eq!(of("docs"), of("%64ocs"));
+        assert_ne!(of("docs"), of("Docs"));
+        assert_ne!(of("docs"), of(id));
+        assert_eq!(of("docs"), key("/projects/{project}/read", "/projects/docs/read"));
+        assert_eq!(of("%zz"), key("", "/nowhere"), "what is malformed is nobody's");
+    }
+}
