@@ -18,6 +18,7 @@ mod isolation;
 mod lists;
 mod objects;
 mod outages;
+mod overload;
 mod paths;
 mod pending;
 mod probe;
