@@ -65,6 +65,7 @@ pub struct Deployment {
     pub git: GitHttp,
     pub prefix: String,
     pub database_url: Option<String>,
+    settings: Vec<(String, String)>,
     own: Option<Own>,
     server: Option<Child>,
     base: String,
@@ -100,8 +101,9 @@ impl Deployment {
         };
         let data = tempfile::tempdir().expect("a data directory");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let (settings, base) = (Vec::new(), String::new());
         let mut deployment =
-            Self { setup, data, remotes, git, prefix, database_url, own, server: None, base: String::new(), client };
+            Self { setup, data, remotes, git, prefix, database_url, settings, own, server: None, base, client };
         if setup == Setup::Cluster {
             deployment.s3().await.create_bucket("treehold");
         }
@@ -129,12 +131,18 @@ impl Deployment {
         }
     }
 
+    /// Another setting, from the next command or start on.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.push((variable.to_owned(), value.to_owned()));
+    }
+
     /// A command of the binary with the deployment's settings.
     pub async fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("TREEHOLD_DATA_DIR", self.data.path()).env("TREEHOLD_API_KEY", API_KEY);
         command.env("TREEHOLD_ALLOW_REMOTE", self.git.url("").trim_end_matches(".git"));
+        command.envs(self.settings.iter().map(|(variable, value)| (variable, value)));
         if self.setup == Setup::Cluster {
             let s3 = self.s3().await;
             command.env("TREEHOLD_STORE_URL", s3.store_url("treehold", &self.prefix));

@@ -19,6 +19,7 @@ mod lists;
 mod objects;
 mod outages;
 mod packs;
+mod overload;
 mod paths;
 mod pending;
 mod probe;
