@@ -85,7 +85,8 @@ pub(crate) fn share<T>(run: &Run, err: StoreError) -> Vec<(usize, Result<T, Stor
     run.members.iter().map(|member| (member.at, Err(copy(&err)))).collect()
 }
 
-fn copy(err: &Arc<StoreError>) -> StoreError {
+/// The same error for somebody else.
+pub(crate) fn copy(err: &Arc<StoreError>) -> StoreError {
     let source = Box::new(Shared(Arc::clone(err)));
     match **err {
         StoreError::Unavailable { action, store, .. } => StoreError::Unavailable { action, store, source },
