@@ -1,4 +1,7 @@
 //! Reading objects by id, for callers that came to the id from a ref or pending row of their own project.
+//!
+//! Rights are checked before any of this is called: the store's cache is shared by all projects, and what it has at hand must never
+//! be the answer to whether somebody may see it.
 
 use std::collections::HashMap;
 
@@ -45,25 +48,26 @@ impl Engine {
         Ok(trees)
     }
 
-    /// Objects by id, in the order given; `None` = the ledger does not have it.
+    /// Objects by id, in the order given; `None` = the ledger does not have it. What is at hand is not looked up in the ledger.
     pub(crate) async fn objects(&self, oids: &[ObjectId]) -> Result<Vec<Option<Object>>> {
-        if oids.is_empty() {
-            return Ok(Vec::new());
+        let mut objects = self.store.cached(oids, u64::MAX).await;
+        let absent = oids.iter().zip(&objects).filter(|(_, object)| object.is_none());
+        let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
+        if absent.is_empty() {
+            return Ok(objects);
         }
-        let located = self.catalog.locate(oids).await?;
+        let located = self.catalog.locate(&absent).await?;
         let wanted: Vec<Location> = located.iter().flatten().cloned().map(location).collect();
         let mut read = self.store.get_many(&wanted).await.into_iter();
-        located
-            .into_iter()
-            .map(|located| match located {
-                None => Ok(None),
-                Some(located) => {
-                    let object =
-                        read.next().ok_or_else(|| EngineError::internal(format!("{} was not read", located.oid)))?;
-                    Ok(Some(object?))
-                }
-            })
-            .collect()
+        let places = objects.iter_mut().filter(|object| object.is_none());
+        for (place, located) in places.zip(located) {
+            if let Some(located) = located {
+                let object =
+                    read.next().ok_or_else(|| EngineError::internal(format!("{} was not read", located.oid)))?;
+                *place = Some(object?);
+            }
+        }
+        Ok(objects)
     }
 
     /// Contents by id, in the order given.

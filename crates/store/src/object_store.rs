@@ -186,12 +186,14 @@ impl ObjectStore {
 
     /// Those of the objects that are at hand, in the order given: from memory or local disk, verified, without a word to the bucket.
     ///
+    /// After `bytes_max` bytes of content no more are looked for; the last of them may go beyond it.
+    ///
     /// For ids that the caller may read already. The cache is shared by all projects, so that asking first and checking rights
     /// later would tell what others have stored.
-    pub async fn cached(&self, oids: &[ObjectId]) -> Vec<Option<Object>> {
+    pub async fn cached(&self, oids: &[ObjectId], bytes_max: u64) -> Vec<Option<Object>> {
         match &self.inner.cache {
             None => vec![None; oids.len()],
-            Some(cache) => cache.lookup(oids, true).await,
+            Some(cache) => cache.lookup(oids, true, bytes_max).await,
         }
     }
 

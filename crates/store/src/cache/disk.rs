@@ -196,17 +196,23 @@ impl DiskTier {
         Ok(Self { shared, sender })
     }
 
-    /// The objects of these that are there, with their places in `oids`. `count`: as a sign that they are in use.
-    pub async fn read(&self, oids: Vec<(usize, ObjectId)>, count: bool) -> Vec<(usize, Object)> {
+    /// The objects of these that are there, with their places in `oids`, until `left` bytes are used up. `count`: as a sign that
+    /// they are in use.
+    pub async fn read(&self, oids: Vec<(usize, ObjectId)>, count: bool, mut left: u64) -> Vec<(usize, Object)> {
         let mut chunks: Vec<Vec<(usize, ObjectId)>> = Vec::new();
-        let mut bytes = u64::MAX;
+        let mut bytes = 0;
         for (at, oid) in oids {
             let Some(place) = self.shared.index.get(record::fingerprint(&oid)) else { continue };
-            bytes = bytes.saturating_add(u64::from(place.extent().length) * UNIT as u64);
+            if left == 0 {
+                break;
+            }
+            let length = u64::from(place.extent().length) * UNIT as u64;
+            left = left.saturating_sub(length);
+            bytes += length;
             match chunks.last_mut() {
                 Some(chunk) if bytes <= CHUNK_BYTES && chunk.len() < CHUNK_OBJECTS => chunk.push((at, oid)),
                 _ => {
-                    bytes = u64::from(place.extent().length) * UNIT as u64;
+                    bytes = length;
                     chunks.push(vec![(at, oid)]);
                 }
             }

@@ -128,7 +128,7 @@ impl ObjectStore {
         in_use: bool,
     ) -> Vec<Option<Result<Object, StoreError>>> {
         let oids: Vec<ObjectId> = locations.iter().map(|location| location.oid).collect();
-        let found = cache.lookup(&oids, in_use).await;
+        let found = cache.lookup(&oids, in_use, u64::MAX).await;
         let fitting = |(object, location): (Option<Object>, &Location)| object.filter(|object| fits(object, location));
         found.into_iter().zip(locations).map(|pair| fitting(pair).map(Ok)).collect()
     }

@@ -114,15 +114,25 @@ impl ObjectCache {
     }
 
     /// The objects of these that are there, in the order given, each verified. `in_use`: what is found is kept longer, as fits a
-    /// reader, but not one who walks through everything once.
-    pub async fn lookup(&self, oids: &[ObjectId], in_use: bool) -> Vec<Option<Object>> {
-        let get = |oid| if in_use { self.memory.get(oid) } else { self.memory.peek(oid) };
-        let mut found: Vec<Option<Object>> = oids.iter().map(get).collect();
-        let absent = |(at, oid): (usize, &ObjectId)| found.get(at).is_some_and(Option::is_none).then_some((at, *oid));
-        let absent: Vec<(usize, ObjectId)> = oids.iter().enumerate().filter_map(absent).collect();
-        self.memory_hits.fetch_add((oids.len() - absent.len()) as u64, Relaxed);
+    /// reader, but not one who walks through everything once. After `bytes_max` bytes no more are looked for; the last of them may
+    /// go beyond it.
+    pub async fn lookup(&self, oids: &[ObjectId], in_use: bool, bytes_max: u64) -> Vec<Option<Object>> {
+        let mut left = bytes_max;
+        let mut found: Vec<Option<Object>> = vec![None; oids.len()];
+        let mut absent = Vec::new();
+        for (at, (oid, place)) in oids.iter().zip(&mut found).enumerate() {
+            if left == 0 {
+                break;
+            }
+            *place = if in_use { self.memory.get(oid) } else { self.memory.peek(oid) };
+            match place {
+                Some(object) => left = left.saturating_sub(object.content.len() as u64),
+                None => absent.push((at, *oid)),
+            }
+        }
+        self.memory_hits.fetch_add(found.iter().flatten().count() as u64, Relaxed);
         let Some(disk) = self.disk.as_ref().filter(|_| !absent.is_empty()) else { return found };
-        for (at, object) in disk.read(absent, in_use).await {
+        for (at, object) in disk.read(absent, in_use, left).await {
             self.disk_hits.fetch_add(1, Relaxed);
             if in_use {
                 self.memory.insert(&object);

@@ -57,7 +57,7 @@ async fn opened(options: &CacheOptions) -> ObjectCache {
 
 /// How many of the objects are found; each of them must be the right one.
 async fn found(cache: &ObjectCache, objects: &[Object]) -> usize {
-    let answers = cache.lookup(&oids(objects), true).await;
+    let answers = cache.lookup(&oids(objects), true, u64::MAX).await;
     assert_eq!(answers.len(), objects.len());
     let found = answers.into_iter().zip(objects).filter(|(answer, object)| match answer {
         Some(answer) => {
@@ -332,8 +332,26 @@ async fn new_objects_are_kept_only_under_their_own_name_and_in_reason() {
     let (good, mut wrong) = (object(&mut rng, 1000), object(&mut rng, 1000));
     wrong.content = Bytes::from_static(b"something else");
     cache.keep(&[good.clone(), wrong.clone()]);
-    assert_eq!(cache.lookup(&[good.oid, wrong.oid], true).await, [Some(good), None]);
+    assert_eq!(cache.lookup(&[good.oid, wrong.oid], true, u64::MAX).await, [Some(good), None]);
     let many = objects(&mut rng, 1000, 10_000);
     cache.keep(&many);
     assert_eq!(found(&cache, &many).await, 0, "an import does not put out everything else");
+}
+
+#[tokio::test]
+async fn a_lookup_ends_where_its_bytes_are_used_up() {
+    let (mut rng, dir) = (seeded(), tempfile::tempdir().unwrap());
+    for memory_bytes in [0, 16 * MIB] {
+        let options = CacheOptions { memory_bytes, ..on_disk(dir.path(), 64 * MIB) };
+        let cache = opened(&options).await;
+        let stored = objects(&mut rng, 100, 10_000);
+        stored.iter().for_each(|object| cache.fill(object));
+        cache.flush();
+        assert_eq!(found(&cache, &stored).await, stored.len());
+        let answers = cache.lookup(&oids(&stored), true, 50_000).await;
+        let bytes: usize = answers.iter().flatten().map(|object| object.content.len()).sum();
+        assert!((30_000..60_000 + 10_000).contains(&bytes), "{bytes} bytes");
+        let first_absent = answers.iter().position(Option::is_none).unwrap();
+        assert!(answers[first_absent..].iter().all(Option::is_none));
+    }
 }

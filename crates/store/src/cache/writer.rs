@@ -147,7 +147,7 @@ impl Writer {
     fn try_open(&self) -> io::Result<Open> {
         let dir = &self.shared.options.dir;
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
+        let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(dir.join("cache.lock"))?;
         lock.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => io::Error::other("another process is using it"),
             std::fs::TryLockError::Error(error) => error,

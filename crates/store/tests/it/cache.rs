@@ -227,7 +227,7 @@ async fn a_walk_through_everything_uses_the_cache_and_leaves_it_alone() {
     let unknown = object(Kind::Blob, "unknown");
     let mut oids: Vec<_> = blobs.iter().map(|blob| blob.oid).collect();
     oids.push(unknown.oid);
-    let mut at_hand = store.cached(&oids).await;
+    let mut at_hand = store.cached(&oids, u64::MAX).await;
     assert_eq!(at_hand.pop(), Some(None));
     assert!(at_hand.into_iter().map(Option::unwrap).eq(blobs));
     assert_eq!(bucket.snapshot().get.calls, before);
