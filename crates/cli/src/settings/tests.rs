@@ -68,6 +68,9 @@ fn the_store_is_a_url_and_the_database_a_path() {
 fn values_are_checked_by_name() {
     assert!(refusal("limit_file_bytes", "0").contains("`limit_file_bytes` (flag --x) must be a whole number from 1"));
     assert!(refusal("limit_batch_paths", "many").contains("not `many`"));
+    assert!(refusal("cache_disk", "-1").contains("must be a whole number from 0 to"));
+    assert!(refusal("cache_memory", "1 GB").contains("not `1 GB`"));
+    assert!(refusal("cache_dir", "").contains("`cache_dir`"));
     assert!(refusal("author", "nobody").contains("Name <name@example.org>"));
     assert!(refusal("author", "A <b\nc>").contains("`author`"));
     assert!(refusal("database_url", "mysql://u:hunter2@h/x").contains("`database_url` must be a URL"));
