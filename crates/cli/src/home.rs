@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/store/objects/   the embedded bucket: a git object database, nothing else
 //! DATA/treehold.db      the embedded database
+//! DATA/cache            objects of a store elsewhere, for speed; may be removed at any time
 //! DATA/spool  DATA/tmp  packs on their way, files being written; emptied when the directory is opened
 //! DATA/lock             flock of the one process that uses the embedded database
 //! DATA/control.sock     how commands reach that process (mode 0600)
@@ -61,6 +62,11 @@ impl Home {
     /// Files being written.
     pub fn temp_dir(&self) -> PathBuf {
         self.dir.join("tmp")
+    }
+
+    /// Objects at hand.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.dir.join("cache")
     }
 
     /// How commands reach the running server.

@@ -11,6 +11,7 @@ use treehold_engine::{Engine, EngineConfig, Progress};
 use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
 
 use crate::ambient::Host;
+use crate::cache;
 use crate::control::client;
 use crate::failure::Failure;
 use crate::home::{self, Home, Lock};
@@ -66,7 +67,7 @@ async fn migrate(catalog: &dyn Catalog) -> Result<MigrationReport, Failure> {
 /// Whether opening brings the schema up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
-    /// It does.
+    /// It does, as for a server.
     Migrate,
     /// It does, if this process alone uses the database; a shared one must have a schema already.
     MigrateOwn,
@@ -99,7 +100,7 @@ pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Sc
             }
         }
     }
-    assemble(settings, home, catalog, locks).await
+    assemble(settings, home, catalog, locks, schema == Schema::Migrate).await
 }
 
 /// Takes the locks of an embedded database: the data directory's, and the database file's own if it lies elsewhere.
@@ -174,7 +175,10 @@ async fn assemble(
     home: &Home,
     catalog: Arc<dyn Catalog>,
     locks: Vec<Lock>,
+    serving: bool,
 ) -> Result<Opened, Failure> {
+    let mut options = StoreOptions::new(home.spool_dir());
+    options.cache = cache::options(settings, home, store_dir(settings).as_deref(), serving)?;
     let temp_dir = match store_dir(settings) {
         Some(store) => {
             home::make_private(&store.join("objects"))?;
@@ -188,7 +192,7 @@ async fn assemble(
     let bucket: Arc<dyn Bucket> = Arc::new(Retrying::new(bucket, RetryPolicy::default()));
     let remote = GitRemote::new(settings.allow_remote.clone(), home.spool_dir(), RemoteTimeouts::default())
         .map_err(|error| Failure::usage(format!("`allow_remote`: {error}")))?;
-    let store = ObjectStore::new(bucket.clone(), StoreOptions::new(home.spool_dir()));
+    let store = ObjectStore::new(bucket.clone(), options);
     let engine = Engine::new(catalog.clone(), store, Arc::new(remote), Arc::new(Host), engine_config(settings, home));
     Ok(Opened { engine, catalog, bucket, _locks: locks })
 }

@@ -33,6 +33,21 @@ struct Wanted {
     source: Source,
 }
 
+/// The content of a committed file, or where it is.
+enum Found {
+    AtHand(Bytes),
+    Stored(Located),
+}
+
+impl Found {
+    fn size(&self) -> u64 {
+        match self {
+            Self::AtHand(content) => content.len() as u64,
+            Self::Stored(located) => located.size,
+        }
+    }
+}
+
 impl ReadPath {
     fn path(&self) -> &str {
         match self {
@@ -131,7 +146,7 @@ impl Engine {
     ) -> Result<Option<(usize, u64)>> {
         let mut left = budget;
         let mut chunk_start = 0;
-        let located = self.locate_committed(&wanted).await?;
+        let located = self.locate_committed(&wanted, budget).await?;
         let sizes = sizes(view, &wanted, &located);
         while chunk_start < asked.len() {
             // As many files as the budget can hold are read at once; at least one.
@@ -171,11 +186,19 @@ impl Engine {
         Ok(None)
     }
 
-    /// Where the committed files of a batch are, in one query.
-    async fn locate_committed(&self, wanted: &[Result<Wanted>]) -> Result<HashMap<ObjectId, Located>> {
+    /// The committed files of a batch: those at hand, as far as the budget goes, and where the others are, in one query.
+    async fn locate_committed(&self, wanted: &[Result<Wanted>], budget: u64) -> Result<HashMap<ObjectId, Found>> {
         let oids = oids_of(wanted, Source::Committed);
-        let located = self.catalog.locate(&oids).await?;
-        Ok(located.into_iter().flatten().map(|located| (located.oid, located)).collect())
+        let at_hand = self.store.cached(&oids, budget).await;
+        let absent = oids.iter().zip(&at_hand).filter(|(_, object)| object.is_none());
+        let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
+        let mut found: HashMap<ObjectId, Found> =
+            at_hand.into_iter().flatten().map(|object| (object.oid, Found::AtHand(object.content))).collect();
+        if !absent.is_empty() {
+            let located = self.catalog.locate(&absent).await?;
+            found.extend(located.into_iter().flatten().map(|located| (located.oid, Found::Stored(located))));
+        }
+        Ok(found)
     }
 
     /// Contents by id. Damage of one object fails only that one: it is left out.
@@ -183,12 +206,19 @@ impl Engine {
         &self,
         view: &View,
         wanted: &[Result<Wanted>],
-        located: &HashMap<ObjectId, Located>,
+        located: &HashMap<ObjectId, Found>,
     ) -> Result<HashMap<ObjectId, Bytes>> {
         let committed = oids_of(wanted, Source::Committed);
-        let located: Vec<Located> = committed.iter().filter_map(|oid| located.get(oid)).cloned().collect();
         let mut contents = HashMap::new();
-        for (location, object) in located.iter().zip(self.read_located(&located).await?) {
+        let mut elsewhere: Vec<Located> = Vec::new();
+        for oid in committed {
+            match located.get(&oid) {
+                Some(Found::AtHand(content)) => _ = contents.insert(oid, content.clone()),
+                Some(Found::Stored(located)) => elsewhere.push(located.clone()),
+                None => {}
+            }
+        }
+        for (location, object) in elsewhere.iter().zip(self.read_located(&elsewhere).await?) {
             match object {
                 Ok(object) => _ = contents.insert(object.oid, object.content),
                 Err(error @ StoreError::Unavailable { .. }) => return Err(error.into()),
@@ -213,11 +243,11 @@ fn oids_of(wanted: &[Result<Wanted>], source: Source) -> Vec<ObjectId> {
 }
 
 /// Sizes in request order; 0 for what was not found.
-fn sizes(view: &View, wanted: &[Result<Wanted>], located: &HashMap<ObjectId, Located>) -> Vec<u64> {
+fn sizes(view: &View, wanted: &[Result<Wanted>], located: &HashMap<ObjectId, Found>) -> Vec<u64> {
     let rows = view.overlay.iter().flat_map(|overlay| overlay.rows.values());
     let pending: HashMap<ObjectId, u64> = rows.filter_map(|row| row.oid.map(|oid| (oid, row.size))).collect();
     let size = |file: &Wanted| match file.source {
-        Source::Committed => located.get(&file.item.oid).map(|located| located.size),
+        Source::Committed => located.get(&file.item.oid).map(Found::size),
         Source::Pending => pending.get(&file.item.oid).copied(),
     };
     wanted.iter().map(|file| file.as_ref().ok().and_then(size).unwrap_or(0)).collect()

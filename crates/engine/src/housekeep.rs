@@ -3,6 +3,7 @@
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use treehold_catalog::{Attempt, AttemptState, KeyId};
+use treehold_store::CacheStats;
 
 use crate::{Engine, EngineError, Result};
 
@@ -120,7 +121,34 @@ impl Engine {
             "keys": stats.keys,
             "pending": stats.pending,
             "schema_version": schema,
+            "cache": self.store.cache_stats().as_ref().map(cache_view),
         }))
         .map_err(EngineError::internal)
     }
+}
+
+/// What the cache of this process did since its start, and what it holds.
+fn cache_view(stats: &CacheStats) -> serde_json::Value {
+    let disk = stats.disk.as_ref().map(|disk| {
+        serde_json::json!({
+            "objects": disk.objects,
+            "bytes": disk.bytes,
+            "written": disk.written,
+            "dropped": disk.dropped,
+            "evicted": disk.evicted,
+            "damaged": disk.damaged,
+            "failures": disk.failures,
+            "trouble": disk.trouble,
+        })
+    });
+    serde_json::json!({
+        "memory_hits": stats.memory_hits,
+        "disk_hits": stats.disk_hits,
+        "misses": stats.misses,
+        "shared": stats.shared,
+        "memory_objects": stats.memory_objects,
+        "memory_bytes": stats.memory_bytes,
+        "memory_evicted": stats.memory_evicted,
+        "disk": disk,
+    })
 }

@@ -1,4 +1,7 @@
 //! Reading objects by id, for callers that came to the id from a ref or pending row of their own project.
+//!
+//! Rights are checked before any of this is called: the store's cache is shared by all projects, and what it has at hand must never
+//! be the answer to whether somebody may see it.
 
 use std::collections::HashMap;
 
@@ -49,19 +52,25 @@ impl Engine {
         Ok(trees)
     }
 
-    /// Objects by id, in the order given; `None` = the ledger does not have it.
+    /// Objects by id, in the order given; `None` = the ledger does not have it. What is at hand is not looked up in the ledger.
     pub(crate) async fn objects(&self, oids: &[ObjectId]) -> Result<Vec<Option<Object>>> {
-        if oids.is_empty() {
-            return Ok(Vec::new());
+        let mut objects = self.store.cached(oids, u64::MAX).await;
+        let absent = oids.iter().zip(&objects).filter(|(_, object)| object.is_none());
+        let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
+        if absent.is_empty() {
+            self.room.take(objects.iter().flatten().map(|object| object.content.len() as u64).sum())?;
+            return Ok(objects);
         }
-        let located = self.catalog.locate(oids).await?;
+        let located = self.catalog.locate(&absent).await?;
         let there: Vec<Located> = located.iter().flatten().cloned().collect();
-        self.room.take(there.iter().map(|object| object.size).sum())?;
+        let at_hand: u64 = objects.iter().flatten().map(|object| object.content.len() as u64).sum();
+        self.room.take(at_hand + there.iter().map(|object| object.size).sum::<u64>())?;
         let mut read = self.read_located(&there).await?.into_iter();
-        located
-            .into_iter()
-            .map(|located| located.and_then(|_| read.next()).transpose().map_err(EngineError::from))
-            .collect()
+        let places = objects.iter_mut().filter(|object| object.is_none());
+        for (place, located) in places.zip(located) {
+            *place = located.and_then(|_| read.next()).transpose()?;
+        }
+        Ok(objects)
     }
 
     /// Objects that the ledger located, in the order given; damage of one fails only that one.

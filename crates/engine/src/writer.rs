@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use treehold_catalog::{KeyId, NewObject, OpKind, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, hash};
-use treehold_store::{FinishedPack, PackEntry, Stored, loose_key};
+use treehold_store::{FinishedPack, Object, PackEntry, Stored, loose_key};
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
@@ -52,8 +52,18 @@ impl Engine {
     }
 
     /// Stores objects under an open operation: a few go loose, in parallel; many, and those whose loose name was used before, go
-    /// into one pack.
-    pub(crate) async fn store_objects(&self, op: &mut Operation, mut objects: Vec<NewBytes>) -> Result<()> {
+    /// into one pack. They are at hand afterwards, as far as the cache takes them: whether or not they were known, too.
+    pub(crate) async fn store_objects(&self, op: &mut Operation, objects: Vec<NewBytes>) -> Result<()> {
+        let keep: Vec<Object> = objects
+            .iter()
+            .map(|NewBytes { oid, kind, content }| Object { oid: *oid, kind: *kind, content: content.clone() })
+            .collect();
+        self.make_durable(op, objects).await?;
+        self.store.keep(&keep);
+        Ok(())
+    }
+
+    async fn make_durable(&self, op: &mut Operation, mut objects: Vec<NewBytes>) -> Result<()> {
         objects.sort_by_key(|object| object.oid);
         objects.dedup_by_key(|object| object.oid);
         if objects.is_empty() {

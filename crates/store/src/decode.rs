@@ -95,7 +95,8 @@ pub(crate) fn share<T>(
     places.into_iter().map(|at| (at, Err(copy(&err)))).collect()
 }
 
-fn copy(err: &Arc<StoreError>) -> StoreError {
+/// The same error for somebody else.
+pub(crate) fn copy(err: &Arc<StoreError>) -> StoreError {
     let source = Box::new(Shared(Arc::clone(err)));
     match **err {
         StoreError::Unavailable { action, store, .. } => StoreError::Unavailable { action, store, source },

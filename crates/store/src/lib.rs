@@ -5,6 +5,7 @@
 //! nothing that does not hash to the id asked for.
 
 pub mod bucket;
+mod cache;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod decode;
@@ -26,6 +27,7 @@ pub mod s3;
 mod s3_errors;
 
 pub use bucket::{Bucket, ListPage, Payload, Put};
+pub use cache::{CacheOptions, CacheStats, DiskOptions, DiskStats};
 pub use directory::DirectoryBucket;
 pub use error::StoreError;
 #[cfg(any(test, feature = "conformance"))]

@@ -14,6 +14,7 @@ use treehold_object::zlib::Deflater;
 use treehold_object::{Kind, ObjectId};
 
 use crate::bucket::{Bucket, Payload, Put};
+use crate::cache::{CacheOptions, CacheStats, ObjectCache};
 use crate::decode::{self, Decode, Verified};
 use crate::deltas::{Chains, Resolver};
 use crate::error::StoreError;
@@ -47,12 +48,16 @@ pub struct StoreOptions {
     pub compression: u32,
     /// For packs under way. Made when needed; on the same file system as a directory bucket it saves a copy.
     pub spool_dir: PathBuf,
+    /// What is kept nearer than the bucket.
+    pub cache: CacheOptions,
 }
 
 impl StoreOptions {
-    /// The defaults.
+    /// The defaults; without a cache.
     pub fn new(spool_dir: PathBuf) -> Self {
-        Self { parallel: 32, loose_max: 16, pack_bytes: 64 << 20, coalesce_gap: 64 << 10, compression: 1, spool_dir }
+        let cache = CacheOptions::default();
+        let (pack_bytes, coalesce_gap) = (64 << 20, 64 << 10);
+        Self { parallel: 32, loose_max: 16, pack_bytes, coalesce_gap, compression: 1, spool_dir, cache }
     }
 }
 
@@ -130,6 +135,7 @@ impl Stored {
 ///
 /// 1. *Honest.* Content is returned only if it has the type, the size and, by collision-detecting SHA-1, the id that
 ///    were asked for; else the object is `Corrupt`. It is read a second time first, since bytes break on the way, too.
+///    What comes from a cache was verified like that when it came in, and if it was on disk since, again.
 /// 2. *Bounded.* Memory is reserved for what the location announces and no more; nothing is inflated beyond it.
 /// 3. *Durable on return* are objects and packs that were put, as [`Bucket`] has it.
 ///
@@ -144,13 +150,15 @@ struct Inner {
     bucket: Arc<dyn Bucket>,
     options: StoreOptions,
     permits: Semaphore,
+    cache: Option<Arc<ObjectCache>>,
 }
 
 impl ObjectStore {
     /// Over a bucket that already retries ([`crate::Retrying`]).
     pub fn new(bucket: Arc<dyn Bucket>, options: StoreOptions) -> Self {
         let permits = Semaphore::new(options.parallel.clamp(1, Semaphore::MAX_PERMITS));
-        Self { inner: Arc::new(Inner { bucket, options, permits }) }
+        let cache = ObjectCache::new(&options.cache).map(Arc::new);
+        Self { inner: Arc::new(Inner { bucket, options, permits, cache }) }
     }
 
     /// What it was made with.
@@ -173,8 +181,46 @@ impl ObjectStore {
     ///
     /// `Missing`: the bucket has no such key. `Corrupt`: what is there is not the object. `Unavailable`, `Refused`: as
     /// the bucket says.
+    ///
+    /// What the cache has is not read, what it lacks is put there, and what somebody else is reading is waited for.
     pub async fn get_many(&self, locations: &[Location]) -> Vec<Result<Object, StoreError>> {
-        self.read(locations, decode::object).await
+        match &self.inner.cache {
+            None => self.read(locations, decode::object).await,
+            Some(cache) => self.read_through(cache, locations).await,
+        }
+    }
+
+    /// Those of the objects that are at hand, in the order given: from memory or local disk, verified, without a word to the bucket.
+    ///
+    /// After `bytes_max` bytes of content no more are looked for; the last of them may go beyond it.
+    ///
+    /// For ids that the caller may read already. The cache is shared by all projects, so that asking first and checking rights
+    /// later would tell what others have stored.
+    pub async fn cached(&self, oids: &[ObjectId], bytes_max: u64) -> Vec<Option<Object>> {
+        match &self.inner.cache {
+            None => vec![None; oids.len()],
+            Some(cache) => cache.lookup(oids, true, bytes_max).await,
+        }
+    }
+
+    /// Keeps objects that were just stored in memory, as far as they fit: they are likely to be read next. For a commit, not for an
+    /// import, which would put out everything else.
+    pub fn keep(&self, objects: &[Object]) {
+        if let Some(cache) = &self.inner.cache {
+            cache.keep(objects);
+        }
+    }
+
+    /// What the cache did and holds; `None`: there is none.
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.inner.cache.as_ref().map(|cache| cache.stats())
+    }
+
+    /// Waits until what came into the cache so far is on disk or dropped: for tests and for a shutdown in good order.
+    pub async fn flush_cache(&self) {
+        if let Some(cache) = self.inner.cache.clone() {
+            off_thread(u64::MAX, move || cache.flush()).await;
+        }
     }
 
     /// Their zlib streams instead of their content; everything else as [`Self::get_many`].
@@ -182,37 +228,43 @@ impl ObjectStore {
         self.read(locations, decode::entry(self.inner.options.compression)).await
     }
 
-    /// Any number of objects in the order asked for, read a few megabytes ahead of the consumer.
+    /// Any number of objects in the order asked for, read a few megabytes ahead of the consumer. What the cache has is used, but
+    /// nothing is put there: a walk through everything would put out what is read often.
     pub fn stream_many(
         &self,
         locations: Vec<Location>,
     ) -> impl Stream<Item = Result<Object, StoreError>> + Send + 'static + use<> {
-        self.clone().stream(locations, decode::object)
+        let store = self.clone();
+        stream(locations, move |window| {
+            let store = store.clone();
+            async move {
+                match &store.inner.cache {
+                    None => store.read(&window, decode::object).await,
+                    Some(cache) => store.read_past(cache, &window).await,
+                }
+            }
+        })
     }
 
-    /// Any number of zlib streams in the order asked for, likewise.
+    /// Any number of zlib streams in the order asked for, likewise, but always from the bucket: the cache has no such streams, and
+    /// neighbours come with one request whether or not some of them are at hand.
     pub fn stream_entries(
         &self,
         locations: Vec<Location>,
     ) -> impl Stream<Item = Result<StoredEntry, StoreError>> + Send + 'static + use<> {
-        self.clone().stream(locations, decode::entry(self.inner.options.compression))
+        let store = self.clone();
+        stream(locations, move |window| {
+            let store = store.clone();
+            async move { store.get_entries(&window).await }
+        })
     }
 
-    fn stream<T: Send + 'static>(
-        self,
-        locations: Vec<Location>,
-        decode: impl Decode<T>,
-    ) -> impl Stream<Item = Result<T, StoreError>> + Send + 'static {
-        stream::iter(windows(locations))
-            .map(move |window| {
-                let (store, decode) = (self.clone(), decode.clone());
-                spawn(async move { store.read(&window, decode).await })
-            })
-            .buffered(WINDOWS_AHEAD)
-            .flat_map(stream::iter)
+    /// Up to which gap ranges are joined, and how long they become, bytes.
+    pub(crate) fn run_limits(&self) -> (u64, u64) {
+        (self.inner.options.coalesce_gap, RUN_MAX)
     }
 
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         locations: &[Location],
         decode: impl Decode<T>,
@@ -441,7 +493,18 @@ fn damaged(corrupt: StoreError) -> StoreError {
     corrupt
 }
 
-fn missing(key: &str) -> StoreError {
+/// Reads window after window, a few at a time.
+fn stream<T: Send + 'static, F: Future<Output = Vec<Result<T, StoreError>>> + Send + 'static>(
+    locations: Vec<Location>,
+    read: impl Fn(Vec<Location>) -> F + Send + 'static,
+) -> impl Stream<Item = Result<T, StoreError>> + Send + 'static {
+    stream::iter(windows(locations))
+        .map(move |window| spawn(read(window)))
+        .buffered(WINDOWS_AHEAD)
+        .flat_map(stream::iter)
+}
+
+pub(crate) fn missing(key: &str) -> StoreError {
     StoreError::Missing { key: key.to_owned() }
 }
 
@@ -482,7 +545,7 @@ async fn off_thread<T: Send + 'static>(content: u64, work: impl FnOnce() -> T + 
 }
 
 /// A task fails only by panicking, or because the runtime shuts down, when nobody is left to answer.
-fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
+pub(crate) fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
     match result.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(value) => value,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),

@@ -14,7 +14,7 @@ pub enum Kind {
     Path,
     /// Several texts: separated by commas, or an array in the file.
     List,
-    /// A whole number of at least 1.
+    /// A whole number.
     Number,
 }
 
@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 27] = [
+pub static KEYS: [Key; 30] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -68,6 +68,19 @@ pub static KEYS: [Key; 27] = [
         Kind::Text,
         "NAME <EMAIL>",
         "Author of commits that name none [default: Treehold <treehold@localhost>]",
+    ),
+    key("cache_memory", Kind::Number, "N", "Memory for objects, bytes; 0 = none [default: 1/16 of what may be used]"),
+    key(
+        "cache_disk",
+        Kind::Number,
+        "N",
+        "Local disk for objects of an S3 store, bytes; 0 = none [default: 1/10 of what is free, at most 10 GiB]",
+    ),
+    key(
+        "cache_dir",
+        Kind::Path,
+        "DIR",
+        "Where it is; may be lost at any time [default: `cache` in the data directory]",
     ),
     key("log", Kind::Text, "FILTER", "What is logged to stderr, such as `info` or `treehold_engine=debug`"),
     key("max_in_flight", Kind::Number, "N", "Reads and autosaves at work at once [default: 64 a core]"),

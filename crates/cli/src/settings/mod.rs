@@ -69,6 +69,12 @@ pub struct Settings {
     pub remote_token: Option<Secret>,
     /// Name and e-mail address.
     pub author: (String, String),
+    /// Memory for objects, if given, bytes.
+    pub cache_memory: Option<u64>,
+    /// Local disk for objects, if given, bytes.
+    pub cache_disk: Option<u64>,
+    /// Where it is, if given. Absolute.
+    pub cache_dir: Option<PathBuf>,
     /// Log filter, if one was given.
     pub log: Option<String>,
     /// Limits.
@@ -125,6 +131,9 @@ impl Settings {
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
+        let cache_memory = values.optional_number("cache_memory", 1 << 44)?;
+        let cache_disk = values.optional_number("cache_disk", 1 << 44)?;
+        let cache_dir = cache_dir(&mut values)?;
         let log = values.given.get("log").map(|(text, _)| text.clone());
         Ok(Self {
             data_dir,
@@ -135,6 +144,9 @@ impl Settings {
             allow_remote,
             remote_token,
             author,
+            cache_memory,
+            cache_disk,
+            cache_dir,
             log,
             limits,
             load,
@@ -179,10 +191,28 @@ impl Values {
         }
     }
 
+    /// A number that may be 0, and has no default that holds everywhere.
+    fn optional_number(&self, name: &'static str, max: u64) -> Result<Option<u64>, Failure> {
+        let Some((text, _)) = self.given.get(name) else { return Ok(None) };
+        match text.trim().parse::<u64>() {
+            Ok(number) if number <= max => Ok(Some(number)),
+            _ => Err(self.wrong(name, &format!("must be a whole number from 0 to {max}, not `{text}`"))),
+        }
+    }
+
     fn wrong(&self, name: &str, why: &str) -> Failure {
         let origin = self.given.get(name).map(|(_, origin)| format!(" ({origin})")).unwrap_or_default();
         Failure::usage(format!("`{name}`{origin} {why}"))
     }
+}
+
+fn cache_dir(values: &mut Values) -> Result<Option<PathBuf>, Failure> {
+    let Some((text, _)) = values.given.get("cache_dir").cloned() else { return Ok(None) };
+    if text.is_empty() {
+        return Err(values.wrong("cache_dir", "must not be empty"));
+    }
+    let dir = std::path::absolute(&text).map_err(|error| values.wrong("cache_dir", &error.to_string()))?;
+    Ok(Some(dir))
 }
 
 fn data_dir(values: &mut Values) -> Result<PathBuf, Failure> {

@@ -73,6 +73,9 @@ fn values_are_checked_by_name() {
     );
     assert!(refusal("project_share", "101").contains("from 1 to 100"));
     assert!(refusal("max_in_flight", "0").contains("`max_in_flight`"));
+    assert!(refusal("cache_disk", "-1").contains("must be a whole number from 0 to"));
+    assert!(refusal("cache_memory", "1 GB").contains("not `1 GB`"));
+    assert!(refusal("cache_dir", "").contains("`cache_dir`"));
     assert!(refusal("author", "nobody").contains("Name <name@example.org>"));
     assert!(refusal("author", "A <b\nc>").contains("`author`"));
     assert!(refusal("database_url", "mysql://u:hunter2@h/x").contains("`database_url` must be a URL"));

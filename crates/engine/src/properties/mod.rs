@@ -62,7 +62,10 @@ impl World {
         let url = format!("sqlite://{}", dir.path().join("catalog.sqlite").display());
         let catalog = treehold_catalog::open_catalog(&url).await.expect("a catalog");
         catalog.migrate().await.expect("a schema");
-        let store = ObjectStore::new(Arc::new(MemoryBucket::new()), StoreOptions::new(spool_dir.clone()));
+        // So small a cache that things come and go, and some never fit.
+        let mut options = StoreOptions::new(spool_dir.clone());
+        options.cache.memory_bytes = 30_000;
+        let store = ObjectStore::new(Arc::new(MemoryBucket::new()), options);
         let remote = GitRemote::new(Vec::new(), spool_dir.clone(), RemoteTimeouts::default()).expect("a remote");
         let config = EngineConfig {
             limits: Limits::default(),
