@@ -125,7 +125,9 @@ pub trait Ledger {
     ) -> Result<Vec<Registered>, CatalogError>;
     /// Where objects are, in the order given. Knows nothing of projects: authorise first.
     async fn locate(&self, oids: &[ObjectId]) -> Result<Vec<Option<Located>>, CatalogError>;
-    /// The same by ledger number, in order of (key, offset): how an export reads packs from front to back.
+    /// Content sizes of objects, bytes, in the order given; `None` = not in the ledger. For lists: less to read than all of `locate`.
+    async fn sizes(&self, oids: &[ObjectId]) -> Result<Vec<Option<u64>>, CatalogError>;
+    /// As `locate` by ledger number, in order of (key, offset): how an export reads packs from front to back.
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError>;
     /// Marks ops without a heartbeat since `before_ms` dead and dooms their reserved keys. Returns how many ops died.
     async fn reap_ops(&self, before_ms: i64) -> Result<u64, CatalogError>;

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod pending;
 pub mod projects;
 pub mod refs;
+pub mod views;
 
 mod codec;
 mod fault;
@@ -39,13 +40,14 @@ pub use projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
 pub use refs::{ClearPending, Publish, PublishOutcome, Ref, RefUpdate, Refs};
 pub use roaring::RoaringTreemap;
 pub use sqlite::SqliteCatalog;
+pub use views::{BranchView, ViewKey, Views};
 
 use std::path::Path;
 use std::sync::Arc;
 
 /// Everything a catalog does.
 pub trait Catalog:
-    Projects + Refs + Ledger + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
+    Projects + Refs + Views + Ledger + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
 {
 }
 

@@ -25,6 +25,8 @@ mod refs;
 mod register;
 #[path = "../sql/settle.rs"]
 mod settle;
+#[path = "../sql/views.rs"]
+mod views;
 #[path = "../sql/write.rs"]
 mod write;
 
