@@ -160,6 +160,7 @@ fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {
         merge_attempts: MERGE_ATTEMPTS,
         sole: settings.embedded(),
         op_timeout: OP_TIMEOUT,
+        tree_cache_bytes: settings.tree_cache_bytes,
     }
 }
 

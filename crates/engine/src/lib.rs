@@ -15,6 +15,7 @@ mod files;
 mod graph;
 mod housekeep;
 mod import;
+mod list;
 mod log;
 mod names;
 mod objects;
@@ -41,8 +42,10 @@ use treehold_catalog::Catalog;
 use treehold_store::ObjectStore;
 use uuid::Uuid;
 
+pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use list::Listing;
 pub use progress::Progress;
 pub use remote::{Remote, Secret};
 
@@ -61,6 +64,7 @@ pub struct Engine {
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
     chores: Arc<housekeep::Chores>,
+    trees: Arc<tree::TreeCache>,
 }
 
 impl Engine {
@@ -73,7 +77,8 @@ impl Engine {
         config: EngineConfig,
     ) -> Self {
         let chores = Arc::new(housekeep::Chores::new(ambient.now_ms()));
-        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default(), chores }
+        let trees = Arc::new(tree::TreeCache::new(config.tree_cache_bytes));
+        Self { catalog, store, remote, ambient, config: Arc::new(config), locks: Arc::default(), chores, trees }
     }
 
     /// The limits in force.

@@ -119,6 +119,17 @@ impl App {
         Arc::clone(&self.0.memory).try_acquire_many_owned(units).map_err(|_| EngineError::Busy.into())
     }
 
+    /// As `reserve`, but waits until there is some. The caller must not hold any, or it may wait for itself.
+    pub(crate) async fn reserve_in_turn(&self, bytes: u64) -> Result<Reserved, Problem> {
+        let all = (self.0.config.memory_bytes / MEMORY_UNIT).max(1);
+        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT).min(all)).unwrap_or(u32::MAX);
+        let turn = Arc::clone(&self.0.memory).acquire_many_owned(units);
+        match tokio::time::timeout(self.0.config.request_timeout, turn).await {
+            Ok(Ok(reserved)) => Ok(reserved),
+            _ => Err(EngineError::Busy.into()),
+        }
+    }
+
     /// Runs a verb that only reads: it ends with its request.
     pub(crate) async fn reading<T>(
         &self,

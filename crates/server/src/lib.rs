@@ -14,11 +14,13 @@ mod error;
 mod gate;
 mod handlers;
 mod headers;
+mod json;
 mod params;
 mod range;
 mod respond;
 mod router;
 mod serve;
+mod stream;
 
 pub use app::{App, ServerConfig};
 pub use body::{Expect, read_json};

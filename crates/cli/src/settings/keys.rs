@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 19] = [
+pub static KEYS: [Key; 20] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -70,6 +70,7 @@ pub static KEYS: [Key; 19] = [
         "Author of commits that name none [default: Treehold <treehold@localhost>]",
     ),
     key("log", Kind::Text, "FILTER", "What is logged to stderr, such as `info` or `treehold_engine=debug`"),
+    key("tree_cache_bytes", Kind::Number, "N", "Memory for decoded trees, bytes"),
     key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),
     key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),
     key("limit_batch_bytes", Kind::Number, "N", "Content of one answer of a batch read, bytes"),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use treehold_engine::{Limits, Secret};
+use treehold_engine::{EngineConfig, Limits, Secret};
 
 use crate::failure::Failure;
 use keys::Options;
@@ -69,6 +69,8 @@ pub struct Settings {
     pub author: (String, String),
     /// Log filter, if one was given.
     pub log: Option<String>,
+    /// Memory for decoded trees, bytes.
+    pub tree_cache_bytes: u64,
     /// Limits.
     pub limits: Limits,
     /// For `config-check`: every key with a value, as text, and its origin.
@@ -118,6 +120,7 @@ impl Settings {
             check_scheme("allow_remote", prefix, &["https", "http"])?;
         }
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
+        let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let limits = limits(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
         let log = values.given.get("log").map(|(text, _)| text.clone());
@@ -131,6 +134,7 @@ impl Settings {
             remote_token,
             author,
             log,
+            tree_cache_bytes,
             limits,
             given: values.given,
         })
