@@ -8,6 +8,7 @@
 mod app;
 mod auth;
 mod body;
+mod compress;
 mod conditions;
 mod context;
 mod error;
