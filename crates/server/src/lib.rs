@@ -17,6 +17,7 @@ mod handlers;
 mod headers;
 mod json;
 mod params;
+mod protocol;
 mod range;
 mod respond;
 mod router;

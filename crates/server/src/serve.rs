@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::context::Linger;
 use crate::gate::Gate;
+use crate::protocol;
 
 /// How connections are treated.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl Default for ServeOptions {
     }
 }
 
-/// Serves the public API over HTTP/1.1 until `shutdown` ends, then lets the requests at work, and the writes that outlive
+/// Serves the public API over HTTP/1.1, and HTTP/2 for clients that begin with it, until `shutdown` ends, then lets the requests at work, and the writes that outlive
 /// theirs, come to their end, for at most `drain`.
 ///
 /// # Errors
@@ -113,6 +114,25 @@ async fn connection<I>(io: I, router: Router, stop: CancellationToken, head_time
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(head_timeout, protocol::begin(io)) => begun,
+        () = stop.cancelled() => return,
+    };
+    let ended = match begun {
+        Ok(Ok(io)) if io.is_http2() => protocol::http2(io, router, stop, head_timeout).await,
+        Ok(Ok(io)) => http1(io, router, stop, head_timeout).await,
+        // Nobody asked for anything.
+        Ok(Err(_)) | Err(_) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %crate::error::chain(&error), "connection failed");
+    }
+}
+
+async fn http1<I>(io: I, router: Router, stop: CancellationToken, head_timeout: Duration) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let linger = Linger::default();
     let io = TokioIo::new(Lingering::new(io, Arc::clone(&linger.0)));
     let service = TowerToHyperService::new(router.map_request(move |request: http::Request<Incoming>| {
@@ -123,15 +143,12 @@ where
     let served =
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(head_timeout).serve_connection(io, service);
     let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error = %crate::error::chain(&error), "connection failed");
     }
 }
 

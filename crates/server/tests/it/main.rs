@@ -3,4 +3,5 @@
 mod api;
 mod harness;
 mod refused;
+mod streams;
 mod wire;
