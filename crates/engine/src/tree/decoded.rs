@@ -80,7 +80,8 @@ impl Tree {
             let among = |mode: u32| {
                 let found =
                     self.places.binary_search_by(|place| key(self.name(place), place.mode).cmp(key(name, mode)));
-                found.ok().and_then(|at| self.places.get(at))
+                // A name with a slash at its end, which none is, would be found as a tree's.
+                found.ok().and_then(|at| self.places.get(at)).filter(|place| self.name(place) == name)
             };
             among(0).or_else(|| among(TREE))
         } else {
