@@ -38,20 +38,14 @@ enum Coding {
 }
 
 impl Coding {
-    /// The better one of those that the caller takes; of equal ones the first.
+    /// What the caller takes and likes at least as much as a plain body.
     fn wanted(headers: &HeaderMap) -> Option<Self> {
-        let accepted: Vec<_> =
-            headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).collect();
-        let accepted = accepted.join(",");
-        let mut best = (None, 0.0);
-        for (coding, names) in [(Self::Gzip, ["gzip", "x-gzip"])] {
-            let weight = weight(&accepted, &names);
-            if weight > best.1 {
-                best = (Some(coding), weight);
-            }
-        }
-        // Who likes the plain body better gets it.
-        best.0.filter(|_| best.1 >= weight(&accepted, &["identity"]) || !accepted.contains("identity"))
+        let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let accepted = accepted.collect::<Vec<_>>().join(",");
+        let gzip = weight(&accepted, &["gzip", "x-gzip"]);
+        // Nothing is said of the plain body, as a rule: then it is the last resort.
+        let plain = if accepted.contains("identity") { weight(&accepted, &["identity"]) } else { 0.0 };
+        (gzip > 0.0 && gzip >= plain).then_some(Self::Gzip)
     }
 
     fn name(self) -> HeaderValue {

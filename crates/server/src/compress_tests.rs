@@ -78,36 +78,31 @@ fn only_text_without_a_tag_is_compressed() {
 #[tokio::test]
 async fn pieces_come_out_as_they_went_in() {
     let memory = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
-    for coding in [Coding::Gzip] {
-        for lengths in [
-            vec![],
-            vec![0],
-            vec![1, 2, 3],
-            vec![5_000, INLINE_MAX, INLINE_MAX + 1, 300_000, 1],
-            vec![1 << 20, 1 << 20],
-        ] {
-            let pieces: Vec<Vec<u8>> = lengths
-                .iter()
-                .enumerate()
-                .map(|(at, length)| (0..*length).map(|byte| (byte * (at + 3) / 7 % 251) as u8).collect())
-                .collect();
-            let sent = pieces.clone().into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
-            let body = Body::from_stream(futures::stream::iter(sent));
-            let place = memory.clone().try_acquire_owned().unwrap();
-            let mut stream = Box::pin(encoded(body, Encoder::new(coding).unwrap(), place));
-            let (mut coded, mut plain) = (Vec::new(), Vec::new());
-            for piece in &pieces {
-                coded.extend_from_slice(&stream.next().await.unwrap().unwrap());
-                plain.extend_from_slice(piece);
-                assert!(decoded(coding, &coded, plain.len()) == plain, "{coding:?} {lengths:?}");
-            }
-            while let Some(rest) = stream.next().await {
-                coded.extend_from_slice(&rest.unwrap());
-            }
-            drop(stream);
-            assert!(decoded(coding, &coded, usize::MAX) == plain, "{coding:?} {lengths:?}");
-            assert_eq!(memory.available_permits(), 1);
+    let coding = Coding::Gzip;
+    for lengths in
+        [vec![], vec![0], vec![1, 2, 3], vec![5_000, INLINE_MAX, INLINE_MAX + 1, 300_000, 1], vec![1 << 20, 1 << 20]]
+    {
+        let pieces: Vec<Vec<u8>> = lengths
+            .iter()
+            .enumerate()
+            .map(|(at, length)| (0..*length).map(|byte| (byte * (at + 3) / 7 % 251) as u8).collect())
+            .collect();
+        let sent = pieces.clone().into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
+        let body = Body::from_stream(futures::stream::iter(sent));
+        let place = memory.clone().try_acquire_owned().unwrap();
+        let mut stream = Box::pin(encoded(body, Encoder::new(coding).unwrap(), place));
+        let (mut coded, mut plain) = (Vec::new(), Vec::new());
+        for piece in &pieces {
+            coded.extend_from_slice(&stream.next().await.unwrap().unwrap());
+            plain.extend_from_slice(piece);
+            assert!(decoded(coding, &coded, plain.len()) == plain, "{coding:?} {lengths:?}");
         }
+        while let Some(rest) = stream.next().await {
+            coded.extend_from_slice(&rest.unwrap());
+        }
+        drop(stream);
+        assert!(decoded(coding, &coded, usize::MAX) == plain, "{coding:?} {lengths:?}");
+        assert_eq!(memory.available_permits(), 1);
     }
 }
 
