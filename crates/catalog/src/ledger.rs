@@ -136,6 +136,8 @@ pub trait Ledger {
     ) -> Result<Vec<Registered>, CatalogError>;
     /// Where objects are, in the order given. Knows nothing of projects: authorise first.
     async fn locate(&self, oids: &[ObjectId]) -> Result<Vec<Option<Located>>, CatalogError>;
+    /// Content sizes of objects, bytes, in the order given; `None` = not in the ledger. For lists: less to read than all of `locate`.
+    async fn sizes(&self, oids: &[ObjectId]) -> Result<Vec<Option<u64>>, CatalogError>;
     /// What each object rests on where it is: the entries of its value from its base on, nearest first, the last one whole; empty
     /// for a whole object. If the ledger changed since the object was located, a chain may be cut off: locate again.
     async fn chains(&self, located: &[Located]) -> Result<Vec<Vec<Span>>, CatalogError>;

@@ -18,6 +18,7 @@ pub mod pending;
 pub mod projects;
 pub mod refs;
 pub mod repack;
+pub mod views;
 
 mod codec;
 mod fault;
@@ -41,13 +42,14 @@ pub use refs::{ClearPending, Publish, PublishOutcome, Ref, RefUpdate, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
 pub use sqlite::SqliteCatalog;
+pub use views::{BranchView, ViewKey, Views};
 
 use std::path::Path;
 use std::sync::Arc;
 
 /// Everything a catalog does.
 pub trait Catalog:
-    Projects + Refs + Ledger + Repack + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
+    Projects + Refs + Views + Ledger + Repack + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
 {
 }
 

@@ -167,6 +167,7 @@ fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {
         sole: settings.embedded(),
         op_timeout: OP_TIMEOUT,
         key_grace: if settings.embedded() { KEY_GRACE_EMBEDDED } else { KEY_GRACE },
+        tree_cache_bytes: settings.tree_cache_bytes,
     }
 }
 

@@ -1,22 +1,26 @@
 //! Batch read: many files at one snapshot in one call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use treehold_catalog::Located;
+use treehold_catalog::Project;
 use treehold_object::{BString, ObjectId};
 use treehold_store::StoreError;
 
 use crate::api::{
-    At, Encoding, ItemError, LineRange, Mode, Oid, ReadAnswer, ReadFile, ReadItem, ReadPath, ReadRequest, Source,
+    At, Content, Encoding, ItemError, LineRange, Mode, Oid, ReadFile, ReadItem, ReadPath, ReadRequest, Source,
 };
 use crate::files::{not_found, pending_deletion, pending_item, shaped_path};
+use crate::objects::Blob;
 use crate::tree::{GITLINK, Item};
 use crate::view::View;
 use crate::{Engine, EngineError, Result};
+
+/// Paths whose blobs are located in one query.
+const WINDOW: usize = 1024;
+/// Content that is read at once, bytes; a single file may be larger.
+const CHUNK_BYTES: u64 = 2 << 20;
 
 /// Where a budgeted read goes on: the snapshot, the index of the path and the bytes of it that were given.
 #[derive(Serialize, Deserialize)]
@@ -31,21 +35,8 @@ struct ReadCursor {
 struct Wanted {
     item: Item,
     source: Source,
-}
-
-/// The content of a committed file, or where it is.
-enum Found {
-    AtHand(Bytes),
-    Stored(Located),
-}
-
-impl Found {
-    fn size(&self) -> u64 {
-        match self {
-            Self::AtHand(content) => content.len() as u64,
-            Self::Stored(located) => located.size,
-        }
-    }
+    /// Bytes, where a pending row says it.
+    size: u64,
 }
 
 impl ReadPath {
@@ -55,44 +46,75 @@ impl ReadPath {
             Self::Lines(range) => &range.path,
         }
     }
+
+    fn into_path(self) -> String {
+        match self {
+            Self::Whole(path) => path,
+            Self::Lines(range) => range.path,
+        }
+    }
+}
+
+/// A batch read in progress: the snapshot and all its paths are settled; contents are read chunk by chunk, as fast as they are
+/// taken, so that memory does not grow with the batch.
+pub struct Reading {
+    engine: Engine,
+    project: Project,
+    commit: Option<Oid>,
+    revision: Option<i64>,
+    /// Paths that have no answer yet, from the first on, and how many were before them in the request.
+    left: std::vec::IntoIter<(ReadPath, Result<Wanted>)>,
+    done: usize,
+    /// Bytes of the next file that were given before.
+    offset: u64,
+    budget: u64,
+    /// Nothing was given yet in this answer.
+    first: bool,
+    /// Where the blobs of the next `window` paths are.
+    blobs: HashMap<ObjectId, Blob>,
+    window: usize,
+    /// How many paths the next chunk has.
+    chunk: usize,
+    cursor: Option<String>,
 }
 
 impl Engine {
-    /// Reads many files at one snapshot, in request order. One bad path fails only itself. The budget counts content bytes; what
-    /// it cuts is marked `truncated` and goes on by the cursor.
-    pub async fn batch_read(&self, project: &str, request: &ReadRequest) -> Result<ReadAnswer> {
+    /// Begins to read many files at one snapshot, in request order. One bad path fails only itself. The budget counts content bytes;
+    /// what it cuts is marked `truncated` and goes on by the cursor.
+    pub async fn batch_read(&self, project: &str, request: ReadRequest) -> Result<Reading> {
         let limits = &self.config.limits;
         if request.paths.len() > limits.batch_paths {
             return Err(EngineError::TooLarge { what: "the batch", limit: limits.batch_paths as u64, unit: "paths" });
         }
         let cursor: Option<ReadCursor> = request.cursor.as_deref().map(crate::text::read_cursor).transpose()?;
-        let (start, offset) = cursor.as_ref().map_or((0, 0), |cursor| (cursor.index, cursor.offset));
-        let asked = request.paths.get(start..).unwrap_or_default();
+        let (done, offset) = cursor.as_ref().map_or((0, 0), |cursor| (cursor.index, cursor.offset));
+        let asked: Vec<ReadPath> = request.paths.into_iter().skip(done).collect();
         let shaped: Vec<Result<BString>> = asked.iter().map(|path| shaped_path(path.path().as_bytes())).collect();
         let paths: Vec<BString> = shaped.iter().filter_map(|path| path.as_ref().ok()).cloned().collect();
-        let at = At { reference: request.reference.clone(), user: request.user };
+        let at = At { reference: request.reference, user: request.user };
         let mut view = self.view(project, &at, Some(&paths)).await?;
         if let Some(cursor) = &cursor {
             self.rebind(&mut view, cursor).await?;
         }
-        let mut found = self.locate_all(&view, &paths).await?.into_iter();
-        let wanted: Vec<Result<Wanted>> = shaped
-            .into_iter()
-            .map(|path| path.and_then(|_| found.next().unwrap_or_else(|| Err(not_found(None)))))
-            .collect();
-        let budget = request.max_bytes.unwrap_or(u64::MAX).min(limits.batch_bytes);
-        let mut answer = ReadAnswer {
+        let mut found = self.find_wanted(&view, &paths).await?.into_iter();
+        let wanted =
+            shaped.into_iter().map(|path| path.and_then(|_| found.next().unwrap_or_else(|| Err(not_found(None)))));
+        let left: Vec<_> = asked.into_iter().zip(wanted).collect();
+        Ok(Reading {
+            engine: self.clone(),
+            project: view.project,
             commit: view.head.commit.map(Oid),
             revision: view.overlay.as_ref().map(|overlay| overlay.revision),
-            files: Vec::with_capacity(asked.len()),
-            next_cursor: None,
-        };
-        if let Some((index, offset)) = self.fill(&view, asked, wanted, offset, budget, &mut answer.files).await? {
-            let (commit, revision) = (answer.commit, answer.revision);
-            let cursor = ReadCursor { commit, revision, index: start + index, offset };
-            answer.next_cursor = Some(crate::text::write_cursor(&cursor)?);
-        }
-        Ok(answer)
+            left: left.into_iter(),
+            done,
+            offset,
+            budget: request.max_bytes.unwrap_or(u64::MAX).min(limits.batch_bytes),
+            first: true,
+            blobs: HashMap::new(),
+            window: 0,
+            chunk: 0,
+            cursor: None,
+        })
     }
 
     /// The snapshot of a cursor: its commit may be read again, its pending revision only if nothing changed.
@@ -114,7 +136,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn locate_all(&self, view: &View, paths: &[BString]) -> Result<Vec<Result<Wanted>>> {
+    async fn find_wanted(&self, view: &View, paths: &[BString]) -> Result<Vec<Result<Wanted>>> {
         let committed = self.find_paths(view.head.tree, paths).await?;
         Ok(paths
             .iter()
@@ -122,135 +144,135 @@ impl Engine {
             .map(|(path, item)| {
                 if let Some(row) = view.overlay.as_ref().and_then(|overlay| overlay.rows.get(path)) {
                     let item = pending_item(row).ok_or_else(pending_deletion)?;
-                    return Ok(Wanted { item, source: Source::Pending });
+                    return Ok(Wanted { item, source: Source::Pending, size: row.size });
                 }
                 match item {
                     Some(item) if !item.is_tree() && item.mode != GITLINK => {
-                        Ok(Wanted { item, source: Source::Committed })
+                        Ok(Wanted { item, source: Source::Committed, size: 0 })
                     }
                     other => Err(not_found(other)),
                 }
             })
             .collect())
     }
+}
 
-    /// Adds answers until the budget is spent; where to go on, if it was.
-    async fn fill(
-        &self,
-        view: &View,
-        asked: &[ReadPath],
-        wanted: Vec<Result<Wanted>>,
-        mut offset: u64,
-        budget: u64,
-        files: &mut Vec<ReadItem>,
-    ) -> Result<Option<(usize, u64)>> {
-        let mut left = budget;
-        let mut chunk_start = 0;
-        let located = self.locate_committed(&wanted, budget).await?;
-        let sizes = sizes(view, &wanted, &located);
-        while chunk_start < asked.len() {
-            // As many files as the budget can hold are read at once; at least one.
-            let mut chunk_end = chunk_start;
-            let mut bytes = 0;
-            while chunk_end < asked.len() && (chunk_end == chunk_start || bytes < left) {
-                bytes += sizes[chunk_end];
-                chunk_end += 1;
-            }
-            // What lies inline in pending rows is read whole as well; the large ones of them are counted twice.
-            self.room.take(bytes)?;
-            let contents = self.chunk_contents(view, &wanted[chunk_start..chunk_end], &located).await?;
-            for at in chunk_start..chunk_end {
-                let item = match &wanted[at] {
-                    Err(error) => failed(asked[at].path(), error),
-                    Ok(file) => match contents.get(&file.item.oid) {
-                        None => failed(asked[at].path(), &EngineError::internal("a stored object could not be read")),
-                        Some(content) => {
-                            let cut = Cut { offset: std::mem::take(&mut offset), budget: left, first: left == budget };
-                            let (item, used, goes_on) = show(&asked[at], file, content, cut);
-                            left = left.saturating_sub(used);
-                            if let Some(offset) = goes_on {
-                                if used == 0 {
-                                    return Ok(Some((at, offset)));
-                                }
-                                files.push(ReadItem::File(item));
-                                return Ok(Some((at, offset)));
-                            }
-                            ReadItem::File(item)
-                        }
-                    },
-                };
-                files.push(item);
-            }
-            chunk_start = chunk_end;
-        }
-        Ok(None)
+impl Reading {
+    /// The snapshot's commit.
+    pub fn commit(&self) -> Option<Oid> {
+        self.commit
     }
 
-    /// The committed files of a batch: those at hand, as far as the budget goes, and where the others are, in one query.
-    async fn locate_committed(&self, wanted: &[Result<Wanted>], budget: u64) -> Result<HashMap<ObjectId, Found>> {
-        let oids = oids_of(wanted, Source::Committed);
-        let at_hand = self.store.cached(&oids, budget).await;
-        let absent = oids.iter().zip(&at_hand).filter(|(_, object)| object.is_none());
-        let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
-        let mut found: HashMap<ObjectId, Found> =
-            at_hand.into_iter().flatten().map(|object| (object.oid, Found::AtHand(object.content))).collect();
-        if !absent.is_empty() {
-            let located = self.catalog.locate(&absent).await?;
-            found.extend(located.into_iter().flatten().map(|located| (located.oid, Found::Stored(located))));
-        }
-        Ok(found)
+    /// Revision of the user's workspace, with a user.
+    pub fn revision(&self) -> Option<i64> {
+        self.revision
     }
 
-    /// Contents by id. Damage of one object fails only that one: it is left out.
-    async fn chunk_contents(
-        &self,
-        view: &View,
-        wanted: &[Result<Wanted>],
-        located: &HashMap<ObjectId, Found>,
-    ) -> Result<HashMap<ObjectId, Bytes>> {
-        let committed = oids_of(wanted, Source::Committed);
-        let mut contents = HashMap::new();
-        let mut elsewhere: Vec<Located> = Vec::new();
-        for oid in committed {
-            match located.get(&oid) {
-                Some(Found::AtHand(content)) => _ = contents.insert(oid, content.clone()),
-                Some(Found::Stored(located)) => elsewhere.push(located.clone()),
-                None => {}
-            }
+    /// Where to go on, if the budget was reached. Known at the end.
+    pub fn next_cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    /// How much content the next [`Self::read`] will hold, bytes; `None` at the end.
+    pub async fn ahead(&mut self) -> Result<Option<u64>> {
+        if self.left.as_slice().is_empty() {
+            return Ok(None);
         }
-        for (location, object) in elsewhere.iter().zip(self.read_located(&elsewhere).await?) {
-            match object {
-                Ok(object) => _ = contents.insert(object.oid, object.content),
+        if self.window == 0 {
+            self.window = self.left.as_slice().len().min(WINDOW);
+            let oids = oids_of(&self.left.as_slice()[..self.window], Source::Committed);
+            let blobs = self.engine.blobs(&oids).await?;
+            self.blobs = oids.into_iter().zip(blobs).filter_map(|(oid, blob)| Some((oid, blob?))).collect();
+        }
+        // As many files as the budget can hold; at least one.
+        let most = self.budget.min(CHUNK_BYTES);
+        let (mut bytes, mut chunk) = (0, 0);
+        for (_, wanted) in &self.left.as_slice()[..self.window] {
+            if chunk > 0 && bytes >= most {
+                break;
+            }
+            let size = |wanted: &Wanted| match wanted.source {
+                Source::Committed => self.blobs.get(&wanted.item.oid).map_or(0, Blob::size),
+                Source::Pending => wanted.size,
+            };
+            bytes += wanted.as_ref().map_or(0, size);
+            chunk += 1;
+        }
+        self.chunk = chunk;
+        Ok(Some(bytes))
+    }
+
+    /// The next answers, in request order; nothing at the end.
+    pub async fn read(&mut self) -> Result<Vec<ReadItem>> {
+        if self.chunk == 0 && self.ahead().await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let contents = self.contents().await?;
+        self.window -= self.chunk;
+        let mut items = Vec::with_capacity(self.chunk);
+        for (asked, wanted) in self.left.by_ref().take(std::mem::take(&mut self.chunk)) {
+            let content = wanted.and_then(|wanted| {
+                let unreadable = || EngineError::internal("a stored object could not be read");
+                let content = contents.get(&wanted.item.oid).cloned().ok_or_else(unreadable)?;
+                Ok((wanted, content))
+            });
+            let (wanted, content) = match content {
+                Ok(found) => found,
+                Err(error) => {
+                    items.push(failed(asked.into_path(), &error));
+                    self.done += 1;
+                    continue;
+                }
+            };
+            let cut = Cut { offset: std::mem::take(&mut self.offset), budget: self.budget, first: self.first };
+            let (file, used, goes_on) = show(asked, &wanted, &content, cut);
+            self.budget = self.budget.saturating_sub(used);
+            self.first &= used == 0;
+            if let Some(offset) = goes_on {
+                if used > 0 {
+                    items.push(ReadItem::File(file));
+                }
+                let (commit, revision, index) = (self.commit, self.revision, self.done);
+                self.cursor = Some(crate::text::write_cursor(&ReadCursor { commit, revision, index, offset })?);
+                self.left = Vec::new().into_iter();
+                return Ok(items);
+            }
+            items.push(ReadItem::File(file));
+            self.done += 1;
+        }
+        Ok(items)
+    }
+
+    /// Contents of the next chunk by id. Damage of one object fails only that one: it is left out.
+    async fn contents(&self) -> Result<HashMap<ObjectId, Bytes>> {
+        let chunk = &self.left.as_slice()[..self.chunk];
+        let committed: Vec<(ObjectId, &Blob)> = oids_of(chunk, Source::Committed)
+            .into_iter()
+            .filter_map(|oid| Some((oid, self.blobs.get(&oid)?)))
+            .collect();
+        let blobs: Vec<&Blob> = committed.iter().map(|(_, blob)| *blob).collect();
+        let mut contents = HashMap::with_capacity(chunk.len());
+        for ((oid, _), content) in committed.iter().zip(self.engine.blob_contents(&blobs).await?) {
+            match content {
+                Ok(content) => _ = contents.insert(*oid, content),
                 Err(error @ StoreError::Unavailable { .. }) => return Err(error.into()),
-                Err(error) => tracing::error!(%error, oid = %location.oid, "an object of a batch read is damaged"),
+                Err(error) => tracing::error!(%error, %oid, "an object of a batch read is damaged"),
             }
         }
-        let pending = oids_of(wanted, Source::Pending);
-        for (oid, content) in pending.iter().zip(self.pending_bytes(&view.project, &pending).await?) {
-            contents.extend(content.map(|content| (*oid, content)));
+        let pending = oids_of(chunk, Source::Pending);
+        if !pending.is_empty() {
+            let read = self.engine.pending_bytes(&self.project, &pending).await?;
+            contents.extend(pending.into_iter().zip(read).filter_map(|(oid, content)| Some((oid, content?))));
         }
         Ok(contents)
     }
 }
 
 /// The blobs of one source, each once.
-fn oids_of(wanted: &[Result<Wanted>], source: Source) -> Vec<ObjectId> {
-    let of_source = wanted.iter().flatten().filter(|file| file.source == source);
-    let mut oids: Vec<ObjectId> = of_source.map(|file| file.item.oid).collect();
-    oids.sort_unstable();
-    oids.dedup();
-    oids
-}
-
-/// Sizes in request order; 0 for what was not found.
-fn sizes(view: &View, wanted: &[Result<Wanted>], located: &HashMap<ObjectId, Found>) -> Vec<u64> {
-    let rows = view.overlay.iter().flat_map(|overlay| overlay.rows.values());
-    let pending: HashMap<ObjectId, u64> = rows.filter_map(|row| row.oid.map(|oid| (oid, row.size))).collect();
-    let size = |file: &Wanted| match file.source {
-        Source::Committed => located.get(&file.item.oid).map(Found::size),
-        Source::Pending => pending.get(&file.item.oid).copied(),
-    };
-    wanted.iter().map(|file| file.as_ref().ok().and_then(size).unwrap_or(0)).collect()
+fn oids_of(wanted: &[(ReadPath, Result<Wanted>)], source: Source) -> Vec<ObjectId> {
+    let of_source = wanted.iter().filter_map(|(_, wanted)| wanted.as_ref().ok()).filter(|file| file.source == source);
+    let mut seen = HashSet::new();
+    of_source.map(|file| file.item.oid).filter(|oid| seen.insert(*oid)).collect()
 }
 
 /// What of a file is wanted: from `offset`, at most `budget` bytes.
@@ -262,9 +284,9 @@ struct Cut {
 }
 
 /// The answer for one file, the content bytes it used, and where it goes on if it was cut.
-fn show(asked: &ReadPath, file: &Wanted, content: &Bytes, cut: Cut) -> (ReadFile, u64, Option<u64>) {
+fn show(asked: ReadPath, file: &Wanted, content: &Bytes, cut: Cut) -> (ReadFile, u64, Option<u64>) {
     let size = content.len() as u64;
-    let (part, lines) = match asked {
+    let (part, lines) = match &asked {
         ReadPath::Whole(_) => (content.clone(), None),
         ReadPath::Lines(range) => {
             let (part, lines) = select_lines(content, range);
@@ -285,19 +307,17 @@ fn show(asked: &ReadPath, file: &Wanted, content: &Bytes, cut: Cut) -> (ReadFile
         taken = if down == 0 && cut.first { up } else { down };
     }
     let shown = rest.slice(..taken);
-    let (encoding, text) = match std::str::from_utf8(&shown) {
-        Ok(text) if whole_is_text => (Encoding::Utf8, text.to_owned()),
-        _ => (Encoding::Base64, BASE64_STANDARD.encode(&shown)),
-    };
+    // A cursor is the caller's word: it may stand within a character.
+    let is_text = whole_is_text && (cut.offset == 0 || std::str::from_utf8(&shown).is_ok());
+    let content = Content::new(if is_text { Encoding::Utf8 } else { Encoding::Base64 }, shown);
     let goes_on = (taken < rest.len()).then_some(cut.offset + taken as u64);
     let answer = ReadFile {
-        path: asked.path().to_owned(),
+        path: asked.into_path(),
         oid: Oid(file.item.oid),
         mode: Mode(file.item.mode),
         size,
         source: file.source,
-        encoding,
-        content: text,
+        content,
         start_line: lines.as_ref().map(|lines| lines.0),
         end_line: lines.as_ref().map(|lines| lines.1),
         total_lines: lines.as_ref().map(|lines| lines.2),
@@ -324,6 +344,6 @@ fn select_lines(content: &Bytes, range: &LineRange) -> (Bytes, (u64, u64, u64)) 
     (content.slice(from..to), (first, last, total))
 }
 
-fn failed(path: &str, error: &EngineError) -> ReadItem {
-    ReadItem::Failed { path: path.to_owned(), error: ItemError { code: error.code(), detail: error.to_string() } }
+fn failed(path: String, error: &EngineError) -> ReadItem {
+    ReadItem::Failed { path, error: ItemError { code: error.code(), detail: error.to_string() } }
 }

@@ -61,11 +61,18 @@ pub struct EngineConfig {
     pub merge_attempts: u32,
     /// No other process uses this catalog (the embedded set-up): whatever says it is in progress and is not ours is dead.
     pub sole: bool,
+    /// Memory for decoded trees, bytes; 0 keeps none.
+    pub tree_cache_bytes: u64,
     /// How old an operation's last sign of life may be before it counts as dead.
     pub op_timeout: Duration,
     /// How long the bytes of a key stay after the last object moved out of it: longer than any read takes, and than the time that
     /// a restored database may be set back.
     pub key_grace: Duration,
+}
+
+impl EngineConfig {
+    /// Memory for decoded trees where nobody says otherwise: those of a repository of a million files.
+    pub const TREE_CACHE_BYTES: u64 = 64 << 20;
 }
 
 /// Time and ids, so that tests can pin them.

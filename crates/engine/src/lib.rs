@@ -15,6 +15,7 @@ mod files;
 mod graph;
 mod housekeep;
 mod import;
+mod list;
 mod log;
 mod names;
 mod objects;
@@ -44,8 +45,10 @@ use treehold_catalog::Catalog;
 use treehold_store::ObjectStore;
 use uuid::Uuid;
 
+pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use list::Listing;
 pub use progress::Progress;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
@@ -67,6 +70,7 @@ pub struct Engine {
     locks: Arc<BranchLocks>,
     chores: Arc<housekeep::Chores>,
     room: Arc<dyn Room>,
+    trees: Arc<tree::TreeCache>,
 }
 
 impl Engine {
@@ -79,6 +83,7 @@ impl Engine {
         config: EngineConfig,
     ) -> Self {
         let chores = Arc::new(housekeep::Chores::new(ambient.now_ms()));
+        let trees = Arc::new(tree::TreeCache::new(config.tree_cache_bytes));
         Self {
             catalog,
             store,
@@ -87,6 +92,7 @@ impl Engine {
             config: Arc::new(config),
             locks: Arc::default(),
             chores,
+            trees,
             room: Arc::new(()),
         }
     }

@@ -27,6 +27,7 @@ impl Engine {
             .map(|object| (object.oid, object.content.clone()))
             .collect();
         self.catalog.put_trees(&trees).await?;
+        self.keep_trees(&trees);
         let mut rows = Vec::new();
         for object in objects.iter().filter(|object| object.kind == Kind::Commit) {
             let mut row = crate::sync::commit_row(object.oid, object.content.clone())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use treehold_catalog::{CommitRow, PendingRow, Project, ProjectKey, WorkspaceKey};
+use treehold_catalog::{BranchView, CommitRow, PendingRow, Project, ProjectKey, ViewKey};
 use treehold_object::{BString, Kind, ObjectId, refname};
 use uuid::Uuid;
 
@@ -41,13 +41,7 @@ pub(crate) fn branch_ref(branch: &str) -> String {
 impl Engine {
     /// The project that a request names by UUID or by name.
     pub(crate) async fn find_project(&self, project: &str) -> Result<Project> {
-        let key = match Uuid::try_parse(project) {
-            Ok(id) => ProjectKey::Id(id),
-            Err(_) if crate::project::check_name(project).is_ok() => ProjectKey::Name(project.to_owned()),
-            // No project can have this name, and not every database takes every text.
-            Err(_) => return Err(no_project()),
-        };
-        self.catalog.project(&key).await?.ok_or_else(no_project)
+        self.catalog.project(&project_key(project)?).await?.ok_or_else(no_project)
     }
 
     /// The branch that a request names, or the project's default.
@@ -79,13 +73,13 @@ impl Engine {
     /// A commit that a ref of the caller's project reaches.
     pub(crate) async fn commit_row(&self, oid: ObjectId) -> Result<CommitRow> {
         let row = self.catalog.commits(&[oid]).await?.pop().flatten();
-        row.ok_or_else(|| EngineError::internal(format!("commit {oid} is not in the graph")))
+        row.ok_or_else(|| not_in_graph(oid))
     }
 
     /// The commit that `reference` names: branch, tag, full ref name or full commit oid that the project reaches.
     pub(crate) async fn resolve(&self, project: &Project, reference: Option<&str>) -> Result<Head> {
         let Some(name) = reference else { return self.branch_head(project, &project.default_branch).await };
-        if name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if is_oid(name) {
             let oid = ObjectId::from_hex(name.as_bytes()).map_err(EngineError::internal)?;
             let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
             let row = self.catalog.commits(&[oid]).await?.pop().flatten();
@@ -128,35 +122,76 @@ impl Engine {
         Err(EngineError::unprocessable("not_a_commit", "The ref does not point to a commit."))
     }
 
-    /// The snapshot that `at` means; pending rows of `paths`, or all. Pending work is read before the head, so that a commit that
-    /// lands between the two shows its edits twice rather than not at all.
+    /// The snapshot that `at` means; pending rows of `paths`, or all. One question to the catalog where a branch is meant: head and
+    /// pending work are then of one moment, so that a commit shows its edits once. Refs are never remembered: what was answered to a
+    /// writer is seen by every reader, through any engine.
     pub(crate) async fn view(&self, project: &str, at: &At, paths: Option<&[BString]>) -> Result<View> {
-        let project = self.find_project(project).await?;
-        let Some(user) = at.user else {
-            let head = self.resolve(&project, at.reference.as_deref()).await?;
-            return Ok(View { project, head, overlay: None });
-        };
-        let branch = match at.reference.as_deref() {
-            None => project.default_branch.clone(),
-            Some(name) => name.strip_prefix("refs/heads/").unwrap_or(name).to_owned(),
-        };
-        if refname::check_branch(&branch).is_err() {
-            return Err(ref_not_found(&branch));
+        let named = at.reference.as_deref().map(|name| name.strip_prefix("refs/heads/").unwrap_or(name));
+        if named.is_some_and(|name| !may_be_branch(name, at.user.is_some())) {
+            let project = self.find_project(project).await?;
+            return match at.user {
+                None => {
+                    Ok(View { head: self.resolve(&project, at.reference.as_deref()).await?, project, overlay: None })
+                }
+                Some(_) => Err(self.not_a_branch(&project, named.unwrap_or_default()).await),
+            };
         }
-        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
-        let (revision, rows) = self.catalog.pending(&key, paths).await?;
-        let head = match self.branch_head(&project, &branch).await {
-            Err(EngineError::NotFound { .. }) if self.resolve(&project, Some(&branch)).await.is_ok() => {
-                return Err(EngineError::unprocessable(
-                    "not_a_branch",
-                    "Pending work lies on branches: name a branch together with a user.",
-                ));
-            }
-            head => head?,
+        let key = ViewKey { project: project_key(project)?, branch: named.map(str::to_owned), user: at.user };
+        let BranchView { project, commit, tree, pending } =
+            self.catalog.view(&key, paths).await?.ok_or_else(no_project)?;
+        let branch = key.branch.unwrap_or_else(|| project.default_branch.clone());
+        let head = match (commit, tree, at.user) {
+            (Some(commit), Some(tree), _) => Head { commit: Some(commit), tree: Some(tree), branch: Some(branch) },
+            (Some(commit), None, _) => return Err(not_in_graph(commit)),
+            // Unborn, or no branch at all.
+            (None, _, None) => self.resolve(&project, at.reference.as_deref()).await?,
+            (None, _, Some(_)) => match self.branch_head(&project, &branch).await {
+                // Born meanwhile: its pending rows were read before, so that a commit's edits show twice rather than not at all.
+                Err(EngineError::NotFound { .. }) => return Err(self.not_a_branch(&project, &branch).await),
+                head => head?,
+            },
         };
-        let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
-        Ok(View { project, head, overlay: Some(Overlay { revision, rows }) })
+        let overlay = pending.map(|(revision, rows)| {
+            let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
+            Overlay { revision, rows }
+        });
+        Ok(View { project, head, overlay })
     }
+
+    /// Why there is no view of pending work on `name`.
+    async fn not_a_branch(&self, project: &Project, name: &str) -> EngineError {
+        let is_branch = refname::check_branch(name).is_ok();
+        match is_branch && self.resolve(project, Some(name)).await.is_ok() {
+            true => EngineError::unprocessable(
+                "not_a_branch",
+                "Pending work lies on branches: name a branch together with a user.",
+            ),
+            false => ref_not_found(name),
+        }
+    }
+}
+
+/// How a request names a project: by UUID or by name.
+fn project_key(project: &str) -> Result<ProjectKey> {
+    match Uuid::try_parse(project) {
+        Ok(id) => Ok(ProjectKey::Id(id)),
+        Err(_) if crate::project::check_name(project).is_ok() => Ok(ProjectKey::Name(project.to_owned())),
+        // No project can have this name, and not every database takes every text.
+        Err(_) => Err(no_project()),
+    }
+}
+
+/// Whether a name is a branch's if there is such a branch. Without a user, oids and full ref names mean something else.
+fn may_be_branch(name: &str, user: bool) -> bool {
+    refname::check_branch(name).is_ok() && (user || !is_oid(name) && !name.starts_with("refs/"))
+}
+
+fn is_oid(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn not_in_graph(commit: ObjectId) -> EngineError {
+    EngineError::internal(format!("commit {commit} is not in the graph"))
 }
 
 /// Refuses what is no branch's short name. `refs/…` is a legal one for git, but never what was meant.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
@@ -56,6 +56,9 @@ impl Default for ServerConfig {
         }
     }
 }
+
+/// How long who waits for memory looks away.
+const MEMORY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The state of the server; cheap to clone.
 #[derive(Debug, Clone)]
@@ -141,6 +144,17 @@ impl App {
         let room = admission::room(&self.0.admission, factor);
         let read = self.reading(verb(self.0.engine.within(room.clone()))).await;
         read.map(|read| (read, Arc::clone(&room))).map_err(|problem| room.explain(problem))
+    }
+
+    /// As `reserve`, but waits until there is some. The caller must not hold any, or it may wait for itself.
+    pub(crate) async fn reserve_in_turn(&self, bytes: u64) -> Result<Reserved, Problem> {
+        let until = Instant::now() + self.0.config.request_timeout;
+        loop {
+            match self.reserve(bytes) {
+                Err(problem) if problem.passes() && Instant::now() < until => tokio::time::sleep(MEMORY_PAUSE).await,
+                answer => return answer,
+            }
+        }
     }
 
     /// Runs a verb that only reads: it ends with its request.

@@ -11,7 +11,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -31,12 +31,14 @@ pub(crate) async fn around(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let started = Instant::now();
     let method = request.method().clone();
+    let version = request.version();
     let linger = request.extensions().get::<Linger>().cloned();
     let unread = watch_body(&mut request);
     let span = tracing::info_span!("request", id = %id);
     let (mut response, route) =
         async { next.run(request).await }.instrument(span.clone()).await.into_parts_with_route();
-    if unread.is_some_and(|read| !read.load(Ordering::Acquire)) {
+    // In HTTP/2 the rest of a body is reset, and the connection serves on.
+    if version < Version::HTTP_2 && unread.is_some_and(|read| !read.load(Ordering::Acquire)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         if let Some(linger) = linger {
             linger.0.store(true, Ordering::Release);

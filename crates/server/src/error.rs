@@ -92,6 +92,11 @@ impl Problem {
         EngineError::TooLarge { what, limit, unit }.into()
     }
 
+    /// Whether the same request may succeed in a while.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status

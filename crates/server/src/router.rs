@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{commits, export, files, health, history, objects, pending, projects, refs, remote};
-use crate::{admission, auth, context};
+use crate::{admission, auth, compress, context};
 
 impl App {
     /// The public API: every route but the health checks needs a key.
@@ -21,7 +21,7 @@ impl App {
         self.finish(routes().merge(admin), false)
     }
 
-    /// From the outside in: request id and log, key, place among the requests at work, route.
+    /// From the outside in: request id and log, compression, key, place among the requests at work, route.
     fn finish(&self, routes: Router<App>, keyed: bool) -> Router {
         let routes = routes
             .route_layer(from_fn(context::name_route))
@@ -29,6 +29,7 @@ impl App {
             .fallback(route_not_found)
             .layer(from_fn_with_state(self.clone(), admission::admit));
         let routes = if keyed { routes.layer(from_fn_with_state(self.clone(), auth::require_key)) } else { routes };
+        let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
         routes.layer(from_fn(context::around)).with_state(self.clone())
     }
 }

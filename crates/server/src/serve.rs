@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::context::Linger;
 use crate::gate::Gate;
+use crate::protocol;
 use crate::sending::Sending;
 
 /// How connections are treated.
@@ -57,8 +58,8 @@ impl Default for ServeOptions {
     }
 }
 
-/// Serves the public API over HTTP/1.1 until `shutdown` ends, then lets the requests at work, and the writes that outlive
-/// theirs, come to their end, for at most `drain`.
+/// Serves the public API over HTTP/1.1, and HTTP/2 for clients that begin with it, until `shutdown` ends, then lets the requests at
+/// work, and the writes that outlive theirs, come to their end, for at most `drain`.
 ///
 /// # Errors
 /// None today: what a connection suffers is its own, and failures to accept are waited out.
@@ -125,8 +126,28 @@ async fn connection<I>(io: I, router: Router, stop: CancellationToken, options: 
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let io = Sending::new(io, options.send_timeout);
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(options.head_timeout, protocol::begin(io)) => begun,
+        () = stop.cancelled() => return,
+    };
+    let ended = match begun {
+        Ok(Ok(io)) if io.is_http2() => protocol::http2(io, router, stop, &options).await,
+        Ok(Ok(io)) => http1(io, router, stop, options).await,
+        // Nobody asked for anything.
+        Ok(Err(_)) | Err(_) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %crate::error::chain(&error), "connection failed");
+    }
+}
+
+async fn http1<I>(io: I, router: Router, stop: CancellationToken, options: ServeOptions) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let linger = Linger::default();
-    let io = TokioIo::new(Lingering::new(Sending::new(io, options.send_timeout), Arc::clone(&linger.0)));
+    let io = TokioIo::new(Lingering::new(io, Arc::clone(&linger.0)));
     let service = TowerToHyperService::new(router.map_request(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(linger.clone());
@@ -138,15 +159,12 @@ where
         .max_buf_size(options.head_bytes.max(8 << 10))
         .serve_connection(io, service);
     let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error = %crate::error::chain(&error), "connection failed");
     }
 }
 

@@ -65,6 +65,40 @@ both! {
         }
     }
 
+    /// Goal: as lines, a list comes whole, or goes on where its limit was reached; pending work is in its place.
+    async fn lists_stream_as_lines(d) {
+        let remote = d.remote("docs", 56);
+        let project = d.connect("docs").await;
+        let user = Uuid::new_v4();
+        let lines = async |query: &str| -> Vec<Value> {
+            let request = d.request("GET", &format!("/files/{project}?{query}"));
+            let reply = d.send(request.header("Accept", "application/x-ndjson")).await;
+            assert_eq!((reply.status, reply.header("content-type")), (200, "application/x-ndjson"), "{}", reply.text());
+            reply.text().lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+        };
+        let page = d.get(&format!("/files/{project}?limit=100000")).await.ok(200);
+        let all = lines("").await;
+        let (first, files, last) = (&all[0], &all[1..all.len() - 1], &all[all.len() - 1]);
+        assert_eq!(*first, json!({"commit": page["commit"], "revision": null}));
+        assert_eq!((files, last), (page["files"].as_array().expect("files").as_slice(), &json!({"next_cursor": null})));
+        assert_eq!(shown(&json!({"files": files})), committed(&remote, "main", ""));
+        let some = lines("limit=7&prefix=docs/").await;
+        let cursor = some[8]["next_cursor"].as_str().expect("a cursor");
+        let rest = lines(&format!("prefix=docs/&cursor={cursor}")).await;
+        let joined: Vec<Value> = some[1..8].iter().chain(&rest[1..rest.len() - 1]).cloned().collect();
+        assert_eq!(shown(&json!({"files": joined})), committed(&remote, "main", "docs/"));
+        d.put(&format!("/pending/{project}/{user}/docs/zz%20new"), "pending").await.ok(201);
+        let seen = lines(&format!("user={user}&prefix=docs/zz")).await;
+        assert_eq!(seen[0]["revision"], 1);
+        let expected = json!({"path": "docs/zz new", "mode": "100644", "oid": blob_oid(b"pending"), "size": 7, "source": "pending"});
+        assert_eq!(seen[1..], [expected, json!({"next_cursor": null})]);
+        let empty = d.local_project().await;
+        let reply = d.send(d.request("GET", &format!("/files/{empty}")).header("Accept", "application/x-ndjson")).await;
+        assert_eq!(reply.text(), "{\"commit\":null,\"revision\":null}\n{\"next_cursor\":null}\n");
+        let missing = d.send(d.request("GET", "/files/none").header("Accept", "application/x-ndjson")).await;
+        missing.problem(404, "project_not_found");
+    }
+
     /// Goal: limits are clamped, not refused; what is no limit and no cursor is.
     async fn limits_are_clamped(d) {
         let remote = d.remote("docs", 52);

@@ -29,6 +29,11 @@ pub(super) async fn takes_twenty_thousand_objects(case: Case) {
     assert_eq!(runs, 0, "one import, one run of numbers");
     let oids: Vec<ObjectId> = objects.iter().map(|object| object.oid).collect();
     let located = case.catalog.locate(&oids).await.expect("locate");
+    let sizes = case.catalog.sizes(&oids).await.expect("sizes");
+    assert_eq!(sizes, objects.iter().map(|object| Some(object.size)).collect::<Vec<_>>());
+    let some = [oid("nowhere"), oids[0], oids[0]];
+    let sizes = case.catalog.sizes(&some).await.expect("sizes");
+    assert_eq!(sizes, [None, Some(objects[0].size), Some(objects[0].size)]);
     for ((object, row), found) in objects.iter().zip(&registered).zip(&located) {
         let found = found.as_ref().expect("located");
         assert_eq!((found.oid, found.number, found.offset), (object.oid, row.number, object.offset));

@@ -13,6 +13,7 @@ mod pending;
 mod projects;
 mod refs;
 mod settle;
+mod views;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -79,6 +80,9 @@ where
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
         refs::come_in_thousands,
+        views::show_what_single_reads_show,
+        views::carry_pending_rows,
+        views::see_a_publication_whole_or_not_at_all,
         settle::removes_what_was_committed_and_rebases_the_rest,
         settle::moves_with_the_refs_or_not_at_all,
         settle::finishes_attempt_and_request,

@@ -238,6 +238,21 @@ impl Db {
         Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
     }
 
+    async fn read_sizes(&self, wanted: &[ObjectId]) -> Result<Vec<Option<u64>>, Fault> {
+        let mut found: HashMap<ObjectId, u64> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, i64)> =
+                sqlx::query_as(sql!("SELECT oid, size FROM objects WHERE oid {}", in_blobs(1)))
+                    .bind(oids(chunk))
+                    .fetch_all(self.reader())
+                    .await?;
+            for (oid, size) in rows {
+                found.insert(codec::oid(&oid)?, codec::unsigned(size)?);
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).copied()).collect())
+    }
+
     async fn locate_numbers_once(&self, numbers: &[u64]) -> Result<Vec<Located>, Fault> {
         let numbers: Vec<i64> = numbers.iter().map(|number| codec::signed(*number)).collect::<Result<_, _>>()?;
         let mut found = Vec::with_capacity(numbers.len());
@@ -350,6 +365,10 @@ impl Ledger for Db {
 
     async fn chains(&self, located: &[Located]) -> Result<Vec<Vec<Span>>, CatalogError> {
         run!("follow deltas", self.chains_once(located))
+    }
+
+    async fn sizes(&self, oids: &[ObjectId]) -> Result<Vec<Option<u64>>, CatalogError> {
+        run!("read sizes", self.read_sizes(oids))
     }
 
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError> {

@@ -29,6 +29,8 @@ mod register;
 mod repack;
 #[path = "../sql/settle.rs"]
 mod settle;
+#[path = "../sql/views.rs"]
+mod views;
 #[path = "../sql/write.rs"]
 mod write;
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use treehold_engine::{Limits, Secret};
+use treehold_engine::{EngineConfig, Limits, Secret};
 
 use crate::failure::Failure;
 use keys::Options;
@@ -77,6 +77,8 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Log filter, if one was given.
     pub log: Option<String>,
+    /// Memory for decoded trees, bytes.
+    pub tree_cache_bytes: u64,
     /// Limits.
     pub limits: Limits,
     /// How much is done at once.
@@ -128,6 +130,7 @@ impl Settings {
             check_scheme("allow_remote", prefix, &["https", "http"])?;
         }
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
+        let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
@@ -148,6 +151,7 @@ impl Settings {
             cache_disk,
             cache_dir,
             log,
+            tree_cache_bytes,
             limits,
             load,
             given: values.given,

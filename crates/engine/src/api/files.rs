@@ -1,10 +1,16 @@
 //! Files of a snapshot: lists and batch reads.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Deserialize, Serialize};
+use treehold_catalog::Project;
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::{Mode, Oid, Path};
+use crate::objects::Blob;
 
 /// Which version of the files is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +47,21 @@ pub struct FileEntry {
     pub source: Source,
 }
 
+/// One file of a list, where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// From the root.
+    pub path: &'a [u8],
+    /// Git file mode.
+    pub mode: Mode,
+    /// Blob id (commit id for a gitlink).
+    pub oid: Oid,
+    /// Bytes; 0 for a gitlink.
+    pub size: u64,
+    /// Where it comes from.
+    pub source: Source,
+}
+
 /// A list of files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileList {
@@ -60,15 +81,19 @@ pub struct FileList {
 pub struct ListOptions {
     /// Only paths that start with these bytes.
     pub prefix: Option<String>,
-    /// Clamped to 1 ..= 10,000; default 1,000.
+    /// Clamped to 1 ..= 100,000; default 1,000.
     pub limit: Option<usize>,
+    /// The answer is taken as a stream: then there is no limit but the one given.
+    pub streamed: bool,
     /// From the last page.
     pub cursor: Option<String>,
 }
 
 /// A file that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FileMeta {
+    /// Where its bytes are, in which project.
+    pub(crate) held: Held,
     /// The snapshot's commit; `None` on an unborn branch.
     pub commit: Option<ObjectId>,
     /// From the root.
@@ -81,6 +106,13 @@ pub struct FileMeta {
     pub size: u64,
     /// Where it comes from.
     pub source: Source,
+}
+
+/// How the bytes of a [`FileMeta`] are reached.
+#[derive(Debug, Clone)]
+pub(crate) enum Held {
+    Committed(Blob),
+    Pending(Project),
 }
 
 /// One file of a batch read, as asked.
@@ -133,6 +165,44 @@ pub enum Encoding {
     Base64,
 }
 
+/// Content of a file in JSON: `encoding` and `content`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    encoding: Encoding,
+    bytes: Bytes,
+}
+
+impl Content {
+    /// Bytes, and how they are to be written.
+    pub fn new(encoding: Encoding, bytes: Bytes) -> Self {
+        Self { encoding, bytes }
+    }
+
+    /// How they are to be written.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The bytes themselves.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("encoding", &self.encoding)?;
+        match self.encoding {
+            Encoding::Utf8 => {
+                map.serialize_entry("content", std::str::from_utf8(&self.bytes).map_err(S::Error::custom)?)?;
+            }
+            Encoding::Base64 => map.serialize_entry("content", &BASE64_STANDARD.encode(&self.bytes))?,
+        }
+        map.end()
+    }
+}
+
 /// Why one path of a batch failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ItemError {
@@ -170,10 +240,9 @@ pub struct ReadFile {
     pub size: u64,
     /// Where it comes from.
     pub source: Source,
-    /// Of `content`.
-    pub encoding: Encoding,
     /// The file, or the lines asked for, or what fitted the budget (then `truncated`).
-    pub content: String,
+    #[serde(flatten)]
+    pub content: Content,
     /// First line of `content`, if a range was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_line: Option<u64>,
@@ -186,17 +255,4 @@ pub struct ReadFile {
     /// The budget cut this file: the answer's `next_cursor` goes on inside it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-}
-
-/// Answer of a batch read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ReadAnswer {
-    /// The snapshot's commit.
-    pub commit: Option<Oid>,
-    /// Revision of the user's workspace, with `user`; else `null`.
-    pub revision: Option<i64>,
-    /// In request order.
-    pub files: Vec<ReadItem>,
-    /// The budget was reached: give it as `cursor` with the same paths to go on.
-    pub next_cursor: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Trees, merges and history compared with stock git over random cases. Each test prints its seed; `TREEHOLD_TEST_SEED` replays it.
 
 mod graphs;
+mod lists;
 mod merges;
 mod trees;
 
@@ -19,6 +20,9 @@ use uuid::Uuid;
 
 use crate::remote::{GitRemote, RemoteTimeouts};
 use crate::{Ambient, Engine, EngineConfig, Limits};
+
+/// Memory for decoded trees: none, room for a few of them, and enough.
+const CACHES: [u64; 3] = [0, 1_500, EngineConfig::TREE_CACHE_BYTES];
 
 /// Names whose order depends on whether they are directories, and some that are not ASCII.
 const NAMES: [&str; 9] = ["a", "a.c", "a-b", "a0", "ab", "b", "a b", "ü", "日本"];
@@ -55,6 +59,11 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        Self::with_cache(EngineConfig::TREE_CACHE_BYTES).await
+    }
+
+    /// With so much memory for decoded trees, bytes.
+    async fn with_cache(tree_cache_bytes: u64) -> World {
         _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a directory");
         let spool_dir = dir.path().join("spool");
@@ -76,6 +85,7 @@ impl World {
             sole: true,
             op_timeout: Duration::from_secs(60),
             key_grace: Duration::from_secs(3600),
+            tree_cache_bytes,
         };
         let engine = Engine::new(catalog, store, Arc::new(remote), Arc::new(Fixed), config);
         let repo = Repo::init_bare(dir.path().join("repo.git"));

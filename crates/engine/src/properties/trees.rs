@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use treehold_object::{BString, ObjectId};
 
-use super::{Files, World, edited, oid, random, some_files, some_path};
+use super::{CACHES, Files, World, edited, oid, random, some_files, some_path};
 use crate::tree::{Edits, Item, WalkFrom};
 
 const CASES: usize = 60;
@@ -147,17 +147,22 @@ async fn new_objects_complete_the_old_tree() {
 /// Goal: pages of any size, from any point, with any prefix, give what `git ls-tree` lists there, in byte order.
 #[tokio::test]
 async fn walks_list_what_ls_tree_lists() {
-    let world = World::new().await;
     let mut random = random();
-    for (tree, _) in pairs(&world, &mut random).await {
-        let all = listing(&world, &tree);
+    for cache in CACHES {
+        walks(&World::with_cache(cache).await, &mut random).await;
+    }
+}
+
+async fn walks(world: &World, random: &mut StdRng) {
+    for (tree, _) in pairs(world, random).await {
+        let all = listing(world, &tree);
         for _ in 0..6 {
             let prefix = match random.random_range(0..3) {
                 0 => String::new(),
-                1 => some_path(&mut random),
-                _ => format!("{}/", some_path(&mut random)),
+                1 => some_path(random),
+                _ => format!("{}/", some_path(random)),
             };
-            let after = random.random_bool(0.6).then(|| BString::from(some_path(&mut random)));
+            let after = random.random_bool(0.6).then(|| BString::from(some_path(random)));
             let limit = random.random_range(1..8);
             let taken =
                 |path: &BString| path.starts_with(prefix.as_bytes()) && after.as_ref().is_none_or(|after| path > after);
@@ -172,9 +177,14 @@ async fn walks_list_what_ls_tree_lists() {
 /// Goal: found paths, directories included, are those that `git ls-tree -r -t` knows; others are not found.
 #[tokio::test]
 async fn paths_are_found_as_ls_tree_finds_them() {
-    let world = World::new().await;
     let mut random = random();
-    for (tree, _) in pairs(&world, &mut random).await {
+    for cache in CACHES {
+        searches(&World::with_cache(cache).await, &mut random).await;
+    }
+}
+
+async fn searches(world: &World, random: &mut StdRng) {
+    for (tree, _) in pairs(world, random).await {
         let listed = world.git().bytes([
             "ls-tree",
             "-r",
@@ -193,7 +203,7 @@ async fn paths_are_found_as_ls_tree_finds_them() {
             })
             .collect();
         let mut paths: Vec<String> = known.keys().map(|path| (*path).to_owned()).collect();
-        paths.extend((0..20).map(|_| some_path(&mut random)));
+        paths.extend((0..20).map(|_| some_path(random)));
         paths.extend(known.keys().map(|path| format!("{path}/a")));
         let asked: Vec<BString> = paths.iter().map(|path| path.as_str().into()).collect();
         let found = world.engine.find_paths(Some(tree), &asked).await.expect("a search");

@@ -1,20 +1,21 @@
 //! Finding many paths at once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use treehold_object::{BString, ObjectId};
 
-use super::{Item, entries};
+use super::{Item, Tree};
 use crate::{Engine, Result};
 
 /// What is at a path.
 pub(crate) type Found = Option<Item>;
 
-/// A path on its way down: what is left of it, and where it stands.
+/// A path on its way down: what is left of it below the tree where it stands.
 struct Cursor<'a> {
     index: usize,
-    name: &'a [u8],
-    rest: Option<&'a [u8]>,
+    tree: ObjectId,
+    rest: &'a [u8],
 }
 
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -25,44 +26,43 @@ fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 impl Engine {
-    /// What the tree `root` has at each path, trees included, in the order given: one batch of tree reads for each level.
+    /// What the tree `root` has at each path, trees included, in the order given. Trees that were read before cost nothing; of the
+    /// others one batch is read for each level.
     pub(crate) async fn find_paths(&self, root: Option<ObjectId>, paths: &[BString]) -> Result<Vec<Found>> {
         let mut found: Vec<Found> = vec![None; paths.len()];
         let Some(root) = root else { return Ok(found) };
-        let mut level: HashMap<ObjectId, Vec<Cursor<'_>>> = HashMap::new();
-        for (index, path) in paths.iter().enumerate() {
-            let (name, rest) = split(path);
-            level.entry(root).or_default().push(Cursor { index, name, rest });
-        }
-        while !level.is_empty() {
-            let oids: Vec<ObjectId> = level.keys().copied().collect();
-            let trees = self.trees(&oids).await?;
-            let mut next: HashMap<ObjectId, Vec<Cursor<'_>>> = HashMap::new();
-            for (oid, cursors) in level {
-                let mut wanted: HashMap<&[u8], Vec<Cursor<'_>>> = HashMap::new();
-                for cursor in cursors {
-                    wanted.entry(cursor.name).or_default().push(cursor);
-                }
-                for entry in entries(&trees[&oid]) {
-                    let (name, item) = entry?;
-                    let name: &[u8] = name;
-                    for cursor in wanted.remove(name).unwrap_or_default() {
-                        match cursor.rest {
-                            None => found[cursor.index] = Some(item),
-                            Some(rest) if item.is_tree() => {
-                                let (name, rest) = split(rest);
-                                next.entry(item.oid).or_default().push(Cursor { index: cursor.index, name, rest });
-                            }
-                            Some(_) => {}
-                        }
-                    }
-                    if wanted.is_empty() {
-                        break;
-                    }
-                }
-            }
-            level = next;
+        let paths = paths.iter().enumerate();
+        let mut waiting: Vec<_> = paths.map(|(index, path)| Cursor { index, tree: root, rest: path }).collect();
+        let mut known: HashMap<ObjectId, Arc<Tree>> = HashMap::new();
+        while !waiting.is_empty() {
+            let missing: Vec<ObjectId> = waiting.iter().map(|cursor| cursor.tree).collect();
+            known.extend(self.decoded_trees(&missing).await?);
+            waiting.retain_mut(|cursor| !self.descend(cursor, &mut known, &mut found));
         }
         Ok(found)
+    }
+
+    /// Goes down as far as trees are in memory; whether that was to the end.
+    fn descend(&self, cursor: &mut Cursor<'_>, known: &mut HashMap<ObjectId, Arc<Tree>>, found: &mut [Found]) -> bool {
+        loop {
+            let tree = match known.get(&cursor.tree) {
+                Some(tree) => tree,
+                None => match self.cached_tree(&cursor.tree) {
+                    Some(tree) => &*known.entry(cursor.tree).or_insert(tree),
+                    None => return false,
+                },
+            };
+            let (name, rest) = split(cursor.rest);
+            match (tree.find(name), rest) {
+                (Some(item), Some(rest)) if item.is_tree() => (cursor.tree, cursor.rest) = (item.oid, rest),
+                (Some(item), None) => {
+                    if let Some(place) = found.get_mut(cursor.index) {
+                        *place = Some(item);
+                    }
+                    return true;
+                }
+                _ => return true,
+            }
+        }
     }
 }

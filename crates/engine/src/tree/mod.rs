@@ -1,19 +1,23 @@
 //! Trees: finding paths, listing, comparing and editing them, always a level at a time, so that a change costs as many round
 //! trips as it is deep, not as the repository is large.
 
+mod cache;
+mod decoded;
 mod diff;
 mod edit;
 mod find;
 mod merge;
 mod walk;
 
+pub(crate) use cache::TreeCache;
+pub(crate) use decoded::Tree;
 pub(crate) use diff::{Change, Side};
 pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
 #[cfg(test)]
 pub(crate) use merge::merge_text;
 pub(crate) use merge::{Resolution3, is_binary};
-pub(crate) use walk::WalkFrom;
+pub(crate) use walk::{Step, Walk, WalkFrom};
 
 use bytes::Bytes;
 use treehold_object::tree::{self, TreeEntry, encode_tree, mode};

@@ -234,7 +234,7 @@ fn refusal(over: Over, retry_after_s: u64) -> Problem {
 
 /// What the request at work holds, for whatever is done in its name.
 #[derive(Debug, Clone)]
-struct Current {
+pub(crate) struct Current {
     key: Key,
     _place: Arc<Place>,
 }
@@ -258,12 +258,19 @@ pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) 
 
 /// Work in the name of the request at work, which may outlive it: it keeps the request's place until it ends.
 pub(crate) fn keeping<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    let current = CURRENT.try_with(Clone::clone).ok();
-    async move {
-        match current {
-            Some(current) => CURRENT.scope(current, work).await,
-            None => work.await,
-        }
+    in_name_of(current(), work)
+}
+
+/// The request at work, for what is done in its name after its handler has ended.
+pub(crate) fn current() -> Option<Current> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Work in the name of a request.
+pub(crate) async fn in_name_of<F: Future>(current: Option<Current>, work: F) -> F::Output {
+    match current {
+        Some(current) => CURRENT.scope(current, work).await,
+        None => work.await,
     }
 }
 

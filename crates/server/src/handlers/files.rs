@@ -2,20 +2,18 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde_json::json;
-use treehold_engine::api::{FileCommit, ListOptions, Mode, ReadAnswer, ReadRequest};
+use http::{HeaderMap, Method, header};
+use treehold_engine::api::{FileCommit, ListOptions, Mode, ReadRequest};
 
 use crate::app::{App, Reserved};
 use crate::body::{self, Expect, read_json};
 use crate::conditions::{condition, etag};
 use crate::context::holding;
 use crate::error::Problem;
-use crate::headers::{credentials, idempotency_key, negotiate};
+use crate::headers::{credentials, idempotency_key};
 use crate::params::{Params, Query};
 use crate::respond::{Answer, FileHead, Next, ok, value};
+use crate::stream::{self, ListPieces, ReadPieces, Shape};
 
 /// Room that a path takes in the body of a batch read, bytes: its own limit, and what JSON adds.
 const PATH_BYTES: u64 = 4_096 + 128;
@@ -23,15 +21,18 @@ const PATH_BYTES: u64 = 4_096 + 128;
 /// Memory for a byte of content in JSON: itself, as text, and the text in the answer, which grows while it is written.
 pub(crate) const CONTENT_FACTOR: u64 = 4;
 
-/// `GET /files/{project}?ref&user&prefix&limit&cursor`
-pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -> Answer {
+/// `GET /files/{project}?ref&user&prefix&limit&cursor`: a page as JSON, or everything as a line each.
+pub(crate) async fn list(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
+    let shape = Shape::asked(&headers);
     let options = ListOptions {
         prefix: query.string("prefix")?,
         limit: query.limit()?,
+        streamed: shape == Shape::Lines,
         cursor: query.cursor()?.map(str::to_owned),
     };
     let at = query.at()?;
-    ok(&app.reading(app.engine().list_files(params.text("project")?, &at, &options)).await?)
+    let listing = app.reading(app.engine().open_list(params.text("project")?, &at, &options)).await?;
+    stream::send(&app, shape, ListPieces::new(listing, shape)).await
 }
 
 /// `GET, HEAD /files/{project}/{*path}?ref&user`
@@ -56,7 +57,7 @@ pub(crate) async fn read(
         Next::Done(response) => Ok(response),
         Next::Content(part) => {
             let memory = app.reserve(meta.size)?;
-            let content = app.reading(app.engine().file_content(project, &meta)).await?;
+            let content = app.reading(app.engine().file_content(&meta)).await?;
             Ok(head.send(content, part).map(|body| holding(body, memory)))
         }
     }
@@ -137,28 +138,7 @@ pub(crate) async fn read_batch(State(app): State<App>, params: Params, headers: 
     let bytes = (u64::try_from(most).unwrap_or(u64::MAX)).saturating_mul(PATH_BYTES).min(app.config().json_bytes);
     let expect = Expect { bytes: bytes.max(Expect::SMALL.bytes), optional: false, list: Some(("paths", most)) };
     let request: ReadRequest = read_json(&app, &headers, body, expect).await?;
-    let read = app.reading_within(CONTENT_FACTOR, |engine| async move { engine.batch_read(&project, &request).await });
-    let (answer, room) = read.await?;
-    let response = match negotiate(&headers, &["application/json", "application/x-ndjson"]) {
-        0 => ok(&answer)?,
-        _ => lines(answer),
-    };
-    Ok(response.map(|body| holding(body, room)))
-}
-
-/// `{commit, revision}`, then a line each file, then `{next_cursor}`.
-fn lines(answer: ReadAnswer) -> Response {
-    let first = line(&json!({"commit": answer.commit, "revision": answer.revision}));
-    let last = line(&json!({"next_cursor": answer.next_cursor}));
-    let files = answer.files.into_iter().map(|file| line(&file));
-    let lines = std::iter::once(first).chain(files).chain(std::iter::once(last));
-    let body = Body::from_stream(futures::stream::iter(lines));
-    let kind = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/x-ndjson"));
-    (StatusCode::OK, [kind], body).into_response()
-}
-
-fn line(value: &impl serde::Serialize) -> Result<Bytes, serde_json::Error> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    Ok(line.into())
+    let reading = app.reading(app.engine().batch_read(project, request)).await?;
+    let shape = Shape::asked(&headers);
+    stream::send(&app, shape, ReadPieces::new(reading, shape)).await
 }

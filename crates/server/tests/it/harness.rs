@@ -150,6 +150,7 @@ impl Server {
             sole: true,
             op_timeout: Duration::from_secs(60),
             key_grace: Duration::from_secs(3600),
+            tree_cache_bytes: EngineConfig::TREE_CACHE_BYTES,
         };
         let engine = Engine::new(catalog, store, Arc::new(remote), Arc::new(Host), engine);
         let keys = keys.iter().map(|key| Secret::new((*key).to_owned())).collect();

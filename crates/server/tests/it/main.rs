@@ -5,4 +5,5 @@ mod connections;
 mod harness;
 mod load;
 mod refused;
+mod streams;
 mod wire;

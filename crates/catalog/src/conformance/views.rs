@@ -1,0 +1,114 @@
+use treehold_object::BString;
+
+use super::*;
+use crate::{BranchView, ClearPending, CommitRow, PendingRow, ProjectKey, ViewKey};
+
+fn key(project: Uuid, branch: Option<&str>, user: Option<Uuid>) -> ViewKey {
+    ViewKey { project: ProjectKey::Id(project), branch: branch.map(str::to_owned), user }
+}
+
+async fn view(case: &Case, key: &ViewKey, paths: Option<&[BString]>) -> BranchView {
+    case.catalog.view(key, paths).await.expect("a view").expect("a project")
+}
+
+/// A commit in the graph with a tree of its own.
+async fn commit(case: &Case, name: &str) -> (ObjectId, ObjectId) {
+    let (oid, tree) = (oid(name), oid(format!("tree of {name}")));
+    let row = CommitRow { oid, tree, parents: Vec::new(), generation: 1, time: 0, raw: name.to_owned().into() };
+    case.catalog.put_commits(&[row]).await.expect("a commit");
+    (oid, tree)
+}
+
+fn paths_of(rows: &[PendingRow]) -> Vec<&[u8]> {
+    rows.iter().map(|row| row.path.as_slice()).collect()
+}
+
+pub(super) async fn show_what_single_reads_show(case: Case) {
+    let (project, user) = (case.project().await, Uuid::new_v4());
+    let (main, main_tree) = commit(&case, "main").await;
+    let (side, side_tree) = commit(&case, "side").await;
+    let unknown = oid("not in the graph");
+    let names = [("refs/heads/main", main), ("refs/heads/side", side), ("refs/heads/tag", unknown)];
+    case.publish(project, names.map(|(name, oid)| update(name, None, Some(oid))).to_vec()).await;
+    let stored = case.catalog.project(&ProjectKey::Id(project)).await.expect("read").expect("a project");
+    for (branch, commit, tree) in [
+        (None, Some(main), Some(main_tree)),
+        (Some("main"), Some(main), Some(main_tree)),
+        (Some("side"), Some(side), Some(side_tree)),
+        (Some("tag"), Some(unknown), None),
+        (Some("none"), None, None),
+        (Some("SIDE"), None, None),
+        (Some("refs/heads/main"), None, None),
+    ] {
+        let expected = BranchView { project: stored.clone(), commit, tree, pending: None };
+        assert_eq!(view(&case, &key(project, branch, None), None).await, expected, "{branch:?}");
+        let expected = BranchView { pending: Some((0, Vec::new())), ..expected };
+        assert_eq!(view(&case, &key(project, branch, Some(user)), None).await, expected, "{branch:?}");
+        assert_eq!(view(&case, &key(project, branch, Some(user)), Some(&[])).await, expected, "{branch:?}");
+    }
+    let nowhere = [ProjectKey::Id(Uuid::new_v4()), ProjectKey::Name("nothing".to_owned())];
+    for nowhere in nowhere {
+        let key = ViewKey { project: nowhere, branch: None, user: Some(user) };
+        assert_eq!(case.catalog.view(&key, None).await.expect("read"), None);
+    }
+    let named = new_project(Uuid::new_v4(), Some("by-name"));
+    case.catalog.create_project(&named).await.expect("create");
+    let by_name = ViewKey { project: ProjectKey::Name("by-name".to_owned()), branch: None, user: None };
+    let expected = BranchView { project: named, commit: None, tree: None, pending: None };
+    assert_eq!(view(&case, &by_name, None).await, expected);
+}
+
+pub(super) async fn carry_pending_rows(case: Case) {
+    let workspace = case.workspace().await;
+    let other = WorkspaceKey { branch: "side".to_owned(), ..workspace.clone() };
+    let theirs = WorkspaceKey { user: Uuid::new_v4(), ..workspace.clone() };
+    case.write(&workspace, &[edit("b", "1"), edit(b"a\xff", "2"), edit("c/d", "3"), reset("b"), edit("b", "4")]).await;
+    case.write(&other, &[edit("side", "5")]).await;
+    case.write(&theirs, &[edit("theirs", "6")]).await;
+    for (key_of, branch) in [(&workspace, None), (&workspace, Some("main")), (&other, Some("side")), (&theirs, None)] {
+        let key = key(key_of.project, branch, Some(key_of.user));
+        let expected = case.catalog.pending(key_of, None).await.expect("pending");
+        assert_eq!(view(&case, &key, None).await.pending, Some(expected));
+        let some = [BString::from("c/d"), BString::from("x"), BString::from("b")];
+        let expected = case.catalog.pending(key_of, Some(&some)).await.expect("pending");
+        assert_eq!(view(&case, &key, Some(&some)).await.pending, Some(expected));
+    }
+    let (revision, rows) =
+        view(&case, &key(workspace.project, None, Some(workspace.user)), None).await.pending.expect("rows");
+    assert_eq!((revision, paths_of(&rows)), (5, vec![&b"a\xff"[..], b"b", b"c/d"]));
+    assert_eq!(view(&case, &key(workspace.project, None, None), None).await.pending, None);
+}
+
+/// A publication moves the head and takes the committed rows away: a view shows both or neither.
+pub(super) async fn see_a_publication_whole_or_not_at_all(case: Case) {
+    let workspace = case.workspace().await;
+    let mut heads = vec![None];
+    for round in 0..30 {
+        heads.push(Some(commit(&case, &format!("commit {round}")).await.0));
+    }
+    let writer = Case { backend: case.backend.clone(), catalog: case.catalog.clone() };
+    let (of_writer, at, last) = (workspace.clone(), heads.clone(), heads.len() - 1);
+    let writing = tokio::spawn(async move {
+        for round in 0..last {
+            let (revision, _) = writer.write(&of_writer, &[edit("a", "content")]).await;
+            let op = writer.op(of_writer.project).await;
+            let moved = vec![update("refs/heads/main", at[round], at[round + 1])];
+            let rows = vec![("a".into(), revision, Some(oid("content")))];
+            let clear_pending = Some(ClearPending { branch: of_writer.branch.clone(), user: of_writer.user, rows });
+            let publish = Publish { clear_pending, ..publication(of_writer.project, op, moved) };
+            assert_eq!(writer.catalog.publish(&publish).await.expect("publish"), crate::PublishOutcome::Published);
+        }
+    });
+    let key = key(workspace.project, None, Some(workspace.user));
+    let mut reached = 0;
+    while reached < last {
+        let seen = view(&case, &key, None).await;
+        let (revision, rows) = seen.pending.expect("rows");
+        let round = heads.iter().position(|head| *head == seen.commit).expect("a head that was published");
+        assert!(round >= reached, "the head went back");
+        reached = round;
+        // Each round counts up once for the edit and once for its settlement.
+        assert_eq!(revision, 2 * round as i64 + i64::from(!rows.is_empty()), "{} rows in round {round}", rows.len());
+    }
+    writing.await.expect("the writer");
+}
