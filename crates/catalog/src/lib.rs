@@ -31,8 +31,8 @@ pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
-    Action, Content, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite, RowExpectation,
-    WorkspaceKey,
+    Action, Content, EditBase, EditSpot, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite,
+    RowExpectation, WorkspaceKey,
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};

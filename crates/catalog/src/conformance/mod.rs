@@ -115,6 +115,8 @@ where
         pending::takes_large_batches,
         pending::keeps_writes_that_arrive_together_apart,
         pending::survives_callers_that_leave,
+        pending::shows_what_an_edit_starts_from,
+        pending::answers_questions_that_arrive_together_apart,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,

@@ -1,8 +1,11 @@
 //! The catalog in PostgreSQL: any number of instances, one primary. Nothing here reads from a replica.
 
+mod apply_at_once;
 mod dialect;
 mod open;
 
+#[path = "../sql/apply.rs"]
+mod apply;
 #[path = "../sql/attempts.rs"]
 mod attempts;
 #[path = "../sql/contents.rs"]
@@ -28,6 +31,7 @@ mod settle;
 #[path = "../sql/write.rs"]
 mod write;
 
+use apply_at_once::apply_at_once as apply_plan;
 use dialect::*;
 use open::PostgresCatalog as Db;
 

@@ -14,7 +14,7 @@ use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
 use super::dialect::Transaction;
-use super::group::Group;
+use super::group::Groups;
 
 /// Ledger numbers in one block of the sequence.
 const BLOCK: i64 = 1024;
@@ -30,11 +30,20 @@ pub struct PostgresOptions {
     pub acquire_timeout_ms: u64,
     /// How long one statement may take, milliseconds.
     pub statement_timeout_ms: u64,
+    /// Transactions of grouped autosaves at a time: enough to keep the database's log busy, few enough for groups to form.
+    pub write_lanes: usize,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { connections_max: 16, acquire_timeout_ms: 5_000, statement_timeout_ms: 30_000 }
+        // The database has about as many cores as we do, and a group per core is what it can take at a time.
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            connections_max: 16,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 30_000,
+            write_lanes: cores.clamp(2, 8),
+        }
     }
 }
 
@@ -45,7 +54,8 @@ impl Default for PostgresOptions {
 #[derive(Debug, Clone)]
 pub struct PostgresCatalog {
     pool: PgPool,
-    group: Arc<Group>,
+    groups: Arc<Groups>,
+    write_lanes: usize,
 }
 
 impl PostgresCatalog {
@@ -83,7 +93,7 @@ impl PostgresCatalog {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_with(connect)
             .await?;
-        Ok(Self { pool, group: Arc::default() })
+        Ok(Self { pool, groups: Arc::default(), write_lanes: options.write_lanes.max(1) })
     }
 
     /// Where single statements read.
@@ -91,9 +101,14 @@ impl PostgresCatalog {
         &self.pool
     }
 
-    /// Autosaves that wait for their commit.
-    pub(super) fn group(&self) -> &Arc<Group> {
-        &self.group
+    /// Transactions of grouped writes at a time.
+    pub(super) fn write_lanes(&self) -> usize {
+        self.write_lanes
+    }
+
+    /// Calls that wait to be answered together.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Where single statements write.

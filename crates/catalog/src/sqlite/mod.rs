@@ -3,6 +3,8 @@
 mod dialect;
 mod open;
 
+#[path = "../sql/apply.rs"]
+mod apply;
 #[path = "../sql/attempts.rs"]
 mod attempts;
 #[path = "../sql/contents.rs"]
@@ -28,6 +30,7 @@ mod settle;
 #[path = "../sql/write.rs"]
 mod write;
 
+use apply::apply_in_turn as apply_plan;
 use dialect::*;
 use open::SqliteCatalog as Db;
 
