@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod attempts;
+pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
@@ -27,6 +28,7 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
+pub use commits::{Commits, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
@@ -45,7 +47,7 @@ use std::sync::Arc;
 
 /// Everything a catalog does.
 pub trait Catalog:
-    Projects + Refs + Ledger + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
+    Projects + Refs + Ledger + Graph + Pending + Attempts + Commits + Admin + Send + Sync + std::fmt::Debug + 'static
 {
 }
 

@@ -19,14 +19,9 @@ use crate::{Engine, EngineError, Result};
 const CHUNK: usize = 256;
 
 impl Engine {
-    /// Records what a commit made in the commit table and the tree table (both say nothing about access).
+    /// Records what a merge made in the commit table and the tree table (both say nothing about access).
     pub(crate) async fn record_objects(&self, objects: &[NewBytes]) -> Result<()> {
-        let trees: Vec<(ObjectId, Bytes)> = objects
-            .iter()
-            .filter(|object| object.kind == Kind::Tree)
-            .map(|object| (object.oid, object.content.clone()))
-            .collect();
-        self.catalog.put_trees(&trees).await?;
+        self.catalog.put_trees(&trees_of(objects)).await?;
         let mut rows = Vec::new();
         for object in objects.iter().filter(|object| object.kind == Kind::Commit) {
             let mut row = crate::sync::commit_row(object.oid, object.content.clone())?;
@@ -217,4 +212,10 @@ impl Engine {
             updated_at_ms: now_ms,
         })
     }
+}
+
+/// The trees among objects, as the tree table takes them.
+pub(crate) fn trees_of(objects: &[NewBytes]) -> Vec<(ObjectId, Bytes)> {
+    let trees = objects.iter().filter(|object| object.kind == Kind::Tree);
+    trees.map(|object| (object.oid, object.content.clone())).collect()
 }

@@ -4,6 +4,7 @@
 //! afterwards, not only at answers.
 
 mod attempts;
+mod commits;
 mod graph;
 mod ledger;
 mod ledger_races;
@@ -123,6 +124,9 @@ where
         attempts::move_by_their_fence,
         attempts::push_one_at_a_time,
         attempts::are_found_while_open,
+        commits::are_recorded_step_by_step,
+        commits::are_recorded_whole_or_not_at_all,
+        commits::may_make_the_same_objects,
         model::pending_follows_the_model,
     );
 }

@@ -7,6 +7,8 @@ mod open;
 mod apply;
 #[path = "../sql/attempts.rs"]
 mod attempts;
+#[path = "../sql/commits.rs"]
+mod commits;
 #[path = "../sql/contents.rs"]
 mod contents;
 #[path = "../sql/graph.rs"]

@@ -157,9 +157,28 @@ impl Engine {
     /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction. The
     /// operation has pinned every object of the attempt.
     pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
-        let name = branch_ref(&attempt.branch);
-        let pushed = attempt.push;
-        let head = self.catalog.reference(attempt.project, &name).await?;
+        let mut publish = self.finalization(attempt, op, answer);
+        // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
+        if attempt.base != Some(attempt.commit) {
+            publish.refs = vec![update(attempt, attempt.base)];
+            if let PublishOutcome::Published = self.catalog.publish(&publish).await? {
+                attempt.state = finished(attempt);
+                return Ok(());
+            }
+        }
+        publish.refs = self.refs_to_move(attempt).await?;
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => {
+                attempt.state = finished(attempt);
+                Ok(())
+            }
+            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
+        }
+    }
+
+    /// What an attempt moves, from where its branch is now.
+    async fn refs_to_move(&self, attempt: &Attempt) -> Result<Vec<RefUpdate>> {
+        let head = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
             Some(head) => self.is_ancestor(attempt.project, attempt.commit, head).await?,
@@ -170,35 +189,32 @@ impl Engine {
             None => true,
         };
         // What is not pushed goes onto the very commit that it was made for.
-        if !pushed && !passed && head != attempt.base {
+        if !attempt.push && !passed && head != attempt.base {
             return Err(moved(&attempt.branch));
         }
-        let to = if pushed { AttemptState::Finalized } else { AttemptState::CommittedLocal };
-        let update = RefUpdate { name: name.clone(), expected: head, new: Some(attempt.commit) };
-        let publish = Publish {
+        Ok(if behind { vec![update(attempt, head)] } else { Vec::new() })
+    }
+
+    /// The publication that ends an attempt, but for the refs.
+    fn finalization(&self, attempt: &Attempt, op: Operation, answer: Option<&str>) -> Publish {
+        let answer = attempt.idempotency_key.clone().zip(answer);
+        let (to, last_error) = (finished(attempt), None);
+        Publish {
             project: attempt.project,
             op: op.id,
-            refs: if behind { vec![update] } else { Vec::new() },
-            remote_refs: if pushed { vec![(name, Some(attempt.commit))] } else { Vec::new() },
+            refs: Vec::new(),
+            remote_refs: match attempt.push {
+                true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],
+                false => Vec::new(),
+            },
             reached: op.numbers,
             replace_reach: false,
             shallow: None,
             clear_pending: clear_of(attempt),
-            attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None }),
-            answer: attempt
-                .idempotency_key
-                .clone()
-                .zip(answer)
-                .map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
+            attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error }),
+            answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
             reason: "commit",
             now_ms: self.ambient.now_ms(),
-        };
-        match self.catalog.publish(&publish).await? {
-            PublishOutcome::Published => {
-                attempt.state = to;
-                Ok(())
-            }
-            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
         }
     }
 
@@ -213,6 +229,15 @@ impl Engine {
     pub(crate) fn by_id(objects: Vec<NewBytes>) -> ById {
         objects.into_iter().filter(|object| object.kind != Kind::Tag).map(|object| (object.oid, object)).collect()
     }
+}
+
+/// The state in which an attempt ends well.
+fn finished(attempt: &Attempt) -> AttemptState {
+    if attempt.push { AttemptState::Finalized } else { AttemptState::CommittedLocal }
+}
+
+fn update(attempt: &Attempt, head: Option<ObjectId>) -> RefUpdate {
+    RefUpdate { name: branch_ref(&attempt.branch), expected: head, new: Some(attempt.commit) }
 }
 
 /// The branch moved between the look and the publication; the caller plans again.

@@ -8,7 +8,7 @@ mod plan;
 mod request;
 mod resume;
 
-use treehold_catalog::{AttemptState, OpKind, Project, WorkspaceKey};
+use treehold_catalog::{AttemptChange, AttemptState, Project, StoreCommit, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
 
 use change::ChangeRow;
@@ -21,6 +21,7 @@ use crate::api::{CommitAnswer, CommitRequest, OnConflict};
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Found;
 use crate::view::Head;
+use crate::writer::Operation;
 use crate::{Engine, EngineError, Result};
 
 /// How far back a commit is looked for on which changes that do not merge are clean.
@@ -128,11 +129,14 @@ impl Engine {
         at: Option<&Endpoint>,
         onto: Option<Head>,
     ) -> Result<Round> {
-        let head = self.branch_head(&intent.project, &intent.branch).await?;
+        let (head, pending) = tokio::try_join!(
+            self.branch_head(&intent.project, &intent.branch),
+            self.changes_from_pending(&intent.project, changes)
+        )?;
         if policy.expected_head.is_some() && policy.expected_head != head.commit {
             return Err(machine::moved(&intent.branch));
         }
-        let rows = self.change_rows(&intent.project, changes, &head).await?;
+        let rows = self.change_rows(pending, changes, &head).await?;
         if rows.len() > self.config.limits.commit_changes {
             let limit = self.config.limits.commit_changes as u64;
             return Err(EngineError::TooLarge { what: "the commit", limit, unit: "changes" });
@@ -173,12 +177,16 @@ impl Engine {
         }
     }
 
-    async fn change_rows(&self, project: &Project, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
+    /// Pending work as changes. Actions are judged once the head is known.
+    async fn changes_from_pending(&self, project: &Project, changes: &Changes<'_>) -> Result<Vec<ChangeRow>> {
+        let Changes::Pending { key, paths } = changes else { return Ok(Vec::new()) };
+        let (_, rows) = self.catalog.pending(key, paths.as_deref()).await?;
+        self.changes_of_pending(project, rows).await
+    }
+
+    async fn change_rows(&self, pending: Vec<ChangeRow>, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
         let rows = match changes {
-            Changes::Pending { key, paths } => {
-                let (_, rows) = self.catalog.pending(key, paths.as_deref()).await?;
-                self.changes_of_pending(project, rows).await?
-            }
+            Changes::Pending { .. } => pending,
             Changes::Actions(judged) => self.judge_actions(judged, head).await?,
         };
         match rows.is_empty() {
@@ -244,6 +252,31 @@ impl Engine {
         }
     }
 
+    /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
+    async fn make_durable(&self, planned: &mut Planned) -> Result<Operation> {
+        let pack = self.pack_of(planned.objects.clone()).await?;
+        let name = self.fresh_name(&pack);
+        let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
+        let stored = async { Ok(self.store.put_pack(&pack, &name).await?) };
+        tokio::try_join!(stored, self.pin_all(&mut op, &planned.reused))?;
+        let attempt = &mut planned.attempt;
+        let to = AttemptState::Stored;
+        let store = StoreCommit {
+            op: op.id,
+            key,
+            objects: crate::writer::new_objects(&pack),
+            trees: crate::push::trees_of(&planned.objects),
+            commit: planned.row.clone(),
+            attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None },
+            now_ms: self.ambient.now_ms(),
+        };
+        let stored = self.catalog.store_commit(&store).await?.ok_or(EngineError::Busy)?;
+        (attempt.state, attempt.fence) = (to, stored.fence);
+        op.numbers.extend(stored.numbers);
+        self.chores.stored();
+        Ok(op)
+    }
+
     /// PREPARED → STORED → pushed or not → FINALIZED.
     async fn carry_out(&self, intent: &Intent, mut planned: Planned, at: Option<&Endpoint>) -> Result<Round> {
         let attempt = &mut planned.attempt;
@@ -254,12 +287,8 @@ impl Engine {
             }
             self.check_pushable(attempt).await?;
         }
-        self.catalog.insert_attempt(attempt).await?;
-        let mut op = self.begin_op(Some(attempt.project), OpKind::Commit).await?;
-        self.store_objects(&mut op, planned.objects.clone()).await?;
-        self.pin_all(&mut op, &planned.reused).await?;
-        self.record_objects(&planned.objects).await?;
-        self.step(attempt, AttemptState::Stored, None).await?;
+        let op = self.make_durable(&mut planned).await?;
+        let attempt = &mut planned.attempt;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
             let (to, whose) = (attempt.branch.clone(), (intent.project.id, intent.user));
