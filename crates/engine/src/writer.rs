@@ -117,5 +117,11 @@ pub(crate) fn new_objects(pack: &FinishedPack) -> Vec<NewObject> {
     rows.collect()
 }
 
-/// Objects by id.
-pub(crate) type ById = HashMap<ObjectId, NewBytes>;
+/// What a commit has just made, in memory: it is pushed from here, without a look into the store.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// Its objects, by id.
+    pub objects: HashMap<ObjectId, NewBytes>,
+    /// What the parent has at the path of an object, by the object's id: they are alike.
+    pub before: HashMap<ObjectId, (ObjectId, Bytes)>,
+}

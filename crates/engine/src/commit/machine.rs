@@ -8,11 +8,11 @@ use std::path::Path;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
-use treehold_object::{Kind, ObjectId};
+use treehold_object::ObjectId;
 
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
-use crate::writer::{ById, NewBytes, Operation};
+use crate::writer::{Fresh, Operation};
 use crate::{Engine, EngineError, Result};
 
 /// How often the same push is sent within one request while its outcome is unknown.
@@ -40,10 +40,17 @@ impl Engine {
 
     /// Pushes an attempt whose objects are stored, and finds out what became of it. The pack is made first: if our own store fails
     /// then, nothing was sent and the attempt is where it was.
-    pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById) -> Result<Settled> {
-        let pack = self.push_pack(attempt, fresh).await?;
+    pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
+        let mut pack = self.push_pack(attempt, fresh).await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
-        let pushed = self.send(attempt, at, pack.path()).await;
+        let mut pushed = self.send(attempt, at, pack.path()).await;
+        if let (Pushed::Lacking(detail), false) = (&pushed, fresh.before.is_empty()) {
+            // It did not find what it should have: nothing happened there, and the pack can do without.
+            tracing::info!(detail, attempt = %attempt.id, "the remote could not unpack deltas against its own objects");
+            let whole = Fresh { objects: fresh.objects.clone(), ..Fresh::default() };
+            pack = self.push_pack(attempt, &whole).await?;
+            pushed = self.send(attempt, at, pack.path()).await;
+        }
         self.judge(attempt, at, pack.path(), pushed).await
     }
 
@@ -66,7 +73,7 @@ impl Engine {
                     self.step(attempt, AttemptState::Landed, None).await?;
                     return Ok(Settled::Landed);
                 }
-                Pushed::Rejected(message) => return self.rejected(attempt, message).await,
+                Pushed::Rejected(message) | Pushed::Lacking(message) => return self.rejected(attempt, message).await,
                 Pushed::Auth => return self.paused(attempt, None).await,
                 Pushed::Limited(retry_after_s) => return self.paused(attempt, Some(retry_after_s)).await,
                 Pushed::Unreachable(detail) => return self.unreachable(attempt, detail).await,
@@ -147,10 +154,10 @@ impl Engine {
                 }
                 match self.look(attempt, at).await? {
                     Some(settled) => Ok(settled),
-                    None => self.push_attempt(attempt, at, &ById::new()).await,
+                    None => self.push_attempt(attempt, at, &Fresh::default()).await,
                 }
             }
-            _ => self.push_attempt(attempt, at, &ById::new()).await,
+            _ => self.push_attempt(attempt, at, &Fresh::default()).await,
         }
     }
 
@@ -223,11 +230,6 @@ impl Engine {
         let mut op = self.begin_op(Some(attempt.project), OpKind::Commit).await?;
         self.pin_all(&mut op, &attempt.objects).await?;
         Ok(op)
-    }
-
-    /// The objects of an attempt that are in memory, by id.
-    pub(crate) fn by_id(objects: Vec<NewBytes>) -> ById {
-        objects.into_iter().filter(|object| object.kind != Kind::Tag).map(|object| (object.oid, object)).collect()
     }
 }
 

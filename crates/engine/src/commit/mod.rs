@@ -8,6 +8,8 @@ mod plan;
 mod request;
 mod resume;
 
+use std::collections::HashMap;
+
 use treehold_catalog::{AttemptChange, AttemptState, Project, StoreCommit, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
 
@@ -21,7 +23,7 @@ use crate::api::{CommitAnswer, CommitRequest, OnConflict};
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Found;
 use crate::view::Head;
-use crate::writer::Operation;
+use crate::writer::{Fresh, Operation};
 use crate::{Engine, EngineError, Result};
 
 /// How far back a commit is looked for on which changes that do not merge are clean.
@@ -253,13 +255,22 @@ impl Engine {
     }
 
     /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
-    async fn make_durable(&self, planned: &mut Planned) -> Result<Operation> {
+    /// What is to be pushed is made ready meanwhile.
+    async fn make_durable(&self, planned: &mut Planned) -> Result<(Operation, Fresh)> {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
         let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
         let stored = async { Ok(self.store.put_pack(&pack, &name).await?) };
-        tokio::try_join!(stored, self.pin_all(&mut op, &planned.reused))?;
         let attempt = &mut planned.attempt;
+        let pushed_onto_parent = attempt.push && attempt.remote_base == attempt.base;
+        let before = async {
+            match pushed_onto_parent {
+                true => Ok(self.blobs_before(&planned.blobs_before).await),
+                false => Ok(HashMap::new()),
+            }
+        };
+        let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(&mut op, &planned.reused), before)?;
+        before.extend(std::mem::take(&mut planned.trees_before));
         let to = AttemptState::Stored;
         let store = StoreCommit {
             op: op.id,
@@ -274,7 +285,8 @@ impl Engine {
         (attempt.state, attempt.fence) = (to, stored.fence);
         op.numbers.extend(stored.numbers);
         self.chores.stored();
-        Ok(op)
+        let objects = std::mem::take(&mut planned.objects).into_iter();
+        Ok((op, Fresh { objects: objects.map(|object| (object.oid, object)).collect(), before }))
     }
 
     /// PREPARED → STORED → pushed or not → FINALIZED.
@@ -287,7 +299,7 @@ impl Engine {
             }
             self.check_pushable(attempt).await?;
         }
-        let op = self.make_durable(&mut planned).await?;
+        let (op, fresh) = self.make_durable(&mut planned).await?;
         let attempt = &mut planned.attempt;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
@@ -301,7 +313,6 @@ impl Engine {
                     return cleared.map(|_| Round::Again);
                 }
             }
-            let fresh = Self::by_id(planned.objects);
             match self.push_attempt(attempt, at, &fresh).await {
                 Ok(Settled::Landed) => answer.pushed = true,
                 Ok(Settled::Moved) => {

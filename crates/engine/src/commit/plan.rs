@@ -1,5 +1,8 @@
 //! From changes and a parent to a commit: merge per path, new trees, the commit object. Nothing is stored here.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use treehold_catalog::{Attempt, AttemptState, CommitRow, Project, SnapshotRow};
 use treehold_object::commit::CommitSpec;
 use treehold_object::ident::Signature;
@@ -34,6 +37,8 @@ pub(crate) struct Intent {
 pub(crate) struct MergedChanges {
     pub edits: Edits,
     pub blobs: Vec<NewBytes>,
+    /// The parent's blob in the place of a new one, by the new one's id.
+    pub before: HashMap<ObjectId, ObjectId>,
     /// Large pending contents that are in the bucket already: pinned and sent, not stored again.
     pub reused: Vec<ObjectId>,
     pub files: Vec<CommittedFile>,
@@ -51,6 +56,10 @@ pub(crate) struct Planned {
     pub objects: Vec<NewBytes>,
     /// The commit's row.
     pub row: CommitRow,
+    /// The parent's trees in the place of new ones, by the new ones' ids.
+    pub trees_before: HashMap<ObjectId, (ObjectId, Bytes)>,
+    /// The parent's blobs, likewise.
+    pub blobs_before: HashMap<ObjectId, ObjectId>,
     /// Objects that it uses and that are stored already.
     pub reused: Vec<ObjectId>,
     pub answer: CommitAnswer,
@@ -93,6 +102,7 @@ impl Engine {
             merged.edits.insert(change.path.clone(), new);
             match (new, blob) {
                 (Some(item), Some(content)) => {
+                    merged.before.extend(theirs.map(|old| (item.oid, old.oid)));
                     merged.blobs.push(NewBytes { oid: item.oid, kind: Kind::Blob, content });
                 }
                 (Some(item), None) if change.revision.is_some() => merged.reused.push(item.oid),
@@ -143,7 +153,8 @@ impl Engine {
             files: merged.files,
             objects: attempt.objects.len() as u64,
         };
-        Ok(Planned { attempt, objects, row, reused: merged.reused, answer })
+        let (trees_before, blobs_before) = (edited.before, merged.before);
+        Ok(Planned { attempt, objects, row, trees_before, blobs_before, reused: merged.reused, answer })
     }
 
     async fn parent_row(&self, parent: Option<ObjectId>) -> Result<Option<CommitRow>> {
