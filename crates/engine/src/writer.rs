@@ -46,8 +46,13 @@ impl Engine {
 
     /// Closes an operation that publishes nothing. A failure is left to housekeeping.
     pub(crate) async fn end_op(&self, op: Operation) {
-        if let Err(error) = self.catalog.end_op(op.id).await {
-            tracing::warn!(%error, op = %op.id, "could not close an operation; housekeeping will");
+        self.end(op.id).await;
+    }
+
+    /// The same by id.
+    pub(crate) async fn end(&self, op: Uuid) {
+        if let Err(error) = self.catalog.end_op(op).await {
+            tracing::warn!(%error, %op, "could not close an operation; housekeeping will");
         }
     }
 

@@ -102,6 +102,18 @@ where
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
+    );
+    run_work(&make).await;
+}
+
+/// What people do in projects.
+async fn run_work<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
         pending::counts_revisions,
         pending::skips_what_is_there,
         pending::compares_before_it_swaps,

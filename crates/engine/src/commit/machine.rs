@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
@@ -27,6 +28,13 @@ pub(crate) enum Settled {
     Moved,
 }
 
+/// What a push sends.
+struct Parcel<'a> {
+    pack: NamedTempFile,
+    /// What it was made of, if it holds deltas against objects of the remote.
+    thin: Option<&'a Fresh>,
+}
+
 impl Engine {
     /// Records a step of an attempt; `OpLost`-like interference by another engine is `Busy`.
     pub(crate) async fn step(&self, attempt: &mut Attempt, to: AttemptState, error: Option<String>) -> Result<()> {
@@ -41,21 +49,26 @@ impl Engine {
     /// Pushes an attempt whose objects are stored, and finds out what became of it. The pack is made first: if our own store fails
     /// then, nothing was sent and the attempt is where it was.
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
-        let mut pack = self.push_pack(attempt, fresh).await?;
+        let pack = self.push_pack(attempt, fresh).await?;
+        let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
         self.step(attempt, AttemptState::Pushing, None).await?;
-        let mut pushed = self.send(attempt, at, pack.path()).await;
-        if let (Pushed::Lacking(detail), false) = (&pushed, fresh.before.is_empty()) {
-            // It did not find what it should have: nothing happened there, and the pack can do without.
-            tracing::info!(detail, attempt = %attempt.id, "the remote could not unpack deltas against its own objects");
-            let whole = Fresh { objects: fresh.objects.clone(), ..Fresh::default() };
-            pack = self.push_pack(attempt, &whole).await?;
-            pushed = self.send(attempt, at, pack.path()).await;
-        }
-        self.judge(attempt, at, pack.path(), pushed).await
+        let pushed = self.send(attempt, at, &mut parcel).await?;
+        self.judge(attempt, at, &mut parcel, pushed).await
+    }
+
+    /// Sends the pack; and once more, whole, if the remote could not unpack deltas against its own objects.
+    async fn send(&self, attempt: &Attempt, at: &Endpoint, parcel: &mut Parcel<'_>) -> Result<Pushed> {
+        let pushed = self.post(attempt, at, parcel.pack.path()).await;
+        let Pushed::Lacking(detail) = &pushed else { return Ok(pushed) };
+        let Some(fresh) = parcel.thin.take() else { return Ok(pushed) };
+        tracing::info!(detail, attempt = %attempt.id, "the remote could not unpack deltas; the push goes again, whole");
+        let whole = Fresh { objects: fresh.objects.clone(), ..Fresh::default() };
+        parcel.pack = self.push_pack(attempt, &whole).await?;
+        Ok(self.post(attempt, at, parcel.pack.path()).await)
     }
 
     /// One POST of a precomputed pack.
-    async fn send(&self, attempt: &Attempt, at: &Endpoint, pack: &Path) -> Pushed {
+    async fn post(&self, attempt: &Attempt, at: &Endpoint, pack: &Path) -> Pushed {
         let spec = PushSpec {
             name: branch_ref(&attempt.branch),
             old: attempt.remote_base,
@@ -66,7 +79,13 @@ impl Engine {
     }
 
     /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
-    async fn judge(&self, attempt: &mut Attempt, at: &Endpoint, pack: &Path, mut pushed: Pushed) -> Result<Settled> {
+    async fn judge(
+        &self,
+        attempt: &mut Attempt,
+        at: &Endpoint,
+        parcel: &mut Parcel<'_>,
+        mut pushed: Pushed,
+    ) -> Result<Settled> {
         for sent in 1.. {
             let detail = match pushed {
                 Pushed::Landed => {
@@ -85,7 +104,7 @@ impl Engine {
                 Ok(None) if sent >= SENDS => break,
                 Ok(None) => {
                     self.step(attempt, AttemptState::Pushing, None).await?;
-                    pushed = self.send(attempt, at, pack).await;
+                    pushed = self.send(attempt, at, parcel).await?;
                 }
                 Err(error) => {
                     tracing::warn!(%error, attempt = %attempt.id, "an unknown push could not be settled yet");
@@ -164,7 +183,17 @@ impl Engine {
     /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction. The
     /// operation has pinned every object of the attempt.
     pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
-        let mut publish = self.finalization(attempt, op, answer);
+        let id = op.id;
+        let publish = self.finalization(attempt, op, answer);
+        let published = self.publish_end(attempt, publish).await;
+        if published.is_err() {
+            // It may have been published all the same; then this changes nothing.
+            self.end(id).await;
+        }
+        published
+    }
+
+    async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
         if attempt.base != Some(attempt.commit) {
             publish.refs = vec![update(attempt, attempt.base)];

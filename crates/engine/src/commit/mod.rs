@@ -10,8 +10,9 @@ mod resume;
 
 use std::collections::HashMap;
 
-use treehold_catalog::{AttemptChange, AttemptState, Project, StoreCommit, WorkspaceKey};
+use treehold_catalog::{AttemptChange, AttemptState, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
+use treehold_store::FinishedPack;
 
 use change::ChangeRow;
 pub(crate) use machine::Settled;
@@ -260,7 +261,24 @@ impl Engine {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
         let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
-        let stored = async { Ok(self.store.put_pack(&pack, &name).await?) };
+        match self.store_prepared(planned, &pack, &name, &mut op, key).await {
+            Ok(fresh) => Ok((op, fresh)),
+            Err(error) => {
+                self.end_op(op).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn store_prepared(
+        &self,
+        planned: &mut Planned,
+        pack: &FinishedPack,
+        name: &str,
+        op: &mut Operation,
+        key: KeyId,
+    ) -> Result<Fresh> {
+        let stored = async { Ok(self.store.put_pack(pack, name).await?) };
         let attempt = &mut planned.attempt;
         let pushed_onto_parent = attempt.push && attempt.remote_base == attempt.base;
         let before = async {
@@ -269,13 +287,13 @@ impl Engine {
                 false => Ok(HashMap::new()),
             }
         };
-        let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(&mut op, &planned.reused), before)?;
+        let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(op, &planned.reused), before)?;
         before.extend(std::mem::take(&mut planned.trees_before));
         let to = AttemptState::Stored;
         let store = StoreCommit {
             op: op.id,
             key,
-            objects: crate::writer::new_objects(&pack),
+            objects: crate::writer::new_objects(pack),
             trees: crate::push::trees_of(&planned.objects),
             commit: planned.row.clone(),
             attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None },
@@ -286,7 +304,7 @@ impl Engine {
         op.numbers.extend(stored.numbers);
         self.chores.stored();
         let objects = std::mem::take(&mut planned.objects).into_iter();
-        Ok((op, Fresh { objects: objects.map(|object| (object.oid, object)).collect(), before }))
+        Ok(Fresh { objects: objects.map(|object| (object.oid, object)).collect(), before })
     }
 
     /// PREPARED → STORED → pushed or not → FINALIZED.
