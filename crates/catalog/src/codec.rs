@@ -1,12 +1,12 @@
 //! How values look in a column.
 
-use std::io::{Read, Write};
+use std::cell::RefCell;
+use std::io::Read;
 
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
 use roaring::RoaringTreemap;
+use treehold_object::zlib::Deflater;
 use treehold_object::{Kind, ObjectId};
 
 use crate::attempts::AttemptState;
@@ -114,8 +114,10 @@ pub(crate) fn state(name: &str) -> Result<AttemptState, CatalogError> {
     found.map(|(state, _)| *state).ok_or(CatalogError::Invalid { what: "attempt" })
 }
 
-/// A bitmap in roaring's portable 64-bit form.
-pub(crate) fn bitmap_bytes(bitmap: &RoaringTreemap) -> Result<Vec<u8>, CatalogError> {
+/// A bitmap in roaring's portable 64-bit form, with runs where they are shorter: an import's numbers lie together, and
+/// so do a commit's, so that its size follows the number of imports and commits and not that of objects.
+pub(crate) fn bitmap_bytes(mut bitmap: RoaringTreemap) -> Result<Vec<u8>, CatalogError> {
+    bitmap.optimize();
     let mut bytes = Vec::with_capacity(bitmap.serialized_size());
     bitmap.serialize_into(&mut bytes).map_err(|_| CatalogError::Invalid { what: "reach" })?;
     Ok(bytes)
@@ -126,13 +128,19 @@ pub(crate) fn bitmap(bytes: &[u8]) -> Result<RoaringTreemap, CatalogError> {
     RoaringTreemap::deserialize_from(bytes).map_err(|_| CatalogError::Invalid { what: "reach" })
 }
 
+/// The level at which pending content is deflated: it is on its way for milliseconds and kept for days.
+const CONTENT_LEVEL: u32 = 1;
+
+thread_local! {
+    /// The tables of a stream are larger than most contents, so that they are kept.
+    static DEFLATER: RefCell<Deflater> = RefCell::new(Deflater::new(CONTENT_LEVEL));
+}
+
 /// Content as stored: its encoding (0 as it is, 1 zlib) and the bytes.
 pub(crate) fn pack_content(content: &[u8]) -> (i64, Vec<u8>) {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(content.len() / 2), Compression::fast());
-    match encoder.write_all(content).and_then(|()| encoder.finish()) {
-        Ok(packed) if packed.len() < content.len() => (1, packed),
-        _ => (0, content.to_vec()),
-    }
+    let mut packed = Vec::new();
+    DEFLATER.with_borrow_mut(|deflater| deflater.deflate(&[content], &mut packed));
+    if packed.len() < content.len() { (1, packed) } else { (0, content.to_vec()) }
 }
 
 /// The content of [`pack_content`], of exactly `size` bytes.
@@ -193,7 +201,21 @@ mod tests {
     #[test]
     fn a_bitmap_comes_back() {
         let bitmap: RoaringTreemap = (0..5000).chain([1 << 40]).collect();
-        assert_eq!(super::bitmap(&bitmap_bytes(&bitmap).unwrap()).unwrap(), bitmap);
+        assert_eq!(super::bitmap(&bitmap_bytes(bitmap.clone()).unwrap()).unwrap(), bitmap);
         assert!(super::bitmap(b"junk").is_err());
+        // Those that were written before runs were used are read as well.
+        let mut plain = Vec::new();
+        bitmap.serialize_into(&mut plain).unwrap();
+        assert_eq!(super::bitmap(&plain).unwrap(), bitmap);
+    }
+
+    #[test]
+    fn a_bitmap_is_as_small_as_its_history() {
+        let imported: RoaringTreemap = (1024..501_024).collect();
+        assert!(bitmap_bytes(imported.clone()).unwrap().len() < 200);
+        // A thousand commits of 40 objects, each in a block of its own.
+        let commits = (0..1000_u64).flat_map(|commit| (1 << 20) + commit * 1024..(1 << 20) + commit * 1024 + 40);
+        let grown = imported | commits.collect::<RoaringTreemap>();
+        assert!(bitmap_bytes(grown).unwrap().len() < 5_000);
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod attempts;
+pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
@@ -29,12 +30,13 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
+pub use commits::{Commits, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
-    Action, Content, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite, RowExpectation,
-    WorkspaceKey,
+    Action, Content, EditBase, EditSpot, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite,
+    RowExpectation, WorkspaceKey,
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
@@ -49,7 +51,20 @@ use std::sync::Arc;
 
 /// Everything a catalog does.
 pub trait Catalog:
-    Projects + Refs + Views + Ledger + Repack + Graph + Pending + Attempts + Admin + Send + Sync + std::fmt::Debug + 'static
+    Projects
+    + Refs
+    + Views
+    + Ledger
+    + Repack
+    + Graph
+    + Pending
+    + Attempts
+    + Commits
+    + Admin
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + 'static
 {
 }
 

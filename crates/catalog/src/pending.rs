@@ -6,6 +6,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use crate::error::CatalogError;
+use crate::projects::{Project, ProjectKey};
 
 /// One user's pending work on one branch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,9 +132,42 @@ pub struct HistoryRow {
     pub replaced_at_ms: i64,
 }
 
+/// Where an edit is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditSpot {
+    /// The project, as the request names it.
+    pub project: ProjectKey,
+    /// Short branch name; `None` = the project's default branch.
+    pub branch: Option<String>,
+    /// Whose work.
+    pub user: Uuid,
+    /// Path from the root, raw bytes.
+    pub path: BString,
+}
+
+/// What an edit is judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditBase {
+    /// The project.
+    pub project: Project,
+    /// Short branch name.
+    pub branch: String,
+    /// The branch's commit; `None` = there is no such ref.
+    pub head: Option<ObjectId>,
+    /// The commit's root tree; `None` = no ref, or a ref to something that the commit graph does not have.
+    pub tree: Option<ObjectId>,
+    /// The workspace's revision; 0 if it was never written.
+    pub revision: i64,
+    /// What is pending at the path.
+    pub row: Option<PendingRow>,
+}
+
 /// Pending work.
 #[async_trait]
 pub trait Pending {
+    /// Everything in the catalog that an edit of one path is judged by, as one snapshot and in one round trip; `None` = no such
+    /// project. Questions that arrive together may be answered together.
+    async fn edit_base(&self, spot: &EditSpot) -> Result<Option<EditBase>, CatalogError>;
     /// The workspace's revision; 0 if it was never written.
     async fn workspace_revision(&self, key: &WorkspaceKey) -> Result<i64, CatalogError>;
     /// Rows in byte order of the path, read as one snapshot with the revision: all of them, or those of `paths`.

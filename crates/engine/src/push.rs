@@ -1,6 +1,6 @@
 //! Sending commits to the remote: which objects it lacks, their pack, and the verb for commits that were not pushed at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
@@ -10,22 +10,23 @@ use treehold_wire::push::{PackOptions, PushObject, PushPack};
 
 use crate::api::{Oid, PushAnswer};
 use crate::commit::Settled;
+use crate::objects::location;
 use crate::remote::Secret;
 use crate::view::branch_ref;
-use crate::writer::{ById, NewBytes};
+use crate::writer::{Fresh, NewBytes};
 use crate::{Engine, EngineError, Result};
 
 /// Objects read and written at once.
 const CHUNK: usize = 256;
+/// Larger blobs are not read again to send a delta, bytes.
+const BEFORE_BYTES: u64 = 1 << 20;
+/// Nor more than so many of a commit.
+const BEFORE_COUNT: usize = 256;
 
 impl Engine {
-    /// Records what a commit made in the commit table and the tree table (both say nothing about access).
+    /// Records what a merge made in the commit table and the tree table (both say nothing about access).
     pub(crate) async fn record_objects(&self, objects: &[NewBytes]) -> Result<()> {
-        let trees: Vec<(ObjectId, Bytes)> = objects
-            .iter()
-            .filter(|object| object.kind == Kind::Tree)
-            .map(|object| (object.oid, object.content.clone()))
-            .collect();
+        let trees = trees_of(objects);
         self.catalog.put_trees(&trees).await?;
         self.keep_trees(&trees);
         let mut rows = Vec::new();
@@ -94,26 +95,29 @@ impl Engine {
     }
 
     /// The pack of exactly what the remote lacks, in a spool file. Every object is hashed by a second implementation before it is
-    /// written; a mismatch stops the push.
-    pub(crate) async fn push_pack(&self, attempt: &Attempt, fresh: &ById) -> Result<NamedTempFile> {
-        let oids = match attempt.base == attempt.remote_base && attempt.base.is_some() {
+    /// written; a mismatch stops the push. Where the remote's branch is the parent, what is fresh goes as deltas against what
+    /// the parent has, where that is smaller.
+    pub(crate) async fn push_pack(&self, attempt: &Attempt, fresh: &Fresh) -> Result<NamedTempFile> {
+        let onto_parent = attempt.base == attempt.remote_base && attempt.base.is_some();
+        let oids = match onto_parent {
             true => attempt.objects.clone(),
             false => self.lacking(attempt.project, attempt.commit).await?.1,
         };
-        self.write_push_pack(&oids, fresh).await
+        self.write_push_pack(&oids, fresh, onto_parent).await
     }
 
-    pub(crate) async fn write_push_pack(&self, oids: &[ObjectId], fresh: &ById) -> Result<NamedTempFile> {
+    async fn write_push_pack(&self, oids: &[ObjectId], fresh: &Fresh, thin: bool) -> Result<NamedTempFile> {
         let file = NamedTempFile::new_in(&self.config.spool_dir)
             .map_err(|source| EngineError::Unavailable { what: "the spool disk", source: Box::new(source) })?;
         let out = std::io::BufWriter::new(file.reopen().map_err(EngineError::internal)?);
-        let options = PackOptions { thin: false, ..PackOptions::default() };
+        let options = PackOptions { thin, ..PackOptions::default() };
         let mut pack = PushPack::new(out, oids.len() as u32, options).map_err(EngineError::internal)?;
         for chunk in oids.chunks(CHUNK) {
-            let elsewhere: Vec<ObjectId> = chunk.iter().filter(|oid| !fresh.contains_key(*oid)).copied().collect();
+            let elsewhere: Vec<ObjectId> =
+                chunk.iter().filter(|oid| !fresh.objects.contains_key(*oid)).copied().collect();
             let mut read = self.objects(&elsewhere).await?.into_iter();
             for oid in chunk {
-                let (kind, content) = match fresh.get(oid) {
+                let (kind, content) = match fresh.objects.get(oid) {
                     Some(object) => (object.kind, object.content.clone()),
                     None => {
                         let object = read.next().flatten();
@@ -121,12 +125,33 @@ impl Engine {
                         (object.kind, object.content)
                     }
                 };
-                let object = PushObject { oid: *oid, kind, content: &content, base: None };
+                let before = fresh.before.get(oid).filter(|_| thin);
+                let base = before.map(|(oid, content)| (*oid, &content[..]));
+                let object = PushObject { oid: *oid, kind, content: &content, base };
                 pack.add(&object).map_err(EngineError::internal)?;
             }
         }
         pack.finish().map_err(EngineError::internal)?;
         Ok(file)
+    }
+
+    /// The contents of blobs that new ones replace, by the new ones' ids, for deltas. What is large or cannot be read is left out:
+    /// the push goes without.
+    pub(crate) async fn blobs_before(
+        &self,
+        before: &HashMap<ObjectId, ObjectId>,
+    ) -> HashMap<ObjectId, (ObjectId, Bytes)> {
+        let pairs: Vec<(ObjectId, ObjectId)> =
+            before.iter().take(BEFORE_COUNT).map(|(new, old)| (*new, *old)).collect();
+        let olds: Vec<ObjectId> = pairs.iter().map(|(_, old)| *old).collect();
+        let located = self.catalog.locate(&olds).await.unwrap_or_default();
+        let small = located.into_iter().zip(&pairs).filter_map(|(located, (new, _))| Some((*new, located?)));
+        let (news, wanted): (Vec<ObjectId>, Vec<_>) = small
+            .filter(|(_, located)| located.kind == Kind::Blob && located.size <= BEFORE_BYTES)
+            .map(|(new, located)| (new, location(located)))
+            .unzip();
+        let read = self.store.get_many(&wanted).await.into_iter().zip(news);
+        read.filter_map(|(object, new)| object.ok().map(|object| (new, (object.oid, object.content)))).collect()
     }
 
     /// Pushes what was committed and not pushed, and settles attempts that wait for credentials.
@@ -171,7 +196,7 @@ impl Engine {
         self.check_pushable(&attempt).await?;
         self.catalog.insert_attempt(&attempt).await?;
         self.step(&mut attempt, AttemptState::Stored, None).await?;
-        match self.push_attempt(&mut attempt, &at, &ById::new()).await? {
+        match self.push_attempt(&mut attempt, &at, &Fresh::default()).await? {
             Settled::Landed => {
                 let op = self.reopen(&attempt).await?;
                 self.finalize(&mut attempt, op, None).await?;
@@ -218,4 +243,10 @@ impl Engine {
             updated_at_ms: now_ms,
         })
     }
+}
+
+/// The trees among objects, as the tree table takes them.
+pub(crate) fn trees_of(objects: &[NewBytes]) -> Vec<(ObjectId, Bytes)> {
+    let trees = objects.iter().filter(|object| object.kind == Kind::Tree);
+    trees.map(|object| (object.oid, object.content.clone())).collect()
 }

@@ -194,6 +194,16 @@ fn not_in_graph(commit: ObjectId) -> EngineError {
     EngineError::internal(format!("commit {commit} is not in the graph"))
 }
 
+/// How the catalog finds the project that a request names by UUID or by name.
+pub(crate) fn project_key(project: &str) -> Result<ProjectKey> {
+    match Uuid::try_parse(project) {
+        Ok(id) => Ok(ProjectKey::Id(id)),
+        Err(_) if crate::project::check_name(project).is_ok() => Ok(ProjectKey::Name(project.to_owned())),
+        // No project can have this name, and not every database takes every text.
+        Err(_) => Err(no_project()),
+    }
+}
+
 /// Refuses what is no branch's short name. `refs/…` is a legal one for git, but never what was meant.
 pub(crate) fn check_branch(branch: &str) -> Result<()> {
     let bad = |why: String| EngineError::unprocessable("bad_ref", format!("{branch:?} is not a branch name: {why}."));
@@ -203,7 +213,7 @@ pub(crate) fn check_branch(branch: &str) -> Result<()> {
     refname::check_branch(branch).map_err(|error| bad(error.to_string()))
 }
 
-fn no_project() -> EngineError {
+pub(crate) fn no_project() -> EngineError {
     EngineError::not_found("project_not_found", "There is no such project.")
 }
 

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use treehold_catalog::{KeyId, NewObject, OpKind, RoaringTreemap};
+use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, hash};
-use treehold_store::{FinishedPack, Object, PackEntry, Stored, loose_key};
+use treehold_store::{FinishedPack, Object};
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
@@ -46,82 +46,47 @@ impl Engine {
 
     /// Closes an operation that publishes nothing. A failure is left to housekeeping.
     pub(crate) async fn end_op(&self, op: Operation) {
-        if let Err(error) = self.catalog.end_op(op.id).await {
-            tracing::warn!(%error, op = %op.id, "could not close an operation; housekeeping will");
+        self.end(op.id).await;
+    }
+
+    /// The same by id.
+    pub(crate) async fn end(&self, op: Uuid) {
+        if let Err(error) = self.catalog.end_op(op).await {
+            tracing::warn!(%error, %op, "could not close an operation; housekeeping will");
         }
     }
 
-    /// Stores objects under an open operation: a few go loose, in parallel; many, and those whose loose name was used before, go
-    /// into one pack. They are at hand afterwards, as far as the cache takes them: whether or not they were known, too.
+    /// Stores objects under an open operation, as one pack. How many calls to the bucket that takes does not depend on what the
+    /// ledger knows.
     pub(crate) async fn store_objects(&self, op: &mut Operation, objects: Vec<NewBytes>) -> Result<()> {
-        let keep: Vec<Object> = objects
-            .iter()
-            .map(|NewBytes { oid, kind, content }| Object { oid: *oid, kind: *kind, content: content.clone() })
-            .collect();
-        self.make_durable(op, objects).await?;
-        self.store.keep(&keep);
-        Ok(())
-    }
-
-    async fn make_durable(&self, op: &mut Operation, mut objects: Vec<NewBytes>) -> Result<()> {
-        objects.sort_by_key(|object| object.oid);
-        objects.dedup_by_key(|object| object.oid);
         if objects.is_empty() {
             return Ok(());
         }
-        let mut packed = objects;
-        if packed.len() <= self.store.options().loose_max {
-            let keys: Vec<String> = packed.iter().map(|object| loose_key(&object.oid)).collect();
-            let reserved = self.catalog.reserve(op.id, &keys).await?;
-            let mut loose = Vec::new();
-            let mut rest = Vec::new();
-            for (object, key) in packed.into_iter().zip(reserved) {
-                match key {
-                    Some(key) => loose.push((key, object)),
-                    None => rest.push(object),
-                }
-            }
-            packed = rest;
-            futures::try_join!(self.store_loose(op.id, loose), self.store_packed(op.id, packed))
-                .map(|(a, b)| op.numbers.extend(a.into_iter().chain(b)))?;
-            return Ok(());
-        }
-        let numbers = self.store_packed(op.id, packed).await?;
-        op.numbers.extend(numbers);
+        let pack = self.pack_of(objects).await?;
+        op.numbers.extend(self.store_pack(op.id, pack).await?);
         Ok(())
     }
 
-    async fn store_loose(&self, op: Uuid, objects: Vec<(i64, NewBytes)>) -> Result<Vec<u64>> {
-        let puts =
-            objects.iter().map(|(_, object)| self.store.put_loose(object.oid, object.kind, object.content.clone()));
-        let stored: Vec<Stored> = futures::future::try_join_all(puts).await?;
-        let mut numbers = Vec::with_capacity(objects.len());
-        for ((key, object), stored) in objects.iter().zip(stored) {
-            let row = NewObject {
-                oid: object.oid,
-                kind: object.kind,
-                size: object.content.len() as u64,
-                sha256: hash::sha256(object.kind, &object.content),
-                offset: stored.offset,
-                length: stored.length,
-                base: None,
-            };
-            let registered = self.catalog.register(op, *key, &[row], self.ambient.now_ms()).await?;
-            numbers.extend(registered.iter().map(|registered| registered.number));
-        }
-        self.chores.stored();
-        Ok(numbers)
+    /// One pack of new objects, each once.
+    pub(crate) async fn pack_of(&self, objects: Vec<NewBytes>) -> Result<FinishedPack> {
+        let objects = objects.into_iter().map(|NewBytes { oid, kind, content }| Object { oid, kind, content });
+        let objects: Vec<Object> = objects.collect();
+        // Likely to be read next, whether or not they were known; the cache takes as much as is good for the others in it.
+        self.store.keep(&objects);
+        Ok(self.store.build_pack(objects).await?)
     }
 
-    async fn store_packed(&self, op: Uuid, objects: Vec<NewBytes>) -> Result<Vec<u64>> {
-        if objects.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut builder = self.store.pack_builder();
-        for object in &objects {
-            builder.add(object.oid, object.kind, &object.content)?;
-        }
-        self.store_pack(op, builder.finish()?).await
+    /// A name for a pack that nobody has used.
+    pub(crate) fn fresh_name(&self, pack: &FinishedPack) -> String {
+        treehold_store::pack_key(&pack.checksum, self.ambient.uuid().into_bytes())
+    }
+
+    /// PREPARED, W0 and W2: from here on the attempt is known, and the pack's name reserved. Nothing was sent yet.
+    pub(crate) async fn prepare(&self, attempt: &Attempt, name: &str) -> Result<(Operation, KeyId)> {
+        let id = self.ambient.uuid();
+        let key = self.catalog.prepare_commit(attempt, id, name, self.ambient.now_ms()).await?;
+        let key = key.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
+        Ok((Operation { id, numbers: RoaringTreemap::new() }, key))
     }
 
     /// Uploads a finished pack under a fresh name and registers what it holds; ledger numbers in the pack's order.
@@ -132,7 +97,7 @@ impl Engine {
 
     /// W2 and W3: a pack under a fresh name, durable, not yet in the ledger.
     pub(crate) async fn upload_pack(&self, op: Uuid, pack: &FinishedPack) -> Result<KeyId> {
-        let key = treehold_store::pack_key(&pack.checksum, self.ambient.uuid().into_bytes());
+        let key = self.fresh_name(pack);
         let reserved = self.catalog.reserve(op, std::slice::from_ref(&key)).await?.pop().flatten();
         let reserved = reserved.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
         self.store.put_pack(pack, &key).await?;
@@ -141,23 +106,16 @@ impl Engine {
 
     /// W4 of an uploaded pack; ledger numbers in the pack's order.
     pub(crate) async fn register_pack(&self, op: Uuid, key: KeyId, pack: FinishedPack) -> Result<Vec<u64>> {
-        let row = |entry: PackEntry| NewObject {
-            oid: entry.oid,
-            kind: entry.kind,
-            size: entry.size,
-            sha256: entry.sha256,
-            offset: entry.offset,
-            length: entry.length,
-            base: entry.base,
-        };
-        let rows: Vec<NewObject> = pack.entries.into_iter().map(row).collect();
-        let registered = self.catalog.register(op, key, &rows, self.ambient.now_ms()).await?;
+        let registered = self.catalog.register(op, key, &new_objects(&pack), self.ambient.now_ms()).await?;
         self.chores.stored();
         Ok(registered.into_iter().map(|registered| registered.number).collect())
     }
 
     /// Pins objects that are there already, for reuse in what is about to be published; an error if one is not.
     pub(crate) async fn pin_all(&self, op: &mut Operation, oids: &[ObjectId]) -> Result<()> {
+        if oids.is_empty() {
+            return Ok(());
+        }
         let pinned = self.catalog.pin(op.id, oids).await?;
         let missing = pinned.iter().zip(oids).find(|(pin, _)| pin.is_none());
         if let Some((_, oid)) = missing {
@@ -168,5 +126,25 @@ impl Engine {
     }
 }
 
-/// Objects by id.
-pub(crate) type ById = HashMap<ObjectId, NewBytes>;
+/// What the ledger is told of a pack that is durable.
+pub(crate) fn new_objects(pack: &FinishedPack) -> Vec<NewObject> {
+    let rows = pack.entries.iter().map(|entry| NewObject {
+        oid: entry.oid,
+        kind: entry.kind,
+        size: entry.size,
+        sha256: entry.sha256,
+        offset: entry.offset,
+        length: entry.length,
+        base: entry.base,
+    });
+    rows.collect()
+}
+
+/// What a commit has just made, in memory: it is pushed from here, without a look into the store.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// Its objects, by id.
+    pub objects: HashMap<ObjectId, NewBytes>,
+    /// What the parent has at the path of an object, by the object's id: they are alike.
+    pub before: HashMap<ObjectId, (ObjectId, Bytes)>,
+}

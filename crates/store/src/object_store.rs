@@ -38,8 +38,6 @@ const INLINE_MAX: u64 = 256 << 10;
 pub struct StoreOptions {
     /// Calls to the bucket at the same time, by all clones of the store together.
     pub parallel: usize,
-    /// At most so many objects at a time go loose; more become a pack.
-    pub loose_max: usize,
     /// From this size on a pack is full, bytes.
     pub pack_bytes: u64,
     /// Entries of a pack this close are read with one range, bytes.
@@ -57,7 +55,7 @@ impl StoreOptions {
     pub fn new(spool_dir: PathBuf) -> Self {
         let cache = CacheOptions::default();
         let (pack_bytes, coalesce_gap) = (64 << 20, 64 << 10);
-        Self { parallel: 32, loose_max: 16, pack_bytes, coalesce_gap, compression: 1, spool_dir, cache }
+        Self { parallel: 128, pack_bytes, coalesce_gap, compression: 1, spool_dir, cache }
     }
 }
 
@@ -390,11 +388,6 @@ impl ObjectStore {
         let content = run.members.iter().map(|member| member.size).sum();
         let decoded = off_thread(content, move || decode::all(&run, &bytes, &decode).pop()).await;
         decoded.flatten().ok_or_else(|| damaged(corrupt))
-    }
-
-    /// Whether so many new objects are written loose rather than as a pack.
-    pub fn goes_loose(&self, objects: usize) -> bool {
-        objects <= self.inner.options.loose_max
     }
 
     /// Writes one object under [`key::loose_key`], a name the caller has reserved. Its id is the caller's word.

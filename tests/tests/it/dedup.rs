@@ -95,4 +95,35 @@ both! {
         }
         bucket_fsck(&d).await;
     }
+
+    /// Goal: what is stored together is one pack, whether or not other projects have stored it before: the calls to the bucket tell
+    /// nobody what is known.
+    async fn one_pack_each(d) {
+        let keys = "SELECT count(*) FROM s3_keys";
+        let large: String = (0..40_000).map(|n| format!("line {n}\n")).collect();
+        for (round, project) in [d.local_project().await, d.local_project().await].into_iter().enumerate() {
+            let user = Uuid::new_v4();
+            let before = count(&d, keys).await;
+            d.put(&format!("/pending/{project}/{user}/large.txt"), large.clone()).await.ok(201);
+            assert_eq!(count(&d, keys).await, before + 1, "a large file");
+            for files in [1, 3, 40] {
+                let before = count(&d, keys).await;
+                let actions: Vec<_> = (0..files)
+                    .map(|n| json!({"action": "create", "path": format!("{files}/{n}.txt"), "content": format!("{n}\n")}))
+                    .collect();
+                // The contents are known in the second round, the commits are not.
+                let author = json!({"name": "A", "email": "a@example.org"});
+                let body = json!({"message": format!("Round {round}"), "author": author, "actions": actions});
+                d.post(&format!("/projects/{project}/commits"), body).await.ok(200);
+                assert_eq!(count(&d, keys).await, before + 1, "a commit of {files} files");
+            }
+            let before = count(&d, keys).await;
+            let author = json!({"name": "A", "email": "a@example.org"});
+            let body = json!({"message": format!("Large {round}"), "author": author, "user": user});
+            d.post(&format!("/projects/{project}/commit"), body).await.ok(200);
+            assert_eq!(count(&d, keys).await, before + 1, "a commit of what is in the bucket already");
+        }
+        assert_eq!(count(&d, "SELECT count(*) FROM s3_keys WHERE s3_key NOT LIKE 'objects/pack/%'").await, 0);
+        bucket_fsck(&d).await;
+    }
 }

@@ -280,16 +280,16 @@ both! {
         let user = Uuid::new_v4();
         let large: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let (edge, over) = (vec![b'e'; 100_000], vec![b'o'; 100_001]);
-        for (path, bytes, loose) in [("large", &large, true), ("edge", &edge, false), ("over", &over, true)] {
+        for (path, bytes, stored) in [("large", &large, true), ("edge", &edge, false), ("over", &over, true)] {
             let url = format!("/pending/{project}/{user}/{path}");
             let saved = d.put(&url, bytes.clone()).await.ok(201);
             assert_eq!((&saved["oid"], &saved["size"]), (&json!(blob_oid(bytes)), &json!(bytes.len())));
-            assert_eq!(probe::is_loose(&d, &blob_oid(bytes)).await, loose, "{path}");
+            assert_eq!(probe::in_bucket(&d, &blob_oid(bytes)).await, stored, "{path}");
             let sql = format!("SELECT CAST(content IS NULL AS text) FROM pending_contents WHERE project = {} AND {} = '{}'",
                 probe::uuid(&d, project), probe::hex(&d, "oid"), blob_oid(bytes));
             let in_bucket = probe::rows(&d, sql).await;
             assert_eq!(in_bucket.len(), 1);
-            assert_eq!(["1", "true"].contains(&in_bucket[0].as_str()), loose, "{path}");
+            assert_eq!(["1", "true"].contains(&in_bucket[0].as_str()), stored, "{path}");
             assert!(d.get(&url).await.body == *bytes && d.get(&format!("/files/{project}/{path}?user={user}")).await.body == *bytes);
             let part = d.send(d.request("GET", &url).header("Range", "bytes=99990-")).await;
             assert!(part.body == bytes[99_990..]);

@@ -72,7 +72,12 @@ pub async fn count(d: &Deployment, table: &str, project: Uuid) -> u64 {
     rows(d, sql).await[0].parse().expect("a number")
 }
 
-/// Whether the bucket has the object under its loose name.
-pub async fn is_loose(d: &Deployment, oid: &str) -> bool {
-    d.objects_dir().await.join(&oid[..2]).join(&oid[2..]).is_file()
+/// Whether the bucket has the value in which the ledger says that the object is.
+pub async fn in_bucket(d: &Deployment, oid: &str) -> bool {
+    let sql = format!(
+        "SELECT k.s3_key FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE {} = '{oid}'",
+        hex(d, "o.oid")
+    );
+    let objects = d.objects_dir().await;
+    rows(d, sql).await.iter().any(|key| objects.join(key.strip_prefix("objects/").expect("a key")).is_file())
 }

@@ -130,7 +130,7 @@ both! {
         d.put(&format!("/pending/{id}/{user}/b.txt"), "late\n").await.problem(404, "project_not_found");
         d.put(&format!("/files/{id}/b.txt"), "late\n").await.problem(404, "project_not_found");
         d.delete(&format!("/projects/{id}")).await.problem(404, "project_not_found");
-        assert!(probe::is_loose(&d, &blob_oid(b"committed\n")).await, "bytes go by gc alone");
+        assert!(probe::in_bucket(&d, &blob_oid(b"committed\n")).await, "bytes go by gc alone");
         // Whoever takes the id or the name next finds nothing of what was there.
         d.put_json(&format!("/projects/{id}"), json!({"name": "gone"})).await.ok(201);
         assert_eq!(d.get("/files/gone").await.ok(200)["files"], json!([]));

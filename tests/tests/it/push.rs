@@ -48,6 +48,41 @@ both! {
         assert_eq!(export.rev_parse("main"), remote.head());
     }
 
+    /// Goal: a push carries what changed and not the files: deltas against what the remote has. Where the remote turns out to lack
+    /// that, the same push goes again, whole.
+    async fn deltas(d) {
+        let remote = small_remote(&d, "docs");
+        let project = d.connect("docs").await;
+        let user = Uuid::new_v4();
+        let lines = |changed: usize| -> String {
+            let line = |n: u32| if n as usize == changed { "changed\n".into() } else { format!("{:08x}\n", n.wrapping_mul(2_654_435_761)) };
+            (0..6_000).map(line).collect()
+        };
+        let push = async |version: usize, requests: usize| {
+            save(&d, project, user, "numbers.txt", &lines(version)).await;
+            d.git.reset_requests();
+            let answer = commit(&d, project, commit_body(user, &format!("Version {version}"))).await.ok(200);
+            assert_eq!(json!(remote.head()), answer["commit"]);
+            assert!(remote.file("numbers.txt") == lines(version));
+            let sent: Vec<u64> = d.git.requests().iter().map(|request| request.bytes_in).collect();
+            assert_eq!(sent.len(), requests, "{sent:?}");
+            sent
+        };
+        let new = push(100, 1).await;
+        assert!(new[0] > 20_000, "a new file goes whole: {new:?}");
+        let changed = push(200, 1).await;
+        assert!(changed[0] < 2_000, "two lines of 6,000: {changed:?}");
+        remote.bare.fsck_strict();
+        // A damaged remote: the blob that the next delta would be against is gone.
+        let blob = remote.bare.rev_parse("main:numbers.txt");
+        std::fs::remove_file(remote.bare.path().join("objects").join(&blob[..2]).join(&blob[2..])).expect("a loose blob");
+        let again = push(300, 2).await;
+        assert!(again[0] < 2_000 && again[1] > 20_000, "{again:?}");
+        assert_eq!(pending(&d, project, user).await, Vec::<String>::new());
+        let status = status(&d, project, user).await;
+        assert_eq!((&status["ahead"], &status["attempts"]), (&json!(0), &json!([])));
+    }
+
     /// Goal: a hook's refusal is final for its request, in the remote's words; pending work stays and a new request can commit it.
     async fn refused_by_a_hook(d) {
         let (remote, project, user) = edited(&d).await;

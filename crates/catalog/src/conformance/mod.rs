@@ -5,6 +5,7 @@
 
 mod attempts;
 mod chains;
+mod commits;
 mod graph;
 mod ledger;
 mod ledger_races;
@@ -110,6 +111,18 @@ where
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
+    );
+    run_work(&make).await;
+}
+
+/// What people do in projects.
+async fn run_work<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
         pending::counts_revisions,
         pending::skips_what_is_there,
         pending::compares_before_it_swaps,
@@ -124,12 +137,17 @@ where
         pending::takes_large_batches,
         pending::keeps_writes_that_arrive_together_apart,
         pending::survives_callers_that_leave,
+        pending::shows_what_an_edit_starts_from,
+        pending::answers_questions_that_arrive_together_apart,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,
         attempts::move_by_their_fence,
         attempts::push_one_at_a_time,
         attempts::are_found_while_open,
+        commits::are_recorded_step_by_step,
+        commits::are_recorded_whole_or_not_at_all,
+        commits::may_make_the_same_objects,
         model::pending_follows_the_model,
     );
 }

@@ -15,10 +15,12 @@ pub(super) const FOR_UPDATE: &str = "FOR UPDATE";
 pub(super) const FOR_NO_KEY_UPDATE: &str = "FOR NO KEY UPDATE";
 pub(super) const FOR_SHARE: &str = "FOR SHARE";
 pub(super) const FOR_KEY_SHARE: &str = "FOR KEY SHARE";
+/// What the query of `write::find_workspaces` locks.
+pub(super) const LOCK_WORKSPACES: &str = "FOR KEY SHARE OF p FOR UPDATE OF w";
 pub(super) const GREATEST: &str = "greatest";
 
-/// Transactions of grouped writes at a time: enough to keep the log busy, few enough for groups to form.
-pub(super) const LANES: usize = 4;
+/// Grouped reads at a time.
+pub(super) const READ_LANES: usize = 2;
 /// Rows in one statement, so that each stays far below the statement timeout.
 pub(super) const CHUNK_ROWS: usize = 8192;
 /// Bytes of content in one statement.

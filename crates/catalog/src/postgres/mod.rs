@@ -1,12 +1,17 @@
 //! The catalog in PostgreSQL: any number of instances, one primary. Nothing here reads from a replica.
 
+mod apply_at_once;
 mod dialect;
 mod open;
 
+#[path = "../sql/apply.rs"]
+mod apply;
 #[path = "../sql/attempts.rs"]
 mod attempts;
 #[path = "../sql/chains.rs"]
 mod chains;
+#[path = "../sql/commits.rs"]
+mod commits;
 #[path = "../sql/contents.rs"]
 mod contents;
 #[path = "../sql/graph.rs"]
@@ -34,6 +39,7 @@ mod views;
 #[path = "../sql/write.rs"]
 mod write;
 
+use apply_at_once::apply_at_once as apply_plan;
 use dialect::*;
 use open::PostgresCatalog as Db;
 

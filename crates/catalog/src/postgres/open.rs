@@ -14,7 +14,7 @@ use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
 use super::dialect::Transaction;
-use super::group::Group;
+use super::group::Groups;
 
 /// Ledger numbers in one block of the sequence.
 const BLOCK: i64 = 1024;
@@ -32,12 +32,27 @@ pub struct PostgresOptions {
     pub statement_timeout_ms: u64,
     /// How long it may wait for a row that another transaction has, milliseconds: who waits holds a connection.
     pub lock_timeout_ms: u64,
+    /// Transactions of grouped autosaves at a time, enough to keep the database's log busy, few enough for groups to form; 0: by
+    /// the cores of this machine.
+    pub write_lanes: usize,
 }
 
 impl PostgresOptions {
     /// For a small machine.
-    pub const DEFAULT: Self =
-        Self { connections_max: 16, acquire_timeout_ms: 5_000, statement_timeout_ms: 30_000, lock_timeout_ms: 10_000 };
+    pub const DEFAULT: Self = Self {
+        connections_max: 16,
+        acquire_timeout_ms: 5_000,
+        statement_timeout_ms: 30_000,
+        lock_timeout_ms: 10_000,
+        write_lanes: 0,
+    };
+
+    /// Transactions of grouped autosaves at a time: the database has about as many cores as we do, and a group per core is what it
+    /// can take.
+    pub(super) fn lanes(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        if self.write_lanes == 0 { cores.clamp(2, 8) } else { self.write_lanes }
+    }
 }
 
 impl Default for PostgresOptions {
@@ -53,7 +68,8 @@ impl Default for PostgresOptions {
 #[derive(Debug, Clone)]
 pub struct PostgresCatalog {
     pool: PgPool,
-    group: Arc<Group>,
+    groups: Arc<Groups>,
+    write_lanes: usize,
 }
 
 impl PostgresCatalog {
@@ -92,7 +108,7 @@ impl PostgresCatalog {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_with(connect)
             .await?;
-        Ok(Self { pool, group: Arc::default() })
+        Ok(Self { pool, groups: Arc::default(), write_lanes: options.lanes() })
     }
 
     /// Where single statements read.
@@ -100,9 +116,14 @@ impl PostgresCatalog {
         &self.pool
     }
 
-    /// Autosaves that wait for their commit.
-    pub(super) fn group(&self) -> &Arc<Group> {
-        &self.group
+    /// Transactions of grouped writes at a time.
+    pub(super) fn write_lanes(&self) -> usize {
+        self.write_lanes
+    }
+
+    /// Calls that wait to be answered together.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Where single statements write.

@@ -111,6 +111,41 @@ where
     }
 }
 
+/// Saves an attempt; one that is there stays as it is.
+pub(super) async fn insert<'e, E>(executor: E, attempt: &Attempt) -> Result<(), Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    let insert = sql!(
+        "INSERT INTO attempts ({COLUMNS}) VALUES
+             ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+         ON CONFLICT (id) DO NOTHING"
+    );
+    sqlx::query(insert)
+        .bind(attempt.id)
+        .bind(attempt.project)
+        .bind(&attempt.idempotency_key)
+        .bind(attempt.user)
+        .bind(&attempt.branch)
+        .bind(&attempt.pending_branch)
+        .bind(attempt.base.map(|oid| oid.as_slice().to_vec()))
+        .bind(attempt.remote_base.map(|oid| oid.as_slice().to_vec()))
+        .bind(i64::from(attempt.push))
+        .bind(attempt.tree.as_slice())
+        .bind(attempt.commit.as_slice())
+        .bind(&attempt.raw)
+        .bind(snapshot_json(&attempt.snapshot)?)
+        .bind(codec::join_oids(&attempt.objects))
+        .bind(codec::state_name(attempt.state))
+        .bind(attempt.fence)
+        .bind(&attempt.last_error)
+        .bind(attempt.created_at_ms)
+        .bind(attempt.updated_at_ms)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
 /// Remembers the first final answer to a request that was claimed.
 pub(super) async fn remember<'e, E>(executor: E, project: Uuid, answer: &FinalAnswer) -> Result<(), Fault>
 where
@@ -153,37 +188,6 @@ impl Db {
             Some((_, Some(answer))) => Ok(Claim::Answered(answer)),
             Some((_, None)) => Ok(Claim::Open),
         }
-    }
-
-    async fn insert_attempt_once(&self, attempt: &Attempt) -> Result<(), Fault> {
-        let insert = sql!(
-            "INSERT INTO attempts ({COLUMNS}) VALUES
-                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-             ON CONFLICT (id) DO NOTHING"
-        );
-        sqlx::query(insert)
-            .bind(attempt.id)
-            .bind(attempt.project)
-            .bind(&attempt.idempotency_key)
-            .bind(attempt.user)
-            .bind(&attempt.branch)
-            .bind(&attempt.pending_branch)
-            .bind(attempt.base.map(|oid| oid.as_slice().to_vec()))
-            .bind(attempt.remote_base.map(|oid| oid.as_slice().to_vec()))
-            .bind(i64::from(attempt.push))
-            .bind(attempt.tree.as_slice())
-            .bind(attempt.commit.as_slice())
-            .bind(&attempt.raw)
-            .bind(snapshot_json(&attempt.snapshot)?)
-            .bind(codec::join_oids(&attempt.objects))
-            .bind(codec::state_name(attempt.state))
-            .bind(attempt.fence)
-            .bind(&attempt.last_error)
-            .bind(attempt.created_at_ms)
-            .bind(attempt.updated_at_ms)
-            .execute(self.writer())
-            .await?;
-        Ok(())
     }
 
     async fn find_attempt(&self, id: Uuid) -> Result<Option<Attempt>, Fault> {
@@ -233,7 +237,7 @@ impl Attempts for Db {
     }
 
     async fn insert_attempt(&self, attempt: &Attempt) -> Result<(), CatalogError> {
-        run!("save an attempt", self.insert_attempt_once(attempt))
+        run!("save an attempt", insert(self.writer(), attempt))
     }
 
     async fn change_attempt(&self, to: &AttemptChange, now_ms: i64) -> Result<Option<i64>, CatalogError> {

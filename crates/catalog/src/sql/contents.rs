@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::pending::{Content, PendingChange, PendingWrite};
 use crate::rows::{Rows, Type, arguments, runs, sql};
 
-const COLUMNS: &[(&str, Type)] = &[
+pub(super) const COLUMNS: &[(&str, Type)] = &[
     ("project", Type::Uuid),
     ("oid", Type::Blob),
     ("size", Type::Int),
@@ -53,16 +53,30 @@ pub(super) fn in_bucket(contents: &HashMap<ObjectId, NewContent>) -> Vec<ObjectI
     contents.values().filter(|content| content.stored.is_none()).map(|content| content.oid).collect()
 }
 
+/// Contents to be recorded, sorted by project and id, so that two transactions take their locks in one order.
+pub(super) type Contents<'a> = BTreeMap<(Uuid, ObjectId), &'a NewContent>;
+
+impl NewContent {
+    /// What it takes in a statement, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.stored.as_ref().map_or(0, |(_, bytes)| bytes.len())
+    }
+}
+
+pub(super) fn content_values(contents: &[(Uuid, &NewContent)]) -> Rows {
+    Rows::new()
+        .uuids(contents.iter().map(|(project, _)| *project))
+        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+        .ints(contents.iter().map(|(_, content)| content.size))
+        .ints(contents.iter().map(|(_, content)| content.stored.as_ref().map_or(0, |(encoding, _)| *encoding)))
+        .blobs_or_null(contents.iter().map(|(_, content)| content.stored.as_ref().map(|(_, bytes)| bytes)))
+}
+
 /// Records contents. What is there stays, but content comes where there was only a name.
-pub(super) async fn put_contents(
-    tx: &mut Transaction,
-    contents: &BTreeMap<(Uuid, ObjectId), &NewContent>,
-) -> Result<(), Fault> {
-    // Sorted by project and id, so that two transactions take their locks in one order.
+pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) -> Result<(), Fault> {
     let contents: Vec<(Uuid, &NewContent)> =
         contents.iter().map(|((project, _), content)| (*project, *content)).collect();
-    let bytes = |(_, content): &(Uuid, &NewContent)| content.stored.as_ref().map_or(0, |(_, bytes)| bytes.len());
-    for chunk in runs(&contents, CHUNK_ROWS, CHUNK_BYTES, bytes) {
+    for chunk in runs(&contents, CHUNK_ROWS, CHUNK_BYTES, |(_, content)| content.bytes()) {
         let upsert = sql!(
             "INSERT INTO pending_contents (project, oid, size, encoding, content)
              SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true
@@ -70,13 +84,7 @@ pub(super) async fn put_contents(
              WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL",
             rows(1, COLUMNS)
         );
-        let values = Rows::new()
-            .uuids(chunk.iter().map(|(project, _)| *project))
-            .blobs(chunk.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
-            .ints(chunk.iter().map(|(_, content)| content.size))
-            .ints(chunk.iter().map(|(_, content)| content.stored.as_ref().map_or(0, |(encoding, _)| *encoding)))
-            .blobs_or_null(chunk.iter().map(|(_, content)| content.stored.as_ref().map(|(_, bytes)| bytes)));
-        sqlx::query_with(upsert, with_rows(arguments![], values)?).execute(&mut **tx).await?;
+        sqlx::query_with(upsert, with_rows(arguments![], content_values(chunk))?).execute(&mut **tx).await?;
     }
     Ok(())
 }

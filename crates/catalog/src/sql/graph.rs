@@ -37,14 +37,8 @@ impl Db {
         if commits.is_empty() {
             return Ok(());
         }
-        let mut sorted: Vec<&CommitRow> = commits.iter().collect();
-        sorted.sort_unstable_by_key(|commit| commit.oid);
-        sorted.dedup_by_key(|commit| commit.oid);
         let mut tx = self.begin().await?;
-        for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |commit| commit.raw.len()) {
-            put_commit_rows(&mut tx, chunk).await?;
-            put_parents(&mut tx, chunk).await?;
-        }
+        put_commits_in(&mut tx, commits).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -118,20 +112,8 @@ impl Db {
         if trees.is_empty() {
             return Ok(());
         }
-        let mut sorted: Vec<&(ObjectId, Bytes)> = trees.iter().collect();
-        sorted.sort_unstable_by_key(|(oid, _)| *oid);
-        sorted.dedup_by_key(|(oid, _)| *oid);
         let mut tx = self.begin().await?;
-        for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |(_, raw)| raw.len()) {
-            let insert = sql!(
-                "INSERT INTO trees (oid, raw) SELECT r.oid, r.raw FROM {} WHERE true ON CONFLICT DO NOTHING",
-                rows(1, &[("oid", Type::Blob), ("raw", Type::Blob)])
-            );
-            let values = Rows::new()
-                .blobs(chunk.iter().map(|(oid, _)| oid.as_slice().to_vec()))
-                .blobs(chunk.iter().map(|(_, raw)| raw));
-            sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut *tx).await?;
-        }
+        put_trees_in(&mut tx, trees).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -150,6 +132,34 @@ impl Db {
         }
         Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
     }
+}
+
+pub(super) async fn put_commits_in(tx: &mut Transaction, commits: &[CommitRow]) -> Result<(), Fault> {
+    let mut sorted: Vec<&CommitRow> = commits.iter().collect();
+    sorted.sort_unstable_by_key(|commit| commit.oid);
+    sorted.dedup_by_key(|commit| commit.oid);
+    for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |commit| commit.raw.len()) {
+        put_commit_rows(tx, chunk).await?;
+        put_parents(tx, chunk).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn put_trees_in(tx: &mut Transaction, trees: &[(ObjectId, Bytes)]) -> Result<(), Fault> {
+    let mut sorted: Vec<&(ObjectId, Bytes)> = trees.iter().collect();
+    sorted.sort_unstable_by_key(|(oid, _)| *oid);
+    sorted.dedup_by_key(|(oid, _)| *oid);
+    for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |(_, raw)| raw.len()) {
+        let insert = sql!(
+            "INSERT INTO trees (oid, raw) SELECT r.oid, r.raw FROM {} WHERE true ON CONFLICT DO NOTHING",
+            rows(1, &[("oid", Type::Blob), ("raw", Type::Blob)])
+        );
+        let values = Rows::new()
+            .blobs(chunk.iter().map(|(oid, _)| oid.as_slice().to_vec()))
+            .blobs(chunk.iter().map(|(_, raw)| raw));
+        sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 async fn put_commit_rows(tx: &mut Transaction, chunk: &[&CommitRow]) -> Result<(), Fault> {

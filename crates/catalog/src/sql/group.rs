@@ -1,7 +1,8 @@
-//! Group commit: autosaves that arrive while others are being committed wait for the next transaction and share it.
+//! Group commit: autosaves that arrive while others are being committed wait for the next transaction and share it. What
+//! they are judged by is read in the same way.
 //!
-//! Nobody waits for company: a write that finds a free lane is committed at once, alone. Each is answered after the
-//! commit that holds it. A caller that goes away does not take the others with it: the transaction runs in a task.
+//! Nobody waits for company: whoever finds a free lane goes at once, alone. A write is answered after the commit that
+//! holds it. A caller that goes away does not take the others with it: the work runs in a task.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,75 +12,86 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::error::CatalogError;
 use crate::fault::run;
-use crate::pending::{PendingOutcome, PendingWrite, WorkspaceKey};
+use crate::pending::{EditBase, EditSpot, PendingOutcome, PendingWrite, WorkspaceKey};
 use write::Write;
 
-/// Writes in one transaction.
+/// Calls that are answered together.
 const SHARED_MAX: usize = 64;
 
-type Answer = Result<PendingOutcome, CatalogError>;
-
-/// A write and who waits for it.
-struct Waiting {
-    write: Write,
-    answer: oneshot::Sender<Answer>,
+/// Both kinds of calls that are grouped.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    writes: Arc<Group<Write, PendingOutcome>>,
+    reads: Arc<Group<EditSpot, Option<EditBase>>>,
 }
 
-/// Writes that wait for a transaction.
-#[derive(Default)]
-pub(super) struct Group {
-    state: Mutex<State>,
+type Answer<A> = Result<A, CatalogError>;
+
+/// A call and who waits for it.
+struct Waiting<Q, A> {
+    call: Q,
+    answer: oneshot::Sender<Answer<A>>,
 }
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
-    /// Tasks that commit.
+/// Calls that wait for a lane.
+struct Group<Q, A> {
+    state: Mutex<State<Q, A>>,
+}
+
+struct State<Q, A> {
+    waiting: VecDeque<Waiting<Q, A>>,
+    /// Tasks that answer calls.
     running: usize,
 }
 
-impl std::fmt::Debug for Group {
+impl<Q, A> Default for Group<Q, A> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }) }
+    }
+}
+
+impl<Q, A> std::fmt::Debug for Group<Q, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Group").finish_non_exhaustive()
     }
 }
 
-impl Group {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+impl<Q, A> Group<Q, A> {
+    fn state(&self) -> std::sync::MutexGuard<'_, State<Q, A>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a write; whether a task is to be started for it.
-    fn push(&self, waiting: Waiting) -> bool {
+    /// Adds a call; a lane, if one is free, in which it is to be answered.
+    fn push(self: &Arc<Self>, call: Q, answer: oneshot::Sender<Answer<A>>, lanes: usize) -> Option<Lane<Q, A>> {
         let mut state = self.state();
-        state.waiting.push_back(waiting);
-        let start = state.running < LANES;
+        state.waiting.push_back(Waiting { call, answer });
+        let start = state.running < lanes;
         state.running += usize::from(start);
-        start
+        start.then(|| Lane { group: self.clone(), ended: false })
     }
 }
 
-/// A task's place among those that commit.
-struct Lane {
-    group: Arc<Group>,
+/// A task's place among those that answer calls.
+struct Lane<Q, A> {
+    group: Arc<Group<Q, A>>,
     ended: bool,
 }
 
-impl Lane {
-    /// The writes of the next transaction. None: the task ends, and is counted out in the same moment, so that no write
-    /// is left without one.
-    fn next(&mut self) -> Vec<Waiting> {
+impl<Q, A> Lane<Q, A> {
+    /// The calls to answer next. None: the task ends, and is counted out in the same moment, so that no call is left
+    /// without one.
+    fn next(&mut self) -> (Vec<Q>, Vec<oneshot::Sender<Answer<A>>>) {
         let mut state = self.group.state();
         let count = state.waiting.len().min(SHARED_MAX);
         if count == 0 {
             state.running -= 1;
             self.ended = true;
         }
-        state.waiting.drain(..count).collect()
+        state.waiting.drain(..count).map(|waiting| (waiting.call, waiting.answer)).unzip()
     }
 }
 
-impl Drop for Lane {
+impl<Q, A> Drop for Lane<Q, A> {
     /// A task that was cut off (its runtime ends, or it panics) makes room for the next one.
     fn drop(&mut self) {
         if !self.ended {
@@ -95,31 +107,27 @@ impl Db {
         expected_revision: Option<i64>,
         writes: &[PendingWrite],
         now_ms: i64,
-    ) -> Answer {
+    ) -> Answer<PendingOutcome> {
         let write = Write::new(key, expected_revision, writes, now_ms)?;
         if !write.may_share() {
             return self.write_alone(&write).await;
         }
         let (answer, answered) = oneshot::channel();
-        if self.group().push(Waiting { write, answer }) {
+        if let Some(lane) = self.groups().writes.push(write, answer, self.write_lanes()) {
             let catalog = self.clone();
-            let lane = Lane { group: self.group().clone(), ended: false };
             tokio::spawn(async move { catalog.commit_groups(lane).await });
         }
-        answered.await.unwrap_or_else(|lost| {
-            Err(CatalogError::Unavailable { action: "write pending work", source: Box::new(lost) })
-        })
+        answered.await.unwrap_or_else(|lost| Err(unavailable("write pending work", lost)))
     }
 
-    async fn write_alone(&self, write: &Write) -> Answer {
+    async fn write_alone(&self, write: &Write) -> Answer<PendingOutcome> {
         let mut outcomes = run!("write pending work", self.write_once(std::slice::from_ref(write)))?;
         outcomes.pop().flatten().ok_or(CatalogError::NoProject)
     }
 
-    async fn commit_groups(self, mut lane: Lane) {
+    async fn commit_groups(self, mut lane: Lane<Write, PendingOutcome>) {
         loop {
-            let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<Answer>>) =
-                lane.next().into_iter().map(|waiting| (waiting.write, waiting.answer)).unzip();
+            let (writes, answers) = lane.next();
             if writes.is_empty() {
                 return;
             }
@@ -136,17 +144,53 @@ impl Db {
                         let _ = answer.send(self.write_alone(write).await);
                     }
                 }
-                Err(error) => refuse(error, answers),
+                Err(error) => refuse("write pending work", error, answers),
+            }
+        }
+    }
+
+    pub(super) async fn edit_base_grouped(&self, spot: EditSpot) -> Answer<Option<EditBase>> {
+        let (answer, answered) = oneshot::channel();
+        if let Some(lane) = self.groups().reads.push(spot, answer, READ_LANES) {
+            let catalog = self.clone();
+            tokio::spawn(async move { catalog.read_groups(lane).await });
+        }
+        answered.await.unwrap_or_else(|lost| Err(unavailable("read pending work", lost)))
+    }
+
+    async fn read_groups(self, mut lane: Lane<EditSpot, Option<EditBase>>) {
+        loop {
+            let (spots, answers) = lane.next();
+            if spots.is_empty() {
+                return;
+            }
+            match run!("read pending work", self.read_edit_bases(&spots)) {
+                Ok(bases) => {
+                    for (base, answer) in bases.into_iter().zip(answers) {
+                        let _ = answer.send(Ok(base));
+                    }
+                }
+                // Perhaps one of them is at fault, by a name that the database does not take.
+                Err(CatalogError::Failed { .. } | CatalogError::Invalid { .. }) => {
+                    for (spot, answer) in spots.iter().zip(answers) {
+                        let alone = run!("read pending work", self.read_edit_bases(std::slice::from_ref(spot)));
+                        let _ = answer.send(alone.map(|mut bases| bases.pop().flatten()));
+                    }
+                }
+                Err(error) => refuse("read pending work", error, answers),
             }
         }
     }
 }
 
+fn unavailable(action: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> CatalogError {
+    CatalogError::Unavailable { action, source: Box::new(source) }
+}
+
 /// Tells everybody of one failure.
-fn refuse(error: CatalogError, answers: Vec<oneshot::Sender<Answer>>) {
+fn refuse<A>(action: &'static str, error: CatalogError, answers: Vec<oneshot::Sender<Answer<A>>>) {
     let shared = Arc::new(error);
     for answer in answers {
-        let source = Box::new(shared.clone());
-        let _ = answer.send(Err(CatalogError::Unavailable { action: "write pending work", source }));
+        let _ = answer.send(Err(unavailable(action, shared.clone())));
     }
 }

@@ -67,6 +67,74 @@ pub(super) async fn lock_open_op(tx: &mut Transaction, op: Uuid) -> Result<i64, 
     epoch.ok_or_else(|| CatalogError::OpLost.into())
 }
 
+/// W0. Refs of a project move only under its row's lock, so that a share of that lock freezes its tips.
+pub(super) async fn open_op(
+    tx: &mut Transaction,
+    id: Uuid,
+    project: Option<Uuid>,
+    kind: OpKind,
+    now_ms: i64,
+) -> Result<Op, Fault> {
+    let mut tips: Vec<Vec<u8>> = Vec::new();
+    if let Some(project) = project {
+        let found: Option<i64> = sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_SHARE}"))
+            .bind(project)
+            .fetch_optional(&mut **tx)
+            .await?;
+        found.ok_or(CatalogError::NoProject)?;
+        tips = sqlx::query_scalar("SELECT DISTINCT oid FROM refs WHERE project = $1")
+            .bind(project)
+            .fetch_all(&mut **tx)
+            .await?;
+    }
+    let epoch: i64 =
+        sqlx::query_scalar(sql!("SELECT epoch FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut **tx).await?;
+    let inserted = sqlx::query(
+        "INSERT INTO ops (op_id, project, kind, epoch, state, roots, heartbeat_at)
+         VALUES ($1, $2, $3, $4, 'open', $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(project)
+    .bind(kind_name(kind))
+    .bind(epoch)
+    .bind(tips.concat())
+    .bind(now_ms)
+    .execute(&mut **tx)
+    .await?;
+    if inserted.rows_affected() == 1 {
+        return Ok(Op { id, epoch });
+    }
+    // A repetition after a lost answer.
+    Ok(Op { id, epoch: lock_open_op(tx, id).await? })
+}
+
+/// W2. A repetition by the same operation, which is locked, gets the key that it has.
+pub(super) async fn reserve_in(tx: &mut Transaction, op: Uuid, keys: &[&str]) -> Result<HashMap<String, KeyId>, Fault> {
+    let mut sorted: Vec<&str> = keys.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut reserved: HashMap<String, KeyId> = HashMap::with_capacity(keys.len());
+    for chunk in sorted.chunks(CHUNK_ROWS) {
+        let insert = sql!(
+            "INSERT INTO s3_keys (s3_key, state, op_id) SELECT r.s3_key, 'reserved', $1 FROM {}
+             WHERE true ORDER BY r.s3_key ON CONFLICT DO NOTHING",
+            rows(2, &[("s3_key", Type::Text)])
+        );
+        let names = Rows::new().texts(chunk.iter().copied());
+        sqlx::query_with(insert, with_rows(arguments![op], names)?).execute(&mut **tx).await?;
+        let mine: Vec<(String, KeyId)> = sqlx::query_as(sql!(
+            "SELECT s3_key, key_id FROM s3_keys WHERE op_id = $1 AND state = 'reserved' AND s3_key {}",
+            in_texts(2)
+        ))
+        .bind(op)
+        .bind(texts(chunk.iter().copied()))
+        .fetch_all(&mut **tx)
+        .await?;
+        reserved.extend(mine);
+    }
+    Ok(reserved)
+}
+
 /// Makes known objects live in `epoch`; rows are locked in the order of their oids. What is not returned is not there.
 pub(super) async fn revive(
     tx: &mut Transaction,
@@ -100,42 +168,11 @@ pub(super) async fn revive(
 }
 
 impl Db {
-    /// W0. Refs of a project move only under its row's lock, so that a share of that lock freezes its tips.
     async fn begin_op_once(&self, id: Uuid, project: Option<Uuid>, kind: OpKind, now_ms: i64) -> Result<Op, Fault> {
         let mut tx = self.begin().await?;
-        let mut tips: Vec<Vec<u8>> = Vec::new();
-        if let Some(project) = project {
-            let found: Option<i64> =
-                sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_SHARE}"))
-                    .bind(project)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            found.ok_or(CatalogError::NoProject)?;
-            tips = sqlx::query_scalar("SELECT DISTINCT oid FROM refs WHERE project = $1")
-                .bind(project)
-                .fetch_all(&mut *tx)
-                .await?;
-        }
-        let epoch: i64 =
-            sqlx::query_scalar(sql!("SELECT epoch FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut *tx).await?;
-        let inserted = sqlx::query(
-            "INSERT INTO ops (op_id, project, kind, epoch, state, roots, heartbeat_at)
-             VALUES ($1, $2, $3, $4, 'open', $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(id)
-        .bind(project)
-        .bind(kind_name(kind))
-        .bind(epoch)
-        .bind(tips.concat())
-        .bind(now_ms)
-        .execute(&mut *tx)
-        .await?;
-        if inserted.rows_affected() == 1 {
-            tx.commit().await?;
-            return Ok(Op { id, epoch });
-        }
-        // A repetition after a lost answer.
-        Ok(Op { id, epoch: lock_open_op(&mut tx, id).await? })
+        let op = open_op(&mut tx, id, project, kind, now_ms).await?;
+        tx.commit().await?;
+        Ok(op)
     }
 
     async fn heartbeat_once(&self, op: Uuid, now_ms: i64) -> Result<(), Fault> {
@@ -190,32 +227,11 @@ impl Db {
         Ok(wanted.iter().map(|oid| pinned.get(oid).copied()).collect())
     }
 
-    /// W2. A repetition by the same operation gets the key that it has.
     async fn reserve_once(&self, op: Uuid, keys: &[String]) -> Result<Vec<Option<KeyId>>, Fault> {
         let mut tx = self.begin().await?;
         lock_open_op(&mut tx, op).await?;
-        let mut sorted: Vec<&str> = keys.iter().map(String::as_str).collect();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let mut reserved: HashMap<String, KeyId> = HashMap::with_capacity(keys.len());
-        for chunk in sorted.chunks(CHUNK_ROWS) {
-            let insert = sql!(
-                "INSERT INTO s3_keys (s3_key, state, op_id) SELECT r.s3_key, 'reserved', $1 FROM {}
-                 WHERE true ORDER BY r.s3_key ON CONFLICT DO NOTHING",
-                rows(2, &[("s3_key", Type::Text)])
-            );
-            let names = Rows::new().texts(chunk.iter().copied());
-            sqlx::query_with(insert, with_rows(arguments![op], names)?).execute(&mut *tx).await?;
-            let mine: Vec<(String, KeyId)> = sqlx::query_as(sql!(
-                "SELECT s3_key, key_id FROM s3_keys WHERE op_id = $1 AND state = 'reserved' AND s3_key {}",
-                in_texts(2)
-            ))
-            .bind(op)
-            .bind(texts(chunk.iter().copied()))
-            .fetch_all(&mut *tx)
-            .await?;
-            reserved.extend(mine);
-        }
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let reserved = reserve_in(&mut tx, op, &names).await?;
         tx.commit().await?;
         Ok(keys.iter().map(|key| reserved.get(key).copied()).collect())
     }

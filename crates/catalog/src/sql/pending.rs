@@ -9,8 +9,9 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::pending::{HistoryRow, Pending, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
-use crate::rows::sql;
+use crate::pending::{EditBase, EditSpot, HistoryRow, Pending, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::projects::{Project, ProjectKey};
+use crate::rows::{Rows, Type, arguments, sql};
 
 /// Columns of a pending row, as [`Row`] takes them.
 pub(super) const COLUMNS: &str = "p.path, CAST(p.action AS BIGINT), CAST(p.mode AS BIGINT), p.oid, p.size, p.base_oid,
@@ -56,6 +57,81 @@ impl ViewRow {
 const VIEW: &str = "SELECT w.revision AS workspace_revision, p.path, CAST(p.action AS BIGINT) AS action,
     CAST(p.mode AS BIGINT) AS mode, p.oid, p.size, p.base_oid, p.revision, p.updated_at
     FROM workspaces w LEFT JOIN pending p ON p.workspace = w.id";
+
+/// A question, as the query takes it. An empty branch stands for the default one.
+const SPOT: &[(&str, Type)] = &[
+    ("at", Type::Int),
+    ("by_name", Type::Int),
+    ("id", Type::Uuid),
+    ("name", Type::Text),
+    ("branch", Type::Text),
+    ("user_id", Type::Uuid),
+    ("path", Type::Blob),
+];
+
+fn spot_values(spots: &[EditSpot]) -> Rows {
+    let id = |spot: &EditSpot| match spot.project {
+        ProjectKey::Id(id) => id,
+        ProjectKey::Name(_) => Uuid::nil(),
+    };
+    let name = |spot: &EditSpot| match &spot.project {
+        ProjectKey::Id(_) => String::new(),
+        ProjectKey::Name(name) => name.clone(),
+    };
+    Rows::new()
+        .ints(0..i64::try_from(spots.len()).unwrap_or(i64::MAX))
+        .ints(spots.iter().map(|spot| i64::from(matches!(spot.project, ProjectKey::Name(_)))))
+        .uuids(spots.iter().map(id))
+        .texts(spots.iter().map(name))
+        .texts(spots.iter().map(|spot| spot.branch.as_deref().unwrap_or_default()))
+        .uuids(spots.iter().map(|spot| spot.user))
+        .blobs(spots.iter().map(|spot| &spot.path))
+}
+
+fn edit_base_sql() -> String {
+    const BRANCH: &str = "coalesce(nullif(r.branch, ''), p.default_branch)";
+    format!(
+        "SELECT r.at, p.id, p.name, p.default_branch, p.remote_url, p.created_at, {BRANCH} AS branch, f.oid AS head,
+             c.tree, coalesce(w.revision, 0) AS workspace_revision, q.path, CAST(q.action AS BIGINT) AS action,
+             CAST(q.mode AS BIGINT) AS mode, q.oid, q.size, q.base_oid, q.revision, q.updated_at
+         FROM {} JOIN projects p ON (r.by_name = 0 AND p.id = r.id) OR (r.by_name = 1 AND p.name = r.name)
+         LEFT JOIN refs f ON f.project = p.id AND f.name = 'refs/heads/' || {BRANCH}
+         LEFT JOIN commits c ON c.oid = f.oid
+         LEFT JOIN workspaces w ON w.project = p.id AND w.branch = {BRANCH} AND w.user_id = r.user_id
+         LEFT JOIN pending q ON q.workspace = w.id AND q.path = r.path",
+        rows(1, SPOT)
+    )
+}
+
+/// An answer.
+#[derive(sqlx::FromRow)]
+struct EditRow {
+    at: i64,
+    id: Uuid,
+    name: Option<String>,
+    default_branch: String,
+    remote_url: Option<String>,
+    created_at: i64,
+    branch: String,
+    head: Option<Vec<u8>>,
+    tree: Option<Vec<u8>>,
+    #[sqlx(flatten)]
+    view: ViewRow,
+}
+
+impl EditRow {
+    fn base(self) -> Result<EditBase, CatalogError> {
+        let Self { id, name, default_branch, remote_url, created_at: created_at_ms, .. } = self;
+        Ok(EditBase {
+            project: Project { id, name, default_branch, remote_url, created_at_ms },
+            branch: self.branch,
+            head: codec::oid_or_null(self.head)?,
+            tree: codec::oid_or_null(self.tree)?,
+            revision: self.view.workspace_revision,
+            row: self.view.row().map(pending_row).transpose()?,
+        })
+    }
+}
 
 impl Db {
     async fn read_revision(&self, key: &WorkspaceKey) -> Result<i64, Fault> {
@@ -127,6 +203,24 @@ impl Db {
         rows.into_iter().map(row).collect()
     }
 
+    /// Answers questions in the order given; one statement, so that each answer is of one snapshot.
+    pub(super) async fn read_edit_bases(&self, spots: &[EditSpot]) -> Result<Vec<Option<EditBase>>, Fault> {
+        let rows = sqlx::query_as_with::<Database, EditRow, _>(
+            sql!("{}", edit_base_sql()),
+            with_rows(arguments![], spot_values(spots))?,
+        )
+        .fetch_all(self.reader())
+        .await?;
+        let mut bases: Vec<Option<EditBase>> = vec![None; spots.len()];
+        for row in rows {
+            let at = usize::try_from(row.at).unwrap_or(usize::MAX);
+            if let Some(place) = bases.get_mut(at) {
+                *place = Some(row.base()?);
+            }
+        }
+        Ok(bases)
+    }
+
     async fn read_history(&self, key: &WorkspaceKey, path: &BString, limit: u32) -> Result<Vec<HistoryRow>, Fault> {
         type Replaced = (Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64, i64);
         let rows = sqlx::query_as::<Database, Replaced>(sql!(
@@ -150,6 +244,10 @@ impl Db {
 
 #[async_trait]
 impl Pending for Db {
+    async fn edit_base(&self, spot: &EditSpot) -> Result<Option<EditBase>, CatalogError> {
+        self.edit_base_grouped(spot.clone()).await
+    }
+
     async fn workspace_revision(&self, key: &WorkspaceKey) -> Result<i64, CatalogError> {
         run!("read a workspace", self.read_revision(key))
     }

@@ -164,7 +164,7 @@ async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<(), Faul
     if let (Some(before), false) = (&before, publish.replace_reach) {
         reach |= codec::bitmap(before)?;
     }
-    let bytes = codec::bitmap_bytes(&reach)?;
+    let bytes = codec::bitmap_bytes(reach)?;
     if before.as_ref() == Some(&bytes) {
         return Ok(());
     }

@@ -37,32 +37,44 @@ impl Db {
         objects: &[NewObject],
         now_ms: i64,
     ) -> Result<Vec<Registered>, Fault> {
-        let first = distinct(objects)?;
         let mut tx = self.begin().await?;
-        let epoch = ledger::lock_open_op(&mut tx, op).await?;
-        let taken =
-            sqlx::query("UPDATE s3_keys SET state = 'present' WHERE key_id = $1 AND state = 'reserved' AND op_id = $2")
-                .bind(key)
-                .bind(op)
-                .execute(&mut *tx)
-                .await?;
-        let found = if taken.rows_affected() == 1 {
-            let found = insert(&mut tx, epoch, key, &first).await?;
-            chains::keep_bases(&mut tx, key, objects, |oid| found.get(oid).is_some_and(|row| row.new)).await?;
-            judge_key(&mut tx, key, found.values().any(|row| row.new), now_ms).await?;
-            found
-        } else {
-            repeated(&mut tx, op, key, &first).await?
-        };
+        let registered = register_in(&mut tx, op, key, objects, now_ms).await?;
         tx.commit().await?;
-        let mut answered = HashSet::with_capacity(first.len());
-        let answer = |object: &NewObject| {
-            let row = found.get(&object.oid).copied().ok_or(CatalogError::OpLost)?;
-            // An object that is there twice was new once.
-            Ok(Registered { new: row.new && answered.insert(object.oid), ..row })
-        };
-        objects.iter().map(answer).collect()
+        Ok(registered)
     }
+}
+
+/// The same within a transaction.
+pub(super) async fn register_in(
+    tx: &mut Transaction,
+    op: Uuid,
+    key: KeyId,
+    objects: &[NewObject],
+    now_ms: i64,
+) -> Result<Vec<Registered>, Fault> {
+    let first = distinct(objects)?;
+    let epoch = ledger::lock_open_op(tx, op).await?;
+    let taken =
+        sqlx::query("UPDATE s3_keys SET state = 'present' WHERE key_id = $1 AND state = 'reserved' AND op_id = $2")
+            .bind(key)
+            .bind(op)
+            .execute(&mut **tx)
+            .await?;
+    let found = if taken.rows_affected() == 1 {
+        let found = insert(tx, epoch, key, &first).await?;
+        chains::keep_bases(tx, key, objects, |oid| found.get(oid).is_some_and(|row| row.new)).await?;
+        judge_key(tx, key, found.values().any(|row| row.new), now_ms).await?;
+        found
+    } else {
+        repeated(tx, op, key, &first).await?
+    };
+    let mut answered = HashSet::with_capacity(first.len());
+    let answer = |object: &NewObject| {
+        let row = found.get(&object.oid).copied().ok_or(CatalogError::OpLost)?;
+        // An object that is there twice was new once.
+        Ok(Registered { new: row.new && answered.insert(object.oid), ..row })
+    };
+    objects.iter().map(answer).collect()
 }
 
 /// A key in which no row was kept was never live and goes at once; another one is the collector's from now on.

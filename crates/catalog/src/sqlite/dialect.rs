@@ -18,10 +18,11 @@ pub(super) const FOR_UPDATE: &str = "";
 pub(super) const FOR_NO_KEY_UPDATE: &str = "";
 pub(super) const FOR_SHARE: &str = "";
 pub(super) const FOR_KEY_SHARE: &str = "";
+pub(super) const LOCK_WORKSPACES: &str = "";
 pub(super) const GREATEST: &str = "max";
 
-/// Transactions of grouped writes at a time.
-pub(super) const LANES: usize = 1;
+/// Grouped reads at a time.
+pub(super) const READ_LANES: usize = 2;
 /// Rows in one statement; the JSON of a batch stays within a few MiB.
 pub(super) const CHUNK_ROWS: usize = 8192;
 /// Bytes of content in one statement.

@@ -3,10 +3,14 @@
 mod dialect;
 mod open;
 
+#[path = "../sql/apply.rs"]
+mod apply;
 #[path = "../sql/attempts.rs"]
 mod attempts;
 #[path = "../sql/chains.rs"]
 mod chains;
+#[path = "../sql/commits.rs"]
+mod commits;
 #[path = "../sql/contents.rs"]
 mod contents;
 #[path = "../sql/graph.rs"]
@@ -34,6 +38,7 @@ mod views;
 #[path = "../sql/write.rs"]
 mod write;
 
+use apply::apply_in_turn as apply_plan;
 use dialect::*;
 use open::SqliteCatalog as Db;
 

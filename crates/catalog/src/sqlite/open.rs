@@ -13,7 +13,7 @@ use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
 use super::dialect::Transaction;
-use super::group::Group;
+use super::group::Groups;
 
 /// Connections that read. They never wait for the writer.
 const READERS: u32 = 4;
@@ -32,7 +32,7 @@ const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
 pub struct SqliteCatalog {
     writer: SqlitePool,
     readers: SqlitePool,
-    group: Arc<Group>,
+    groups: Arc<Groups>,
 }
 
 impl SqliteCatalog {
@@ -69,7 +69,7 @@ impl SqliteCatalog {
         }
         let read_only = options.pragma("query_only", "ON");
         let readers = pool().max_connections(READERS).connect_with(read_only).await?;
-        Ok(Self { writer, readers, group: Arc::default() })
+        Ok(Self { writer, readers, groups: Arc::default() })
     }
 
     /// Where single statements read.
@@ -77,9 +77,14 @@ impl SqliteCatalog {
         &self.readers
     }
 
-    /// Autosaves that wait for their commit.
-    pub(super) fn group(&self) -> &Arc<Group> {
-        &self.group
+    /// Transactions of grouped writes at a time: there is one writer.
+    pub(super) fn write_lanes(&self) -> usize {
+        1
+    }
+
+    /// Calls that wait to be answered together.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Where single statements write.

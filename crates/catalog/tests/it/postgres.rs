@@ -27,7 +27,7 @@ impl Backend for Schema {
 
 /// A few connections each: the suite makes many catalogs in one server.
 const OPTIONS: PostgresOptions =
-    PostgresOptions { connections_max: 8, acquire_timeout_ms: 30_000, ..PostgresOptions::DEFAULT };
+    PostgresOptions { connections_max: 8, acquire_timeout_ms: 30_000, write_lanes: 4, ..PostgresOptions::DEFAULT };
 
 async fn fresh() -> Arc<dyn Backend> {
     let url = Postgres::shared().await.schema_url().await;

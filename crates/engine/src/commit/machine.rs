@@ -5,14 +5,15 @@
 
 use std::path::Path;
 
+use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
-use treehold_object::{Kind, ObjectId};
+use treehold_object::ObjectId;
 
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
-use crate::writer::{ById, NewBytes, Operation};
+use crate::writer::{Fresh, Operation};
 use crate::{Engine, EngineError, Result};
 
 /// How often the same push is sent within one request while its outcome is unknown.
@@ -25,6 +26,13 @@ pub(crate) enum Settled {
     Landed,
     /// The remote's branch is elsewhere; the attempt cannot land any more.
     Moved,
+}
+
+/// What a push sends.
+struct Parcel<'a> {
+    pack: NamedTempFile,
+    /// What it was made of, if it holds deltas against objects of the remote.
+    thin: Option<&'a Fresh>,
 }
 
 impl Engine {
@@ -40,15 +48,27 @@ impl Engine {
 
     /// Pushes an attempt whose objects are stored, and finds out what became of it. The pack is made first: if our own store fails
     /// then, nothing was sent and the attempt is where it was.
-    pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &ById) -> Result<Settled> {
+    pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
         let pack = self.push_pack(attempt, fresh).await?;
+        let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
         self.step(attempt, AttemptState::Pushing, None).await?;
-        let pushed = self.send(attempt, at, pack.path()).await;
-        self.judge(attempt, at, pack.path(), pushed).await
+        let pushed = self.send(attempt, at, &mut parcel).await?;
+        self.judge(attempt, at, &mut parcel, pushed).await
+    }
+
+    /// Sends the pack; and once more, whole, if the remote could not unpack deltas against its own objects.
+    async fn send(&self, attempt: &Attempt, at: &Endpoint, parcel: &mut Parcel<'_>) -> Result<Pushed> {
+        let pushed = self.post(attempt, at, parcel.pack.path()).await;
+        let Pushed::Lacking(detail) = &pushed else { return Ok(pushed) };
+        let Some(fresh) = parcel.thin.take() else { return Ok(pushed) };
+        tracing::info!(detail, attempt = %attempt.id, "the remote could not unpack deltas; the push goes again, whole");
+        let whole = Fresh { objects: fresh.objects.clone(), ..Fresh::default() };
+        parcel.pack = self.push_pack(attempt, &whole).await?;
+        Ok(self.post(attempt, at, parcel.pack.path()).await)
     }
 
     /// One POST of a precomputed pack.
-    async fn send(&self, attempt: &Attempt, at: &Endpoint, pack: &Path) -> Pushed {
+    async fn post(&self, attempt: &Attempt, at: &Endpoint, pack: &Path) -> Pushed {
         let spec = PushSpec {
             name: branch_ref(&attempt.branch),
             old: attempt.remote_base,
@@ -59,14 +79,20 @@ impl Engine {
     }
 
     /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
-    async fn judge(&self, attempt: &mut Attempt, at: &Endpoint, pack: &Path, mut pushed: Pushed) -> Result<Settled> {
+    async fn judge(
+        &self,
+        attempt: &mut Attempt,
+        at: &Endpoint,
+        parcel: &mut Parcel<'_>,
+        mut pushed: Pushed,
+    ) -> Result<Settled> {
         for sent in 1.. {
             let detail = match pushed {
                 Pushed::Landed => {
                     self.step(attempt, AttemptState::Landed, None).await?;
                     return Ok(Settled::Landed);
                 }
-                Pushed::Rejected(message) => return self.rejected(attempt, message).await,
+                Pushed::Rejected(message) | Pushed::Lacking(message) => return self.rejected(attempt, message).await,
                 Pushed::Auth => return self.paused(attempt, None).await,
                 Pushed::Limited(retry_after_s) => return self.paused(attempt, Some(retry_after_s)).await,
                 Pushed::Unreachable(detail) => return self.unreachable(attempt, detail).await,
@@ -78,7 +104,7 @@ impl Engine {
                 Ok(None) if sent >= SENDS => break,
                 Ok(None) => {
                     self.step(attempt, AttemptState::Pushing, None).await?;
-                    pushed = self.send(attempt, at, pack).await;
+                    pushed = self.send(attempt, at, parcel).await?;
                 }
                 Err(error) => {
                     tracing::warn!(%error, attempt = %attempt.id, "an unknown push could not be settled yet");
@@ -147,19 +173,48 @@ impl Engine {
                 }
                 match self.look(attempt, at).await? {
                     Some(settled) => Ok(settled),
-                    None => self.push_attempt(attempt, at, &ById::new()).await,
+                    None => self.push_attempt(attempt, at, &Fresh::default()).await,
                 }
             }
-            _ => self.push_attempt(attempt, at, &ById::new()).await,
+            _ => self.push_attempt(attempt, at, &Fresh::default()).await,
         }
     }
 
     /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction. The
     /// operation has pinned every object of the attempt.
     pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
-        let name = branch_ref(&attempt.branch);
-        let pushed = attempt.push;
-        let head = self.catalog.reference(attempt.project, &name).await?;
+        let id = op.id;
+        let publish = self.finalization(attempt, op, answer);
+        let published = self.publish_end(attempt, publish).await;
+        if published.is_err() {
+            // It may have been published all the same; then this changes nothing.
+            self.end(id).await;
+        }
+        published
+    }
+
+    async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
+        // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
+        if attempt.base != Some(attempt.commit) {
+            publish.refs = vec![update(attempt, attempt.base)];
+            if let PublishOutcome::Published = self.catalog.publish(&publish).await? {
+                attempt.state = finished(attempt);
+                return Ok(());
+            }
+        }
+        publish.refs = self.refs_to_move(attempt).await?;
+        match self.catalog.publish(&publish).await? {
+            PublishOutcome::Published => {
+                attempt.state = finished(attempt);
+                Ok(())
+            }
+            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
+        }
+    }
+
+    /// What an attempt moves, from where its branch is now.
+    async fn refs_to_move(&self, attempt: &Attempt) -> Result<Vec<RefUpdate>> {
+        let head = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
             Some(head) => self.is_ancestor(attempt.project, attempt.commit, head).await?,
@@ -170,35 +225,32 @@ impl Engine {
             None => true,
         };
         // What is not pushed goes onto the very commit that it was made for.
-        if !pushed && !passed && head != attempt.base {
+        if !attempt.push && !passed && head != attempt.base {
             return Err(moved(&attempt.branch));
         }
-        let to = if pushed { AttemptState::Finalized } else { AttemptState::CommittedLocal };
-        let update = RefUpdate { name: name.clone(), expected: head, new: Some(attempt.commit) };
-        let publish = Publish {
+        Ok(if behind { vec![update(attempt, head)] } else { Vec::new() })
+    }
+
+    /// The publication that ends an attempt, but for the refs.
+    fn finalization(&self, attempt: &Attempt, op: Operation, answer: Option<&str>) -> Publish {
+        let answer = attempt.idempotency_key.clone().zip(answer);
+        let (to, last_error) = (finished(attempt), None);
+        Publish {
             project: attempt.project,
             op: op.id,
-            refs: if behind { vec![update] } else { Vec::new() },
-            remote_refs: if pushed { vec![(name, Some(attempt.commit))] } else { Vec::new() },
+            refs: Vec::new(),
+            remote_refs: match attempt.push {
+                true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],
+                false => Vec::new(),
+            },
             reached: op.numbers,
             replace_reach: false,
             shallow: None,
             clear_pending: clear_of(attempt),
-            attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None }),
-            answer: attempt
-                .idempotency_key
-                .clone()
-                .zip(answer)
-                .map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
+            attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error }),
+            answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
             reason: "commit",
             now_ms: self.ambient.now_ms(),
-        };
-        match self.catalog.publish(&publish).await? {
-            PublishOutcome::Published => {
-                attempt.state = to;
-                Ok(())
-            }
-            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
         }
     }
 
@@ -208,11 +260,15 @@ impl Engine {
         self.pin_all(&mut op, &attempt.objects).await?;
         Ok(op)
     }
+}
 
-    /// The objects of an attempt that are in memory, by id.
-    pub(crate) fn by_id(objects: Vec<NewBytes>) -> ById {
-        objects.into_iter().filter(|object| object.kind != Kind::Tag).map(|object| (object.oid, object)).collect()
-    }
+/// The state in which an attempt ends well.
+fn finished(attempt: &Attempt) -> AttemptState {
+    if attempt.push { AttemptState::Finalized } else { AttemptState::CommittedLocal }
+}
+
+fn update(attempt: &Attempt, head: Option<ObjectId>) -> RefUpdate {
+    RefUpdate { name: branch_ref(&attempt.branch), expected: head, new: Some(attempt.commit) }
 }
 
 /// The branch moved between the look and the publication; the caller plans again.

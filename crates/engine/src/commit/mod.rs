@@ -8,8 +8,11 @@ mod plan;
 mod request;
 mod resume;
 
-use treehold_catalog::{AttemptState, OpKind, Project, WorkspaceKey};
+use std::collections::HashMap;
+
+use treehold_catalog::{AttemptChange, AttemptState, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
+use treehold_store::FinishedPack;
 
 use change::ChangeRow;
 pub(crate) use machine::Settled;
@@ -21,6 +24,7 @@ use crate::api::{CommitAnswer, CommitRequest, OnConflict};
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Found;
 use crate::view::Head;
+use crate::writer::{Fresh, Operation};
 use crate::{Engine, EngineError, Result};
 
 /// How far back a commit is looked for on which changes that do not merge are clean.
@@ -128,11 +132,14 @@ impl Engine {
         at: Option<&Endpoint>,
         onto: Option<Head>,
     ) -> Result<Round> {
-        let head = self.branch_head(&intent.project, &intent.branch).await?;
+        let (head, pending) = tokio::try_join!(
+            self.branch_head(&intent.project, &intent.branch),
+            self.changes_from_pending(&intent.project, changes)
+        )?;
         if policy.expected_head.is_some() && policy.expected_head != head.commit {
             return Err(machine::moved(&intent.branch));
         }
-        let rows = self.change_rows(&intent.project, changes, &head).await?;
+        let rows = self.change_rows(pending, changes, &head).await?;
         if rows.len() > self.config.limits.commit_changes {
             let limit = self.config.limits.commit_changes as u64;
             return Err(EngineError::TooLarge { what: "the commit", limit, unit: "changes" });
@@ -173,12 +180,16 @@ impl Engine {
         }
     }
 
-    async fn change_rows(&self, project: &Project, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
+    /// Pending work as changes. Actions are judged once the head is known.
+    async fn changes_from_pending(&self, project: &Project, changes: &Changes<'_>) -> Result<Vec<ChangeRow>> {
+        let Changes::Pending { key, paths } = changes else { return Ok(Vec::new()) };
+        let (_, rows) = self.catalog.pending(key, paths.as_deref()).await?;
+        self.changes_of_pending(project, rows).await
+    }
+
+    async fn change_rows(&self, pending: Vec<ChangeRow>, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
         let rows = match changes {
-            Changes::Pending { key, paths } => {
-                let (_, rows) = self.catalog.pending(key, paths.as_deref()).await?;
-                self.changes_of_pending(project, rows).await?
-            }
+            Changes::Pending { .. } => pending,
             Changes::Actions(judged) => self.judge_actions(judged, head).await?,
         };
         match rows.is_empty() {
@@ -244,6 +255,59 @@ impl Engine {
         }
     }
 
+    /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
+    /// What is to be pushed is made ready meanwhile.
+    async fn make_durable(&self, planned: &mut Planned) -> Result<(Operation, Fresh)> {
+        let pack = self.pack_of(planned.objects.clone()).await?;
+        let name = self.fresh_name(&pack);
+        let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
+        match self.store_prepared(planned, &pack, &name, &mut op, key).await {
+            Ok(fresh) => Ok((op, fresh)),
+            Err(error) => {
+                self.end_op(op).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn store_prepared(
+        &self,
+        planned: &mut Planned,
+        pack: &FinishedPack,
+        name: &str,
+        op: &mut Operation,
+        key: KeyId,
+    ) -> Result<Fresh> {
+        let stored = async { Ok(self.store.put_pack(pack, name).await?) };
+        let attempt = &mut planned.attempt;
+        let pushed_onto_parent = attempt.push && attempt.remote_base == attempt.base;
+        let before = async {
+            match pushed_onto_parent {
+                true => Ok(self.blobs_before(&planned.blobs_before).await),
+                false => Ok(HashMap::new()),
+            }
+        };
+        let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(op, &planned.reused), before)?;
+        before.extend(std::mem::take(&mut planned.trees_before));
+        let to = AttemptState::Stored;
+        let store = StoreCommit {
+            op: op.id,
+            key,
+            objects: crate::writer::new_objects(pack),
+            trees: crate::push::trees_of(&planned.objects),
+            commit: planned.row.clone(),
+            attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None },
+            now_ms: self.ambient.now_ms(),
+        };
+        let stored = self.catalog.store_commit(&store).await?.ok_or(EngineError::Busy)?;
+        self.keep_trees(&store.trees);
+        (attempt.state, attempt.fence) = (to, stored.fence);
+        op.numbers.extend(stored.numbers);
+        self.chores.stored();
+        let objects = std::mem::take(&mut planned.objects).into_iter();
+        Ok(Fresh { objects: objects.map(|object| (object.oid, object)).collect(), before })
+    }
+
     /// PREPARED → STORED → pushed or not → FINALIZED.
     async fn carry_out(&self, intent: &Intent, mut planned: Planned, at: Option<&Endpoint>) -> Result<Round> {
         let attempt = &mut planned.attempt;
@@ -254,12 +318,8 @@ impl Engine {
             }
             self.check_pushable(attempt).await?;
         }
-        self.catalog.insert_attempt(attempt).await?;
-        let mut op = self.begin_op(Some(attempt.project), OpKind::Commit).await?;
-        self.store_objects(&mut op, planned.objects.clone()).await?;
-        self.pin_all(&mut op, &planned.reused).await?;
-        self.record_objects(&planned.objects).await?;
-        self.step(attempt, AttemptState::Stored, None).await?;
+        let (op, fresh) = self.make_durable(&mut planned).await?;
+        let attempt = &mut planned.attempt;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
             let (to, whose) = (attempt.branch.clone(), (intent.project.id, intent.user));
@@ -272,7 +332,6 @@ impl Engine {
                     return cleared.map(|_| Round::Again);
                 }
             }
-            let fresh = Self::by_id(planned.objects);
             match self.push_attempt(attempt, at, &fresh).await {
                 Ok(Settled::Landed) => answer.pushed = true,
                 Ok(Settled::Moved) => {

@@ -1,6 +1,9 @@
 //! From changes and a parent to a commit: merge per path, new trees, the commit object. Nothing is stored here.
 
-use treehold_catalog::{Attempt, AttemptState, Project, SnapshotRow};
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use treehold_catalog::{Attempt, AttemptState, CommitRow, Project, SnapshotRow};
 use treehold_object::commit::CommitSpec;
 use treehold_object::ident::Signature;
 use treehold_object::{BString, Kind, ObjectId};
@@ -34,6 +37,8 @@ pub(crate) struct Intent {
 pub(crate) struct MergedChanges {
     pub edits: Edits,
     pub blobs: Vec<NewBytes>,
+    /// The parent's blob in the place of a new one, by the new one's id.
+    pub before: HashMap<ObjectId, ObjectId>,
     /// Large pending contents that are in the bucket already: pinned and sent, not stored again.
     pub reused: Vec<ObjectId>,
     pub files: Vec<CommittedFile>,
@@ -49,6 +54,12 @@ pub(crate) struct Planned {
     pub attempt: Attempt,
     /// Every object that it makes: blobs, trees, last the commit.
     pub objects: Vec<NewBytes>,
+    /// The commit's row.
+    pub row: CommitRow,
+    /// The parent's trees in the place of new ones, by the new ones' ids.
+    pub trees_before: HashMap<ObjectId, (ObjectId, Bytes)>,
+    /// The parent's blobs, likewise.
+    pub blobs_before: HashMap<ObjectId, ObjectId>,
     /// Objects that it uses and that are stored already.
     pub reused: Vec<ObjectId>,
     pub answer: CommitAnswer,
@@ -91,6 +102,7 @@ impl Engine {
             merged.edits.insert(change.path.clone(), new);
             match (new, blob) {
                 (Some(item), Some(content)) => {
+                    merged.before.extend(theirs.map(|old| (item.oid, old.oid)));
                     merged.blobs.push(NewBytes { oid: item.oid, kind: Kind::Blob, content });
                 }
                 (Some(item), None) if change.revision.is_some() => merged.reused.push(item.oid),
@@ -107,11 +119,12 @@ impl Engine {
         let added: Vec<BString> = added.map(|file| file.path.0.clone()).collect();
         self.check_additions(parent.tree, &merged.edits, &added).await?;
         self.check_git_files(&merged.edits, &merged.blobs).await?;
-        let edited = self.edit_tree(parent.tree, &merged.edits).await?;
+        let (edited, before) =
+            tokio::try_join!(self.edit_tree(parent.tree, &merged.edits), self.parent_row(parent.commit))?;
         if merged.edits.is_empty() || parent.tree == Some(edited.root) {
             return Err(nothing_to_commit());
         }
-        let author = self.commit_time(intent, parent).await?;
+        let author = commit_time(intent, before.as_ref());
         let spec = CommitSpec {
             tree: edited.root,
             parents: parent.commit.into_iter().collect(),
@@ -121,6 +134,8 @@ impl Engine {
         };
         let raw = spec.encode().map_err(|error| EngineError::unprocessable("bad_message", error.to_string()))?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
+        let mut row = crate::sync::commit_row(commit.oid, commit.content.clone())?;
+        row.generation = 1 + before.map_or(0, |before| before.generation);
         let mut objects = merged.blobs;
         let trees = edited.trees.into_iter();
         objects.extend(trees.map(|(oid, content)| NewBytes { oid, kind: Kind::Tree, content }));
@@ -138,16 +153,15 @@ impl Engine {
             files: merged.files,
             objects: attempt.objects.len() as u64,
         };
-        Ok(Planned { attempt, objects, reused: merged.reused, answer })
+        let (trees_before, blobs_before) = (edited.before, merged.before);
+        Ok(Planned { attempt, objects, row, trees_before, blobs_before, reused: merged.reused, answer })
     }
 
-    /// Author and committer: the given date, else the time of the request, but never before the parent's.
-    async fn commit_time(&self, intent: &Intent, parent: &Head) -> Result<Signature> {
-        let mut author = intent.author.clone();
-        if let (false, Some(parent)) = (intent.dated, parent.commit) {
-            author.time_s = author.time_s.max(self.commit_row(parent).await?.time);
+    async fn parent_row(&self, parent: Option<ObjectId>) -> Result<Option<CommitRow>> {
+        match parent {
+            Some(parent) => self.commit_row(parent).await.map(Some),
+            None => Ok(None),
         }
-        Ok(author)
     }
 
     fn attempt(
@@ -181,6 +195,15 @@ impl Engine {
             updated_at_ms: intent.now_ms,
         }
     }
+}
+
+/// Author and committer: the given date, else the time of the request, but never before the parent's.
+fn commit_time(intent: &Intent, parent: Option<&CommitRow>) -> Signature {
+    let mut author = intent.author.clone();
+    if let (false, Some(parent)) = (intent.dated, parent) {
+        author.time_s = author.time_s.max(parent.time);
+    }
+    author
 }
 
 pub(crate) fn nothing_to_commit() -> EngineError {

@@ -1,15 +1,16 @@
 //! Autosave.
 
 use treehold_catalog::{
-    Action, Content, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation,
-    WorkspaceKey,
+    Action, Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project,
+    RowExpectation, WorkspaceKey,
 };
-use treehold_object::{BString, Kind, ObjectId};
+use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use crate::api::{Condition, Mode, Oid, Path, PendingAction, PendingAnswer, PendingBody, PutPending};
 use crate::files::{pending_item, shaped_path};
 use crate::tree::{Edits, FILE, GITLINK, Item, SYMLINK};
+use crate::view::{check_branch, no_project, project_key};
 use crate::writer::{NewBytes, Operation};
 use crate::{Engine, EngineError, Result};
 
@@ -19,6 +20,8 @@ const RACES: usize = 64;
 
 /// What the caller sees at the path, and what it is made of.
 struct Seen {
+    project: Project,
+    key: WorkspaceKey,
     /// Revision of the workspace.
     revision: i64,
     row: Option<PendingRow>,
@@ -37,12 +40,20 @@ impl Seen {
 
 /// What is to be written.
 struct Draft {
-    key: WorkspaceKey,
-    path: BString,
+    spot: EditSpot,
     blob: Option<NewBytes>,
     put: PutPending,
+    /// The base that the caller named is known to be an object of the project.
+    base_known: bool,
     /// Large content is durable in the bucket already, under this operation: it stays open until the row names the object.
     op: Option<Operation>,
+}
+
+/// How a round ended.
+enum Round {
+    Done(PendingAnswer),
+    /// Somebody else wrote in between.
+    Lost(WorkspaceKey),
 }
 
 impl Engine {
@@ -63,21 +74,20 @@ impl Engine {
                 Some(NewBytes::of(Kind::Blob, content.clone())?)
             }
         };
-        let (project, key) = self.workspace(project, user, put.branch.as_deref()).await?;
-        if let Some(base) = put.base
-            && !self.catalog.may_read(project.id, &[base]).await?[0]
-        {
-            return Err(EngineError::unprocessable("unknown_base", "`base` names no object of this project."));
+        let project = project_key(project)?;
+        if let Some(branch) = &put.branch {
+            check_branch(branch)?;
         }
-        let mut draft = Draft { key, path, blob, put, op: None };
-        let mut written = self.try_put(&project, &mut draft).await;
-        if matches!(written, Ok(None)) {
+        let spot = EditSpot { project, branch: put.branch.clone(), user, path };
+        let mut draft = Draft { spot, blob, put, base_known: false, op: None };
+        let mut written = self.try_put(&mut draft).await;
+        if let Ok(Round::Lost(key)) = &written {
             // Writes of new names look at the whole workspace: those that lost a race take turns.
-            let turns = self.branch_lock(draft.key.project, &format!("{} {user}", draft.key.branch));
+            let turns = self.branch_lock(key.project, &format!("{} {user}", key.branch));
             let _turn = turns.lock().await;
             for _ in 0..RACES {
-                written = self.try_put(&project, &mut draft).await;
-                if !matches!(written, Ok(None)) {
+                written = self.try_put(&mut draft).await;
+                if !matches!(written, Ok(Round::Lost(_))) {
                     break;
                 }
             }
@@ -85,12 +95,16 @@ impl Engine {
         if let Some(op) = draft.op {
             self.end_op(op).await;
         }
-        written?.ok_or(EngineError::Busy)
+        match written? {
+            Round::Done(answer) => Ok(answer),
+            Round::Lost(_) => Err(EngineError::Busy),
+        }
     }
 
-    /// One round: look, judge, compare and swap. `None`: somebody else wrote in between.
-    async fn try_put(&self, project: &Project, draft: &mut Draft) -> Result<Option<PendingAnswer>> {
-        let seen = self.seen(project, draft).await?;
+    /// One round: look, judge, compare and swap.
+    async fn try_put(&self, draft: &mut Draft) -> Result<Round> {
+        let seen = self.seen(draft).await?;
+        self.check_base(draft, &seen).await?;
         check(&draft.put.condition, &seen)?;
         let new = self.wanted_item(draft, &seen)?;
         let judged = self.judge_name(draft, &seen, new).await?;
@@ -108,32 +122,48 @@ impl Engine {
                 oid: new.map(|item| item.oid),
                 size: draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64),
                 base_oid: base,
-                content: self.kept_content(project, draft).await?,
+                content: self.kept_content(&seen.project, draft).await?,
             },
         };
         let expect = match &seen.row {
             Some(row) => RowExpectation::Revision(row.revision),
             None => RowExpectation::Absent,
         };
-        let write = PendingWrite { path: draft.path.clone(), expect, change: change.clone() };
+        let write = PendingWrite { path: draft.spot.path.clone(), expect, change: change.clone() };
         let now_ms = self.ambient.now_ms();
         let expected = judged.then_some(seen.revision);
-        match self.catalog.write_pending(&draft.key, expected, &[write], now_ms).await? {
-            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(None),
+        match self.catalog.write_pending(&seen.key, expected, &[write], now_ms).await? {
+            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(Round::Lost(seen.key)),
             PendingOutcome::Written { revision, rows } => {
                 let kept = seen.row.as_ref().map(|row| row.revision);
                 let row_revision = rows[0].or(kept.filter(|_| !equals_head)).unwrap_or(revision);
-                Ok(Some(answer(draft, &seen, &change, row_revision)))
+                Ok(Round::Done(answer(draft, &seen, &change, row_revision)))
             }
         }
     }
 
-    async fn seen(&self, project: &Project, draft: &Draft) -> Result<Seen> {
-        let paths = std::slice::from_ref(&draft.path);
-        let (revision, mut rows) = self.catalog.pending(&draft.key, Some(paths)).await?;
-        let head = self.branch_head(project, &draft.key.branch).await?;
-        let item = self.find_paths(head.tree, paths).await?[0];
-        Ok(Seen { revision, row: rows.pop(), head: item })
+    async fn seen(&self, draft: &Draft) -> Result<Seen> {
+        let base = self.catalog.edit_base(&draft.spot).await?.ok_or_else(no_project)?;
+        let tree = match (base.head, base.tree) {
+            (Some(_), Some(tree)) => Some(tree),
+            (Some(commit), None) => self.head_of(commit, None).await?.tree,
+            (None, _) => self.branch_head(&base.project, &base.branch).await?.tree,
+        };
+        let head = self.find_paths(tree, std::slice::from_ref(&draft.spot.path)).await?[0];
+        let key = WorkspaceKey { project: base.project.id, branch: base.branch, user: draft.spot.user };
+        Ok(Seen { project: base.project, key, revision: base.revision, row: base.row, head })
+    }
+
+    /// Refuses a base that is no object of the project. What is at the path is one for certain.
+    async fn check_base(&self, draft: &mut Draft, seen: &Seen) -> Result<()> {
+        let Some(base) = draft.put.base.filter(|_| !draft.base_known) else { return Ok(()) };
+        let row = seen.row.as_ref();
+        let there = [row.and_then(|row| row.base_oid), row.and_then(|row| row.oid), seen.head.map(|item| item.oid)];
+        if !there.contains(&Some(base)) && !self.catalog.may_read(seen.key.project, &[base]).await?[0] {
+            return Err(EngineError::unprocessable("unknown_base", "`base` names no object of this project."));
+        }
+        draft.base_known = true;
+        Ok(())
     }
 
     /// The item that the write makes, with the mode asked for or kept.
@@ -153,7 +183,7 @@ impl Engine {
         };
         let mode = draft.put.mode.or(view.map(|item| Mode(item.mode))).unwrap_or(Mode(FILE)).0;
         if mode == SYMLINK {
-            treehold_object::path::check_symlink_target(&draft.path, &blob.content)
+            treehold_object::path::check_symlink_target(&draft.spot.path, &blob.content)
                 .map_err(|error| crate::files::bad_path(&error))?;
         }
         Ok(Some(Item { mode, oid: blob.oid }))
@@ -167,16 +197,15 @@ impl Engine {
         if new.is_none() || (seen.view().is_some() && !symlink_now) {
             return Ok(false);
         }
-        let (revision, rows) = self.catalog.pending(&draft.key, None).await?;
+        let (revision, rows) = self.catalog.pending(&seen.key, None).await?;
         if revision != seen.revision {
             // The caller's expectation of the old revision fails, and the write is judged again.
             return Ok(true);
         }
-        let project = self.find_project(&draft.key.project.to_string()).await?;
-        let head = self.branch_head(&project, &draft.key.branch).await?;
+        let head = self.branch_head(&seen.project, &seen.key.branch).await?;
         let mut edits: Edits = rows.iter().map(|row| (row.path.clone(), pending_item(row))).collect();
-        edits.insert(draft.path.clone(), new);
-        self.check_additions(head.tree, &edits, std::slice::from_ref(&draft.path)).await?;
+        edits.insert(draft.spot.path.clone(), new);
+        self.check_additions(head.tree, &edits, std::slice::from_ref(&draft.spot.path)).await?;
         Ok(true)
     }
 
@@ -217,7 +246,7 @@ fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
 }
 
 fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {
-    let path = Path(draft.path.clone());
+    let path = Path(draft.spot.path.clone());
     match change {
         PendingChange::Clear => {
             let head = seen.head.filter(|item| !item.is_tree());

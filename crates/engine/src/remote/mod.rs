@@ -123,6 +123,8 @@ pub enum Pushed {
     Landed,
     /// The ref is not what we took it for.
     Stale(String),
+    /// It could not unpack what was sent, most likely as it lacks what deltas refer to: nothing happened there.
+    Lacking(String),
     /// Refused for good: hook, protected branch, size. The remote's words, control characters escaped.
     Rejected(String),
     /// Credentials are missing or wrong, or the repository is not there for them.

@@ -83,8 +83,7 @@ async fn report(mut answer: Answer, side_band: bool, spec: &PushSpec) -> Pushed 
         (PushOutcome::Hook { message } | PushOutcome::TooLarge { message } | PushOutcome::Refused { message }, _) => {
             Pushed::Rejected(message)
         }
-        // The pack has no bases outside of itself, so that sending it again would change nothing.
-        (PushOutcome::MissingObjects { message }, _) => Pushed::Rejected(message),
+        (PushOutcome::MissingObjects { message }, _) => Pushed::Lacking(message),
         (PushOutcome::Unknown { .. }, Some(error @ (TransportError::Timeout { .. } | TransportError::Broken(_)))) => {
             error.into_pushed()
         }

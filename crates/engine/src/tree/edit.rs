@@ -21,6 +21,8 @@ pub(crate) struct NewTrees {
     pub root: ObjectId,
     /// Trees that the old root did not have on these paths, children before parents.
     pub trees: Vec<(ObjectId, Bytes)>,
+    /// What the old root has in the place of a new tree, by the new tree's id.
+    pub before: HashMap<ObjectId, (ObjectId, Bytes)>,
 }
 
 /// One directory's share of the edits: names to leaf edits and to the edits below them.
@@ -55,16 +57,12 @@ impl Engine {
     pub(crate) async fn edit_tree(&self, root: Option<ObjectId>, edits: &Edits) -> Result<NewTrees> {
         let plan = Level::of(edits);
         let known = self.trees_on_the_way(root, &plan).await?;
-        let mut new = Vec::new();
-        let root = match apply(root, &plan, &known, &mut new)? {
-            Some(oid) => oid,
-            None => {
-                let empty = name(b"")?;
-                new.push((empty, Bytes::new()));
-                empty
-            }
-        };
-        Ok(NewTrees { root, trees: new })
+        let mut new = NewTrees { root: name(b"")?, trees: Vec::new(), before: HashMap::new() };
+        match apply(root, &plan, &known, &mut new)? {
+            Some(oid) => new.root = oid,
+            None => new.trees.push((new.root, Bytes::new())),
+        }
+        Ok(new)
     }
 
     /// The trees that an edit will read, a level at a time.
@@ -103,7 +101,7 @@ fn apply(
     tree: Option<ObjectId>,
     plan: &Level,
     known: &HashMap<ObjectId, Bytes>,
-    new: &mut Vec<(ObjectId, Bytes)>,
+    new: &mut NewTrees,
 ) -> Result<Option<ObjectId>> {
     let mut items: HashMap<BString, Item> = HashMap::new();
     let old = tree.map(|oid| &known[&oid]);
@@ -134,8 +132,9 @@ fn apply(
     }
     let raw = encode(items.iter().map(|(name, item)| (name, *item)))?;
     let oid = name_of(&raw, tree, old)?;
-    if Some(oid) != tree && !new.iter().any(|(known, _)| *known == oid) {
-        new.push((oid, raw));
+    if Some(oid) != tree && !new.trees.iter().any(|(known, _)| *known == oid) {
+        new.trees.push((oid, raw));
+        new.before.extend(tree.zip(old.cloned()).map(|before| (oid, before)));
     }
     Ok(Some(oid))
 }

@@ -1,0 +1,57 @@
+//! The two transactions of a commit before its refs move: each does at once what calls of the other traits do one after the
+//! other, so that a commit waits for the disk of the database three times in all.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use treehold_object::ObjectId;
+use uuid::Uuid;
+
+use crate::attempts::{Attempt, AttemptChange};
+use crate::error::CatalogError;
+use crate::graph::CommitRow;
+use crate::ledger::{KeyId, NewObject};
+
+/// What [`Commits::store_commit`] records.
+#[derive(Debug, Clone)]
+pub struct StoreCommit {
+    /// The open operation.
+    pub op: Uuid,
+    /// The key that it reserved, under which the objects are durable now.
+    pub key: KeyId,
+    /// Every object that the commit makes.
+    pub objects: Vec<NewObject>,
+    /// Its trees.
+    pub trees: Vec<(ObjectId, Bytes)>,
+    /// The commit.
+    pub commit: CommitRow,
+    /// The attempt's step to `Stored`.
+    pub attempt: AttemptChange,
+    /// Unix milliseconds.
+    pub now_ms: i64,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommit {
+    /// Ledger numbers of the objects, in the order given.
+    pub numbers: Vec<u64>,
+    /// The attempt's fence now.
+    pub fence: i64,
+}
+
+/// Commits on their way.
+#[async_trait]
+pub trait Commits {
+    /// PREPARED, W0 and W2 in one transaction: saves the attempt, opens the operation `op` for its project and reserves the bucket
+    /// key `name`; `None` = the name was used before, and nothing was written. Repeating it is safe.
+    async fn prepare_commit(
+        &self,
+        attempt: &Attempt,
+        op: Uuid,
+        name: &str,
+        now_ms: i64,
+    ) -> Result<Option<KeyId>, CatalogError>;
+    /// W4 and STORED in one transaction: registers the objects ([`crate::Ledger::register`], with its errors), records trees and
+    /// the commit, and moves the attempt on. `None` = somebody else moved the attempt; nothing was written.
+    async fn store_commit(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, CatalogError>;
+}

@@ -1,0 +1,113 @@
+use super::attempts::attempt;
+use super::*;
+use crate::{AttemptChange, AttemptState, CatalogError, CommitRow, KeyId, StoreCommit};
+
+const NAME: &str = "objects/pack/pack-commit.pack";
+
+fn stored(op: Uuid, key: KeyId, of: &crate::Attempt, contents: &[&'static str]) -> StoreCommit {
+    StoreCommit {
+        op,
+        key,
+        objects: contents.iter().map(object).collect(),
+        trees: vec![(oid("tree"), "a tree".into())],
+        commit: CommitRow {
+            oid: oid("commit"),
+            tree: oid("tree"),
+            parents: vec![oid("base")],
+            generation: 7,
+            time: NOW / 1000,
+            raw: "a commit".into(),
+        },
+        attempt: AttemptChange { id: of.id, fence: of.fence, to: AttemptState::Stored, last_error: None },
+        now_ms: NOW,
+    }
+}
+
+/// What a commit of these contents has written so far: its attempt's state, and how much of it others find.
+async fn seen(case: &Case, of: Uuid) -> (Option<AttemptState>, [bool; 3]) {
+    let state = case.catalog.attempt(of).await.expect("attempt").map(|attempt| attempt.state);
+    let object = case.catalog.locate(&[oid("a")]).await.expect("locate")[0].is_some();
+    let tree = case.catalog.trees(&[oid("tree")]).await.expect("trees")[0].is_some();
+    let commit = case.catalog.commits(&[oid("commit")]).await.expect("commits")[0].is_some();
+    (state, [object, tree, commit])
+}
+
+pub(super) async fn are_recorded_step_by_step(case: Case) {
+    let project = case.project().await;
+    let mut attempt = attempt(project, "main");
+    let op = Uuid::new_v4();
+    let key = case.catalog.prepare_commit(&attempt, op, NAME, NOW).await.expect("prepare").expect("a fresh name");
+    assert_eq!(case.catalog.attempt(attempt.id).await.expect("attempt"), Some(attempt.clone()));
+    assert_eq!(seen(&case, attempt.id).await, (Some(AttemptState::Prepared), [false; 3]));
+    case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
+    let again = case.catalog.prepare_commit(&attempt, op, NAME, NOW).await.expect("prepare again");
+    assert_eq!(again, Some(key), "a repetition after a lost answer");
+
+    let done = case.catalog.store_commit(&stored(op, key, &attempt, &["a", "b"])).await.expect("store").expect("ours");
+    attempt.fence = done.fence;
+    assert_eq!(seen(&case, attempt.id).await, (Some(AttemptState::Stored), [true; 3]));
+    let located = case.catalog.locate(&[oid("a"), oid("b")]).await.expect("locate");
+    let numbers: Vec<u64> = located.iter().flatten().map(|object| object.number).collect();
+    assert_eq!(done.numbers, numbers);
+    assert!(located.iter().flatten().all(|object| object.key == NAME));
+    assert_eq!(case.catalog.commits(&[oid("commit")]).await.expect("commits")[0].as_ref().expect("one").generation, 7);
+    let update = vec![update("refs/heads/main", None, Some(oid("commit")))];
+    case.catalog.publish(&publication(project, op, update)).await.expect("the operation can publish");
+}
+
+pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
+    let project = case.project().await;
+    let first = attempt(project, "main");
+    let (op, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let key = case.catalog.prepare_commit(&first, op, NAME, NOW).await.expect("prepare").expect("a fresh name");
+    // A name that somebody else has: neither the attempt nor the operation is there.
+    let second = attempt(project, "main");
+    assert_eq!(case.catalog.prepare_commit(&second, other, NAME, NOW).await.expect("prepare"), None);
+    assert_eq!(case.catalog.attempt(second.id).await.expect("attempt"), None);
+    assert!(matches!(case.catalog.heartbeat(other, NOW).await, Err(CatalogError::OpLost)));
+    let gone = attempt(Uuid::new_v4(), "main");
+    let refused = case.catalog.prepare_commit(&gone, other, "objects/pack/pack-2.pack", NOW).await;
+    assert!(matches!(refused, Err(CatalogError::NoProject)), "{refused:?}");
+
+    // Another engine took the attempt: nothing is registered, and the key is doomed with the operation.
+    let change = AttemptChange { id: first.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+    case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
+    assert_eq!(case.catalog.store_commit(&stored(op, key, &first, &["a"])).await.expect("store"), None);
+    assert_eq!(seen(&case, first.id).await, (Some(AttemptState::Superseded), [false; 3]));
+    case.catalog.end_op(op).await.expect("end");
+    assert_eq!(case.catalog.doomed_never_live(9).await.expect("doomed"), [(key, NAME.to_owned())]);
+    // So it is where the operation is over, and where what is stored differs from what the ledger has.
+    let third = attempt(project, "main");
+    let refused = case.catalog.store_commit(&stored(op, key, &third, &["a"])).await;
+    assert!(matches!(refused, Err(CatalogError::OpLost)), "{refused:?}");
+    let op = Uuid::new_v4();
+    let name = "objects/pack/pack-3.pack";
+    let key = case.catalog.prepare_commit(&third, op, name, NOW).await.expect("prepare").expect("a fresh name");
+    let known = case.op(project).await;
+    case.register(known, &[object("b")]).await;
+    let mut forged = stored(op, key, &third, &["a", "b"]);
+    forged.objects[1].sha256 = [7; 32];
+    let refused = case.catalog.store_commit(&forged).await;
+    assert!(matches!(refused, Err(CatalogError::Collision(_))), "{refused:?}");
+    assert_eq!(seen(&case, third.id).await, (Some(AttemptState::Prepared), [false; 3]));
+}
+
+/// Two commits that make the same objects at the same time: both are recorded, and each object has one place.
+pub(super) async fn may_make_the_same_objects(case: Case) {
+    let project = case.project().await;
+    let racing = (0..8).map(|racer| {
+        let (catalog, attempt) = (case.catalog.clone(), attempt(project, "main"));
+        async move {
+            let (op, name) = (Uuid::new_v4(), format!("objects/pack/pack-{racer}.pack"));
+            let key = catalog.prepare_commit(&attempt, op, &name, NOW).await.expect("prepare").expect("a fresh name");
+            let mut contents = ["a", "b", "c", "d"];
+            contents.rotate_left(racer % 4);
+            let done = catalog.store_commit(&stored(op, key, &attempt, &contents)).await.expect("store");
+            let mut numbers = done.expect("its own attempt").numbers;
+            numbers.rotate_right(racer % 4);
+            numbers
+        }
+    });
+    let numbers = together(racing).await;
+    assert!(numbers.iter().all(|of_one| *of_one == numbers[0]), "{numbers:?}");
+}

@@ -1,0 +1,77 @@
+//! A plan of writes to pending work, written in one round trip.
+
+use uuid::Uuid;
+
+use super::apply::{
+    Contents, PLACE, REVISION, ROW, Workspaces, apply_in_turn, gone_places, place_values, revision_values, row_values,
+    set_rows,
+};
+use super::contents::{self, NewContent, content_values};
+use super::*;
+use crate::fault::Fault;
+use crate::plan::Plan;
+use crate::rows::{arguments, sql};
+
+/// All parts see the tables as they were before, and no row is written by two of them.
+fn statement() -> String {
+    let content = contents::COLUMNS.len();
+    let history = 1 + content;
+    let set = history + ROW.len();
+    let gone = set + ROW.len();
+    let moved = gone + PLACE.len();
+    format!(
+        "WITH content AS (
+             INSERT INTO pending_contents (project, oid, size, encoding, content)
+             SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {}
+             ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
+             WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL
+         ), history AS (
+             INSERT INTO pending_history
+                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
+             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at,
+                 r.replaced_at FROM {} ON CONFLICT DO NOTHING
+         ), fresh AS (
+             INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
+             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
+             ON CONFLICT (workspace, path) DO UPDATE SET action = excluded.action, mode = excluded.mode,
+                 oid = excluded.oid, size = excluded.size, base_oid = excluded.base_oid,
+                 revision = excluded.revision, updated_at = excluded.updated_at
+         ), gone AS (
+             DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {})
+         )
+         UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id",
+        rows(1, contents::COLUMNS),
+        rows(history, ROW),
+        rows(set, ROW),
+        rows(gone, PLACE),
+        rows(moved, REVISION),
+    )
+}
+
+/// Writes what the plan says. What is too large for one statement goes statement by statement.
+pub(super) async fn apply_at_once(
+    tx: &mut Transaction,
+    plan: &Plan,
+    workspaces: &Workspaces,
+    contents: &Contents<'_>,
+) -> Result<(), Fault> {
+    let bytes: usize = contents.values().map(|content| content.bytes()).sum();
+    if plan.after.len() > CHUNK_ROWS || plan.history.len() > CHUNK_ROWS || bytes > CHUNK_BYTES {
+        return apply_in_turn(tx, plan, workspaces, contents).await;
+    }
+    let contents: Vec<(Uuid, &NewContent)> =
+        contents.iter().map(|((project, _), content)| (*project, *content)).collect();
+    let replaced: Vec<_> = plan.history.iter().map(|(workspace, row, at)| (*workspace, row, *at)).collect();
+    let mut values = arguments![];
+    for part in [
+        content_values(&contents),
+        row_values(&replaced)?,
+        row_values(&set_rows(plan))?,
+        place_values(&gone_places(plan)),
+        revision_values(workspaces),
+    ] {
+        values = with_rows(values, part)?;
+    }
+    sqlx::query_with(sql!("{}", statement()), values).execute(&mut **tx).await?;
+    Ok(())
+}

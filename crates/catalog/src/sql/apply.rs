@@ -1,0 +1,110 @@
+//! Pending work: what a plan of writes leaves in the tables.
+
+use std::collections::HashMap;
+
+use treehold_object::{BString, ObjectId};
+
+pub(super) use super::contents::Contents;
+use super::contents::put_contents;
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::Fault;
+use crate::pending::{PendingRow, WorkspaceKey};
+use crate::plan::{Plan, Workspace};
+use crate::rows::{Rows, Type, arguments, sql};
+
+/// Workspaces whose rows are locked.
+pub(super) type Workspaces = HashMap<WorkspaceKey, Workspace>;
+
+pub(super) const ROW: &[(&str, Type)] = &[
+    ("workspace", Type::Int),
+    ("path", Type::Blob),
+    ("action", Type::Int),
+    ("mode", Type::Int),
+    ("oid", Type::Blob),
+    ("size", Type::Int),
+    ("base_oid", Type::Blob),
+    ("revision", Type::Int),
+    ("updated_at", Type::Int),
+    ("replaced_at", Type::Int),
+];
+pub(super) const PLACE: &[(&str, Type)] = &[("workspace", Type::Int), ("path", Type::Blob)];
+pub(super) const REVISION: &[(&str, Type)] = &[("id", Type::Int), ("revision", Type::Int)];
+
+/// Writes what the plan says, statement by statement.
+pub(super) async fn apply_in_turn(
+    tx: &mut Transaction,
+    plan: &Plan,
+    workspaces: &Workspaces,
+    contents: &Contents<'_>,
+) -> Result<(), Fault> {
+    put_contents(tx, contents).await?;
+    for chunk in plan.history.chunks(CHUNK_ROWS) {
+        let insert = sql!(
+            "INSERT INTO pending_history
+                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
+             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at,
+                 r.replaced_at FROM {} WHERE true ON CONFLICT DO NOTHING",
+            rows(1, ROW)
+        );
+        let replaced: Vec<_> = chunk.iter().map(|(workspace, row, at)| (*workspace, row, *at)).collect();
+        sqlx::query_with(insert, with_rows(arguments![], row_values(&replaced)?)?).execute(&mut **tx).await?;
+    }
+    for chunk in set_rows(plan).chunks(CHUNK_ROWS) {
+        let upsert = sql!(
+            "INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
+             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
+             WHERE true ON CONFLICT (workspace, path) DO UPDATE SET action = excluded.action, mode = excluded.mode,
+                 oid = excluded.oid, size = excluded.size, base_oid = excluded.base_oid,
+                 revision = excluded.revision, updated_at = excluded.updated_at",
+            rows(1, ROW)
+        );
+        sqlx::query_with(upsert, with_rows(arguments![], row_values(chunk)?)?).execute(&mut **tx).await?;
+    }
+    for chunk in gone_places(plan).chunks(CHUNK_ROWS) {
+        let delete =
+            sql!("DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {})", rows(1, PLACE));
+        sqlx::query_with(delete, with_rows(arguments![], place_values(chunk))?).execute(&mut **tx).await?;
+    }
+    let update =
+        sql!("UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id", rows(1, REVISION));
+    sqlx::query_with(update, with_rows(arguments![], revision_values(workspaces))?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Rows that are there afterwards.
+pub(super) fn set_rows(plan: &Plan) -> Vec<(i64, &PendingRow, i64)> {
+    plan.after.iter().filter_map(|((id, _), row)| Some((*id, row.as_ref()?, 0))).collect()
+}
+
+/// Places where no row is left.
+pub(super) fn gone_places(plan: &Plan) -> Vec<(i64, &BString)> {
+    plan.after.iter().filter(|(_, row)| row.is_none()).map(|((id, path), _)| (*id, path)).collect()
+}
+
+pub(super) fn revision_values(workspaces: &Workspaces) -> Rows {
+    let moved: Vec<&Workspace> = workspaces.values().filter(|workspace| workspace.moved).collect();
+    Rows::new().ints(moved.iter().map(|workspace| workspace.id)).ints(moved.iter().map(|workspace| workspace.revision))
+}
+
+pub(super) fn place_values(places: &[(i64, &BString)]) -> Rows {
+    Rows::new().ints(places.iter().map(|place| place.0)).blobs(places.iter().map(|place| place.1))
+}
+
+/// Rows with their workspace and, for history, the time of their replacement.
+pub(super) fn row_values(rows: &[(i64, &PendingRow, i64)]) -> Result<Rows, CatalogError> {
+    let sizes: Vec<i64> = rows.iter().map(|(_, row, _)| codec::signed(row.size)).collect::<Result<_, _>>()?;
+    let bytes = |oid: Option<ObjectId>| oid.map(|oid| oid.as_slice().to_vec());
+    Ok(Rows::new()
+        .ints(rows.iter().map(|(workspace, ..)| *workspace))
+        .blobs(rows.iter().map(|(_, row, _)| &row.path))
+        .ints(rows.iter().map(|(_, row, _)| codec::action_code(row.action)))
+        .ints(rows.iter().map(|(_, row, _)| i64::from(row.mode)))
+        .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.oid)))
+        .ints(sizes)
+        .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.base_oid)))
+        .ints(rows.iter().map(|(_, row, _)| row.revision))
+        .ints(rows.iter().map(|(_, row, _)| row.updated_at_ms))
+        .ints(rows.iter().map(|(.., at)| *at)))
+}

@@ -1,0 +1,50 @@
+//! The transactions of a commit before its refs move.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::*;
+use crate::attempts::Attempt;
+use crate::commits::{Commits, StoreCommit, StoredCommit};
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::ledger::{KeyId, OpKind};
+
+impl Db {
+    async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Option<KeyId>, Fault> {
+        let mut tx = self.begin().await?;
+        ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
+        let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else { return Ok(None) };
+        attempts::insert(&mut *tx, attempt).await?;
+        tx.commit().await?;
+        Ok(Some(key))
+    }
+
+    async fn store_once(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, Fault> {
+        let mut tx = self.begin().await?;
+        let registered = register::register_in(&mut tx, store.op, store.key, &store.objects, store.now_ms).await?;
+        graph::put_trees_in(&mut tx, &store.trees).await?;
+        graph::put_commits_in(&mut tx, std::slice::from_ref(&store.commit)).await?;
+        let Some(fence) = attempts::change(&mut *tx, &store.attempt, store.now_ms).await? else { return Ok(None) };
+        tx.commit().await?;
+        let numbers = registered.into_iter().map(|registered| registered.number).collect();
+        Ok(Some(StoredCommit { numbers, fence }))
+    }
+}
+
+#[async_trait]
+impl Commits for Db {
+    async fn prepare_commit(
+        &self,
+        attempt: &Attempt,
+        op: Uuid,
+        name: &str,
+        now_ms: i64,
+    ) -> Result<Option<KeyId>, CatalogError> {
+        run!("prepare a commit", self.prepare_once(attempt, op, name, now_ms))
+    }
+
+    async fn store_commit(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, CatalogError> {
+        run!("record a commit", self.store_once(store))
+    }
+}
