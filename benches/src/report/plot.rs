@@ -65,7 +65,8 @@ fn draw(svg: &mut String, rows: &[&Row], scale: &Scale, unit: &str) -> Result<()
         area.draw(&PathElement::new([(x, MARGIN), (x, height - LINE)], PEERS.mix(0.35)))?;
         write(&area, &figure(tick), (x, height - LINE / 2), HPos::Center)?;
     }
-    write(&area, unit, (width() - FIGURES + 14, height - LINE / 2), HPos::Left)?;
+    let axis = if scale.logarithmic { format!("{unit}, logarithmic") } else { unit.to_owned() };
+    write(&area, &axis, (width() - FIGURES + 14, height - LINE / 2), HPos::Left)?;
     for (row, line) in rows.iter().zip(0..) {
         let y = MARGIN + line * LINE + LINE / 2;
         let colour = if row.who == Who::Peer { PEERS } else { OURS };
@@ -86,7 +87,8 @@ fn draw(svg: &mut String, rows: &[&Row], scale: &Scale, unit: &str) -> Result<()
 fn ticks(scale: &Scale) -> Vec<f64> {
     if scale.logarithmic {
         let powers = scale.low.log10().floor() as i32..=scale.high.log10().ceil() as i32;
-        return powers.map(|power| 10f64.powi(power)).filter(|tick| *tick <= scale.high).collect();
+        let within = |tick: &f64| (scale.low * 0.999..=scale.high * 1.001).contains(tick);
+        return powers.map(|power| 10f64.powi(power)).filter(within).collect();
     }
     let rough = (scale.high - scale.low) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -155,6 +157,7 @@ mod tests {
         assert_eq!(ticks(&linear), [0.0, 5.0, 10.0, 15.0, 20.0]);
         let logarithmic = Scale { low: 0.1, high: 40.0, logarithmic: true };
         assert_eq!(ticks(&logarithmic).len(), 3);
+        assert_eq!(ticks(&Scale { low: 0.03, high: 40.0, logarithmic: true }).len(), 3);
         assert_eq!((logarithmic.x(0.1), logarithmic.x(40.0)), (NAMES, width() - FIGURES));
     }
 }
