@@ -112,7 +112,7 @@ async fn served(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         export::all(bench, &place).await?;
     }
     if plan.has(Scenario::Neighbour) {
-        neighbour::all(bench, server.http()).await?;
+        neighbour::all(bench, &server).await?;
     }
     server.stop().await
 }

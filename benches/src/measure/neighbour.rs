@@ -17,7 +17,7 @@ use super::{BATCH, Bench, PROJECT, blob_oid};
 use crate::peers::git::File;
 use crate::plan::Scenario;
 use crate::report::{Who, percentile_ms};
-use crate::server::{Http, escaped};
+use crate::server::{Http, Server, escaped};
 use crate::setup::Place;
 
 const LOUD: &str = "loud";
@@ -34,13 +34,15 @@ pub async fn prepare(bench: &Bench<'_>, place: &Place) -> anyhow::Result<()> {
 }
 
 /// Each run: the quiet project alone, then beside the flood.
-pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
+pub async fn all(bench: &mut Bench<'_>, server: &Server) -> anyhow::Result<()> {
     bench.sheet.begin(Scenario::Neighbour);
+    let (http, mut peaks) = (server.http(), Vec::new());
     let [_, connections] = bench.plan.neighbour;
     let ([mut alone, mut beside], mut served) = ([const { Vec::new() }; 2], Vec::new());
     let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
     for _ in 0..bench.plan.runs {
         alone.push(quiet(bench, http).await?);
+        server.forget_peak()?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut flood = JoinSet::new();
         for _ in 0..connections {
@@ -59,6 +61,7 @@ pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
             }
         }
         beside.push(times?);
+        peaks.push(server.memory_mib("VmHWM")?);
         served.push(answered as f64 / lasted);
     }
     let late = |runs: &[Vec<Duration>]| -> Vec<f64> { runs.iter().map(|times| percentile_ms(times, 99)).collect() };
@@ -67,6 +70,7 @@ pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
     sheet.add_times(Who::Treehold, &format!("the same beside {connections} connections that flood"), &beside);
     sheet.add_ratio("p99 beside the flood / alone", &late(&beside), &late(&alone)).at_most(2.0);
     sheet.add("the flood's batch reads, answered", "1/s", served);
+    sheet.add("peak memory of the server under the flood", "MiB", peaks);
     for status in [429, 503] {
         let count = statuses.remove(&status).unwrap_or(0) as f64;
         sheet.add(format!("the flood's batch reads, refused with {status}, all runs"), "", vec![count]);

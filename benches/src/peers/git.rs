@@ -84,7 +84,8 @@ pub fn gc_pack_bytes(repo: &Repo, work: &Path) -> anyhow::Result<u64> {
 /// Bytes on disk of what `branch` has and `main` has not.
 pub fn bytes_beyond_main(repo: &Repo, branch: &str) -> anyhow::Result<u64> {
     let objects = repo.git().run(["rev-list", "--objects", "--no-object-names", branch, "^main"]);
-    let sizes = repo.git().run_with(["cat-file", "--batch-check=%(objectsize:disk)"], (objects + "\n").as_bytes());
+    let input: String = objects.lines().map(|oid| format!("{oid}\n")).collect();
+    let sizes = repo.git().run_with(["cat-file", "--batch-check=%(objectsize:disk)"], input.as_bytes());
     let sizes: Result<Vec<u64>, _> = sizes.lines().map(str::parse).collect();
     Ok(sizes.context("git cat-file printed no size")?.iter().sum())
 }
@@ -165,5 +166,44 @@ impl Drop for CatFile {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _status = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: whatever its branch is called, a repository is taken as `main`, and nothing else of it comes along.
+    #[test]
+    fn a_repository_is_taken_as_main() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Repo::init(directory.path().join("source"));
+        let head = source.commit_files(&[("a", Some(b"1\n")), ("sub/.gitattributes", Some(b"\n"))], "Begin");
+        source.git().run(["branch", "-m", "trunk"]);
+        source.git().run(["branch", "other"]);
+        source.git().run(["tag", "v1"]);
+        let taken = take(source.path().to_str().unwrap(), &directory.path().join("taken.git")).unwrap();
+        assert_eq!(taken.refs().into_iter().collect::<Vec<_>>(), [("refs/heads/main".to_owned(), head)]);
+        let (files, _) = list(&taken).unwrap();
+        let plain: Vec<bool> = files.iter().map(File::is_plain).collect();
+        assert_eq!((files[0].path.as_str(), files[0].size, plain), ("a", Some(2), vec![true, false]));
+        assert!(take("/no/such", &directory.path().join("none")).is_err());
+    }
+
+    /// Goal: only what a branch has beyond `main` counts, and a copy's pack is that of the original.
+    #[test]
+    fn bytes_of_a_branch_and_of_a_pack_are_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Repo::init(directory.path().join("source"));
+        source.commit_file("a", "1\n".repeat(5_000));
+        source.git().run(["branch", "same"]);
+        source.git().run(["checkout", "-q", "-b", "more"]);
+        source.commit_file("b", "2\n");
+        let bare = source.bare_clone(directory.path().join("bare.git"));
+        assert_eq!(bytes_beyond_main(&bare, "same").unwrap(), 0);
+        let beyond = bytes_beyond_main(&bare, "more").unwrap();
+        assert!((60..600).contains(&beyond), "a blob, a tree and a commit have {beyond} bytes");
+        let pack = gc_pack_bytes(&bare, directory.path()).unwrap();
+        assert!((200..2_000).contains(&pack), "six objects have {pack} bytes");
     }
 }
