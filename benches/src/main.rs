@@ -46,17 +46,17 @@ struct Args {
     /// Where that text is: a directory or a bare repository [default: cargo's sources, or this checkout]
     #[arg(long, value_name = "PATH")]
     text: Option<PathBuf>,
-    /// Without both: files of a repository that is made out of invented text [default: 5000; with --quick 400]
+    /// Without both: files of a repository that is made out of invented text [default: 5000; with --quick 300]
     #[arg(long, value_name = "N", conflicts_with_all = ["repository", "monorepo"],
           value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     files: Option<u32>,
     /// Commits after the first in made repositories [default: 20; with --quick 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     history: Option<u32>,
-    /// Files of the large repository in which commits are compared with those in a small one [default: 500000; with --quick 1000]
+    /// Files of the large repository in which commits are compared with those in a small one [default: 500000; with --quick 600]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
     scale: Option<u32>,
-    /// Forks in one store [default: 100; with --quick 3]
+    /// Forks in one store [default: 100; with --quick 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     forks: Option<u32>,
     /// Measure only these

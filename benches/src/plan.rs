@@ -116,18 +116,18 @@ impl Plan {
         match quick {
             false => full,
             true => Self {
-                files: 400,
+                files: 300,
                 history: 8,
-                scale: [200, 1_000],
-                forks: [3, 200],
+                scale: [150, 600],
+                forks: [2, 150],
                 starts: 1,
                 transfers: 1,
                 runs: 2,
-                batches: 3,
-                singles: 10,
-                saves: [(1, 10), (16, 3), (64, 2)],
+                batches: 2,
+                singles: 5,
+                saves: [(1, 6), (16, 2), (64, 1)],
                 commits: 1,
-                neighbour: [20, 8],
+                neighbour: [8, 4],
                 ..full
             },
         }

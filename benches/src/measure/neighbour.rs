@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::autosave::{SAVE, save};
+use super::autosave::SAVE;
 use super::read::batch;
 use super::{BATCH, Bench, PROJECT, blob_oid};
 use crate::peers::git::File;
 use crate::plan::Scenario;
 use crate::report::{Who, percentile_ms};
-use crate::server::{Http, Server, escaped};
+use crate::server::{Http, Reply, Server, escaped};
 use crate::setup::Place;
 
 const LOUD: &str = "loud";
@@ -40,8 +40,9 @@ pub async fn all(bench: &mut Bench<'_>, server: &Server) -> anyhow::Result<()> {
     let [_, connections] = bench.plan.neighbour;
     let ([mut alone, mut beside], mut served) = ([const { Vec::new() }; 2], Vec::new());
     let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut refused = 0;
     for _ in 0..bench.plan.runs {
-        alone.push(quiet(bench, http).await?);
+        alone.push(quiet(bench, http, &mut refused).await?);
         server.forget_peak()?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut flood = JoinSet::new();
@@ -50,7 +51,7 @@ pub async fn all(bench: &mut Bench<'_>, server: &Server) -> anyhow::Result<()> {
             flood.spawn(loud(http.clone(), files, Arc::clone(&stop)));
         }
         let started = Instant::now();
-        let times = quiet(bench, http).await;
+        let times = quiet(bench, http, &mut refused).await;
         stop.store(true, Relaxed);
         let lasted = started.elapsed().as_secs_f64();
         let mut answered = 0;
@@ -75,31 +76,55 @@ pub async fn all(bench: &mut Bench<'_>, server: &Server) -> anyhow::Result<()> {
         let count = statuses.remove(&status).unwrap_or(0) as f64;
         sheet.add(format!("the flood's batch reads, refused with {status}, all runs"), "", vec![count]);
     }
+    sheet.add("the quiet project's requests, refused, all runs", "", vec![refused as f64]).at_most(0.0);
     statuses.remove(&200);
     ensure!(statuses.is_empty(), "the flood was answered with {statuses:?}");
     Ok(())
 }
 
-/// One connection reads a file and saves one, in turn. Every answer must be right, flood or not.
-async fn quiet(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<Vec<Duration>> {
+/// One connection reads a file and saves one, in turn. Every answer must be right, flood or not; a refusal is counted, and
+/// asked again until it is answered, which all counts as the time of one.
+async fn quiet(bench: &mut Bench<'_>, http: &Http, refused: &mut u64) -> anyhow::Result<Vec<Duration>> {
     let (subject, user) = (bench.subject, Uuid::new_v4());
     let mut times = Vec::new();
     for number in 0..bench.plan.neighbour[0] {
         let file = bench.chance.files(&subject.plain, 1).pop().context("no file")?;
+        let path = escaped(&file.path);
         if number % 2 == 0 {
-            let reply =
-                http.send(http.request(Method::GET, &format!("/files/{PROJECT}/{}", escaped(&file.path)))).await?;
-            reply.ok()?;
+            let request = || http.request(Method::GET, &format!("/files/{PROJECT}/{path}"));
+            let (reply, took) = answered(http, request, refused).await?;
             // Commits of another scenario may have changed it.
             let known = blob_oid(&reply.body)? == file.oid || bench.plan.has(Scenario::Commit);
             ensure!(known, "{} was read with wrong bytes", file.path);
-            times.push(reply.took);
+            times.push(took);
         } else {
             let content = bench.chance.content(SAVE);
-            times.push(save(http, PROJECT, user, &file.path, &content).await?.1);
+            let url = format!("/pending/{PROJECT}/{user}/{path}");
+            let request = || http.request(Method::PUT, &url).body(content.clone());
+            let (reply, took) = answered(http, request, refused).await?;
+            ensure!(reply.json()?["oid"] == json!(blob_oid(&content)?), "{} was saved under a wrong oid", file.path);
+            times.push(took);
         }
     }
     Ok(times)
+}
+
+/// The answer, and the time until it came.
+async fn answered(
+    http: &Http,
+    request: impl Fn() -> RequestBuilder,
+    refused: &mut u64,
+) -> anyhow::Result<(Reply, Duration)> {
+    let started = Instant::now();
+    loop {
+        let reply = http.send(request()).await?;
+        if ![429, 503].contains(&reply.status) || started.elapsed() > FLOOD_MAX {
+            reply.ok()?;
+            return Ok((reply, started.elapsed()));
+        }
+        *refused += 1;
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Reads the same batch again and again: how often it was answered with which status.

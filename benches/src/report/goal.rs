@@ -47,6 +47,8 @@ impl Goal {
     /// How many times as good as asked for; below 1 the goal is not reached.
     pub fn margin(&self, median: f64) -> f64 {
         match self.bound {
+            // None of what there should be none of.
+            Bound::AtMost if self.value == median => 1.0,
             Bound::AtMost => self.value / median,
             Bound::AtLeast => median / self.value,
         }
@@ -64,6 +66,7 @@ mod tests {
         assert!(!Goal::at_most(1.2, 1.21).reached);
         let goal = Goal::at_least(10.0, 5.0);
         assert_eq!((goal.reached, goal.words().as_str()), (false, ">= 10.0, not reached"));
+        assert_eq!((Goal::at_most(0.0, 0.0).margin(0.0), Goal::at_most(0.0, 2.0).margin(2.0)), (1.0, 0.0));
         assert_eq!((goal.margin(5.0), Goal::at_most(3.0, 1.5).margin(1.5)), (0.5, 2.0));
         assert!(!Goal::at_least(1.0, f64::NAN).reached && !Goal::at_most(1.0, f64::NAN).reached);
     }
