@@ -47,7 +47,7 @@ pub async fn all(bench: &mut Bench<'_>, place: &Place) -> anyhow::Result<()> {
     sheet.add("batch read of 100 files, cold", "ms", cold.clone());
     if latency_ms > 0.0 {
         let waits = cold.iter().map(|ms| ms / latency_ms).collect();
-        sheet.add(format!("the same in S3 round trips of {latency_ms:.0} ms"), "x", waits).at_most(3.0);
+        sheet.add(format!("batch read, cold, in S3 round trips of {latency_ms:.0} ms"), "x", waits).at_most(3.0);
     }
     sheet.add("batch read, cold, GETs", "", gets).at_most(100.0);
     sheet.add("batch read, cold, read from S3", "KiB", read);

@@ -80,7 +80,7 @@ pub async fn batches(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
     if !times.plain.is_empty() {
         sheet.add("batch read, GETs to S3", "", times.gets);
         sheet.add_times(Who::Peer, "plain layout, 100 GETs at once", &times.plain);
-        sheet.add_ratio("plain layout / batch read", &medians_ms(&times.plain), &our).at_least(5.0);
+        sheet.add_ratio("plain layout / batch read, warm", &medians_ms(&times.plain), &our).at_least(5.0);
         sheet.add_times(Who::Peer, "content in Postgres, one query", &times.rows);
         sheet.add_ratio("batch read / content in Postgres", &our, &medians_ms(&times.rows));
     }

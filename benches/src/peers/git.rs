@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use treehold_tests::git::Repo;
 
+const WAY_OUT: [&str; 6] = ["http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "GIT_SSL_CAINFO"];
+
 /// One file of the head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -37,7 +39,12 @@ impl File {
 pub fn take(source: &str, to: &Path) -> anyhow::Result<Repo> {
     let directory = to.to_str().context("a UTF-8 path")?;
     let arguments = ["clone", "-q", "--bare", "--no-local", "--single-branch", "--no-tags", "--", source, directory];
-    let output = treehold_tests::git::Git::at(std::env::current_dir()?).output(arguments);
+    // The only thing that may need the network, and what leads there.
+    let git = WAY_OUT
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+        .fold(treehold_tests::git::Git::at(std::env::current_dir()?), |git, (name, value)| git.env(name, value));
+    let output = git.output(arguments);
     ensure!(output.status.success(), "git clone {source}: {}", String::from_utf8_lossy(&output.stderr));
     let repo = Repo::open(to);
     let branch = repo.git().run(["symbolic-ref", "--short", "HEAD"]);
