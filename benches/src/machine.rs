@@ -58,6 +58,12 @@ pub fn memory_mib(pid: u32, name: &str) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
+/// Makes `VmHWM` of a process start again from what is resident now.
+pub fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, "5").with_context(|| format!("write {path}"))
+}
+
 /// What a `treehold` binary calls itself.
 pub fn version_of(binary: &Path) -> anyhow::Result<String> {
     let output = Command::new(binary).arg("--version").output();

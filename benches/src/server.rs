@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
-use crate::machine::memory_mib;
+use crate::machine::{forget_peak, memory_mib};
 use crate::setup::{API_KEY, Place, REMOTE_TOKEN};
 
 /// A server that takes longer to start or to stop fails the run.
@@ -61,6 +61,11 @@ impl Server {
     /// A figure of its memory, MiB; see [`memory_mib`].
     pub fn memory_mib(&self, name: &str) -> anyhow::Result<f64> {
         memory_mib(self.pid, name)
+    }
+
+    /// `VmHWM` starts again from what is resident now.
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        forget_peak(self.pid)
     }
 
     /// Stops it in order, as an operator would.

@@ -1,108 +1,101 @@
-//! Import from a path and export to one, by the command line.
+//! Import of the full history over HTTP and by path, beside `git clone --bare` from the same server.
 
-use std::time::Instant;
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
-use treehold_tests::git::Repo;
 
-use super::{PROJECT, Repositories};
-use crate::plan::Plan;
-use crate::report::Sheet;
-use crate::setup::{Kind, Place, Setup};
+use super::{Bench, PROJECT, mib};
+use crate::peers::git;
+use crate::plan::Scenario;
+use crate::setup::{Place, Ran};
+use crate::subjects::Subject;
 
-/// Imports both repositories, each time into nothing. The last place with the main one goes on.
-pub async fn imports(
-    setup: &Setup,
-    repositories: &Repositories,
-    plan: &Plan,
-    sheet: &mut Sheet,
-) -> anyhow::Result<Place> {
-    let mut peaks = Vec::new();
-    let mut kept = None;
-    for (repo, files) in [(&repositories.other, plan.other_files), (&repositories.main, plan.files)] {
-        let [mut seconds, mut rates, mut peak, mut ratios] = [const { Vec::new() }; 4];
-        for _ in 0..plan.transfers {
-            let place = setup.place().await?;
-            if setup.kind == Kind::PostgresS3 {
-                // A shared database gets its schema from a server or from an operator, never by the way.
-                place.run(["admin", "migrate", "--json"]).await?;
-            }
-            let git_s = clone_s(setup, repo)?;
-            let path = repo.path().to_str().context("a UTF-8 path")?;
-            let ran = place.run(["import", path, "--project", PROJECT, "--full", "--json"]).await?;
-            ensure!(ran.answer["head"] == json!(repo.rev_parse("main")), "imported a wrong head: {}", ran.answer);
-            ensure!(ran.answer["files"] == json!(files), "imported a wrong number of files: {}", ran.answer);
-            let objects = ran.answer["objects"].as_u64().context("no number of objects")?;
-            ensure!(objects == repo.reachable().len() as u64, "imported {objects} objects");
-            let took_s = ran.took.as_secs_f64();
-            seconds.push(took_s);
-            rates.push(objects as f64 / took_s);
-            peak.push(ran.peak_mib);
-            ratios.push(took_s / git_s);
-            kept = Some(place);
+/// Above this a value goes to the bucket in parts.
+const PART_MIB: f64 = 64.0;
+/// Packs that an import may end with (history and head), each with its index, that are not full.
+const TAILS: f64 = 4.0;
+
+/// Imports, each time into nothing. The last place goes on.
+pub async fn all(bench: &mut Bench<'_>) -> anyhow::Result<Place> {
+    bench.sheet.begin(Scenario::Import);
+    let url = bench.setup.git.url("origin");
+    over_http(bench, &url).await?;
+    let kept = by_path(bench).await?;
+    at_rest(bench, &kept).await?;
+    Ok(kept)
+}
+
+/// One import that is not measured.
+pub async fn once(bench: &Bench<'_>) -> anyhow::Result<Place> {
+    let place = bench.setup.place().await?;
+    import(&place, bench.subject.path()?, bench.subject).await?;
+    Ok(place)
+}
+
+async fn import(place: &Place, source: &str, subject: &Subject) -> anyhow::Result<Ran> {
+    let ran = place.run(["import", source, "--project", PROJECT, "--full", "--json"]).await?;
+    ensure!(ran.answer["head"] == json!(subject.head()), "imported a wrong head: {}", ran.answer);
+    ensure!(ran.answer["objects"] == json!(subject.objects), "imported other objects: {}", ran.answer);
+    Ok(ran)
+}
+
+async fn over_http(bench: &mut Bench<'_>, url: &str) -> anyhow::Result<()> {
+    let (setup, subject) = (bench.setup, bench.subject);
+    let [mut seconds, mut peaks, mut gits, mut puts, mut sent] = [const { Vec::new() }; 5];
+    for _ in 0..bench.plan.transfers {
+        let place = setup.place().await?;
+        gits.push(git::clone(&setup.git.url_with_credentials("origin"), &setup.work, &subject.head())?.as_secs_f64());
+        let _before = setup.cluster.as_ref().map(|cluster| cluster.proxy.take_counts());
+        let ran = import(&place, url, subject).await?;
+        if let Some(cluster) = &setup.cluster {
+            let counts = cluster.proxy.take_counts();
+            puts.push(counts.of("PUT") as f64);
+            sent.push(mib(counts.bytes_up));
         }
-        sheet.add(format!("import of {files} files with history"), "s", seconds);
-        sheet.add(format!("import of {files} files, objects"), "1/s", rates);
-        sheet.add(format!("import of {files} files / git clone --bare"), "x", ratios);
-        peaks.push((files, pack_mib(repo)?, peak));
-    }
-    // Beside each other: what is bounded by configuration stays, whatever the repository's size.
-    peaks.sort_by_key(|&(files, ..)| files);
-    for (files, pack, peak) in peaks {
-        sheet.add(format!("import of {files} files ({pack:.1} MiB packed), peak memory"), "MiB", peak);
-    }
-    kept.context("nothing was imported")
-}
-
-/// `git clone --bare` of a local repository through the pack protocol, as an import does it.
-fn clone_s(setup: &Setup, repo: &Repo) -> anyhow::Result<f64> {
-    let directory = tempfile::tempdir_in(&setup.work)?;
-    let started = Instant::now();
-    repo.bare_clone(directory.path().join("clone.git"));
-    Ok(started.elapsed().as_secs_f64())
-}
-
-fn pack_mib(repo: &Repo) -> anyhow::Result<f64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(repo.path().join("objects/pack"))? {
-        let entry = entry?;
-        let is_pack = entry.path().extension().is_some_and(|extension| extension == "pack");
-        bytes += if is_pack { entry.metadata()?.len() } else { 0 };
-    }
-    Ok(bytes as f64 / (1024.0 * 1024.0))
-}
-
-/// Exports the project, beside its running server. Its head must be `head`; stock git checks every object once.
-pub async fn exports(
-    setup: &Setup,
-    place: &Place,
-    repositories: &Repositories,
-    head: &str,
-    plan: &Plan,
-    sheet: &mut Sheet,
-) -> anyhow::Result<()> {
-    let (mut seconds, mut ratios) = (Vec::new(), Vec::new());
-    for number in 0..plan.transfers {
-        let directory = tempfile::tempdir_in(&setup.work)?;
-        let to = directory.path().join("export.git");
-        let ran = place.run(["export", PROJECT, to.to_str().context("a UTF-8 path")?, "--json"]).await?;
-        let export = Repo::open(&to);
-        ensure!(export.rev_parse("main") == head, "the export has another head");
-        ensure!(export.git().output(["merge-base", "--is-ancestor", &original(repositories), "main"]).status.success());
-        if number == 0 {
-            export.fsck_strict();
-        }
-        let git_s = clone_s(setup, &export)?;
         seconds.push(ran.took.as_secs_f64());
-        ratios.push(ran.took.as_secs_f64() / git_s);
+        peaks.push(ran.peak_mib);
     }
-    sheet.add("export of all objects", "s", seconds);
-    sheet.add("export / git clone --bare of the result", "x", ratios);
+    bench.sheet.add("import over HTTP", "s", seconds.clone());
+    bench.sheet.add_peer("git clone --bare from the same server", "s", gits.clone());
+    bench.sheet.add_ratio("import over HTTP / git clone --bare", &seconds, &gits).at_most(1.2);
+    bench.sheet.add("import over HTTP, peak memory", "MiB", peaks).at_most(256.0);
+    if !puts.is_empty() {
+        let allowed = (sent.iter().copied().fold(0.0, f64::max) / PART_MIB).floor() + TAILS;
+        bench.sheet.add("import over HTTP, sent to S3", "MiB", sent);
+        bench.sheet.add("import over HTTP, PUTs (goal: 1 per 64 MiB, 4 that are not full)", "", puts).at_most(allowed);
+    }
     Ok(())
 }
 
-/// The head that was imported, before any commit here.
-fn original(repositories: &Repositories) -> String {
-    repositories.main.rev_parse("main")
+async fn by_path(bench: &mut Bench<'_>) -> anyhow::Result<Place> {
+    let (setup, subject) = (bench.setup, bench.subject);
+    let [mut seconds, mut rates, mut peaks, mut gits] = [const { Vec::new() }; 4];
+    let mut kept = None;
+    for _ in 0..bench.plan.transfers {
+        let place = setup.place().await?;
+        gits.push(git::clone(subject.path()?, &setup.work, &subject.head())?.as_secs_f64());
+        let ran = import(&place, subject.path()?, subject).await?;
+        seconds.push(ran.took.as_secs_f64());
+        rates.push(subject.objects as f64 / ran.took.as_secs_f64());
+        peaks.push(ran.peak_mib);
+        kept = Some(place);
+    }
+    bench.sheet.add("import by path", "s", seconds.clone());
+    bench.sheet.add_peer("git clone --bare --no-local", "s", gits.clone());
+    bench.sheet.add_ratio("import by path / git clone --bare --no-local", &seconds, &gits);
+    bench.sheet.add("import by path, objects", "1/s", rates);
+    bench.sheet.add("import by path, peak memory", "MiB", peaks).at_most(256.0);
+    kept.context("nothing was imported")
+}
+
+async fn at_rest(bench: &mut Bench<'_>, place: &Place) -> anyhow::Result<()> {
+    let pack = git::gc_pack_bytes(&bench.subject.repo, Path::new(&bench.setup.work))?;
+    let (stored, database) = (place.stored_bytes()?, place.database_bytes().await?);
+    ensure!(stored > 0, "nothing is stored");
+    bench.sheet.add("bytes at rest, full history, in the store", "MiB", vec![mib(stored)]);
+    bench.sheet.add("bytes at rest, full history, in the database", "MiB", vec![mib(database)]);
+    bench.sheet.add_peer("the pack that git gc makes", "MiB", vec![mib(pack)]);
+    bench.sheet.add_ratio("bytes in the store / git gc's pack", &[stored as f64], &[pack as f64]).at_most(1.25);
+    Ok(())
 }

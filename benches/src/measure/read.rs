@@ -1,155 +1,167 @@
-//! Reads over HTTP beside stock git.
+//! Warm reads over HTTP beside stock git, the plain layout, and content in Postgres.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Chance, PROJECT, Repositories, blob_oid};
-use crate::plan::Plan;
-use crate::report::Sheet;
-use crate::server::{Http, escaped};
-use crate::stock::{self, CatFile, File};
+use super::{BATCH, Bench, PROJECT, batch_contents, blob_oid};
+use crate::peers::git::{self, CatFile, File};
+use crate::peers::plain::Plain;
+use crate::peers::rows::Rows;
+use crate::plan::Scenario;
+use crate::report::{Who, medians_ms};
+use crate::server::{Http, Reply, escaped};
 
-/// Files in a batch read.
-const BATCH: usize = 100;
-/// The largest page of a list.
-const PAGE: usize = 10_000;
+/// Times, run by run.
+type Runs = Vec<Vec<Duration>>;
 
-/// Batch reads of random files; each batch is read by stock git, too, right after.
-pub async fn batches(
-    http: &Http,
-    repositories: &Repositories,
-    plan: &Plan,
-    chance: &mut Chance,
-    sheet: &mut Sheet,
-) -> anyhow::Result<()> {
-    let mut kept = CatFile::start(&repositories.main)?;
-    let [mut ours, mut processes, mut running]: [Vec<Vec<Duration>>; 3] = Default::default();
-    for _ in 0..plan.runs {
-        let [mut our, mut process, mut run] = [const { Vec::new() }; 3];
-        for _ in 0..plan.batches {
-            let files = chance.files(&repositories.files, BATCH);
-            let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-            let request = http.json(Method::POST, &format!("/projects/{PROJECT}/read"), &json!({"paths": paths}));
-            let reply = http.send(request).await?;
-            our.push(reply.took);
-            check_batch(&reply.json()?, &files)?;
-            process.push(stock::read_batch(&repositories.main, &files)?);
-            run.push(kept.read(&files)?);
+/// Sends one batch read.
+pub async fn batch(http: &Http, project: &str, files: &[&File]) -> anyhow::Result<Reply> {
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    http.send(http.json(Method::POST, &format!("/projects/{project}/read"), &json!({"paths": paths}))).await
+}
+
+/// The peers of a batch read.
+struct Peers {
+    kept: CatFile,
+    plain: Option<Plain>,
+    rows: Option<Rows>,
+}
+
+impl Peers {
+    async fn start(bench: &Bench<'_>, contents: &HashMap<String, Vec<u8>>) -> anyhow::Result<Self> {
+        let mut peers = Self { kept: CatFile::start(&bench.subject.repo)?, plain: None, rows: None };
+        if let Some(cluster) = &bench.setup.cluster {
+            let url = cluster.postgres.schema_url().await;
+            let mut plain = Plain::create(&url, cluster.bucket()).await?;
+            plain.fill(&bench.subject.files).await?;
+            plain.put(contents).await?;
+            peers.plain = Some(plain);
+            peers.rows = Some(Rows::create(&url, contents).await?);
         }
-        ours.push(our);
-        processes.push(process);
-        running.push(run);
+        Ok(peers)
     }
-    sheet.add_times("batch read of 100 files", &ours);
-    sheet.add_times("  git cat-file --batch, a process each", &processes);
-    sheet.add_times("  git cat-file, kept running", &running);
-    sheet.add_ratio("batch read / git cat-file --batch, a process each", &ours, &processes);
-    sheet.add_ratio("batch read / git cat-file, kept running", &ours, &running);
+}
+
+#[derive(Default)]
+struct Times {
+    ours: Runs,
+    process: Runs,
+    kept: Runs,
+    plain: Runs,
+    rows: Runs,
+    gets: Vec<f64>,
+}
+
+/// The same random batches again and again: caches know them, as the page cache knows git's pack.
+pub async fn batches(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
+    bench.sheet.begin(Scenario::Read);
+    let subject = bench.subject;
+    let pool: Vec<Vec<&File>> = (0..bench.plan.batches).map(|_| bench.chance.files(&subject.plain, BATCH)).collect();
+    let mut contents = HashMap::new();
+    for files in &pool {
+        contents.extend(batch_contents(&batch(http, PROJECT, files).await?.json()?, files)?);
+    }
+    let mut peers = Peers::start(bench, &contents).await?;
+    let mut times = Times::default();
+    for _ in 0..bench.plan.runs {
+        run(bench, http, &pool, &mut peers, &mut times).await?;
+    }
+    let sheet = &mut bench.sheet;
+    let (our, process, kept) = (medians_ms(&times.ours), medians_ms(&times.process), medians_ms(&times.kept));
+    sheet.add_times(Who::Treehold, "batch read of 100 files", &times.ours);
+    sheet.add_times(Who::Peer, "git cat-file --batch, a process each", &times.process);
+    sheet.add_times(Who::Peer, "git cat-file, kept running", &times.kept);
+    sheet.add_ratio("batch read / git cat-file --batch, a process each", &our, &process).at_most(1.0);
+    sheet.add_ratio("batch read / git cat-file, kept running", &our, &kept);
+    if !times.plain.is_empty() {
+        sheet.add("batch read, GETs to S3", "", times.gets);
+        sheet.add_times(Who::Peer, "plain layout, 100 GETs at once", &times.plain);
+        sheet.add_ratio("plain layout / batch read, warm", &medians_ms(&times.plain), &our).at_least(5.0);
+        sheet.add_times(Who::Peer, "content in Postgres, one query", &times.rows);
+        sheet.add_ratio("batch read / content in Postgres", &our, &medians_ms(&times.rows));
+    }
     Ok(())
 }
 
-fn check_batch(answer: &Value, files: &[&File]) -> anyhow::Result<()> {
-    let read = answer["files"].as_array().context("no files in the answer")?;
-    ensure!(read.len() == files.len(), "{} files of {} were read", read.len(), files.len());
-    for (read, file) in read.iter().zip(files) {
-        ensure!(read["path"] == json!(file.path) && read["encoding"] == "utf-8", "not {}: {read}", file.path);
-        let content = read["content"].as_str().context("no content")?;
-        ensure!(blob_oid(content.as_bytes())? == file.oid, "{} was read with wrong bytes", file.path);
+async fn run(
+    bench: &Bench<'_>,
+    http: &Http,
+    pool: &[Vec<&File>],
+    peers: &mut Peers,
+    times: &mut Times,
+) -> anyhow::Result<()> {
+    let [mut ours, mut process, mut kept, mut plains, mut rows] = [const { Vec::new() }; 5];
+    for files in pool {
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let _before = bench.setup.cluster.as_ref().map(|cluster| cluster.proxy.take_counts());
+        let reply = batch(http, PROJECT, files).await?;
+        if let Some(cluster) = &bench.setup.cluster {
+            times.gets.push(cluster.proxy.take_counts().of("GET") as f64);
+        }
+        ours.push(reply.took);
+        batch_contents(&reply.json()?, files)?;
+        process.push(git::read_batch(&bench.subject.repo, files)?);
+        kept.push(peers.kept.read(files)?);
+        if let Some(plain) = &mut peers.plain {
+            let (contents, took) = plain.read(&paths).await?;
+            check_all(&contents, files)?;
+            plains.push(took);
+        }
+        if let Some(table) = &mut peers.rows {
+            let (read, took) = table.read(&paths).await?;
+            let by_path: HashMap<&str, &Vec<u8>> =
+                read.iter().map(|(path, content)| (path.as_str(), content)).collect();
+            ensure!(
+                files.iter().all(|file| by_path
+                    .get(file.path.as_str())
+                    .is_some_and(|content| blob_oid(content).is_ok_and(|oid| oid == file.oid))),
+                "Postgres read wrong bytes"
+            );
+            rows.push(took);
+        }
+    }
+    times.ours.push(ours);
+    times.process.push(process);
+    times.kept.push(kept);
+    if !plains.is_empty() {
+        times.plain.push(plains);
+        times.rows.push(rows);
+    }
+    Ok(())
+}
+
+/// Fails unless `contents` are those of `files`, in order.
+pub fn check_all(contents: &[Vec<u8>], files: &[&File]) -> anyhow::Result<()> {
+    ensure!(contents.len() == files.len(), "{} of {} files were read", contents.len(), files.len());
+    for (content, file) in contents.iter().zip(files) {
+        ensure!(blob_oid(content)? == file.oid, "{} was read with wrong bytes", file.path);
     }
     Ok(())
 }
 
 /// Reads of one random file, one after the other, on one connection.
-pub async fn singles(
-    http: &Http,
-    repositories: &Repositories,
-    plan: &Plan,
-    chance: &mut Chance,
-    sheet: &mut Sheet,
-) -> anyhow::Result<()> {
-    let [mut ours, mut gits]: [Vec<Vec<Duration>>; 2] = Default::default();
-    for _ in 0..plan.runs {
+pub async fn singles(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
+    let subject = bench.subject;
+    let [mut ours, mut gits]: [Runs; 2] = Default::default();
+    for _ in 0..bench.plan.runs {
         let [mut our, mut git] = [const { Vec::new() }; 2];
-        for file in chance.files(&repositories.files, plan.singles) {
+        for file in bench.chance.files(&subject.plain, bench.plan.singles) {
             let path = format!("/files/{PROJECT}/{}", escaped(&file.path));
             let reply = http.send(http.request(Method::GET, &path)).await?;
             our.push(reply.took);
             reply.ok()?;
             ensure!(blob_oid(&reply.body)? == file.oid, "{} was read with wrong bytes", file.path);
-            git.push(stock::read_one(&repositories.main, file)?);
+            git.push(git::read_one(&subject.repo, file)?);
         }
         ours.push(our);
         gits.push(git);
     }
-    sheet.add_times("read of one file", &ours);
-    sheet.add_times("  git cat-file blob, a process each", &gits);
-    sheet.add_ratio("read of one file / git cat-file blob", &ours, &gits);
+    bench.sheet.add_times(Who::Treehold, "read of one file", &ours);
+    bench.sheet.add_times(Who::Peer, "git cat-file blob, a process each", &gits);
+    bench.sheet.add_ratio("read of one file / git cat-file blob", &medians_ms(&ours), &medians_ms(&gits));
     Ok(())
-}
-
-/// Lists of all files, to the last page.
-pub async fn lists(http: &Http, repositories: &Repositories, plan: &Plan, sheet: &mut Sheet) -> anyhow::Result<()> {
-    let [mut ours, mut gits]: [Vec<Vec<Duration>>; 2] = Default::default();
-    for _ in 0..plan.runs {
-        let (listed, took) = list(http, repositories.files.len()).await?;
-        let same = listed
-            .iter()
-            .zip(&repositories.files)
-            .all(|(ours, git)| *ours == json!([git.path, git.mode, git.oid, git.size]));
-        ensure!(same && listed.len() == repositories.files.len(), "the list differs from git ls-tree");
-        ours.push(vec![took]);
-        gits.push(vec![stock::list(&repositories.main)?.1]);
-    }
-    let ms = |runs: &[Vec<Duration>]| runs.iter().flatten().map(|took| took.as_secs_f64() * 1000.0).collect();
-    sheet.add(format!("list of {} files", repositories.files.len()), "ms", ms(&ours));
-    sheet.add("  git ls-tree -r -l", "ms", ms(&gits));
-    sheet.add_ratio("list / git ls-tree -r -l", &ours, &gits);
-    Ok(())
-}
-
-/// `[path, mode, oid, size]` of every file, and the time of all pages.
-async fn list(http: &Http, files: usize) -> anyhow::Result<(Vec<Value>, Duration)> {
-    let (mut listed, mut took) = (Vec::with_capacity(files), Duration::ZERO);
-    let mut cursor: Option<String> = None;
-    for _ in 0..=files.div_ceil(PAGE) {
-        let cursor_query = cursor.map(|cursor| format!("&cursor={}", escaped(&cursor))).unwrap_or_default();
-        let path = format!("/files/{PROJECT}?limit={PAGE}{cursor_query}");
-        let reply = http.send(http.request(Method::GET, &path)).await?;
-        took += reply.took;
-        let page = reply.json()?;
-        let files = page["files"].as_array().context("no files in the answer")?;
-        listed.extend(files.iter().map(|file| json!([file["path"], file["mode"], file["oid"], file["size"]])));
-        cursor = page["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok((listed, took));
-        }
-    }
-    anyhow::bail!("the list does not end")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(path: &str, content: &str) -> (File, Value) {
-        let oid = blob_oid(content.as_bytes()).unwrap();
-        let read = json!({"path": path, "encoding": "utf-8", "content": content, "oid": oid});
-        (File { path: path.to_owned(), mode: "100644".to_owned(), oid, size: content.len() as u64 }, read)
-    }
-
-    #[test]
-    fn a_batch_with_wrong_bytes_fails() {
-        let ((one, read_one), (two, read_two)) = (file("one", "1\n"), file("two", "2\n"));
-        let check = |files: Value| check_batch(&json!({"files": files}), &[&one, &two]).is_ok();
-        assert!(check(json!([read_one, read_two])));
-        assert!(!check(json!([read_two, read_one])));
-        assert!(!check(json!([read_one])));
-        let mut wrong = read_two.clone();
-        wrong["content"] = json!("3\n");
-        assert!(!check(json!([read_one, wrong])));
-        assert!(!check(json!([read_one, {"path": "two", "error": {"code": "file_not_found"}}])));
-    }
 }

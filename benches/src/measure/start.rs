@@ -2,41 +2,43 @@
 
 use std::time::Duration;
 
-use crate::plan::Plan;
-use crate::report::Sheet;
+use super::Bench;
+use crate::plan::Scenario;
 use crate::server::Server;
-use crate::setup::{Place, Setup};
+use crate::setup::Place;
 
 /// After it, a server without requests is idle.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// On nothing: an empty data directory, schema and prefix each time.
-pub async fn fresh(setup: &Setup, plan: &Plan, sheet: &mut Sheet) -> anyhow::Result<()> {
+/// On nothing: an empty data directory, an empty database with its schema, and an empty store.
+pub async fn fresh(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    bench.sheet.begin(Scenario::Start);
     let (mut starts, mut idle) = (Vec::new(), Vec::new());
-    for _ in 0..plan.starts {
-        let place = setup.place().await?;
-        started(Server::start(&place).await?, &mut starts, &mut idle).await?.stop().await?;
+    for _ in 0..bench.plan.starts {
+        let place = bench.setup.place().await?;
+        started(&place, &mut starts, &mut idle).await?;
     }
-    sheet.add("start to first answer, nothing stored", "ms", starts);
-    sheet.add("idle server, nothing stored", "MiB", idle);
+    bench.sheet.add("start to first answer, nothing stored", "ms", starts);
+    bench.sheet.add("idle server, nothing stored", "MiB", idle);
     Ok(())
 }
 
-/// On what is there. The last server goes on.
-pub async fn existing(place: &Place, plan: &Plan, sheet: &mut Sheet) -> anyhow::Result<Server> {
+/// On what is there.
+pub async fn existing(bench: &mut Bench<'_>, place: &Place) -> anyhow::Result<()> {
+    bench.sheet.begin(Scenario::Start);
     let (mut starts, mut idle) = (Vec::new(), Vec::new());
-    for _ in 1..plan.starts {
-        started(Server::start(place).await?, &mut starts, &mut idle).await?.stop().await?;
+    for _ in 0..bench.plan.starts {
+        started(place, &mut starts, &mut idle).await?;
     }
-    let last = started(Server::start(place).await?, &mut starts, &mut idle).await?;
-    sheet.add("start to first answer, repository stored", "ms", starts);
-    sheet.add("idle server, repository stored", "MiB", idle);
-    Ok(last)
+    bench.sheet.add("start to first answer, repository stored", "ms", starts);
+    bench.sheet.add("idle server, repository stored", "MiB", idle);
+    Ok(())
 }
 
-async fn started(server: Server, starts: &mut Vec<f64>, idle: &mut Vec<f64>) -> anyhow::Result<Server> {
+async fn started(place: &Place, starts: &mut Vec<f64>, idle: &mut Vec<f64>) -> anyhow::Result<()> {
+    let server = Server::start(place).await?;
     starts.push(server.start.as_secs_f64() * 1000.0);
     tokio::time::sleep(SETTLE).await;
     idle.push(server.memory_mib("VmRSS")?);
-    Ok(server)
+    server.stop().await
 }
