@@ -3,11 +3,11 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use treehold_object::delta;
 use treehold_object::idx::{self, Index, IndexEntry};
 use treehold_object::pack::{EntryHeader, EntryKind, crc32, encode_entry};
 use treehold_object::zlib::{Deflater, Inflater};
 use treehold_object::{Kind, hash};
-use treehold_wire::delta;
 
 const FILE: &[u8] = include_bytes!("packs.rs");
 

@@ -50,7 +50,7 @@ impl Engine {
             Held::Pending(project) => {
                 self.pending_bytes(project, &[meta.oid]).await?.pop().flatten().ok_or_else(missing)
             }
-            Held::Committed(blob) => Ok(self.blob_contents(&[blob]).await.pop().ok_or_else(missing)??),
+            Held::Committed(blob) => Ok(self.blob_contents(&[blob]).await?.pop().ok_or_else(missing)??),
         }
     }
 

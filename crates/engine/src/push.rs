@@ -10,7 +10,6 @@ use treehold_wire::push::{PackOptions, PushObject, PushPack};
 
 use crate::api::{Oid, PushAnswer};
 use crate::commit::Settled;
-use crate::objects::location;
 use crate::remote::Secret;
 use crate::view::branch_ref;
 use crate::writer::{Fresh, NewBytes};
@@ -146,11 +145,9 @@ impl Engine {
         let olds: Vec<ObjectId> = pairs.iter().map(|(_, old)| *old).collect();
         let located = self.catalog.locate(&olds).await.unwrap_or_default();
         let small = located.into_iter().zip(&pairs).filter_map(|(located, (new, _))| Some((*new, located?)));
-        let (news, wanted): (Vec<ObjectId>, Vec<_>) = small
-            .filter(|(_, located)| located.kind == Kind::Blob && located.size <= BEFORE_BYTES)
-            .map(|(new, located)| (new, location(located)))
-            .unzip();
-        let read = self.store.get_many(&wanted).await.into_iter().zip(news);
+        let (news, wanted): (Vec<ObjectId>, Vec<_>) =
+            small.filter(|(_, located)| located.kind == Kind::Blob && located.size <= BEFORE_BYTES).unzip();
+        let read = self.read_located(&wanted).await.unwrap_or_default().into_iter().zip(news);
         read.filter_map(|(object, new)| object.ok().map(|object| (new, (object.oid, object.content)))).collect()
     }
 

@@ -172,7 +172,7 @@ impl Engine {
 }
 
 /// How a request names a project: by UUID or by name.
-fn project_key(project: &str) -> Result<ProjectKey> {
+pub(crate) fn project_key(project: &str) -> Result<ProjectKey> {
     match Uuid::try_parse(project) {
         Ok(id) => Ok(ProjectKey::Id(id)),
         Err(_) if crate::project::check_name(project).is_ok() => Ok(ProjectKey::Name(project.to_owned())),
@@ -192,16 +192,6 @@ fn is_oid(name: &str) -> bool {
 
 fn not_in_graph(commit: ObjectId) -> EngineError {
     EngineError::internal(format!("commit {commit} is not in the graph"))
-}
-
-/// How the catalog finds the project that a request names by UUID or by name.
-pub(crate) fn project_key(project: &str) -> Result<ProjectKey> {
-    match Uuid::try_parse(project) {
-        Ok(id) => Ok(ProjectKey::Id(id)),
-        Err(_) if crate::project::check_name(project).is_ok() => Ok(ProjectKey::Name(project.to_owned())),
-        // No project can have this name, and not every database takes every text.
-        Err(_) => Err(no_project()),
-    }
 }
 
 /// Refuses what is no branch's short name. `refs/…` is a legal one for git, but never what was meant.

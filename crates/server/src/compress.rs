@@ -20,7 +20,7 @@ use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::Body as _;
 
-use crate::app::{App, Reserved};
+use crate::app::App;
 
 /// Shorter bodies are not worth it, bytes.
 const LEAST: u64 = 1 << 10;
@@ -137,8 +137,12 @@ impl Encoder {
     }
 }
 
-/// The body, compressed piece by piece as it is taken.
-fn encoded(body: Body, encoder: Encoder, memory: Reserved) -> impl Stream<Item = io::Result<Bytes>> + Send {
+/// The body, compressed piece by piece as it is taken. `memory` is kept until the last one was.
+fn encoded<T: Send + 'static>(
+    body: Body,
+    encoder: Encoder,
+    memory: T,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<T> {
     let begun = (body.into_data_stream(), Some(encoder), memory);
     futures::stream::try_unfold(begun, |(mut pieces, encoder, memory)| async move {
         let Some(encoder) = encoder else { return Ok(None) };

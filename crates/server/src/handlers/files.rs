@@ -138,7 +138,7 @@ pub(crate) async fn read_batch(State(app): State<App>, params: Params, headers: 
     let bytes = (u64::try_from(most).unwrap_or(u64::MAX)).saturating_mul(PATH_BYTES).min(app.config().json_bytes);
     let expect = Expect { bytes: bytes.max(Expect::SMALL.bytes), optional: false, list: Some(("paths", most)) };
     let request: ReadRequest = read_json(&app, &headers, body, expect).await?;
-    let reading = app.reading(app.engine().batch_read(project, request)).await?;
+    let reading = app.reading(app.engine().batch_read(&project, request)).await?;
     let shape = Shape::asked(&headers);
     stream::send(&app, shape, ReadPieces::new(reading, shape)).await
 }
