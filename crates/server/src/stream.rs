@@ -25,6 +25,9 @@ const WHOLE: usize = 256 << 10;
 /// Length from which a piece is sent, bytes.
 const PIECE: usize = 128 << 10;
 
+/// Memory for a byte of content that was read and not sent yet: itself, and the text it becomes.
+const CONTENT_FACTOR: u64 = 2;
+
 /// How entries are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -200,6 +203,7 @@ impl ReadPieces {
         let Some(bytes) = app.reading(self.reading.ahead()).await? else { return Ok(false) };
         // Who has been sent something waits for memory, holding none; who has not is told to come again.
         let had = self.memory.take().is_some();
+        let bytes = bytes.saturating_mul(CONTENT_FACTOR);
         self.memory = Some(if had { app.reserve_in_turn(bytes).await? } else { app.reserve(bytes)? });
         self.items = app.reading(self.reading.read()).await?.into_iter();
         Ok(true)

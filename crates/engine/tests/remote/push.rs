@@ -114,7 +114,7 @@ async fn refusals_come_with_the_remotes_words() {
     std::fs::write(&empty, setup.origin.git().bytes_with(["pack-objects", "-q", "--stdout"], b"")).unwrap();
     let pushed =
         push(&setup.remote, &setup.at(), &PushSpec { pack: empty, ..setup.push_of("refs/heads/x", None) }).await;
-    assert!(matches!(pushed, Pushed::Rejected(_)), "{pushed:?}");
+    assert!(matches!(pushed, Pushed::Lacking(_)), "{pushed:?}");
 
     let new = setup.origin.commit_file("noise", noise(200_000));
     let spec = push_spec(&setup.origin, setup.directory.path(), "refs/heads/y", None, &new, &new);
