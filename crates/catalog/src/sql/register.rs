@@ -123,10 +123,12 @@ async fn insert(tx: &mut Transaction, epoch: i64, key: KeyId, objects: &[&NewObj
     let numbers = Db::take_numbers(tx, codec::signed(objects.len() as u64)?).await?;
     let mut numbered: Vec<(&NewObject, i64)> = objects.iter().copied().zip(numbers).collect();
     numbered.sort_unstable_by_key(|(object, _)| object.oid);
+    let mut found = Found::with_capacity(objects.len());
     for chunk in numbered.chunks(CHUNK_ROWS) {
-        insert_chunk(tx, epoch, key, chunk).await?;
+        let rows = insert_chunk(tx, epoch, key, chunk).await?;
+        take_chunk(&mut found, key, chunk.iter().map(|(object, _)| *object), &rows)?;
     }
-    compare(tx, key, objects).await
+    Ok(found)
 }
 
 /// The rows that the ledger has now; every one of `objects` must be there, and be the same.
@@ -134,21 +136,38 @@ async fn compare(tx: &mut Transaction, key: KeyId, objects: &[&NewObject]) -> Re
     let mut found = Found::with_capacity(objects.len());
     for chunk in objects.chunks(CHUNK_ROWS) {
         let known = read_known(tx, chunk).await?;
-        for object in chunk {
-            let row = known.get(&object.oid).ok_or(CatalogError::OpLost)?;
-            found.insert(object.oid, Registered { number: check(object, row)?, new: row.5 == key });
-        }
+        take_chunk(&mut found, key, chunk.iter().copied(), &known)?;
     }
     Ok(found)
 }
 
-async fn insert_chunk(tx: &mut Transaction, epoch: i64, key: KeyId, chunk: &[(&NewObject, i64)]) -> Result<(), Fault> {
+/// Takes over what the ledger says of objects, each of which it must know as it is.
+fn take_chunk<'a>(
+    found: &mut Found,
+    key: KeyId,
+    objects: impl Iterator<Item = &'a NewObject>,
+    known: &HashMap<ObjectId, Known>,
+) -> Result<(), Fault> {
+    for object in objects {
+        let row = known.get(&object.oid).ok_or(CatalogError::OpLost)?;
+        found.insert(object.oid, Registered { number: check(object, row)?, new: row.5 == key });
+    }
+    Ok(())
+}
+
+/// The rows that the ledger has of these objects now. The work is the same whether or not it had them before.
+async fn insert_chunk(
+    tx: &mut Transaction,
+    epoch: i64,
+    key: KeyId,
+    chunk: &[(&NewObject, i64)],
+) -> Result<HashMap<ObjectId, Known>, Fault> {
     let insert = sql!(
         "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len, base_off)
          SELECT r.number, r.oid, r.kind, r.size, r.sha256, 'L', $1, $2, r.off, r.len, r.base_off FROM {}
          WHERE true ORDER BY r.oid
          ON CONFLICT (oid) DO UPDATE SET state = 'L', seen_epoch = {GREATEST}(objects.seen_epoch, excluded.seen_epoch)
-         WHERE objects.state <> 'L' OR objects.seen_epoch < excluded.seen_epoch",
+         RETURNING oid, number, CAST(type AS BIGINT), size, sha256, key_id",
         rows(3, COLUMNS)
     );
     let sizes: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.size)).collect::<Result<_, _>>()?;
@@ -165,8 +184,9 @@ async fn insert_chunk(tx: &mut Transaction, epoch: i64, key: KeyId, chunk: &[(&N
         .ints(offsets)
         .ints(lengths)
         .ints_or_null(bases);
-    sqlx::query_with(insert, with_rows(arguments![epoch, key], values)?).execute(&mut **tx).await?;
-    Ok(())
+    let rows: Vec<Known> =
+        sqlx::query_as_with(insert, with_rows(arguments![epoch, key], values)?).fetch_all(&mut **tx).await?;
+    by_oid(rows)
 }
 
 async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMap<ObjectId, Known>, Fault> {
@@ -177,6 +197,10 @@ async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMa
     .bind(blobs(chunk.iter().map(|object| object.oid.as_slice().to_vec())))
     .fetch_all(&mut **tx)
     .await?;
+    by_oid(rows)
+}
+
+fn by_oid(rows: Vec<Known>) -> Result<HashMap<ObjectId, Known>, Fault> {
     let mut known = HashMap::with_capacity(rows.len());
     for row in rows {
         known.insert(codec::oid(&row.0)?, row);

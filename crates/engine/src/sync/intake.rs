@@ -32,6 +32,8 @@ pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().min(16))
 }
 
+/// Content of commits that is kept from the first reading, bytes.
+const COMMITS_BYTES: usize = 16 << 20;
 /// A pack of so many objects or fewer is not kept as it came: a pack for reading takes its place.
 const KEPT_MIN: usize = 256;
 
@@ -204,14 +206,19 @@ impl Engine {
         packing.await.map_err(EngineError::internal)?
     }
 
-    /// Commits are read twice, so that a long history's messages are not in memory all at once.
+    /// Of a long history, the commits beyond the first megabytes are read twice, so that its messages are not in memory all at once.
     async fn put_commits_of(&self, quarantine: Arc<Quarantine>) -> Result<()> {
         let source = Arc::clone(&quarantine);
         let bare = blocking(move || {
             let commits = source.iter().filter(|object| object.kind == Kind::Commit);
+            let mut room = COMMITS_BYTES;
             let rows = commits.map(|commit| {
-                let row = read_commit(&source, commit.oid)?;
-                Ok((row.oid, CommitRow { raw: Bytes::new(), ..row }))
+                let mut row = read_commit(&source, commit.oid)?;
+                match room.checked_sub(row.raw.len()) {
+                    Some(rest) => room = rest,
+                    None => row.raw = Bytes::new(),
+                }
+                Ok((row.oid, row))
             });
             rows.collect::<Result<HashMap<ObjectId, CommitRow>>>()
         });
@@ -252,7 +259,7 @@ fn read_rows(quarantine: &Quarantine, mut rows: Rows) -> Result<(Vec<CommitRow>,
     let mut bytes = 0;
     while chunk.len() < ROWS && bytes < ROW_BYTES {
         let Some(row) = rows.next() else { break };
-        let raw = read_commit(quarantine, row.oid)?.raw;
+        let raw = if row.raw.is_empty() { read_commit(quarantine, row.oid)?.raw } else { row.raw.clone() };
         bytes += raw.len();
         chunk.push(CommitRow { raw, ..row });
     }
