@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path as FsPath;
 
-use futures::TryStreamExt;
+use futures::StreamExt;
 use tempfile::NamedTempFile;
-use treehold_catalog::{Project, Ref, WorkspaceKey};
+use treehold_catalog::{Located, Project, Ref, RoaringTreemap, WorkspaceKey};
 use treehold_object::ident::Signature;
 use treehold_object::pack::{PackError, PackWriter, Written};
+use treehold_store::StoreError;
 use uuid::Uuid;
 
 use crate::api::ExportReport;
@@ -21,6 +22,8 @@ use crate::{Engine, EngineError, Result};
 
 /// Objects located at once.
 const CHUNK: usize = 4096;
+/// How often what was moved meanwhile is looked for again.
+const ROUNDS: usize = 4;
 const PACK_LEVEL: u32 = 6;
 
 pub(crate) fn pack_failed(error: PackError) -> EngineError {
@@ -123,32 +126,66 @@ impl Engine {
         let total = reach.len() + fresh.len() as u64;
         let count = u32::try_from(total).map_err(EngineError::internal)?;
         let mut pack = PackWriter::new(out, count, PACK_LEVEL).map_err(pack_failed)?;
-        let mut done = 0;
-        let mut spliced = HashSet::new();
-        let numbers: Vec<u64> = reach.iter().collect();
-        for chunk in numbers.chunks(CHUNK) {
-            let mut located = self.catalog.locate_numbers(chunk).await?;
-            if located.len() != chunk.len() {
-                return Err(EngineError::internal("an object that the project reaches is not in the ledger"));
+        let mut written = RoaringTreemap::new();
+        // What repack moved from under our eyes is found at its new place in another round.
+        for _ in 0..ROUNDS {
+            let missing = &reach - &written;
+            if missing.is_empty() {
+                break;
             }
-            for key in self.to_splice(&located, &spliced).await? {
-                pack = self.splice(&key, &reach, chunk[0], pack).await?;
-                spliced.insert(key.id);
-                progress.step("exporting", pack.len() as u64, Some(total));
-            }
-            located.retain(|object| !spliced.contains(&object.key_id));
-            let locations = self.locations(&located).await?;
-            let mut entries = std::pin::pin!(self.store.stream_entries(locations));
-            while let Some(entry) = entries.try_next().await? {
-                pack.add_compressed(entry.oid, entry.kind, entry.size, &entry.zlib).map_err(pack_failed)?;
-            }
-            done = (done + chunk.len() as u64).max(pack.len() as u64);
-            progress.step("exporting", done, Some(total));
+            pack = self
+                .write_round(&missing, &mut written, pack, &|done| progress.step("exporting", done, Some(total)))
+                .await?;
         }
         for object in &fresh {
             pack.add(object.oid, object.kind, &object.content).map_err(pack_failed)?;
         }
         Ok(pack.finish().map_err(pack_failed)?.1)
+    }
+
+    /// Writes the objects of `missing` from where they are now, and adds their numbers to `written`.
+    async fn write_round<W: Write + Send + 'static>(
+        &self,
+        missing: &RoaringTreemap,
+        written: &mut RoaringTreemap,
+        mut pack: PackWriter<W>,
+        told: &(dyn Fn(u64) + Sync),
+    ) -> Result<PackWriter<W>> {
+        let mut spliced = HashSet::new();
+        let numbers: Vec<u64> = missing.iter().collect();
+        for chunk in numbers.chunks(CHUNK) {
+            let mut located = self.catalog.locate_numbers(chunk).await?;
+            if located.len() != chunk.len() {
+                return Err(EngineError::internal("an object that the project reaches is not in the ledger"));
+            }
+            for stored in self.to_splice(&located, &spliced).await? {
+                pack = self.splice(&stored, missing, written, pack).await?;
+                spliced.insert(stored.id);
+                told(pack.len() as u64);
+            }
+            located.retain(|object| !spliced.contains(&object.key_id) && !written.contains(object.number));
+            let locations = self.locations(&located).await?;
+            let mut entries = std::pin::pin!(self.store.stream_entries(locations));
+            for object in &located {
+                match entries.next().await.transpose() {
+                    Ok(Some(entry)) => {
+                        pack.add_compressed(entry.oid, entry.kind, entry.size, &entry.zlib).map_err(pack_failed)?;
+                        written.insert(object.number);
+                    }
+                    Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) if self.moved(object).await? => {}
+                    Ok(None) => return Err(EngineError::internal("an object was not read")),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            told(pack.len() as u64);
+        }
+        Ok(pack)
+    }
+
+    /// Whether an object is not where it was located any more.
+    async fn moved(&self, located: &Located) -> Result<bool> {
+        let now = self.catalog.locate(&[located.oid]).await?.pop().flatten();
+        Ok(now.is_some_and(|now| now != *located))
     }
 
     /// A user's pending work as a commit on the head, in memory only.

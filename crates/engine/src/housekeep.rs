@@ -54,8 +54,6 @@ impl Engine {
         if dead > 0 {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
-        self.sweep().await?;
-        self.delete_doomed(self.config.key_grace).await?;
         for attempt in self.catalog.open_attempts(None, ATTEMPTS).await? {
             if now_ms - attempt.updated_at_ms < SETTLED_AFTER_MS && !self.config.sole {
                 continue;
@@ -65,7 +63,9 @@ impl Engine {
                 tracing::warn!(%error, attempt = %id, "an unfinished attempt could not be settled yet");
             }
         }
-        Ok(())
+        // After what people wait for: deletions may be many, or refused.
+        self.sweep().await?;
+        self.delete_doomed(self.config.key_grace).await.map(|_| ())
     }
 
     /// Removes the bytes of keys that were never live. The key's name stays burnt, so that a late or repeated delete harms nothing.

@@ -19,7 +19,9 @@ use crate::{Engine, EngineError, Result};
 const CHUNK: usize = 256;
 /// Larger blobs are not read again to send a delta, bytes.
 const BEFORE_BYTES: u64 = 1 << 20;
-/// Nor more than so many of a commit.
+/// Nor more than so much of a commit, bytes.
+const BEFORE_TOTAL: u64 = 16 << 20;
+/// Nor more than so many.
 const BEFORE_COUNT: usize = 256;
 
 impl Engine {
@@ -145,8 +147,14 @@ impl Engine {
         let olds: Vec<ObjectId> = pairs.iter().map(|(_, old)| *old).collect();
         let located = self.catalog.locate(&olds).await.unwrap_or_default();
         let small = located.into_iter().zip(&pairs).filter_map(|(located, (new, _))| Some((*new, located?)));
-        let (news, wanted): (Vec<ObjectId>, Vec<_>) =
-            small.filter(|(_, located)| located.kind == Kind::Blob && located.size <= BEFORE_BYTES).unzip();
+        let mut room = BEFORE_TOTAL;
+        let (news, wanted): (Vec<ObjectId>, Vec<_>) = small
+            .filter(|(_, located)| located.kind == Kind::Blob && located.size <= BEFORE_BYTES)
+            .take_while(|(_, located)| {
+                room = room.saturating_sub(located.size);
+                room > 0
+            })
+            .unzip();
         let read = self.read_located(&wanted).await.unwrap_or_default().into_iter().zip(news);
         read.filter_map(|(object, new)| object.ok().map(|object| (new, (object.oid, object.content)))).collect()
     }

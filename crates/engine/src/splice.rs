@@ -50,12 +50,12 @@ impl Engine {
         Ok(found)
     }
 
-    /// Writes all objects of a stored pack that are in `reach` and whose numbers are not below `from` (those are written already).
+    /// Writes all objects of a stored pack that are `missing` and not `written`, and adds their numbers to those.
     pub(crate) async fn splice<W: Write + Send + 'static>(
         &self,
         stored: &StoredPack,
-        reach: &RoaringTreemap,
-        from: u64,
+        missing: &RoaringTreemap,
+        written: &mut RoaringTreemap,
         out: PackWriter<W>,
     ) -> Result<PackWriter<W>> {
         let quarantine = self.reopen_pack(&stored.key).await?;
@@ -63,8 +63,9 @@ impl Engine {
         let mut wanted = HashSet::new();
         for chunk in oids.chunks(CHUNK) {
             let located = self.catalog.locate(chunk).await?.into_iter().flatten();
-            let here = located.filter(|object| object.key_id == stored.id && object.number >= from);
-            wanted.extend(here.filter(|object| reach.contains(object.number)).map(|object| object.oid));
+            let here = located.filter(|object| object.key_id == stored.id && missing.contains(object.number));
+            // What was written before is the base of nothing here: it went out elsewhere.
+            wanted.extend(here.filter(|object| written.insert(object.number)).map(|object| object.oid));
         }
         blocking(move || copy(&quarantine, &wanted, out)).await
     }

@@ -4,6 +4,8 @@
 //! done what other projects have stored; the ledger then keeps the first location.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, RoaringTreemap};
@@ -12,6 +14,9 @@ use treehold_store::{FinishedPack, Object};
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
+
+/// How often an operation that takes long shows that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// A new object in memory.
 #[derive(Debug, Clone)]
@@ -42,6 +47,22 @@ impl Engine {
     pub(crate) async fn begin_op(&self, project: Option<Uuid>, kind: OpKind) -> Result<Operation> {
         let op = self.catalog.begin_op(self.ambient.uuid(), project, kind, self.ambient.now_ms()).await?;
         Ok(Operation { id: op.id, numbers: RoaringTreemap::new() })
+    }
+
+    /// Works under an operation and shows now and then that it is alive, however long the work takes.
+    pub(crate) async fn kept_alive<T>(&self, op: Uuid, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(HEARTBEAT, &mut work).await {
+                Ok(outcome) => return outcome,
+                // Whoever lost the operation learns it from its own next step.
+                Err(_) => {
+                    if let Err(error) = self.catalog.heartbeat(op, self.ambient.now_ms()).await {
+                        tracing::warn!(%error, %op, "an operation could not show that it is alive");
+                    }
+                }
+            }
+        }
     }
 
     /// Closes an operation that publishes nothing. A failure is left to housekeeping.

@@ -25,6 +25,7 @@ mod router;
 mod sending;
 mod serve;
 mod stream;
+mod watched;
 
 pub use admission::{AdmissionConfig, Bounds, PATIENCE};
 pub use app::{App, ServerConfig};

@@ -6,7 +6,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +17,12 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::context::{Linger, holding};
+use crate::context::Linger;
 use crate::serve::ServeOptions;
+use crate::watched::{Verdict, Watch, judge, watched};
 
 /// What an HTTP/2 connection begins with, and no HTTP/1.1 request can.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -104,46 +103,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Begun<I> {
     }
 }
 
-/// Requests at work on a connection, and how many there were.
-#[derive(Debug, Default)]
-struct Activity {
-    now: AtomicUsize,
-    all: AtomicUsize,
-}
-
-/// One of them, until its answer is sent or given up.
-struct Active(Arc<Activity>);
-
-impl Active {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.now.fetch_add(1, Ordering::AcqRel);
-        activity.all.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Ends once no request was at work for `idle`.
-async fn idle_for(activity: &Activity, idle: Duration) {
-    let mut seen = usize::MAX;
-    let mut since = Instant::now();
-    loop {
-        tokio::time::sleep((idle / 8).max(Duration::from_millis(10))).await;
-        let all = activity.all.load(Ordering::Acquire);
-        if activity.now.load(Ordering::Acquire) > 0 || all != seen {
-            (seen, since) = (all, Instant::now());
-        } else if since.elapsed() >= idle {
-            return;
-        }
-    }
-}
-
-/// Serves a connection that begins with the preface, until its caller leaves, it was idle for too long, or `stop`.
+/// Serves a connection that begins with the preface, until its caller leaves, was idle for too long or takes nothing of an answer, or `stop`.
 pub(crate) async fn http2<I>(
     io: Begun<I>,
     router: Router,
@@ -153,15 +113,15 @@ pub(crate) async fn http2<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Arc::new(Activity::default());
-    let at_work = Arc::clone(&activity);
+    let watch = Arc::new(Watch::default());
+    let at_work = Arc::clone(&watch);
     let service = tower::service_fn(move |request: http::Request<Incoming>| {
-        let active = Active::begin(&at_work);
+        let stream = at_work.begin();
         let mut request = request.map(Body::new);
         // The frames of other requests follow: nothing of this connection is left unread.
         request.extensions_mut().insert(Linger::default());
         let answer = router.clone().oneshot(request);
-        async move { answer.await.map(|response: Response| response.map(|body| holding(body, active))) }
+        async move { answer.await.map(|response: Response| response.map(|body| watched(body, stream))) }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -176,7 +136,12 @@ where
     tokio::select! {
         ended = served.as_mut() => return ended,
         () = stop.cancelled() => {}
-        () = idle_for(&activity, options.head_timeout) => {}
+        verdict = judge(&watch, options.head_timeout, options.send_timeout) => {
+            if verdict == Verdict::Stuck {
+                tracing::debug!("a caller does not take its answer; its connection is closed");
+                return Ok(());
+            }
+        }
     }
     served.as_mut().graceful_shutdown();
     served.await

@@ -12,6 +12,8 @@ use treehold_object::zlib::Inflater;
 
 use crate::object_store::Location;
 
+/// Entries of one group, those that several chains have in common counted each time, bytes.
+const GROUP_BYTES: u64 = 8 << 20;
 /// What is made of chains on the way stays for other objects of the same read, up to so many bytes.
 const MADE_MAX: usize = 32 << 20;
 /// No base may be larger, bytes: what the ledger says nothing about.
@@ -26,13 +28,29 @@ pub(crate) struct Chains {
 }
 
 impl Chains {
-    /// Those of `locations` that are deltas, by pack.
+    /// Those of `locations` that are deltas, by pack, in groups of bounded size.
     pub fn of(locations: &[Location]) -> Vec<Self> {
         let mut packs: BTreeMap<&str, Vec<(usize, Location)>> = BTreeMap::new();
         for (at, location) in locations.iter().enumerate().filter(|(_, location)| !location.bases.is_empty()) {
             packs.entry(&location.key).or_default().push((at, location.clone()));
         }
-        packs.into_iter().map(|(key, members)| Self { key: key.to_owned(), members }).collect()
+        let mut groups = Vec::new();
+        for (key, mut members) in packs {
+            // Neighbours have bases in common.
+            members.sort_by_key(|(_, location)| location.offset);
+            let (mut group, mut bytes) = (Self { key: key.to_owned(), members: Vec::new() }, 0u64);
+            for (at, location) in members {
+                let more = chain(&location).map(|span| span.length).fold(0, u64::saturating_add);
+                if !group.members.is_empty() && bytes.saturating_add(more) > GROUP_BYTES {
+                    groups.push(std::mem::replace(&mut group, Self { key: key.to_owned(), members: Vec::new() }));
+                    bytes = 0;
+                }
+                bytes = bytes.saturating_add(more);
+                group.members.push((at, location));
+            }
+            groups.push(group);
+        }
+        groups
     }
 
     /// Few ranges of the pack that cover all entries. Neighbours are joined where at most `gap` bytes lie between them and the

@@ -54,7 +54,7 @@ impl StoreOptions {
     /// The defaults; without a cache.
     pub fn new(spool_dir: PathBuf) -> Self {
         let cache = CacheOptions::default();
-        let (pack_bytes, coalesce_gap) = (64 << 20, 64 << 10);
+        let (pack_bytes, coalesce_gap) = (64 << 20, 256 << 10);
         Self { parallel: 128, pack_bytes, coalesce_gap, compression: 1, spool_dir, cache }
     }
 }
@@ -148,6 +148,8 @@ struct Inner {
     bucket: Arc<dyn Bucket>,
     options: StoreOptions,
     permits: Semaphore,
+    /// Groups of deltas that are read and applied at the same time: what their chains take is known late.
+    chains: Semaphore,
     cache: Option<Arc<ObjectCache>>,
 }
 
@@ -156,7 +158,8 @@ impl ObjectStore {
     pub fn new(bucket: Arc<dyn Bucket>, options: StoreOptions) -> Self {
         let permits = Semaphore::new(options.parallel.clamp(1, Semaphore::MAX_PERMITS));
         let cache = ObjectCache::new(&options.cache).map(Arc::new);
-        Self { inner: Arc::new(Inner { bucket, options, permits, cache }) }
+        let chains = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4)));
+        Self { inner: Arc::new(Inner { bucket, options, permits, chains, cache }) }
     }
 
     /// What it was made with.
@@ -356,6 +359,7 @@ impl ObjectStore {
         chains: &Chains,
         decode: &impl Decode<T>,
     ) -> Result<Vec<Option<T>>, StoreError> {
+        let _turn = self.inner.chains.acquire().await;
         let ranges = chains.ranges(self.inner.options.coalesce_gap, RUN_MAX);
         let pieces = ranges.into_iter().map(|range| async {
             let _permit = self.inner.permits.acquire().await;

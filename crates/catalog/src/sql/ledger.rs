@@ -312,10 +312,15 @@ impl Db {
     }
 
     async fn key_deleted_once(&self, key: KeyId) -> Result<(), Fault> {
-        sqlx::query("UPDATE s3_keys SET state = 'deleted' WHERE key_id = $1 AND state = 'doomed'")
+        let mut tx = self.begin().await?;
+        let deleted = sqlx::query("UPDATE s3_keys SET state = 'deleted' WHERE key_id = $1 AND state = 'doomed'")
             .bind(key)
-            .execute(self.writer())
+            .execute(&mut *tx)
             .await?;
+        if deleted.rows_affected() == 1 {
+            sqlx::query("DELETE FROM pack_bases WHERE key_id = $1").bind(key).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

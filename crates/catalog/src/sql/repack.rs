@@ -28,8 +28,8 @@ impl Db {
     async fn list_keys(&self, after: KeyId, limit: u32) -> Result<Vec<StoredKey>, Fault> {
         let rows: Vec<(i64, String, i64, i64, i64)> = sqlx::query_as(
             "SELECT k.key_id, k.s3_key, count(o.number), count(o.base_off),
-                 CAST(coalesce(sum(o.len), 0) + coalesce((SELECT sum(b.len) FROM pack_bases b WHERE b.key_id = k.key_id), 0)
-                     AS BIGINT)
+                 CAST(coalesce(sum(o.len), 0) + CASE WHEN count(o.base_off) = 0 THEN 0
+                     ELSE coalesce((SELECT sum(b.len) FROM pack_bases b WHERE b.key_id = k.key_id), 0) END AS BIGINT)
              FROM (SELECT key_id, s3_key FROM s3_keys WHERE state = 'present' AND key_id > $1 ORDER BY key_id LIMIT $2) k
              LEFT JOIN objects o ON o.key_id = k.key_id GROUP BY k.key_id, k.s3_key ORDER BY k.key_id",
         )
@@ -153,7 +153,8 @@ fn values(chunk: &[&Move]) -> Result<Rows, CatalogError> {
         .ints_or_null(bases.collect::<Result<Vec<_>, _>>()?))
 }
 
-/// Dooms the keys that lost their last object. What lies in a key without deltas is nobody's base.
+/// Dooms the keys that lost their last object. What their deltas rested on stays on record as long as their bytes: somebody may still
+/// be reading there.
 async fn settle_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>, now_ms: i64) -> Result<(), Fault> {
     let keys = || ints(keys.iter().copied());
     sqlx::query(sql!(
@@ -162,14 +163,6 @@ async fn settle_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>, now_ms: i64) 
         in_ints(2)
     ))
     .bind(now_ms)
-    .bind(keys())
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query(sql!(
-        "DELETE FROM pack_bases WHERE key_id {} AND NOT EXISTS (
-             SELECT 1 FROM objects o WHERE o.key_id = pack_bases.key_id AND o.base_off IS NOT NULL)",
-        in_ints(1)
-    ))
     .bind(keys())
     .execute(&mut **tx)
     .await?;

@@ -10,6 +10,7 @@ mod rewrite;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde::Serialize;
 use treehold_catalog::{KeyId, OpKind};
 
@@ -20,6 +21,9 @@ use rewrite::Rewriting;
 
 /// Keys listed, or removed, at once.
 const KEYS: u32 = 1000;
+
+/// Keys removed at the same time.
+const DELETERS: usize = 8;
 
 /// What an operator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,17 +85,14 @@ impl Engine {
         let op = self.begin_op(None, OpKind::Repack).await?;
         let total = plan.objects();
         let mut rewriting = Rewriting::new(self, op.id, report);
-        let mut outcome = Ok(());
-        for key in plan.keys {
-            outcome = rewriting.take(&key).await;
-            if outcome.is_err() {
-                break;
+        let work = async {
+            for key in plan.keys {
+                rewriting.take(&key).await?;
+                progress.step("repacking", rewriting.taken(), Some(total));
             }
-            progress.step("repacking", rewriting.taken(), Some(total));
-        }
-        if outcome.is_ok() {
-            outcome = rewriting.flush().await;
-        }
+            rewriting.flush().await
+        };
+        let outcome = self.kept_alive(op.id, work).await;
         self.end_op(op).await;
         outcome
     }
@@ -118,12 +119,22 @@ impl Engine {
         let mut deleted = Vec::new();
         loop {
             let doomed = self.catalog.doomed_before(before_ms, KEYS).await?;
-            if doomed.is_empty() {
+            let last = doomed.len() < KEYS as usize;
+            let removals = doomed.into_iter().map(|(key, name)| async move {
+                match self.remove_key(key, name.clone()).await {
+                    Ok(()) => Some((key, name)),
+                    Err(error) => {
+                        tracing::warn!(%error, name, "an emptied key could not be deleted");
+                        None
+                    }
+                }
+            });
+            let removed: Vec<_> = futures::stream::iter(removals).buffer_unordered(DELETERS).collect().await;
+            let failed = removed.iter().any(Option::is_none);
+            deleted.extend(removed.into_iter().flatten());
+            // What could not be deleted would be listed again at once.
+            if last || failed {
                 return Ok(deleted);
-            }
-            for (key, name) in doomed {
-                self.remove_key(key, name.clone()).await?;
-                deleted.push((key, name));
             }
         }
     }

@@ -130,7 +130,8 @@ impl Engine {
         let received = self.quarantine(project, fetched.pack, tip, &shallow, progress).await?;
         let objects = received.quarantine.len() as u64;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
-        let stored = self.store_received(&mut op, received, tip, progress).await;
+        let id = op.id;
+        let stored = self.kept_alive(id, self.store_received(&mut op, received, tip, progress)).await;
         if let Err(error) = stored {
             self.end_op(op).await;
             return Err(error);

@@ -34,8 +34,11 @@ pub(crate) fn threads() -> usize {
 
 /// Content of commits that is kept from the first reading, bytes.
 const COMMITS_BYTES: usize = 16 << 20;
-/// A pack of so many objects or fewer is not kept as it came: a pack for reading takes its place.
+/// A pack of fewer objects is not kept as it came: a pack for reading takes its place.
 const KEPT_MIN: usize = 256;
+
+/// Nor one of more: it is registered in one transaction, for which others wait.
+const KEPT_MAX: usize = 600_000;
 
 /// A pack that was resolved and checked, and the file that it is in.
 pub(crate) struct Received {
@@ -160,7 +163,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<()> {
         let Received { quarantine, pack } = received;
-        let keep = quarantine.len() > KEPT_MIN && !quarantine.has_duplicates();
+        let keep = (KEPT_MIN..KEPT_MAX).contains(&quarantine.len()) && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
         let told = |stored| progress.step("storing", stored, Some(total));
         let commits = self.put_commits_of(Arc::clone(&quarantine));
@@ -198,7 +201,6 @@ impl Engine {
                 Piece::Pack(pack) => {
                     stored += pack.entries.len() as u64;
                     op.numbers.extend(self.store_pack(op.id, pack).await?);
-                    self.catalog.heartbeat(op.id, self.ambient.now_ms()).await?;
                     told(stored);
                 }
             }

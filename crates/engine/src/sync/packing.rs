@@ -19,12 +19,18 @@ const NEAR: u64 = 256 << 10;
 /// Copies take at most so much of the size of the pack that is kept: 1 / 8.
 const COPIES_SHARE: u64 = 8;
 
+/// Longest chain that is kept, as git makes them.
+const DEPTH_MAX: u16 = 50;
+/// Content of bases that any object may rest on, however small it is, bytes.
+const COST_MIN: u64 = 16 << 20;
+
 /// What is written whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copies {
     /// All objects: the head's trees, its blobs in path order, then history. The received pack is dropped.
     Everything,
-    /// Beside the received pack: the head's blobs, in path order, that stand in it as deltas far from their bases.
+    /// Beside the received pack: what is dear to read there, and the head's blobs, in path order, that stand in it as deltas far from
+    /// their bases.
     WhereTheyPay,
 }
 
@@ -104,12 +110,17 @@ impl<'a> Packing<'a> {
         Ok(blobs)
     }
 
-    /// Copies until they have their share of the pack.
+    /// What would be dear to read, whatever it takes, as nobody may be made to pay for a chain that was built to be dear; then files
+    /// of the head until they have their share of the pack.
     fn add_copies(&mut self, blobs: Vec<ObjectId>) -> Result<()> {
+        let allowance = |size: u64| size.saturating_mul(u64::from(DEPTH_MAX) + 14).saturating_add(COST_MIN);
+        for oid in self.source.costly(DEPTH_MAX, allowance) {
+            self.add(oid)?;
+        }
         let mut left = self.source.pack_len() / COPIES_SHARE;
         for oid in blobs {
             let (Some(object), Some(bases)) = (self.source.get(&oid), self.source.bases(&oid)) else { continue };
-            if spread(&object, &bases) <= NEAR {
+            if self.done.contains(&oid) || spread(&object, &bases) <= NEAR {
                 continue;
             }
             let before = self.builder.as_ref().map_or(0, PackBuilder::bytes);

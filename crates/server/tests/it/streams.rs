@@ -10,7 +10,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use treehold_server::{AdmissionConfig, ServerConfig};
+use treehold_server::{AdmissionConfig, ServeOptions, ServerConfig};
 
 use crate::harness::{KEY, Reply, Server, limits, parse};
 
@@ -215,6 +215,28 @@ async fn send(sender: &Sender, method: &str, target: &str, body: impl Into<Bytes
     let headers = pairs.collect();
     let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
     Reply { status, headers, body }
+}
+
+/// Goal: an HTTP/2 caller that grants no window for an answer does not keep its place and connection for ever.
+#[tokio::test]
+async fn an_answer_without_a_window_is_given_up() {
+    let connections = ServeOptions { send_timeout: Duration::from_millis(300), ..ServeOptions::default() };
+    let server = Server::with(ServerConfig { connections, ..ServerConfig::default() }).await;
+    let (project, files) = large_files(&server).await;
+    let io = TokioIo::new(server.connect().await);
+    let handshake = http2::Builder::new(TokioExecutor::new()).initial_stream_window_size(0).handshake(io);
+    let (mut sender, connection) = handshake.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post(format!("http://test/projects/{project}/read"))
+        .header("x-internal-api-key", KEY)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(read_body(&files))));
+    let untaken = sender.send_request(request.unwrap()).await.unwrap();
+    assert_eq!(untaken.status(), 200);
+    let ended = tokio::time::timeout(Duration::from_secs(60), connection).await;
+    assert!(ended.is_ok(), "the connection is still open");
+    drop(untaken);
+    server.stop().await;
 }
 
 #[tokio::test]

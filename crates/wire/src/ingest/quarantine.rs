@@ -125,6 +125,25 @@ impl Quarantine {
         Some(bases)
     }
 
+    /// Objects that are dear to read as they stand: on more than `depth_max` deltas, or on bases whose contents add up to more
+    /// than `allowance` says for an object of such a size, bytes.
+    pub fn costly(&self, depth_max: u16, allowance: impl Fn(u64) -> u64) -> Vec<ObjectId> {
+        let mut bases_first: Vec<u32> = (0..self.slots.len() as u32).collect();
+        bases_first.sort_unstable_by_key(|at| self.slots[*at as usize].depth);
+        let mut costs = vec![0u64; self.slots.len()];
+        for at in bases_first {
+            let base = self.slots[at as usize].base;
+            if base != NONE {
+                costs[at as usize] = costs[base as usize] + u64::from(self.slots[base as usize].size);
+            }
+        }
+        let costly = self.by_oid.iter().filter(|at| {
+            let slot = &self.slots[**at as usize];
+            slot.depth > depth_max || costs[**at as usize] > allowance(u64::from(slot.size))
+        });
+        costly.map(|at| self.slots[*at as usize].oid).collect()
+    }
+
     /// All objects in the order of the pack.
     pub fn iter(&self) -> impl Iterator<Item = PackedObject> + '_ {
         let mut positions = self.by_oid.clone();

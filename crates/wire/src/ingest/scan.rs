@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
-use treehold_object::ObjectId;
 use treehold_object::pack::{self, Checksum, ENTRY_HEADER_MAX, EntryHeader, EntryKind, HEADER_LEN, TRAILER_LEN};
+use treehold_object::{Kind, ObjectId};
 
 use super::table::{NONE, RefDelta, Seen, Slot, Table};
 use super::{IngestError, IngestLimits, IngestOptions};
@@ -15,6 +17,10 @@ use treehold_object::delta;
 /// No entry is shorter: one byte of header and an empty zlib stream.
 const ENTRY_LEN_MIN: u64 = 9;
 const WINDOW_LEN: usize = 256 * 1024;
+/// Objects that wait for their names at most.
+const QUEUE: usize = 64;
+/// None of them is larger, bytes.
+const WAITING_LEN_MAX: usize = 256 * 1024;
 const NULL: ObjectId = ObjectId::Sha1([0; 20]);
 
 /// What the scan found besides the table.
@@ -46,14 +52,17 @@ pub(super) fn scan(file: &File, options: &IngestOptions<'_>, table: &Table<'_>) 
     if u64::from(count) > (data_end - HEADER_LEN as u64) / ENTRY_LEN_MIN {
         return Err(damaged(0, "it is too short for the objects it announces"));
     }
-    let mut scan =
-        Scan { limits, table, inflate: Decompress::new(true), content: Vec::new(), inflated: 0, seen: Seen::default() };
-    for at in 0..count {
-        if at.is_multiple_of(64) {
-            options.cancelled()?;
+    named_beside(options, table, |hand_over| {
+        let (inflate, content, seen) = (Decompress::new(true), Vec::new(), Seen::default());
+        let mut scan = Scan { limits, table, inflate, content, inflated: 0, seen, hand_over };
+        for at in 0..count {
+            if at.is_multiple_of(64) {
+                options.cancelled()?;
+            }
+            scan.entry(at, &mut window)?;
         }
-        scan.entry(at, &mut window)?;
-    }
+        Ok(())
+    })?;
     if window.offset() != data_end {
         return Err(damaged(window.offset(), "there are bytes after the last object"));
     }
@@ -71,9 +80,56 @@ pub(super) fn damaged(offset: u64, what: impl ToString) -> IngestError {
     IngestError::Damaged { offset, what: what.to_string() }
 }
 
+/// A whole object that waits for its name.
+struct Waiting {
+    at: u32,
+    kind: Kind,
+    content: Vec<u8>,
+}
+
+/// Runs `scan` while other threads name what it hands over; alone if there is only one thread.
+///
+/// Inflating is one thread's work, since only the end of a stream tells where the next entry begins; hashing need not be.
+fn named_beside(
+    options: &IngestOptions<'_>,
+    table: &Table<'_>,
+    scan: impl FnOnce(Option<SyncSender<Waiting>>) -> Result<(), IngestError>,
+) -> Result<(), IngestError> {
+    if options.threads < 2 {
+        return scan(None);
+    }
+    let (hand_over, waiting) = sync_channel::<Waiting>(QUEUE);
+    let waiting = Arc::new(Mutex::new(waiting));
+    let work = |waiting: Arc<Mutex<Receiver<Waiting>>>| -> Result<(), IngestError> {
+        let mut seen = Seen::default();
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Waiting { at, kind, content }) = next else { return Ok(()) };
+            table.name(at, kind, &content, &mut seen)?;
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..options.threads)
+            .map(|_| {
+                let waiting = Arc::clone(&waiting);
+                scope.spawn(move || work(waiting))
+            })
+            .collect();
+        // Once every worker has ended, what is handed over is refused.
+        drop(waiting);
+        let scanned = scan(Some(hand_over));
+        for worker in workers {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        scanned
+    })
+}
+
 struct Scan<'a, 'o> {
     limits: &'a IngestLimits,
     table: &'a Table<'o>,
+    /// Who names whole objects, if not this thread.
+    hand_over: Option<SyncSender<Waiting>>,
     inflate: Decompress,
     /// Of the entry at hand; kept for its capacity.
     content: Vec<u8>,
@@ -95,7 +151,7 @@ impl Scan<'_, '_> {
         if let EntryKind::Whole(kind) = header.kind {
             slot.size = header.size as u32;
             self.table.lock().slots.push(slot);
-            return self.table.name(at, kind, &self.content, &mut self.seen);
+            return self.name(at, kind);
         }
         let (_, size, _) = delta::sizes(&self.content).map_err(|error| damaged(offset, error))?;
         self.admit(size)?;
@@ -114,6 +170,18 @@ impl Scan<'_, '_> {
         }
         state.slots.push(slot);
         Ok(())
+    }
+
+    /// Names the whole object at hand, or hands it over; large ones stay here, so that few bytes wait.
+    fn name(&mut self, at: u32, kind: Kind) -> Result<(), IngestError> {
+        match &self.hand_over {
+            Some(hand_over) if self.content.len() <= WAITING_LEN_MAX => {
+                let content = std::mem::take(&mut self.content);
+                // A worker that ended early says why when it is joined.
+                hand_over.send(Waiting { at, kind, content }).map_err(|_| IngestError::Cancelled)
+            }
+            _ => self.table.name(at, kind, &self.content, &mut self.seen),
+        }
     }
 
     /// Checks `size` bytes that an object or delta claims to have.

@@ -172,6 +172,17 @@ fn counts_and_trailers_that_lie_are_refused() {
 }
 
 #[test]
+fn what_is_dear_to_read_is_told() {
+    let mut forge = Forge::new();
+    forge.whole(Kind::Blob, &[7; 1 << 20]).ofs_delta(0, &delta(1 << 20, 4, &[0x90, 4]));
+    let quarantine = ingest(spool(&forge.finish()), &options(IngestLimits::default())).unwrap();
+    let small = [blob(&[7; 4])];
+    assert_eq!(quarantine.costly(50, |size| size + 1_000), small, "four bytes on a megabyte");
+    assert!(quarantine.costly(50, |_| 1 << 20).is_empty());
+    assert_eq!(quarantine.costly(0, |_| u64::MAX), small, "no chain is short enough");
+}
+
+#[test]
 fn deltas_that_lie_are_refused() {
     let base = b"0123456789";
     let good = delta(10, 4, &[0x90, 4]);
