@@ -30,6 +30,8 @@ const WINDOW_BYTES: u64 = 8 << 20;
 const WINDOW_OBJECTS: usize = 1024;
 /// Windows of a stream that are read at the same time.
 const WINDOWS_AHEAD: usize = 2;
+/// zlib level of packs that stay: git's own.
+const DENSE_LEVEL: u32 = 6;
 /// More content than this is inflated, deflated and hashed away from the threads that serve connections, bytes.
 const INLINE_MAX: u64 = 256 << 10;
 
@@ -222,6 +224,12 @@ impl ObjectStore {
         if let Some(cache) = self.inner.cache.clone() {
             off_thread(u64::MAX, move || cache.flush()).await;
         }
+    }
+
+    /// As [`Self::get_many`], but from the bucket, whatever the cache has, which is left as it is: for who rewrites or checks what
+    /// is stored.
+    pub async fn get_stored(&self, locations: &[Location]) -> Vec<Result<Object, StoreError>> {
+        self.read(locations, decode::object).await
     }
 
     /// Their zlib streams instead of their content; everything else as [`Self::get_many`].
@@ -428,6 +436,12 @@ impl ObjectStore {
     pub fn pack_builder(&self) -> PackBuilder {
         let StoreOptions { spool_dir, compression, pack_bytes, .. } = &self.inner.options;
         PackBuilder::new(spool_dir.clone(), *compression, *pack_bytes)
+    }
+
+    /// A new pack for objects that stay: smaller, and slower to make.
+    pub fn dense_pack_builder(&self) -> PackBuilder {
+        let StoreOptions { spool_dir, pack_bytes, .. } = &self.inner.options;
+        PackBuilder::new(spool_dir.clone(), DENSE_LEVEL, *pack_bytes)
     }
 
     /// One pack of the given objects, built away from the threads that serve connections.

@@ -57,7 +57,8 @@ impl<'a> Rewriting<'a> {
 
     async fn add(&mut self, from: KeyId, rows: &[Located], places: &HashMap<u64, ObjectId>) -> Result<()> {
         let mut objects = Vec::with_capacity(rows.len());
-        for (row, read) in rows.iter().zip(self.engine.read_located(rows).await?) {
+        let locations = self.engine.locations(rows).await?;
+        for (row, read) in rows.iter().zip(self.engine.store.get_stored(&locations).await) {
             self.taken += 1;
             match read {
                 Ok(object) => objects.push((object, row.base.and_then(|base| places.get(&base).copied()))),
@@ -68,7 +69,7 @@ impl<'a> Rewriting<'a> {
                 }
             }
         }
-        let packing = self.packing.take().unwrap_or_else(|| Packing::new(self.engine.store.pack_builder()));
+        let packing = self.packing.take().unwrap_or_else(|| Packing::new(self.engine.store.dense_pack_builder()));
         let packing = blocking(move || packing.add_all(from, objects)).await?;
         let full = packing.builder.is_full();
         self.packing = Some(packing);
