@@ -17,7 +17,7 @@ pub struct StoredKey {
     pub objects: u64,
     /// Of these, how many are deltas.
     pub deltas: u64,
-    /// Length of their entries, and of those that their deltas rest on, bytes.
+    /// Length of their entries, bytes.
     pub bytes: u64,
 }
 

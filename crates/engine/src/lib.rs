@@ -57,6 +57,11 @@ pub use room::Room;
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;
 
+/// Work for the processor or the disk, on a thread for that.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(EngineError::internal)?
+}
+
 type BranchLocks = Mutex<HashMap<(Uuid, String), Weak<tokio::sync::Mutex<()>>>>;
 
 /// The product's verbs.

@@ -15,7 +15,7 @@ use treehold_wire::{IngestLimits, IngestOptions, Quarantine, ingest};
 
 use crate::archive::spool_failed;
 use crate::export::pack_failed;
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, EngineError, Result, blocking};
 
 /// Objects located at once.
 const CHUNK: usize = 4096;
@@ -83,10 +83,6 @@ impl Engine {
         })
         .await
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(EngineError::internal)?
 }
 
 fn copy<W: Write>(

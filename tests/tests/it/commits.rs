@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::both;
 use crate::deployment::{Deployment, blob_oid, json_body};
 use crate::remote_tools::*;
+use crate::verifications::percent;
 
 /// Everything that a commit could change: our refs, the remote's, pending work.
 async fn state(d: &Deployment, project: Uuid, user: Uuid, remote: &Remote) -> (String, Value, String, Vec<String>) {
@@ -224,6 +225,26 @@ both! {
         assert_eq!(pending(&d, project, user).await, Vec::<String>::new());
         assert_eq!(commit_key(&d, project, &branch, "branch").await.ok(200), answer);
         remote.bare.fsck_strict();
+    }
+
+    /// Goal: `branch` works without a remote, too: the work goes onto a branch of its own, ours stays.
+    async fn branch_without_push(d) {
+        let project = d.local_project().await;
+        let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+        save(&d, project, first, "text.txt", "base\n").await;
+        commit(&d, project, commit_body(first, "Base")).await.ok(200);
+        save(&d, project, first, "text.txt", "one\n").await;
+        save(&d, project, second, "text.txt", "two\n").await;
+        let one = commit(&d, project, commit_body(first, "One")).await.ok(200);
+        commit(&d, project, commit_body(second, "Two")).await.problem(409, "conflict");
+        let branch = with(commit_body(second, "Two"), json!({"on_conflict": "branch"}));
+        let answer = commit(&d, project, branch).await.ok(200);
+        let oid = answer["commit"].as_str().expect("an oid");
+        let name = format!("treehold/{}/{}", &second.simple().to_string()[..8], &oid[..8]);
+        assert_eq!((&answer["branch"], &answer["pushed"]), (&json!(name), &json!(false)));
+        assert_eq!(json!(head(&d, project).await), one["commit"]);
+        assert_eq!(d.get(&format!("/files/{project}/text.txt?ref={}", percent(&name))).await.text(), "two\n");
+        assert_eq!(pending(&d, project, second).await, Vec::<String>::new());
     }
 
     /// Goal: a key gives its first answer again, also after the branch moved on, and is refused with another body.

@@ -211,6 +211,12 @@ fn by_oid(rows: Vec<Known>) -> Result<HashMap<ObjectId, Known>, Fault> {
 /// The caller did not get the answer to a registration that was committed, and repeats it: it gets the answer again.
 /// Nothing is added, since a key that was registered gains no rows later.
 async fn repeated(tx: &mut Transaction, op: Uuid, key: KeyId, objects: &[&NewObject]) -> Result<Found, Fault> {
+    require_registered(tx, op, key).await?;
+    compare(tx, key, objects).await
+}
+
+/// A key that the operation registered before; `OpLost` if it did not.
+pub(super) async fn require_registered(tx: &mut Transaction, op: Uuid, key: KeyId) -> Result<(), Fault> {
     let registered: Option<String> = sqlx::query_scalar(
         "SELECT state FROM s3_keys WHERE key_id = $1 AND op_id = $2 AND state IN ('present', 'doomed')",
     )
@@ -219,5 +225,5 @@ async fn repeated(tx: &mut Transaction, op: Uuid, key: KeyId, objects: &[&NewObj
     .fetch_optional(&mut **tx)
     .await?;
     registered.ok_or(CatalogError::OpLost)?;
-    compare(tx, key, objects).await
+    Ok(())
 }

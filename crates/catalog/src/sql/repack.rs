@@ -27,9 +27,7 @@ const MOVES: &[(&str, Type)] = &[
 impl Db {
     async fn list_keys(&self, after: KeyId, limit: u32) -> Result<Vec<StoredKey>, Fault> {
         let rows: Vec<(i64, String, i64, i64, i64)> = sqlx::query_as(
-            "SELECT k.key_id, k.s3_key, count(o.number), count(o.base_off),
-                 CAST(coalesce(sum(o.len), 0) + CASE WHEN count(o.base_off) = 0 THEN 0
-                     ELSE coalesce((SELECT sum(b.len) FROM pack_bases b WHERE b.key_id = k.key_id), 0) END AS BIGINT)
+            "SELECT k.key_id, k.s3_key, count(o.number), count(o.base_off), CAST(coalesce(sum(o.len), 0) AS BIGINT)
              FROM (SELECT key_id, s3_key FROM s3_keys WHERE state = 'present' AND key_id > $1 ORDER BY key_id LIMIT $2) k
              LEFT JOIN objects o ON o.key_id = k.key_id GROUP BY k.key_id, k.s3_key ORDER BY k.key_id",
         )
@@ -171,14 +169,7 @@ async fn settle_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>, now_ms: i64) 
 
 /// A call that was committed, and whose answer was lost: what moved is where it went.
 async fn repeated(tx: &mut Transaction, op: Uuid, key: KeyId, moves: &[Move]) -> Result<HashSet<ObjectId>, Fault> {
-    let registered: Option<String> = sqlx::query_scalar(
-        "SELECT state FROM s3_keys WHERE key_id = $1 AND op_id = $2 AND state IN ('present', 'doomed')",
-    )
-    .bind(key)
-    .bind(op)
-    .fetch_optional(&mut **tx)
-    .await?;
-    registered.ok_or(CatalogError::OpLost)?;
+    register::require_registered(tx, op, key).await?;
     let mut moved = HashSet::new();
     for chunk in moves.chunks(CHUNK_ROWS) {
         let there: Vec<(Vec<u8>,)> =

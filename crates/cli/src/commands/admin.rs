@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::report;
+use super::{report, reported};
 use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::output::{clean, grouped, table, text};
@@ -42,7 +42,13 @@ pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Migrate { json } => report(settings, Operation::AdminMigrate {}, json, migrated).await,
         Command::Repack { dry_run, grace, json } => {
-            report(settings, Operation::AdminRepack { dry_run, grace_s: grace }, json, counted).await
+            let answer = reported(settings, Operation::AdminRepack { dry_run, grace_s: grace }, json, counted).await?;
+            match answer["damaged"].as_u64() {
+                None | Some(0) => Ok(()),
+                Some(damaged) => Err(Failure::failed(format!(
+                    "{damaged} objects are damaged and stay where they are; the log names them: restore their packs from a copy of the store"
+                ))),
+            }
         }
         Command::Stats { json } => report(settings, Operation::AdminStats {}, json, counted).await,
     }

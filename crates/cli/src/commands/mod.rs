@@ -25,9 +25,20 @@ async fn report(
     json: bool,
     human: impl FnOnce(&Value) -> String,
 ) -> Result<(), Failure> {
+    reported(settings, operation, json, human).await.map(|_| ())
+}
+
+/// The same, and gives what was printed.
+async fn reported(
+    settings: &Settings,
+    operation: Operation,
+    json: bool,
+    human: impl FnOnce(&Value) -> String,
+) -> Result<Value, Failure> {
     let bar = Bar::new();
     let answer = open::execute(settings, &operation, &bar).await;
     bar.finish();
     let answer = answer?;
-    output::print(&if json { output::pretty(&answer) } else { human(&answer) })
+    output::print(&if json { output::pretty(&answer) } else { human(&answer) })?;
+    Ok(answer)
 }

@@ -196,7 +196,7 @@ impl Engine {
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
         if attempt.base != Some(attempt.commit) {
-            publish.refs = vec![update(attempt, attempt.base)];
+            publish.refs = vec![update(attempt, onto(attempt))];
             if let PublishOutcome::Published = self.catalog.publish(&publish).await? {
                 attempt.state = finished(attempt);
                 return Ok(());
@@ -225,7 +225,7 @@ impl Engine {
             None => true,
         };
         // What is not pushed goes onto the very commit that it was made for.
-        if !attempt.push && !passed && head != attempt.base {
+        if !attempt.push && !passed && head != onto(attempt) {
             return Err(moved(&attempt.branch));
         }
         Ok(if behind { vec![update(attempt, head)] } else { Vec::new() })
@@ -269,6 +269,12 @@ fn finished(attempt: &Attempt) -> AttemptState {
 
 fn update(attempt: &Attempt, head: Option<ObjectId>) -> RefUpdate {
     RefUpdate { name: branch_ref(&attempt.branch), expected: head, new: Some(attempt.commit) }
+}
+
+/// Where the branch of an attempt is when the commit moves it: where the commit was made for, or nowhere if the commit makes a branch
+/// of its own.
+fn onto(attempt: &Attempt) -> Option<ObjectId> {
+    attempt.base.filter(|_| attempt.branch == attempt.pending_branch)
 }
 
 /// The branch moved between the look and the publication; the caller plans again.

@@ -9,6 +9,8 @@ use crate::{Engine, Result};
 
 /// A pack below this size costs more in requests and rows than it is worth, if there are others like it, bytes.
 const SMALL: u64 = 8 << 20;
+/// Below this size dead weight is no reason to rewrite a pack, bytes.
+const DEAD_MIN: u64 = 4 << 10;
 /// A pack is rewritten if more than one part in so many is dead weight.
 const DEAD_SHARE: u64 = 5;
 
@@ -54,18 +56,47 @@ impl Engine {
                 bytes += size_with_index(sizes, &key.key);
                 let unused = size.saturating_sub(key.bytes);
                 dead += unused;
-                if unused.saturating_mul(DEAD_SHARE) > *size && key.key.ends_with(".pack") && *size > SMALL {
+                if unused.saturating_mul(DEAD_SHARE) > *size && key.key.ends_with(".pack") && *size > DEAD_MIN {
                     heavy.push(key);
                 } else if *size <= SMALL {
-                    small.push((key, unused.saturating_mul(DEAD_SHARE) > *size && *size > 4_096));
+                    small.push(key);
                 }
             }
         }
-        // A small pack alone is as good as it gets, unless much of it is dead.
-        if small.len() > 1 || small.iter().any(|(_, dead)| *dead) {
-            heavy.extend(small.into_iter().map(|(key, _)| key));
-        }
+        small.sort_by_key(|key| key.bytes);
+        let live: Vec<u64> = small.iter().map(|key| key.bytes).collect();
+        heavy.extend(small.into_iter().take(rolled_up(&live)));
         heavy.sort_unstable_by_key(|key| key.id);
         Ok(Plan { keys: heavy, all, bytes, dead })
+    }
+}
+
+/// How many of the smallest of `sizes`, which ascend, become one, so that each of the others is at least twice as large as all before it
+/// together (git's geometric repacking): what is written for an object in the long run grows with the logarithm of the store only.
+fn rolled_up(sizes: &[u64]) -> usize {
+    let (mut count, mut sum) = (0, 0u64);
+    for (at, size) in sizes.iter().enumerate() {
+        if at > 0 && *size < sum.saturating_mul(2) {
+            count = at + 1;
+        }
+        sum = sum.saturating_add(*size);
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rolled_up;
+
+    #[test]
+    fn packs_grow_in_steps() {
+        assert_eq!(rolled_up(&[]), 0);
+        assert_eq!(rolled_up(&[5]), 0);
+        assert_eq!(rolled_up(&[5, 5]), 2);
+        assert_eq!(rolled_up(&[5, 10]), 0);
+        assert_eq!(rolled_up(&[1, 2, 6, 18]), 0);
+        assert_eq!(rolled_up(&[1, 1, 100]), 2);
+        assert_eq!(rolled_up(&[1, 1, 3, 100]), 3);
+        assert_eq!(rolled_up(&[3, 3, 3, 3]), 4);
     }
 }

@@ -9,7 +9,7 @@ use treehold_store::{FinishedPack, Object, PackBuilder, PackEntry, StoreError};
 use uuid::Uuid;
 
 use super::RepackReport;
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, Result, blocking};
 
 /// Rows read at once.
 const ROWS: u32 = 1024;
@@ -113,10 +113,6 @@ fn windows(rows: &[Located]) -> Vec<&[Located]> {
     }
     windows.push(&rows[start..]);
     windows
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(EngineError::internal)?
 }
 
 /// A pack, where its objects came from, and what was added lately.

@@ -18,7 +18,7 @@ use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest
 use super::packing::{Copies, Packing, Piece};
 use crate::progress::Progress;
 use crate::writer::Operation;
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, EngineError, Result, blocking};
 
 /// Rows written to the catalog at once.
 pub(super) const ROWS: usize = 1000;
@@ -242,10 +242,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(EngineError::internal)?
 }
 
 fn read_commit(quarantine: &Quarantine, oid: ObjectId) -> Result<CommitRow> {

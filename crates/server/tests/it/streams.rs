@@ -129,7 +129,7 @@ async fn files_and_short_answers_are_never_coded() {
 #[tokio::test]
 async fn a_cut_connection_frees_its_memory() {
     // Room for one such answer at a time.
-    let admission = AdmissionConfig { memory_bytes: 1_200_000, project_share: 100, ..AdmissionConfig::for_cores(2) };
+    let admission = AdmissionConfig { memory_bytes: 2_400_000, project_share: 100, ..AdmissionConfig::for_cores(2) };
     let server = Server::with(ServerConfig { admission, ..ServerConfig::default() }).await;
     let (project, files) = large_files(&server).await;
     let body = read_body(&files);
