@@ -13,5 +13,5 @@ pub mod sideband;
 mod text;
 
 pub use capabilities::{Advertisement, Capabilities};
-pub use ingest::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
+pub use ingest::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest, ingest_arriving};
 pub use text::printable;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncWriteExt, BufWriter};
 use treehold_object::BString;
 use treehold_wire::fetch::{
-    ClientCapabilities, Deepen, FetchError, FetchEvent, FetchLimits, FetchReader, FetchRequest, LsRefs, RefLimits,
-    RefsReader, RemoteRef,
+    ClientCapabilities, Deepen, FetchError, FetchLimits, FetchReader, FetchRequest, LsRefs, RefLimits, RefsReader,
+    RemoteRef,
 };
 use treehold_wire::pktline::{self, Decoder, Packet};
 use treehold_wire::{Advertisement, Capabilities};
@@ -20,7 +19,7 @@ use super::hosts::Hosts;
 use super::http::{self, Http, Site};
 use super::local;
 use super::transport::{Answer, Body, Deadlines, RemoteTimeouts, Service, TransportError};
-use super::{Endpoint, FetchSpec, Fetched, PushSpec, Pushed, Remote, RemoteError, RemoteRefs};
+use super::{Endpoint, FetchSpec, Fetching, PushSpec, Pushed, Remote, RemoteError, RemoteRefs};
 
 /// What we call ourselves.
 pub(super) const AGENT: &str = concat!("treehold/", env!("CARGO_PKG_VERSION"));
@@ -171,36 +170,6 @@ impl GitRemote {
         }
         Err(TransportError::Broken("the answer is cut off".into()))
     }
-
-    async fn receive_pack(
-        &self,
-        answer: &mut Answer,
-        spec: &FetchSpec,
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Fetched, RemoteError> {
-        let pack = tempfile::Builder::new().prefix("fetch-").suffix(".pack").tempfile_in(&self.spool_dir);
-        let pack = pack.map_err(RemoteError::Spool)?;
-        let file = tokio::fs::File::from_std(pack.reopen().map_err(RemoteError::Spool)?);
-        let mut file = BufWriter::with_capacity(1 << 20, file);
-        let mut reader = FetchReader::new(FetchLimits { pack_bytes: spec.pack_bytes_max, lines: LINES_MAX });
-        let mut bytes = 0;
-        while let Some(chunk) = answer.chunk().await? {
-            reader.push(&chunk);
-            let before = bytes;
-            while let Some(event) = reader.next_event().map_err(fetch_error)? {
-                if let FetchEvent::Pack(part) = event {
-                    bytes += part.len() as u64;
-                    file.write_all(&part).await.map_err(RemoteError::Spool)?;
-                }
-            }
-            if bytes > before {
-                progress(bytes);
-            }
-        }
-        file.flush().await.map_err(RemoteError::Spool)?;
-        let summary = reader.finish().map_err(fetch_error)?;
-        Ok(Fetched { pack, bytes: summary.pack_bytes, shallow: summary.shallow, unshallow: summary.unshallow })
-    }
 }
 
 #[async_trait]
@@ -219,16 +188,12 @@ impl Remote for GitRemote {
         listed
     }
 
-    async fn fetch(
-        &self,
-        at: &Endpoint,
-        spec: &FetchSpec,
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Fetched, RemoteError> {
+    async fn fetch(&self, at: &Endpoint, spec: &FetchSpec) -> Result<Fetching, RemoteError> {
         let place = self.locate(at)?;
         let body = self.fetch_request(&place, spec).await?;
-        let mut answer = self.read(&place, body, self.timeouts.transfer).await?;
-        self.receive_pack(&mut answer, spec, progress).await
+        let answer = self.read(&place, body, self.timeouts.transfer).await?;
+        let reader = FetchReader::new(FetchLimits { pack_bytes: spec.pack_bytes_max, lines: LINES_MAX });
+        Fetching::begin(answer, reader, &self.spool_dir).await
     }
 
     async fn push(&self, at: &Endpoint, spec: &PushSpec) -> Pushed {
@@ -330,7 +295,7 @@ fn listed(refs: Vec<RemoteRef>, prefixes: &[String]) -> RemoteRefs {
     listed
 }
 
-fn fetch_error(error: FetchError) -> RemoteError {
+pub(super) fn fetch_error(error: FetchError) -> RemoteError {
     match error {
         FetchError::Remote(_) | FetchError::Truncated => RemoteError::Failed(error.to_string()),
         _ => RemoteError::Invalid(error.to_string()),

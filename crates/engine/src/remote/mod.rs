@@ -8,6 +8,7 @@ mod hosts;
 mod http;
 mod local;
 mod push;
+mod receive;
 mod status;
 mod transport;
 
@@ -18,6 +19,8 @@ use async_trait::async_trait;
 use treehold_object::ObjectId;
 
 pub use client::GitRemote;
+pub use receive::Fetching;
+pub(crate) use receive::receive;
 pub use transport::RemoteTimeouts;
 
 /// A secret that shows itself to nobody: no `Debug`, no `Display`, wiped when dropped.
@@ -90,19 +93,6 @@ pub struct FetchSpec {
     pub pack_bytes_max: u64,
 }
 
-/// What came.
-#[derive(Debug)]
-pub struct Fetched {
-    /// The pack, in a file of the spool directory that goes away with this value.
-    pub pack: tempfile::NamedTempFile,
-    /// Bytes of the pack.
-    pub bytes: u64,
-    /// Commits that are now shallow.
-    pub shallow: Vec<ObjectId>,
-    /// Commits that are no longer shallow.
-    pub unshallow: Vec<ObjectId>,
-}
-
 /// One ref to move at the remote.
 #[derive(Debug)]
 pub struct PushSpec {
@@ -170,13 +160,8 @@ pub trait Remote: Send + Sync + std::fmt::Debug + 'static {
     fn check_url(&self, url: &str) -> Result<(), RemoteError>;
     /// Refs whose names start with one of `prefixes`, and `HEAD`.
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError>;
-    /// Fetches a self-contained pack (no thin deltas) into a spool file. `progress` is told bytes received.
-    async fn fetch(
-        &self,
-        at: &Endpoint,
-        spec: &FetchSpec,
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Fetched, RemoteError>;
+    /// Begins to fetch a self-contained pack (no thin deltas) into a spool file.
+    async fn fetch(&self, at: &Endpoint, spec: &FetchSpec) -> Result<Fetching, RemoteError>;
     /// Moves one ref with one `git-receive-pack` POST.
     async fn push(&self, at: &Endpoint, spec: &PushSpec) -> Pushed;
 }

@@ -4,7 +4,7 @@ use treehold_catalog::{OpKind, Project, Publish, PublishOutcome};
 use treehold_object::ObjectId;
 
 use crate::progress::Progress;
-use crate::remote::{Endpoint, FetchSpec, Fetched, RemoteError};
+use crate::remote::{Endpoint, FetchSpec, Fetching, RemoteError};
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
@@ -107,8 +107,8 @@ impl Engine {
             depth: cut.filter(|_| first),
             pack_bytes_max: self.config.limits.pack_bytes,
         };
-        let fetched = self.remote.fetch(at, &spec, &|bytes| progress.step("receiving", bytes, None)).await?;
-        self.take_in(project, &name, tip, fetched, shallow, progress).await
+        let fetching = self.remote.fetch(at, &spec).await?;
+        self.take_in(project, &name, tip, fetching, shallow, progress).await
     }
 
     /// Checks and stores what came, then records where the remote's branch is.
@@ -117,17 +117,17 @@ impl Engine {
         project: &Project,
         name: &str,
         tip: ObjectId,
-        fetched: Fetched,
+        fetching: Fetching,
         mut shallow: Vec<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<Tip> {
         let was_cut = !shallow.is_empty();
-        shallow.retain(|oid| !fetched.unshallow.contains(oid));
-        shallow.extend(&fetched.shallow);
+        shallow.retain(|oid| !fetching.unshallow.contains(oid));
+        shallow.extend(&fetching.shallow);
         shallow.sort_unstable();
         shallow.dedup();
-        let bytes = fetched.bytes;
-        let received = self.quarantine(project, fetched.pack, tip, &shallow, progress).await?;
+        let received = self.quarantine(project, fetching, tip, &shallow, progress).await?;
+        let bytes = received.quarantine.pack_len();
         let objects = received.quarantine.len() as u64;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
         let id = op.id;

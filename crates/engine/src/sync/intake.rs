@@ -7,16 +7,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 use tokio::sync::mpsc;
 use treehold_catalog::{CommitRow, Project};
 use treehold_object::{Kind, ObjectId, fsck};
 use treehold_store::{FinishedPack, PackEntry};
 use treehold_wire::ingest::PackedObject;
-use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
+use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
 use super::packing::{Copies, Packing, Piece};
 use crate::progress::Progress;
+use crate::remote::{self, Fetching};
 use crate::writer::Operation;
 use crate::{Engine, EngineError, Result, blocking};
 
@@ -89,11 +90,11 @@ impl Engine {
         }
     }
 
-    /// Resolves and checks a pack in its spool file.
+    /// Resolves and checks a pack while it arrives.
     pub(crate) async fn quarantine(
         &self,
         project: &Project,
-        pack: NamedTempFile,
+        fetching: Fetching,
         tip: ObjectId,
         shallow: &[ObjectId],
         progress: &dyn Progress,
@@ -101,6 +102,7 @@ impl Engine {
         let limits = self.ingest_limits();
         let shallow: HashSet<ObjectId> = shallow.iter().copied().collect();
         let (told, mut heard) = mpsc::channel(1);
+        let Fetching { pack, arrival, rest, .. } = fetching;
         let (file, pack) = pack.into_parts();
         let resolving = tokio::task::spawn_blocking(move || {
             let check = |kind, oid: &ObjectId, content: &[u8]| {
@@ -117,12 +119,18 @@ impl Engine {
                 threads: threads(),
                 cache_bytes: BASES_BYTES / threads(),
             };
-            ingest(file, &options)
+            ingest_arriving(file, &arrival, &options)
         });
-        while let Some((done, total)) = heard.recv().await {
-            progress.step("resolving", done, Some(total));
-        }
-        let quarantine = resolving.await.map_err(EngineError::internal)?.map_err(refused)?;
+        let received = async {
+            remote::receive(rest, &|bytes| progress.step("receiving", bytes, None)).await?;
+            while let Some((done, total)) = heard.recv().await {
+                progress.step("resolving", done, Some(total));
+            }
+            Ok(())
+        };
+        // Whichever fails first says why: the other one only ends for it.
+        let resolved = async { resolving.await.map_err(EngineError::internal)?.map_err(refused) };
+        let ((), quarantine) = futures::try_join!(received, resolved)?;
         self.check_closed(project, &quarantine, tip).await?;
         Ok(Received { quarantine: Arc::new(quarantine), pack })
     }

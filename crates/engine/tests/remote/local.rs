@@ -2,7 +2,7 @@ use treehold_engine::remote::{Endpoint, FetchSpec, Pushed, Remote, RemoteError};
 use treehold_tests::git::{Git, Repo};
 
 use crate::read::index;
-use crate::setup::{fetch, noise, oid, push, push_spec, remote, timeouts, want};
+use crate::setup::{fetch, fetch_telling, noise, oid, push, push_spec, remote, timeouts, want};
 
 fn operator(path: impl Into<String>) -> Endpoint {
     Endpoint { url: path.into(), credentials: None, operator: true }
@@ -104,11 +104,10 @@ async fn a_dropped_fetch_leaves_nothing_behind() {
     let here = remote(&[], &spool, timeouts());
     let (at, spec) = (operator(origin.path().to_str().unwrap()), want(&head));
     let first = tokio::sync::Notify::new();
-    let progress = |_| first.notify_one();
     tokio::select! {
         biased;
         () = first.notified() => {}
-        done = here.fetch(&at, &spec, &progress) => panic!("not dropped: {done:?}"),
+        done = fetch_telling(&here, &at, &spec, |_| first.notify_one()) => panic!("not dropped: {done:?}"),
     }
     let directory = directory.path().to_str().unwrap();
     for _ in 0..500 {

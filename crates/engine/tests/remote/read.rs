@@ -1,11 +1,11 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use treehold_engine::remote::{Endpoint, FetchSpec, Fetched, Remote, RemoteError, Secret};
+use treehold_engine::remote::{Endpoint, FetchSpec, Remote, RemoteError, Secret};
 use treehold_tests::git::Repo;
 use treehold_tests::git_http::{Fault, Lie, On};
 
-use crate::setup::{Setup, assert_no_token, fetch, impatient, oid, want};
+use crate::setup::{Fetched, Setup, assert_no_token, fetch, fetch_telling, impatient, oid, want};
 
 /// Puts a fetched pack into `repo` with stock git, which must find it whole by itself.
 pub fn index(repo: &Repo, fetched: &Fetched) {
@@ -59,8 +59,8 @@ async fn everything_is_fetched_and_then_what_is_new() {
     let setup = Setup::new().await;
     let head = setup.origin.rev_parse("main");
     let seen = Mutex::new(Vec::new());
-    let progress = |bytes| seen.lock().unwrap().push(bytes);
-    let fetched = setup.remote.fetch(&setup.at(), &want(&head), &progress).await.unwrap();
+    let told = |bytes| seen.lock().unwrap().push(bytes);
+    let fetched = fetch_telling(&setup.remote, &setup.at(), &want(&head), told).await.unwrap();
     let repo = fresh(setup.directory.path());
     index(&repo, &fetched);
     assert_eq!((fetched.shallow.len(), fetched.unshallow.len()), (0, 0));

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
+use futures::TryStreamExt;
 use treehold_engine::remote::{
-    Endpoint, FetchSpec, Fetched, GitRemote, PushSpec, Pushed, Remote, RemoteError, RemoteTimeouts, Secret,
+    Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, Remote, RemoteError, RemoteTimeouts, Secret,
 };
 use treehold_object::ObjectId;
 use treehold_tests::git::Repo;
@@ -169,8 +170,36 @@ pub fn want(hex: &str) -> FetchSpec {
     FetchSpec { wants: vec![oid(hex)], pack_bytes_max: 100 << 20, ..FetchSpec::default() }
 }
 
+/// What came, all of it.
+#[derive(Debug)]
+pub struct Fetched {
+    pub pack: tempfile::NamedTempFile,
+    pub bytes: u64,
+    pub shallow: Vec<ObjectId>,
+    pub unshallow: Vec<ObjectId>,
+}
+
 pub async fn fetch(remote: &GitRemote, at: &Endpoint, spec: &FetchSpec) -> Result<Fetched, RemoteError> {
-    let fetched = remote.fetch(at, spec, &|_| {}).await;
+    fetch_telling(remote, at, spec, |_| {}).await
+}
+
+/// Fetches, and tells how many bytes there are after each part.
+pub async fn fetch_telling(
+    remote: &GitRemote,
+    at: &Endpoint,
+    spec: &FetchSpec,
+    mut told: impl FnMut(u64),
+) -> Result<Fetched, RemoteError> {
+    let fetched = async {
+        let Fetching { pack, shallow, unshallow, mut rest, .. } = remote.fetch(at, spec).await?;
+        let mut bytes = 0;
+        while let Some(arrived) = rest.try_next().await? {
+            bytes = arrived;
+            told(bytes);
+        }
+        Ok(Fetched { pack, bytes, shallow, unshallow })
+    };
+    let fetched = fetched.await;
     if let Err(error) = &fetched {
         assert_no_token("an error", &format!("{error} {error:?}"));
     }

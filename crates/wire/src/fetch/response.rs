@@ -113,10 +113,15 @@ impl FetchReader {
         }
     }
 
-    /// What the answer said, if it was complete.
-    pub fn finish(self) -> Result<FetchSummary, FetchError> {
+    /// What the answer said so far: all of it, but for `pack_bytes`, from the first bytes of the pack on.
+    pub fn summary(&self) -> &FetchSummary {
+        &self.summary
+    }
+
+    /// Whether the answer was complete.
+    pub fn finish(&self) -> Result<(), FetchError> {
         self.decoder.finish()?;
-        if self.section == Section::Complete { Ok(self.summary) } else { Err(FetchError::Truncated) }
+        if self.section == Section::Complete { Ok(()) } else { Err(FetchError::Truncated) }
     }
 
     fn pack(&mut self, packet: Packet) -> Result<Option<FetchEvent>, FetchError> {
@@ -209,7 +214,8 @@ mod tests {
         for chunk in bytes.chunks(5) {
             reader.push_to(chunk, &mut pack, &mut |text| progress.extend_from_slice(text)).unwrap()?;
         }
-        reader.finish().map(|summary| (pack, summary))
+        reader.finish()?;
+        Ok((pack, reader.summary().clone()))
     }
 
     #[test]

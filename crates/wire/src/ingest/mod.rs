@@ -1,12 +1,13 @@
 //! Received packs in quarantine: read once from a spool file, every object resolved, named and checked, nothing trusted.
 //!
-//! 1. *Scan* (`scan`): one pass over the file. Entry headers, zlib streams, sizes against the limits, CRCs, the trailer.
+//! 1. *Scan* (`scan`): one pass over the file, also while it arrives. Entry headers, zlib streams, sizes against the limits, CRCs, the trailer.
 //!    Whole objects are named on the way.
 //! 2. *Resolve* (`resolve`, `walk`): deltas, depth first from each whole object, lighter branches first, so that few objects
 //!    are held at a time. Bases dropped for memory are made again, on a budget.
 //! 3. *Close*: what the objects refer to, less what the pack has, is `external`: the caller must show that each of
 //!    these is already reachable by whoever sent the pack.
 
+mod arrival;
 mod cache;
 mod edges;
 mod quarantine;
@@ -15,6 +16,7 @@ mod scan;
 mod table;
 mod walk;
 
+pub use arrival::Arrival;
 pub use quarantine::{PackedObject, Quarantine, VisitError};
 
 use std::collections::HashSet;
@@ -154,8 +156,14 @@ pub enum IngestError {
 /// Blocks: for threads that may. Memory is about 110 bytes per object, `cache_bytes` per thread, and three times the
 /// largest object.
 pub fn ingest(spool: File, options: &IngestOptions<'_>) -> Result<Quarantine, IngestError> {
+    let arrival = Arrival::whole(spool.metadata()?.len());
+    ingest_arriving(spool, &arrival, options)
+}
+
+/// As [`ingest`], while the pack is still being written to the end of `spool`: whole objects are named as they arrive.
+pub fn ingest_arriving(spool: File, arrival: &Arrival, options: &IngestOptions<'_>) -> Result<Quarantine, IngestError> {
     let table = table::Table::new(options);
-    let scanned = scan::scan(&spool, options, &table)?;
+    let scanned = scan::scan(&spool, arrival, options, &table)?;
     resolve::resolve(&spool, options, &table, scanned.data_end)?;
     Quarantine::close(spool, table, scanned, options)
 }

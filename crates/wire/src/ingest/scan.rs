@@ -1,7 +1,6 @@
 //! One pass over the pack: entries, streams, sizes, CRCs and the trailer.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +9,11 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 use treehold_object::pack::{self, Checksum, ENTRY_HEADER_MAX, EntryHeader, EntryKind, HEADER_LEN, TRAILER_LEN};
 use treehold_object::{Kind, ObjectId};
 
+use super::arrival::Arrival;
 use super::table::{NONE, RefDelta, Seen, Slot, Table};
 use super::{IngestError, IngestLimits, IngestOptions};
 use treehold_object::delta;
 
-/// No entry is shorter: one byte of header and an empty zlib stream.
-const ENTRY_LEN_MIN: u64 = 9;
 const WINDOW_LEN: usize = 256 * 1024;
 /// Objects that wait for their names at most.
 const QUEUE: usize = 64;
@@ -33,24 +31,20 @@ pub(super) struct Scanned {
 }
 
 /// Fills the table: a slot per entry, whole objects named.
-pub(super) fn scan(file: &File, options: &IngestOptions<'_>, table: &Table<'_>) -> Result<Scanned, IngestError> {
+pub(super) fn scan(
+    file: &File,
+    arrival: &Arrival,
+    options: &IngestOptions<'_>,
+    table: &Table<'_>,
+) -> Result<Scanned, IngestError> {
     let limits = &options.limits;
-    let pack_len = file.metadata()?.len();
-    if pack_len > limits.pack_bytes {
-        return Err(IngestError::Limit { what: "bytes", limit: limits.pack_bytes });
-    }
     let too_short = || damaged(0, "it is shorter than an empty pack");
-    let data_end = pack_len.checked_sub(TRAILER_LEN as u64).ok_or_else(too_short)?;
-    let mut window = Window::new(file, data_end);
+    let mut window = Window::new(file, arrival, limits.pack_bytes);
     let header = *window.peek(HEADER_LEN)?.first_chunk::<HEADER_LEN>().ok_or_else(too_short)?;
     let count = pack::parse_header(&header).map_err(|_| damaged(0, "it does not start as a pack of version 2"))?;
     window.consume(HEADER_LEN);
     if u64::from(count) > limits.objects {
         return Err(IngestError::Limit { what: "objects", limit: limits.objects });
-    }
-    // Nothing is ever reserved for the count that a header claims; this only refuses early.
-    if u64::from(count) > (data_end - HEADER_LEN as u64) / ENTRY_LEN_MIN {
-        return Err(damaged(0, "it is too short for the objects it announces"));
     }
     named_beside(options, table, |hand_over| {
         let (inflate, content, seen) = (Decompress::new(true), Vec::new(), Seen::default());
@@ -63,12 +57,13 @@ pub(super) fn scan(file: &File, options: &IngestOptions<'_>, table: &Table<'_>) 
         }
         Ok(())
     })?;
-    if window.offset() != data_end {
+    if !window.peek(1)?.is_empty() {
         return Err(damaged(window.offset(), "there are bytes after the last object"));
     }
+    let data_end = window.offset();
     let checksum = window.checksum.finish().map_err(|_| IngestError::Collision { offset: 0 })?;
     let mut trailer = [0; TRAILER_LEN];
-    file.read_exact_at(&mut trailer, data_end)?;
+    file.read_exact_at(&mut trailer, data_end).map_err(|_| too_short())?;
     if checksum.as_slice() != trailer {
         return Err(damaged(data_end, "the checksum at its end is not that of its bytes"));
     }
@@ -241,42 +236,56 @@ pub(super) fn deeper(base: u16, limits: &IngestLimits) -> Result<u16, IngestErro
     Ok(base + 1)
 }
 
-/// The part of the file that is being read, up to the trailer.
+/// The part of the file that is being read, up to the trailer: its last bytes are held back until it is known that no more come.
 struct Window<'a> {
     file: &'a File,
+    arrival: &'a Arrival,
+    bytes_max: u64,
     buffer: Vec<u8>,
     /// Consumed bytes of `buffer`.
     at: usize,
     /// Where in the file `buffer` ends.
     next: u64,
-    end: u64,
     checksum: Checksum,
     crc: Crc,
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a File, end: u64) -> Self {
+    fn new(file: &'a File, arrival: &'a Arrival, bytes_max: u64) -> Self {
         let (checksum, crc) = (Checksum::default(), Crc::new());
-        Self { file, buffer: Vec::new(), at: 0, next: 0, end, checksum, crc }
+        Self { file, arrival, bytes_max, buffer: Vec::new(), at: 0, next: 0, checksum, crc }
     }
 
     fn offset(&self) -> u64 {
         self.next - (self.buffer.len() - self.at) as u64
     }
 
-    /// What follows: at least `len` bytes, if there are so many before the trailer.
-    fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
-        if self.buffer.len() - self.at < len && self.next < self.end {
-            self.buffer.drain(..self.at);
-            self.at = 0;
-            let kept = self.buffer.len();
-            let more = (self.end - self.next).min(WINDOW_LEN as u64) as usize;
-            self.buffer.resize(kept + more, 0);
-            self.file.read_exact_at(&mut self.buffer[kept..], self.next)?;
-            self.checksum.update(&self.buffer[kept..]);
-            self.next += more as u64;
+    /// What follows: at least `len` bytes, if there are so many before the trailer. Waits for what has not arrived.
+    fn peek(&mut self, len: usize) -> Result<&[u8], IngestError> {
+        if self.buffer.len() - self.at < len {
+            self.fill()?;
         }
         Ok(&self.buffer[self.at..])
+    }
+
+    fn fill(&mut self) -> Result<(), IngestError> {
+        let arrived = self.arrival.wait(self.next + (WINDOW_LEN + TRAILER_LEN) as u64)?;
+        if arrived > self.bytes_max {
+            return Err(IngestError::Limit { what: "bytes", limit: self.bytes_max });
+        }
+        let end = arrived.saturating_sub(TRAILER_LEN as u64);
+        let more = end.saturating_sub(self.next).min(WINDOW_LEN as u64) as usize;
+        if more == 0 {
+            return Ok(());
+        }
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        let kept = self.buffer.len();
+        self.buffer.resize(kept + more, 0);
+        self.file.read_exact_at(&mut self.buffer[kept..], self.next)?;
+        self.checksum.update(&self.buffer[kept..]);
+        self.next += more as u64;
+        Ok(())
     }
 
     fn consume(&mut self, len: usize) {

@@ -27,7 +27,8 @@ fn try_fetch(repo: &Repo, request: &FetchRequest) -> Result<(Vec<u8>, FetchSumma
         reader.push_to(chunk, &mut pack, &mut |text| progress += text.len()).unwrap()?;
     }
     assert!(!(request.no_progress && progress > 0));
-    reader.finish().map(|summary| (pack, summary))
+    reader.finish()?;
+    Ok((pack, reader.summary().clone()))
 }
 
 fn fetch(repo: &Repo, request: &FetchRequest) -> (Quarantine, FetchSummary) {

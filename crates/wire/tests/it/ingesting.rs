@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use treehold_object::{Kind, ObjectId};
-use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
+use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest, ingest_arriving};
 
 use crate::git::{Numbers, Repo, history, seed, spool};
 
@@ -234,4 +235,57 @@ fn many_threads_read_one_quarantine() {
     let absent = ObjectId::Sha1([9; 20]);
     assert!(quarantine.read(&absent).unwrap().is_none() && quarantine.compressed(&absent).unwrap().is_none());
     assert!(!quarantine.contains(&absent) && quarantine.get(&absent).is_none());
+}
+
+/// Writes `pack` to a file in parts of up to `part` bytes while it is taken in; in the end says what `end` does.
+fn arriving(pack: &[u8], part: usize, threads: usize, end: fn(&Arrival)) -> Result<Quarantine, IngestError> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (mut written, arrival) = (file.reopen().unwrap(), Arrival::default());
+    let options = IngestOptions { threads, ..options(IngestLimits { pack_bytes: 1 << 20, ..IngestLimits::default() }) };
+    std::thread::scope(|scope| {
+        let taken = scope.spawn(|| ingest_arriving(file.reopen().unwrap(), &arrival, &options));
+        let mut numbers = Numbers(seed(23));
+        let mut len = 0;
+        while len < pack.len() {
+            let next = pack.len().min(len + 1 + numbers.next(part));
+            written.write_all(&pack[len..next]).unwrap();
+            len = next;
+            arrival.grown(len as u64);
+        }
+        end(&arrival);
+        taken.join().unwrap()
+    })
+}
+
+#[test]
+fn a_pack_is_read_while_it_arrives() {
+    let repo = history(40, seed(22));
+    repo.git(&["repack", "-adq"]);
+    let pack = std::fs::read(repo.pack_file()).unwrap();
+    for (part, threads) in [(7, 2), (5_000, 1), (100_000, 3), (1 << 20, 2)] {
+        let quarantine = arriving(&pack, part, threads, Arrival::finish).unwrap();
+        assert_eq!(objects(&quarantine), repo.all_objects());
+        assert_eq!(quarantine.pack_len(), pack.len() as u64);
+    }
+}
+
+/// Goal: nothing that ends early, or does not end where it should, is taken for a pack, and nobody waits for ever.
+#[test]
+fn what_arrives_in_part_or_with_more_behind_it_is_refused() {
+    let repo = history(3, seed(24));
+    repo.git(&["repack", "-adq"]);
+    let pack = std::fs::read(repo.pack_file()).unwrap();
+    for end in [0, 5, 20, 31, 32, pack.len() / 2, pack.len() - 20, pack.len() - 1] {
+        let cut = arriving(&pack[..end], 100, 2, Arrival::cut);
+        assert!(matches!(cut, Err(IngestError::Cancelled)), "{cut:?}");
+        let short = arriving(&pack[..end], 100, 2, Arrival::finish);
+        assert!(matches!(short, Err(IngestError::Damaged { .. })), "{short:?}");
+    }
+    // The writer may say that it is gone after it said that all is there.
+    let whole = arriving(&pack, 100, 2, |arrival| (arrival.finish(), arrival.cut()).0);
+    assert_eq!(objects(&whole.unwrap()), repo.all_objects());
+    let longer = arriving(&[&pack[..], &[0; 30]].concat(), 100, 2, Arrival::finish);
+    assert!(matches!(longer, Err(IngestError::Damaged { .. })), "{longer:?}");
+    let endless = arriving(&[&pack[..pack.len() - 20], &vec![0; 2 << 20]].concat(), 1 << 16, 2, Arrival::finish);
+    assert!(endless.is_err(), "{endless:?}");
 }
