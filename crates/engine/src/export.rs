@@ -1,34 +1,22 @@
-//! Taking everything out: a bare repository, or a bundle, that stock git reads. Objects are copied pack entry by pack entry, in the
-//! order in which they are stored; the project's reach says which, so that nothing is walked. Packs that hold deltas are `splice`d.
+//! Taking everything out: a bare repository, or a bundle, that stock git reads. The project's reach says which objects that is, so
+//! that nothing is walked.
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path as FsPath;
 
-use futures::StreamExt;
 use tempfile::NamedTempFile;
-use treehold_catalog::{Located, Project, Ref, RoaringTreemap, WorkspaceKey};
+use treehold_catalog::{Project, Ref, WorkspaceKey};
 use treehold_object::ident::Signature;
-use treehold_object::pack::{PackError, PackWriter, Written};
-use treehold_store::StoreError;
+use treehold_object::pack::Written;
 use uuid::Uuid;
 
 use crate::api::ExportReport;
 use crate::archive::spool_failed;
 use crate::commit::{Intent, Planned};
+use crate::outgoing::{Contents, Form};
 use crate::progress::Progress;
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
-
-/// Objects located at once.
-const CHUNK: usize = 4096;
-/// How often what was moved meanwhile is looked for again.
-const ROUNDS: usize = 4;
-const PACK_LEVEL: u32 = 6;
-
-pub(crate) fn pack_failed(error: PackError) -> EngineError {
-    EngineError::internal(error)
-}
 
 impl Engine {
     /// Writes a git bundle with all refs into a spool file. A shallow project has no complete history to bundle.
@@ -114,78 +102,19 @@ impl Engine {
         out: W,
         progress: &dyn Progress,
     ) -> Result<Written> {
-        let mut reach = self.catalog.reach(project.id).await?;
+        let mut numbers = self.catalog.reach(project.id).await?;
         let mut fresh = pending.map(|planned| planned.objects.clone()).unwrap_or_default();
         let reused = pending.map(|planned| planned.reused.clone()).unwrap_or_default();
-        reach.extend(self.catalog.locate(&reused).await?.into_iter().flatten().map(|located| located.number));
+        numbers.extend(self.catalog.locate(&reused).await?.into_iter().flatten().map(|located| located.number));
         // What the pending commit makes may be stored already, by this project: then it comes from there.
         let oids: Vec<_> = fresh.iter().map(|object| object.oid).collect();
         let known = self.catalog.locate(&oids).await?;
         let mut known = known.into_iter();
-        fresh.retain(|_| known.next().flatten().is_none_or(|located| !reach.contains(located.number)));
-        let total = reach.len() + fresh.len() as u64;
-        let count = u32::try_from(total).map_err(EngineError::internal)?;
-        let mut pack = PackWriter::new(out, count, PACK_LEVEL).map_err(pack_failed)?;
-        let mut written = RoaringTreemap::new();
-        // What repack moved from under our eyes is found at its new place in another round.
-        for _ in 0..ROUNDS {
-            let missing = &reach - &written;
-            if missing.is_empty() {
-                break;
-            }
-            pack = self
-                .write_round(&missing, &mut written, pack, &|done| progress.step("exporting", done, Some(total)))
-                .await?;
-        }
-        for object in &fresh {
-            pack.add(object.oid, object.kind, &object.content).map_err(pack_failed)?;
-        }
-        Ok(pack.finish().map_err(pack_failed)?.1)
-    }
-
-    /// Writes the objects of `missing` from where they are now, and adds their numbers to `written`.
-    async fn write_round<W: Write + Send + 'static>(
-        &self,
-        missing: &RoaringTreemap,
-        written: &mut RoaringTreemap,
-        mut pack: PackWriter<W>,
-        told: &(dyn Fn(u64) + Sync),
-    ) -> Result<PackWriter<W>> {
-        let mut spliced = HashSet::new();
-        let numbers: Vec<u64> = missing.iter().collect();
-        for chunk in numbers.chunks(CHUNK) {
-            let mut located = self.catalog.locate_numbers(chunk).await?;
-            if located.len() != chunk.len() {
-                return Err(EngineError::internal("an object that the project reaches is not in the ledger"));
-            }
-            for stored in self.to_splice(&located, &spliced).await? {
-                pack = self.splice(&stored, missing, written, pack).await?;
-                spliced.insert(stored.id);
-                told(pack.len() as u64);
-            }
-            located.retain(|object| !spliced.contains(&object.key_id) && !written.contains(object.number));
-            let locations = self.locations(&located).await?;
-            let mut entries = std::pin::pin!(self.store.stream_entries(locations));
-            for object in &located {
-                match entries.next().await.transpose() {
-                    Ok(Some(entry)) => {
-                        pack.add_compressed(entry.oid, entry.kind, entry.size, &entry.zlib).map_err(pack_failed)?;
-                        written.insert(object.number);
-                    }
-                    Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) if self.moved(object).await? => {}
-                    Ok(None) => return Err(EngineError::internal("an object was not read")),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            told(pack.len() as u64);
-        }
-        Ok(pack)
-    }
-
-    /// Whether an object is not where it was located any more.
-    async fn moved(&self, located: &Located) -> Result<bool> {
-        let now = self.catalog.locate(&[located.oid]).await?.pop().flatten();
-        Ok(now.is_some_and(|now| now != *located))
+        fresh.retain(|_| known.next().flatten().is_none_or(|located| !numbers.contains(located.number)));
+        let contents = Contents { numbers, fresh };
+        let total = u64::from(contents.count()?);
+        let told = |done| progress.step("exporting", done, Some(total));
+        Ok(self.write_pack(contents, Form::FILE, out, &told).await?.1)
     }
 
     /// A user's pending work as a commit on the head, in memory only.

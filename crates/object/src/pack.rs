@@ -233,14 +233,16 @@ pub struct Written {
     pub length: u64,
 }
 
-/// Writes a pack of whole objects, front to back, to a sink that need not seek.
+/// Writes a pack, front to back, to a sink that need not seek.
 #[derive(Debug)]
 pub struct PackWriter<W> {
     out: W,
     announced: u32,
+    written: u64,
     deflater: Deflater,
     checksum: Checksum,
-    entries: Vec<IndexEntry>,
+    /// `None`: nobody will ask for an index.
+    entries: Option<Vec<IndexEntry>>,
     offset: u64,
     buffer: Vec<u8>,
 }
@@ -251,14 +253,22 @@ impl<W: Write> PackWriter<W> {
         let mut writer = Self {
             out,
             announced: count,
+            written: 0,
             deflater: Deflater::new(level),
             checksum: Checksum::default(),
-            entries: Vec::new(),
+            entries: Some(Vec::new()),
             offset: 0,
             buffer: Vec::new(),
         };
         writer.write(&header(count))?;
         Ok(writer)
+    }
+
+    /// Remembers nothing of the entries, so that memory does not grow with the pack: [`Written::entries`] will be empty.
+    #[must_use]
+    pub fn without_index(mut self) -> Self {
+        self.entries = None;
+        self
     }
 
     /// Writes an object. `oid` is not checked.
@@ -283,32 +293,46 @@ impl<W: Write> PackWriter<W> {
         self.entry(oid, &[&encoded, zlib])
     }
 
+    /// Writes neighbouring entries of another pack as they stand there. The offsets of `entries` count from the start of `bytes`.
+    pub fn add_run(
+        &mut self,
+        bytes: &[u8],
+        entries: impl ExactSizeIterator<Item = IndexEntry>,
+    ) -> Result<(), PackError> {
+        let start = self.offset;
+        self.write(bytes)?;
+        self.written += entries.len() as u64;
+        if let Some(index) = &mut self.entries {
+            index.extend(entries.map(|entry| IndexEntry { offset: start + entry.offset, ..entry }));
+        }
+        Ok(())
+    }
+
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.offset
     }
 
     /// Number of objects written so far.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub fn len(&self) -> u64 {
+        self.written
     }
 
     /// Whether no object was written yet.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.written == 0
     }
 
     /// Writes the trailer and gives the sink back, flushed.
     pub fn finish(mut self) -> Result<(W, Written), PackError> {
-        let written = self.entries.len() as u64;
-        if written != u64::from(self.announced) {
-            return Err(PackError::Count { announced: self.announced, written });
+        if self.written != u64::from(self.announced) {
+            return Err(PackError::Count { announced: self.announced, written: self.written });
         }
         let checksum = std::mem::take(&mut self.checksum).finish()?;
         self.out.write_all(checksum.as_slice())?;
         self.out.flush()?;
         let length = self.offset + checksum.as_slice().len() as u64;
-        Ok((self.out, Written { checksum, entries: self.entries, length }))
+        Ok((self.out, Written { checksum, entries: self.entries.unwrap_or_default(), length }))
     }
 
     fn entry(&mut self, oid: ObjectId, parts: &[&[u8]]) -> Result<Span, PackError> {
@@ -316,7 +340,10 @@ impl<W: Write> PackWriter<W> {
         for part in parts {
             self.write(part)?;
         }
-        self.entries.push(IndexEntry { oid, offset, crc32: crc32(parts) });
+        self.written += 1;
+        if let Some(index) = &mut self.entries {
+            index.push(IndexEntry { oid, offset, crc32: crc32(parts) });
+        }
         Ok(Span { offset, length: self.offset - offset })
     }
 

@@ -1,12 +1,11 @@
 //! Git objects in a bucket, laid out as git does on disk.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use treehold_object::pack::Span;
@@ -162,6 +161,11 @@ impl ObjectStore {
         let cache = ObjectCache::new(&options.cache).map(Arc::new);
         let chains = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4)));
         Self { inner: Arc::new(Inner { bucket, options, permits, chains, cache }) }
+    }
+
+    /// Leave to make one call to the bucket.
+    pub(crate) async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.inner.permits.acquire().await.ok()
     }
 
     /// What it was made with.
@@ -468,27 +472,6 @@ impl ObjectStore {
         pack.and(idx).map(|_: Put| ())
     }
 
-    /// Copies a value into the file at `path`, which is there and empty, a few megabytes at a time. Nothing is verified.
-    ///
-    /// `Missing`: the bucket has no such key. `Unavailable`: also where the file cannot be written.
-    pub async fn copy_to(&self, key: &str, path: &Path) -> Result<(), StoreError> {
-        let failed =
-            |err: std::io::Error| StoreError::Unavailable { action: "copy a pack", store: "spool", source: err.into() };
-        let size = self.inner.bucket.head(key).await?.ok_or_else(|| missing(key))?;
-        let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
-        let starts = (0..size.div_ceil(RUN_MAX)).map(|piece| piece * RUN_MAX);
-        let pieces = starts.map(|start| async move {
-            let _permit = self.inner.permits.acquire().await;
-            let range = start..size.min(start + RUN_MAX);
-            self.inner.bucket.get(key, Some(range)).await?.ok_or_else(|| missing(key))
-        });
-        let mut pieces = stream::iter(pieces).buffered(WINDOWS_AHEAD);
-        while let Some(bytes) = pieces.next().await {
-            file.write_all(&bytes?).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)
-    }
-
     /// Removes a loose object, or a pack and its index: the index first, so that git never sees one without its pack.
     /// What is not there is removed already.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -551,7 +534,7 @@ async fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static
 }
 
 /// CPU work on `content` bytes: here if it is little, else on a thread for that.
-async fn off_thread<T: Send + 'static>(content: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn off_thread<T: Send + 'static>(content: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
     if content <= INLINE_MAX { work() } else { finished(tokio::task::spawn_blocking(work).await) }
 }
 

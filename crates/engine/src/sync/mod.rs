@@ -2,7 +2,7 @@
 
 mod fetch;
 mod intake;
-pub(crate) use intake::{commit_row, threads, with_generations};
+pub(crate) use intake::{commit_row, with_generations};
 mod merge;
 mod packing;
 
