@@ -46,6 +46,41 @@ pub enum Packet {
     ResponseEnd,
 }
 
+/// One packet that lies in a message held as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketSlice<'a> {
+    /// A payload (possibly empty).
+    Data(&'a [u8]),
+    /// [`FLUSH`].
+    Flush,
+    /// [`DELIM`].
+    Delim,
+    /// [`RESPONSE_END`].
+    ResponseEnd,
+}
+
+/// Takes the first packet off `bytes`, copying nothing; `None` = there is no whole packet.
+pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<PacketSlice<'a>>, PktError> {
+    let Some(len) = length(bytes)? else { return Ok(None) };
+    let Some((packet, rest)) = bytes.split_at_checked(len.max(PREFIX_LEN)) else { return Ok(None) };
+    *bytes = rest;
+    Ok(Some(match len {
+        0 => PacketSlice::Flush,
+        1 => PacketSlice::Delim,
+        2 => PacketSlice::ResponseEnd,
+        _ => PacketSlice::Data(&packet[PREFIX_LEN..]),
+    }))
+}
+
+/// The length of the packet that `bytes` start with, prefix included, or 0, 1 and 2 for those without a payload.
+pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, PktError> {
+    let Some(digits) = bytes.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
+    match parse_length(*digits)? {
+        len if len == 3 || len > PACKET_LEN_MAX => Err(PktError::Size(len)),
+        len => Ok(Some(len)),
+    }
+}
+
 /// Appends `payload` as one packet.
 pub fn write(out: &mut Vec<u8>, payload: &[u8]) -> Result<(), PktError> {
     if payload.len() > PAYLOAD_LEN_MAX {
@@ -70,7 +105,7 @@ pub fn write_line(out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<(), PktError> {
     Ok(())
 }
 
-fn prefix(len: usize) -> [u8; PREFIX_LEN] {
+pub(crate) fn prefix(len: usize) -> [u8; PREFIX_LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [12, 8, 4, 0].map(|shift| DIGITS[(len >> shift) & 15])
 }
@@ -101,14 +136,11 @@ impl Decoder {
 
     /// The next whole packet; `None` = push more.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, PktError> {
-        let Some(digits) = self.buffer.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
-        let len = parse_length(*digits)?;
+        let Some(len) = length(&self.buffer)? else { return Ok(None) };
         let special = match len {
             0 => Packet::Flush,
             1 => Packet::Delim,
             2 => Packet::ResponseEnd,
-            3 => return Err(PktError::Size(len)),
-            _ if len > PACKET_LEN_MAX => return Err(PktError::Size(len)),
             _ if self.buffer.len() < len => return Ok(None),
             _ => {
                 self.buffer.advance(PREFIX_LEN);
@@ -170,6 +202,17 @@ mod tests {
         for portion in [1, 2, 3, 5, 4096] {
             assert_eq!(decode_all(&bytes, portion).unwrap(), whole);
         }
+        let mut rest = &bytes[..];
+        for packet in whole {
+            let slice = match &packet {
+                Packet::Data(payload) => PacketSlice::Data(payload),
+                Packet::Flush => PacketSlice::Flush,
+                Packet::Delim => PacketSlice::Delim,
+                Packet::ResponseEnd => PacketSlice::ResponseEnd,
+            };
+            assert_eq!(take(&mut rest), Ok(Some(slice)));
+        }
+        assert_eq!((take(&mut rest), take(&mut &b"0006a"[..])), (Ok(None), Ok(None)));
     }
 
     #[test]
