@@ -35,6 +35,7 @@ mod status;
 mod sync;
 mod text;
 mod tree;
+mod upload;
 mod view;
 mod writer;
 
@@ -53,6 +54,7 @@ pub use progress::Progress;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
+pub use upload::{Advertised, Upload, Uploaded};
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;

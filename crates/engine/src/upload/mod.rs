@@ -1,0 +1,182 @@
+//! `git-upload-pack`: what clones and fetches get. `wire` knows the words; here is what they are answered with.
+//!
+//! 1. *Refs* (`refs`): what is advertised.
+//! 2. *Admit*: every want must be reached by this project's own refs, whatever else the store has (docs/reliability.md, T1). A have
+//!    counts only under the same condition (T3), so that a claim proves nothing.
+//! 3. *Boundary* (`boundary`): where history is cut, for shallow clients and shallow projects.
+//! 4. *Select* (`select`, `commits`, `trees`): which objects the client lacks. Where it wants everything, the project's reach says
+//!    so and nothing is walked; else commits are painted down from both sides, and trees compared along them.
+//! 5. *Send*: a few objects as deltas against what the client has; many as they lie in stored packs (`outgoing`).
+
+mod boundary;
+mod commits;
+mod few;
+mod refs;
+mod select;
+mod trees;
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use treehold_catalog::{Project, RoaringTreemap};
+use treehold_object::{Kind, ObjectId};
+use treehold_wire::serve::FetchArguments;
+
+pub use refs::Advertised;
+
+use crate::outgoing::{Contents, Form};
+use crate::{Engine, EngineError, Result};
+use boundary::Boundary;
+use commits::History;
+use select::Selection;
+
+/// A fetch that was admitted: what is common, and where history is cut. The pack comes with [`Upload::send`].
+#[derive(Debug)]
+pub struct Upload {
+    engine: Engine,
+    project: Project,
+    arguments: FetchArguments,
+    wants: Wants,
+    /// Haves that this project reaches.
+    common: Vec<ObjectId>,
+    enough: bool,
+    boundary: Boundary,
+}
+
+/// Wants by what they are. Tags count as what they point at, too.
+#[derive(Debug, Default)]
+struct Wants {
+    /// Commits to walk from.
+    commits: Vec<ObjectId>,
+    /// Objects that were asked for by name, tags on the way to a commit included: always sent.
+    named: HashSet<ObjectId>,
+    /// Trees among them.
+    trees: Vec<ObjectId>,
+}
+
+/// What a pack that was sent held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Objects.
+    pub objects: u64,
+    /// Bytes of pack.
+    pub bytes: u64,
+}
+
+impl Engine {
+    /// Admits a fetch, and finds out what both sides have.
+    ///
+    /// `unprocessable` with code `not_our_ref` where a want is not reached by this project: the same for an object that exists
+    /// elsewhere and for one that exists nowhere.
+    pub async fn begin_upload(&self, project: &str, arguments: FetchArguments) -> Result<Upload> {
+        let project = self.find_project(project).await?;
+        let reach = self.catalog.reach(project.id).await?;
+        let wants = self.admit_wants(&reach, &arguments.wants).await?;
+        let common = self.admit_haves(&reach, &arguments.haves).await?;
+        let mut history = History::of(self, &project, &wants.commits).await?;
+        let enough = !common.is_empty() && history.all_reach(&wants.commits, &common).await?;
+        let boundary = Boundary::of(&mut history, &project, &wants.commits, &arguments).await?;
+        Ok(Upload { engine: self.clone(), project, arguments, wants, common, enough, boundary })
+    }
+
+    /// Sizes of objects, for those that this project reaches; `None` for all others.
+    pub async fn object_sizes(&self, project: &str, oids: &[ObjectId]) -> Result<Vec<Option<u64>>> {
+        let project = self.find_project(project).await?;
+        let reach = self.catalog.reach(project.id).await?;
+        let located = self.catalog.locate(oids).await?;
+        let size = |found: Option<treehold_catalog::Located>| {
+            found.filter(|found| reach.contains(found.number)).map(|found| found.size)
+        };
+        Ok(located.into_iter().map(size).collect())
+    }
+
+    async fn admit_wants(&self, reach: &RoaringTreemap, asked: &[ObjectId]) -> Result<Wants> {
+        let mut wants = Wants::default();
+        let located = self.catalog.locate(asked).await?;
+        let mut tags = Vec::new();
+        for (oid, found) in asked.iter().zip(located) {
+            let Some(found) = found.filter(|found| reach.contains(found.number)) else {
+                let detail = format!("upload-pack: not our ref {oid}");
+                return Err(EngineError::unprocessable("not_our_ref", detail));
+            };
+            match found.kind {
+                Kind::Commit => wants.commits.push(*oid),
+                Kind::Tag => tags.push(*oid),
+                Kind::Tree => wants.trees.push(*oid),
+                Kind::Blob => {}
+            }
+            wants.named.insert(*oid);
+        }
+        for chain in self.tag_chains(&tags).await? {
+            let Some((kind, target)) = chain.last().copied() else { continue };
+            wants.named.extend(chain.iter().map(|(_, oid)| *oid));
+            match kind {
+                Kind::Commit => wants.commits.push(target),
+                Kind::Tree => wants.trees.push(target),
+                Kind::Blob | Kind::Tag => {}
+            }
+        }
+        Ok(wants)
+    }
+
+    /// Commits among `haves` that the project reaches, in their order.
+    async fn admit_haves(&self, reach: &RoaringTreemap, haves: &[ObjectId]) -> Result<Vec<ObjectId>> {
+        let located = self.catalog.locate(haves).await?;
+        let common = haves.iter().zip(located).filter(|(_, found)| {
+            found.as_ref().is_some_and(|found| found.kind == Kind::Commit && reach.contains(found.number))
+        });
+        Ok(common.map(|(oid, _)| *oid).collect())
+    }
+}
+
+impl Upload {
+    /// What was asked for.
+    pub fn arguments(&self) -> &FetchArguments {
+        &self.arguments
+    }
+
+    /// The haves that this project reaches, in the client's order.
+    pub fn common(&self) -> &[ObjectId] {
+        &self.common
+    }
+
+    /// Whether each want reaches something common, so that asking for more haves would gain little.
+    pub fn is_ready(&self) -> bool {
+        self.enough && !self.arguments.wait_for_done
+    }
+
+    /// Commits that are newly at the boundary of the client's history.
+    pub fn shallow(&self) -> &[ObjectId] {
+        &self.boundary.shallow
+    }
+
+    /// Commits of the client's boundary that are no longer there.
+    pub fn unshallow(&self) -> &[ObjectId] {
+        &self.boundary.unshallow
+    }
+
+    /// Whether the project's own history is cut off.
+    pub fn is_cut(&self) -> bool {
+        self.boundary.cut_here
+    }
+
+    /// Writes the pack to `out`, which may block. `told` hears how many of how many objects went out.
+    pub async fn send<W: Write + Send + 'static>(
+        self,
+        out: W,
+        told: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<(W, Uploaded)> {
+        let engine = self.engine.clone();
+        let ofs_delta = self.arguments.ofs_delta;
+        match self.select().await? {
+            Selection::Many(numbers) => {
+                let contents = Contents { numbers, fresh: Vec::new() };
+                let objects = u64::from(contents.count()?);
+                let told = |done| told(done, objects);
+                let (out, written) = engine.write_pack(contents, Form::streamed(ofs_delta), out, &told).await?;
+                Ok((out, Uploaded { objects, bytes: written.length }))
+            }
+            Selection::Few(few) => few.send(&engine, out).await,
+        }
+    }
+}

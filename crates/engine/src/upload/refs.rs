@@ -1,0 +1,91 @@
+//! What is advertised: `HEAD`, branches and tags, with what annotated tags finally point at.
+
+use treehold_object::{Kind, ObjectId};
+use treehold_wire::serve::AdvertisedRef;
+
+use crate::view::branch_ref;
+use crate::{Engine, EngineError, Result};
+
+/// Tags of tags are followed so far.
+const TAGS_MAX: usize = 64;
+
+/// The refs of a project as clients get to see them.
+#[derive(Debug, Clone, Default)]
+pub struct Advertised {
+    /// `HEAD` first, if the default branch exists, then all others by name.
+    pub refs: Vec<AdvertisedRef>,
+    /// What `HEAD` names, if that branch does not exist yet.
+    pub unborn: Option<String>,
+    /// Commits whose parents the project lacks.
+    pub shallow: Vec<ObjectId>,
+}
+
+/// What a tag leads to, step by step: kinds and ids, the last of them no tag.
+pub(super) type TagChain = Vec<(Kind, ObjectId)>;
+
+impl Engine {
+    /// All refs of a project; tags are read for what they point at only if `peel`.
+    pub async fn advertise(&self, project: &str, peel: bool) -> Result<Advertised> {
+        let project = self.find_project(project).await?;
+        let refs = self.catalog.references(project.id, "refs/").await?;
+        let head = branch_ref(&project.default_branch);
+        let mut advertised = Advertised {
+            shallow: self.catalog.shallow(project.id).await?,
+            unborn: refs.iter().all(|found| found.name != head).then(|| head.clone()),
+            refs: Vec::with_capacity(refs.len() + 1),
+        };
+        let oids: Vec<ObjectId> = refs.iter().map(|found| found.oid).collect();
+        let peeled = if peel { self.peeled(&oids).await? } else { vec![None; oids.len()] };
+        if let Some(default) = refs.iter().find(|found| found.name == head) {
+            advertised.refs.push(AdvertisedRef {
+                name: "HEAD".into(),
+                oid: default.oid,
+                peeled: None,
+                symref_target: Some(head.into()),
+            });
+        }
+        let rest = refs.into_iter().zip(peeled).map(|(found, peeled)| AdvertisedRef {
+            name: found.name.into(),
+            oid: found.oid,
+            peeled,
+            symref_target: None,
+        });
+        advertised.refs.extend(rest);
+        Ok(advertised)
+    }
+
+    /// What annotated tags finally point at; `None` for what is no tag.
+    async fn peeled(&self, oids: &[ObjectId]) -> Result<Vec<Option<ObjectId>>> {
+        let located = self.catalog.locate(oids).await?;
+        let is_tag = |at: usize| located.get(at).and_then(Option::as_ref).is_some_and(|found| found.kind == Kind::Tag);
+        let tags: Vec<ObjectId> = (0..oids.len()).filter(|at| is_tag(*at)).map(|at| oids[at]).collect();
+        let mut chains = self.tag_chains(&tags).await?.into_iter();
+        let target = |chain: TagChain| chain.last().map(|(_, oid)| *oid);
+        Ok((0..oids.len()).map(|at| if is_tag(at) { chains.next().and_then(target) } else { None }).collect())
+    }
+
+    /// What tags lead to, in their order; a level of all of them at a time.
+    pub(super) async fn tag_chains(&self, tags: &[ObjectId]) -> Result<Vec<TagChain>> {
+        let mut chains: Vec<TagChain> = vec![TagChain::new(); tags.len()];
+        let mut open: Vec<(usize, ObjectId)> = tags.iter().copied().enumerate().collect();
+        for _ in 0..TAGS_MAX {
+            if open.is_empty() {
+                return Ok(chains);
+            }
+            let oids: Vec<ObjectId> = open.iter().map(|(_, oid)| *oid).collect();
+            let objects = self.objects(&oids).await?;
+            let mut next = Vec::new();
+            for ((at, oid), object) in open.into_iter().zip(objects) {
+                let object = object.ok_or_else(|| EngineError::internal(format!("tag {oid} is not stored")))?;
+                let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
+                    .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
+                chains[at].push((tag.target_kind, tag.target()));
+                if tag.target_kind == Kind::Tag {
+                    next.push((at, tag.target()));
+                }
+            }
+            open = next;
+        }
+        Err(EngineError::unprocessable("bad_tag", format!("A tag leads through more than {TAGS_MAX} tags.")))
+    }
+}

@@ -1,0 +1,167 @@
+//! Which objects a fetch sends.
+
+use std::collections::HashSet;
+
+use treehold_catalog::RoaringTreemap;
+use treehold_object::{Kind, ObjectId};
+use treehold_wire::serve::Deepen;
+
+use super::Upload;
+use super::commits::{Between, History};
+use super::few::Few;
+use super::trees::{Found, Place, Sift};
+use crate::{EngineError, Result};
+
+/// Rows read at once.
+const CHUNK: usize = 4096;
+/// Trees of the client's that are compared with where no parent is at hand.
+const EDGES: usize = 2;
+/// Where only this part of the history is not wanted, all of it is sent.
+const EXTRA_SHARE: u64 = 8;
+const EXTRA_MIN: u64 = 16;
+
+/// What to send.
+pub(super) enum Selection {
+    /// Objects by their ledger numbers, as they are stored.
+    Many(RoaringTreemap),
+    /// So few that it pays to look for deltas.
+    Few(Few),
+}
+
+impl Upload {
+    pub(super) async fn select(&self) -> Result<Selection> {
+        let sift = Sift::of(self.arguments.filter.as_ref());
+        if self.wants_everything(&sift).await? {
+            return self.everything(&sift).await.map(Selection::Many);
+        }
+        let wants = [&self.wants.commits[..], &self.boundary.wants].concat();
+        let haves = [&self.common[..], &self.boundary.edges].concat();
+        let mut history = History::of(&self.engine, &self.project, &wants).await?;
+        let between = history.between(&wants, &haves, &self.boundary.cut, None).await?;
+        let mut found = Found::default();
+        for row in &between.commits {
+            found.add(row.oid, 0, &sift);
+        }
+        let mut places = self.places(&mut history, &between, &haves).await?;
+        places.extend(self.wants.trees.iter().map(|tree| Place { tree: *tree, bases: Vec::new(), depth: 0 }));
+        self.engine.find_new(places, &sift, &mut found).await?;
+        let mut named: HashSet<ObjectId> = self.wants.named.clone();
+        named.retain(|oid| !self.wants.commits.contains(oid));
+        named.extend(self.tags_of(&between).await?);
+        for oid in &named {
+            found.add(*oid, 0, &sift);
+        }
+        self.weigh(found, &sift, &named).await
+    }
+
+    /// The root trees of what is sent, each beside those that the client has or gets before.
+    async fn places(&self, history: &mut History<'_>, between: &Between, haves: &[ObjectId]) -> Result<Vec<Place>> {
+        let sent: HashSet<ObjectId> = between.commits.iter().map(|row| row.oid).collect();
+        let mut edges = Vec::new();
+        for have in haves.iter().take(EDGES) {
+            edges.extend(history.find(*have).await?.map(|row| row.tree));
+        }
+        let mut places = Vec::with_capacity(between.commits.len());
+        for row in &between.commits {
+            let mut bases = Vec::with_capacity(row.parents.len());
+            for parent in row.parents.iter().filter(|parent| sent.contains(*parent) || between.had.contains(*parent)) {
+                bases.extend(history.find(*parent).await?.map(|parent| parent.tree));
+            }
+            if bases.is_empty() {
+                bases.clone_from(&edges);
+            }
+            places.push(Place { tree: row.tree, bases, depth: 0 });
+        }
+        Ok(places)
+    }
+
+    /// Whether all that the project reaches is wanted, or nearly: then nothing has to be walked.
+    async fn wants_everything(&self, sift: &Sift) -> Result<bool> {
+        let plain =
+            self.arguments.deepen == Deepen::Keep && self.arguments.shallow.is_empty() && self.common.is_empty();
+        if !plain || !sift.is_flat() || self.wants.commits.is_empty() {
+            return Ok(false);
+        }
+        let refs = self.engine.catalog.references(self.project.id, "refs/").await?;
+        let others: Vec<ObjectId> =
+            refs.iter().map(|found| found.oid).filter(|oid| !self.wants.named.contains(oid)).collect();
+        if others.is_empty() {
+            return Ok(true);
+        }
+        let located = self.engine.catalog.locate(&others).await?;
+        let kinds: Vec<(Kind, ObjectId)> = located.into_iter().flatten().map(|found| (found.kind, found.oid)).collect();
+        let of = |kind: Kind| kinds.iter().filter(move |(found, _)| *found == kind).map(|(_, oid)| *oid);
+        let mut commits: Vec<ObjectId> = of(Kind::Commit).collect();
+        for chain in self.engine.tag_chains(&of(Kind::Tag).collect::<Vec<_>>()).await? {
+            commits.extend(chain.last().filter(|(kind, _)| *kind == Kind::Commit).map(|(_, oid)| *oid));
+        }
+        let tips = [&commits[..], &self.wants.commits].concat();
+        let mut history = History::of(&self.engine, &self.project, &tips).await?;
+        let extra =
+            history.between(&commits, &self.wants.commits, &self.boundary.cut, None).await?.commits.len() as u64;
+        let mut deepest = 0;
+        for want in &self.wants.commits {
+            deepest = deepest.max(history.find(*want).await?.map_or(0, |row| row.generation));
+        }
+        Ok(extra <= EXTRA_MIN.max(deepest / EXTRA_SHARE))
+    }
+
+    async fn everything(&self, sift: &Sift) -> Result<RoaringTreemap> {
+        let reach = self.engine.catalog.reach(self.project.id).await?;
+        if sift.is_open() {
+            return Ok(reach);
+        }
+        let mut passed = RoaringTreemap::new();
+        let numbers: Vec<u64> = reach.iter().collect();
+        for chunk in numbers.chunks(CHUNK) {
+            let rows = self.engine.catalog.locate_numbers(chunk).await?;
+            let passes =
+                rows.iter().filter(|row| sift.passes(row.kind, row.size) || self.wants.named.contains(&row.oid));
+            passed.extend(passes.map(|row| row.number));
+        }
+        Ok(passed)
+    }
+
+    /// Annotated tags that point at what is sent, if the client asked for them.
+    async fn tags_of(&self, between: &Between) -> Result<Vec<ObjectId>> {
+        if !self.arguments.include_tag || between.commits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sent: HashSet<ObjectId> = between.commits.iter().map(|row| row.oid).collect();
+        let refs = self.engine.catalog.references(self.project.id, "refs/tags/").await?;
+        let located = self.engine.catalog.locate(&refs.iter().map(|found| found.oid).collect::<Vec<_>>()).await?;
+        let tags = located.into_iter().flatten().filter(|found| found.kind == Kind::Tag).map(|found| found.oid);
+        let tags: Vec<ObjectId> = tags.collect();
+        let mut wanted = Vec::new();
+        for (tag, chain) in tags.iter().zip(self.engine.tag_chains(&tags).await?) {
+            if chain.last().is_some_and(|(_, target)| sent.contains(target)) {
+                wanted.push(*tag);
+                wanted.extend(chain.iter().filter(|(kind, _)| *kind == Kind::Tag).map(|(_, oid)| *oid));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Leaves out what the filter does by kind and size, and sees whether it is little.
+    async fn weigh(&self, found: Found, sift: &Sift, named: &HashSet<ObjectId>) -> Result<Selection> {
+        let Found { oids, previous, .. } = found;
+        let (mut numbers, mut few) = (RoaringTreemap::new(), Some(Few::new(&self.arguments, previous)));
+        for chunk in oids.chunks(CHUNK) {
+            for (oid, row) in chunk.iter().zip(self.engine.catalog.locate(chunk).await?) {
+                let Some(row) = row else {
+                    // The one tree that need not be stored anywhere.
+                    if oid.is_empty_tree() {
+                        few = few.map(Few::with_empty_tree);
+                        continue;
+                    }
+                    return Err(EngineError::internal(format!("object {oid} is reached and not in the ledger")));
+                };
+                if sift.passes(row.kind, row.size) || named.contains(oid) {
+                    numbers.insert(row.number);
+                    few = few.and_then(|few| few.with(&row));
+                }
+            }
+        }
+        Ok(few.map_or(Selection::Many(numbers), Selection::Few))
+    }
+}
