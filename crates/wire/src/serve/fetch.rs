@@ -95,7 +95,7 @@ impl FetchArguments {
 /// Appends the `acknowledgments` section of v2: `common` are the haves that the client may see, in its order.
 ///
 /// `ready` says that enough is known: the other sections follow in the same answer. Else the answer ends here, and the
-/// client asks again. Git is ready once each want reaches a common commit, and never if `wait_for_done`.
+/// client asks again. Git is ready once each want reaches a common commit or a parent of one, and never if `wait_for_done`.
 pub fn write_acknowledgments(out: &mut Vec<u8>, common: &[ObjectId], ready: bool) -> Result<(), PktError> {
     pktline::write_line(out, &[b"acknowledgments"])?;
     if common.is_empty() {

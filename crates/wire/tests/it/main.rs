@@ -5,3 +5,6 @@ mod git;
 mod hostile;
 mod ingesting;
 mod pushing;
+mod requests;
+mod serving;
+mod stock_clients;
