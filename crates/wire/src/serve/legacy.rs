@@ -178,7 +178,7 @@ impl UploadRequest {
     ///
     /// `common` tells of a have whether the client may know that the repository has it. `enough_at` is the position of
     /// the first have with which enough is known (git: each want reaches a common commit so far, or a parent of one),
-    /// `None` if even all of them are not enough. It only matters to requests that end in [`RequestEnd::Flush`].
+    /// `None` if even all of them are not enough. Clients that send `done` get the pack either way.
     ///
     /// The pack goes out in [`LegacyCapabilities::side_band`]. If it does not follow, the answer ends here. In
     /// [`MultiAck::None`] git says `ACK` once more for each parent of the first common commit; here it is said once, as

@@ -7,4 +7,5 @@ mod ingesting;
 mod pushing;
 mod requests;
 mod serving;
+mod smart_http;
 mod stock_clients;

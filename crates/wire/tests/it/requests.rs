@@ -210,7 +210,8 @@ proptest! {
         for (got, status) in got.refs.iter().zip(&report.refs) {
             prop_assert_eq!((&got.name, &got.result), (&status.name, &status.result));
             let rewrite = status.rewrite.clone().filter(|_| v2 && status.result.is_ok()).unwrap_or_default();
-            let value = |option: &str| got.options.iter().find(|(name, _)| name == option).map(|(_, value)| value.to_string());
+            let option = |option: &str| got.options.iter().find(|(name, _)| name == option);
+            let value = |name: &str| option(name).map(|(_, value)| value.to_string());
             prop_assert_eq!(value("refname"), rewrite.name.map(|name| name.to_string()));
             prop_assert_eq!(value("old-oid"), rewrite.old.map(|oid| oid.to_string()));
             prop_assert_eq!(value("new-oid"), rewrite.new.map(|oid| oid.to_string()));

@@ -37,8 +37,8 @@ pub fn refs(repo: &Repo) -> Vec<AdvertisedRef> {
     }
     for line in text.lines() {
         let words: Vec<_> = line.split(' ').collect();
-        // Before 2.45 git peeled one level only.
-        let peeled = (!words[2].is_empty()).then(|| repo.oid(&format!("{}^{{}}", words[1])));
+        // Asked by name, since before 2.45 git peels one level only here.
+        let peeled = words.get(2).is_some_and(|hex| !hex.is_empty()).then(|| repo.oid(&format!("{}^{{}}", words[1])));
         refs.push(AdvertisedRef { name: words[1].into(), oid: oid(words[0]), peeled, symref_target: None });
     }
     refs
