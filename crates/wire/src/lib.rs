@@ -2,7 +2,8 @@
 //!
 //! Nothing here opens a socket, knows a store or reads a clock. Requests are byte strings; answers are fed in as the
 //! chunks that a transport happens to receive, so that the same code serves smart HTTP and
-//! `git upload-pack --stateless-rpc`. [`serve`] is the other side: requests parsed, answers encoded. Everything received is hostile: limits come before memory.
+//! `git upload-pack --stateless-rpc`. [`serve`] is the other side: requests parsed, answers encoded. Everything
+//! received is hostile: limits come before memory.
 
 pub mod capabilities;
 pub mod fetch;

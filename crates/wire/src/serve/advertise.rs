@@ -156,8 +156,7 @@ impl RefLines {
             self.push(b"capabilities^{}", &ObjectId::Sha1([0; 20]))?;
         }
         for oid in shallow {
-            // Without LF, as git sends them.
-            pktline::write(&mut self.out, format!("shallow {oid}").as_bytes())?;
+            pktline::write_line(&mut self.out, &[b"shallow ", oid.to_hex().to_string().as_bytes()])?;
         }
         self.out.extend_from_slice(pktline::FLUSH);
         Ok(self.out)

@@ -39,7 +39,8 @@ pub enum FetchStep {
     Nothing,
     /// Tell which haves are common with [`write_acknowledgments`]. If ready, go on as with [`FetchStep::Pack`].
     Acknowledge,
-    /// Send the boundary if there is one ([`write_shallow_info`]), then [`write_packfile_head`] and the pack.
+    /// Send the boundary if it is expected ([`write_shallow_info`]), then [`write_packfile_head`] and the pack, which
+    /// may be empty.
     Pack,
 }
 
@@ -95,7 +96,8 @@ impl FetchArguments {
 /// Appends the `acknowledgments` section of v2: `common` are the haves that the client may see, in its order.
 ///
 /// `ready` says that enough is known: the other sections follow in the same answer. Else the answer ends here, and the
-/// client asks again. Git is ready once each want reaches a common commit, and never if `wait_for_done`.
+/// client asks again. Git is ready once each want reaches a common commit or a parent of one, and never if
+/// `wait_for_done`.
 pub fn write_acknowledgments(out: &mut Vec<u8>, common: &[ObjectId], ready: bool) -> Result<(), PktError> {
     pktline::write_line(out, &[b"acknowledgments"])?;
     if common.is_empty() {

@@ -177,8 +177,8 @@ impl UploadRequest {
     /// Appends what `git upload-pack --stateless-rpc` says to the haves, and tells whether the pack follows.
     ///
     /// `common` tells of a have whether the client may know that the repository has it. `enough_at` is the position of
-    /// the first have with which enough is known (git: each want reaches one of the common commits so far), `None` if
-    /// even all of them are not enough. It only matters to requests that end in [`RequestEnd::Flush`].
+    /// the first have with which enough is known (git: each want reaches a common commit so far, or a parent of one),
+    /// `None` if even all of them are not enough. Clients that send `done` get the pack either way.
     ///
     /// The pack goes out in [`LegacyCapabilities::side_band`]. If it does not follow, the answer ends here. In
     /// [`MultiAck::None`] git says `ACK` once more for each parent of the first common commit; here it is said once, as
@@ -199,7 +199,8 @@ impl UploadRequest {
         let (mut last, mut unknown, mut ready) = (None, false, false);
         for (at, oid) in self.arguments.haves.iter().enumerate() {
             let enough = enough_at.is_some_and(|enough_at| enough_at <= at);
-            match (common(oid), mode) {
+            let is_common = common(oid);
+            match (is_common, mode) {
                 (true, MultiAck::Detailed) => ack(oid, " common")?,
                 (true, MultiAck::Basic) => ack(oid, " continue")?,
                 (true, MultiAck::None) if last.is_none() => ack(oid, "")?,
@@ -212,7 +213,7 @@ impl UploadRequest {
                 (false, MultiAck::Basic) if enough => ack(oid, " continue")?,
                 (false, _) => {}
             }
-            if common(oid) { last = Some(oid) } else { unknown = true }
+            if is_common { last = Some(oid) } else { unknown = true }
         }
         if self.end == RequestEnd::Done {
             match last {

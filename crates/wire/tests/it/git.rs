@@ -101,6 +101,15 @@ impl Repo {
         self.run(command, request)
     }
 
+    /// What `git -c <config> <service> <option> .` answers to one request, asked for a version of the protocol.
+    pub fn serve_with(&self, config: &[&str], service: [&str; 2], protocol: u8, request: &[u8]) -> Output {
+        let mut args: Vec<&str> = config.iter().flat_map(|config| ["-c", config]).collect();
+        args.extend(service.into_iter().chain(["."]));
+        let mut command = self.command(&args);
+        command.env("GIT_PROTOCOL", format!("version={protocol}"));
+        self.run(command, request)
+    }
+
     /// Every object, by git: id, kind, size; sorted by id.
     pub fn all_objects(&self) -> Vec<(ObjectId, Kind, u64)> {
         let text = self.git(&["cat-file", "--batch-all-objects", "--batch-check"]);

@@ -5,3 +5,7 @@ mod git;
 mod hostile;
 mod ingesting;
 mod pushing;
+mod requests;
+mod serving;
+mod smart_http;
+mod stock_clients;
