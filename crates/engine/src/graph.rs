@@ -8,7 +8,7 @@ use treehold_catalog::CommitRow;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
-use crate::sync::with_generations;
+use crate::intake::with_generations;
 use crate::{Engine, Result};
 
 /// How many steps one query reads ahead.

@@ -32,7 +32,7 @@ impl Engine {
         self.keep_trees(&trees);
         let mut rows = Vec::new();
         for object in objects.iter().filter(|object| object.kind == Kind::Commit) {
-            let mut row = crate::sync::commit_row(object.oid, object.content.clone())?;
+            let mut row = crate::intake::commit_row(object.oid, object.content.clone())?;
             let parents = self.catalog.commits(&row.parents).await?;
             row.generation = 1 + parents.into_iter().flatten().map(|parent| parent.generation).max().unwrap_or(0);
             rows.push(row);

@@ -1,8 +1,10 @@
 //! Names of refs: git's own rules (`git check-ref-format`) and some that keep names safe on every platform.
 
+use std::collections::HashMap;
+
 use crate::limits::REF_NAME_BYTES_MAX;
 use crate::path::fold;
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 
 /// Why a name is no name for a ref. The sentences are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +148,36 @@ pub fn conflicts<'a>(existing: impl IntoIterator<Item = &'a [u8]>, new: impl AsR
     })
 }
 
+/// Names of refs, for judging many new ones beside them. Says of a name whether it conflicts as [`conflicts`] does.
+#[derive(Debug, Clone, Default)]
+pub struct Taken {
+    /// By folded name.
+    whole: HashMap<Vec<u8>, BString>,
+    /// By what stands before each slash of the folded name: one of those that lie below.
+    above: HashMap<Vec<u8>, BString>,
+}
+
+impl Taken {
+    /// Adds a name.
+    pub fn insert(&mut self, name: &[u8]) {
+        let folded = fold(name);
+        for slash in folded.find_iter("/") {
+            self.above.entry(folded[..slash].to_vec()).or_insert_with(|| name.into());
+        }
+        self.whole.entry(folded).or_insert_with(|| name.into());
+    }
+
+    /// A name that `new` cannot be together with. `new` itself is no conflict.
+    pub fn conflict(&self, new: &[u8]) -> Option<Conflict<'_>> {
+        let folded = fold(new);
+        let above = folded.find_iter("/").find_map(|slash| self.whole.get(&folded[..slash]));
+        if let Some(name) = above.or_else(|| self.above.get(&folded)) {
+            return Some(Conflict::DirectoryFile(name.as_bstr()));
+        }
+        self.whole.get(&folded).filter(|name| *name != new).map(|name| Conflict::CaseFold(name.as_bstr()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,5 +233,20 @@ mod tests {
         assert_eq!(with("refs/heads/a"), None);
         assert_eq!(with("refs/heads/ab"), None);
         assert_eq!(with("refs/heads/b/d"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn many_names_are_judged_as_one_by_one(names in proptest::collection::vec("[aAbä](/[aAb]){0,2}", 0..8), new in "[aAbä](/[aAb]){0,2}") {
+            let mut taken = Taken::default();
+            names.iter().for_each(|name| taken.insert(name.as_bytes()));
+            // Two names that differ only in case are one to the index: whichever was first is told.
+            let one_by_one = conflicts(names.iter().map(String::as_bytes), &new);
+            let folded_twins = names.iter().any(|name| *name != new && fold(name.as_bytes()) == fold(new.as_bytes()));
+            let itself = names.iter().position(|name| fold(name.as_bytes()) == fold(new.as_bytes()) );
+            if !(folded_twins && itself.is_some_and(|at| names[at] == new)) {
+                proptest::prop_assert_eq!(taken.conflict(new.as_bytes()).is_some(), one_by_one.is_some());
+            }
+        }
     }
 }

@@ -134,7 +134,7 @@ impl Engine {
         };
         let raw = spec.encode().map_err(|error| EngineError::unprocessable("bad_message", error.to_string()))?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
-        let mut row = crate::sync::commit_row(commit.oid, commit.content.clone())?;
+        let mut row = crate::intake::commit_row(commit.oid, commit.content.clone())?;
         row.generation = 1 + before.map_or(0, |before| before.generation);
         let mut objects = merged.blobs;
         let trees = edited.trees.into_iter();

@@ -32,7 +32,7 @@ impl Engine {
         let attempts = self.catalog.attempts_of(intent.project.id, name).await?;
         let Some(mut attempt) = attempts.into_iter().next_back() else { return Ok(None) };
         // Times are taken once for a request: where nothing else changed, it makes the same commit again.
-        let first = crate::sync::commit_row(attempt.commit, attempt.raw.clone().into())?;
+        let first = crate::intake::commit_row(attempt.commit, attempt.raw.clone().into())?;
         if !intent.dated {
             intent.author.time_s = first.time;
         }

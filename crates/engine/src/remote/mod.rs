@@ -20,7 +20,6 @@ use treehold_object::ObjectId;
 
 pub use client::GitRemote;
 pub use receive::Fetching;
-pub(crate) use receive::receive;
 pub use transport::RemoteTimeouts;
 
 /// A secret that shows itself to nobody: no `Debug`, no `Display`, wiped when dropped.

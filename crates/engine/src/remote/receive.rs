@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use futures::stream::{BoxStream, Stream};
-use futures::{StreamExt, TryStreamExt};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use treehold_object::ObjectId;
@@ -116,17 +116,4 @@ impl Spool {
         self.arrival.grown(self.bytes);
         Ok(())
     }
-}
-
-/// Drives `rest` to its end. Answers the size of the pack in bytes.
-pub(crate) async fn receive(
-    mut rest: BoxStream<'static, Result<u64, RemoteError>>,
-    progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<u64, RemoteError> {
-    let mut bytes = 0;
-    while let Some(arrived) = rest.try_next().await? {
-        bytes = arrived;
-        progress(bytes);
-    }
-    Ok(bytes)
 }

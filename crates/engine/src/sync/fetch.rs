@@ -1,8 +1,10 @@
 //! Fetching a branch: ls-refs, fetch, quarantine, then the remote's branch as we know it. Our own branch is not touched here.
 
+use futures::{StreamExt, TryStreamExt};
 use treehold_catalog::{OpKind, Project, Publish, PublishOutcome};
-use treehold_object::ObjectId;
+use treehold_object::{Kind, ObjectId, Policy};
 
+use crate::intake::{Arriving, Refused, Rules};
 use crate::progress::Progress;
 use crate::remote::{Endpoint, FetchSpec, Fetching, RemoteError};
 use crate::view::branch_ref;
@@ -126,12 +128,16 @@ impl Engine {
         shallow.extend(&fetching.shallow);
         shallow.sort_unstable();
         shallow.dedup();
-        let received = self.quarantine(project, fetching, tip, &shallow, progress).await?;
+        let rules = Rules { policy: Policy::Import, shallow: &shallow, thin: false };
+        let received = self.quarantine(project, arriving(fetching), &rules, progress).await.map_err(refused)?;
+        if received.quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
+            return Err(invalid("The remote's pack does not hold the commit that was asked for."));
+        }
         let bytes = received.quarantine.pack_len();
         let objects = received.quarantine.len() as u64;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
         let id = op.id;
-        let stored = self.kept_alive(id, self.store_received(&mut op, received, tip, progress)).await;
+        let stored = self.kept_alive(id, self.store_received(&mut op, received, Some(tip), progress)).await;
         if let Err(error) = stored {
             self.end_op(op).await;
             return Err(error);
@@ -150,5 +156,22 @@ impl Engine {
             PublishOutcome::Published => Ok(Tip { tip: Some(tip), objects, bytes }),
             PublishOutcome::Moved(..) => Err(EngineError::internal("a publication without refs was refused")),
         }
+    }
+}
+
+fn arriving(fetching: Fetching) -> Arriving {
+    let Fetching { pack, arrival, rest, .. } = fetching;
+    Arriving { pack, arrival, rest: rest.map_err(EngineError::from).boxed() }
+}
+
+fn invalid(detail: &str) -> EngineError {
+    EngineError::RemoteFailed { code: "remote_invalid", detail: detail.to_owned(), retry_after_s: None }
+}
+
+fn refused(refused: Refused) -> EngineError {
+    match refused {
+        Refused::Pack(error) => invalid(&format!("The remote's pack is refused: {error}.")),
+        Refused::Open => invalid("The remote's pack refers to objects that it does not hold: missing object."),
+        Refused::Failed(error) => error,
     }
 }

@@ -1,10 +1,7 @@
 //! Pull: what the remote has comes in, our branch goes forward, pending work stays as it is.
 
 mod fetch;
-mod intake;
-pub(crate) use intake::{commit_row, with_generations};
 mod merge;
-mod packing;
 
 use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
 use treehold_object::{BString, ObjectId};

@@ -2,9 +2,10 @@
 //!
 //! 1. *Scan* (`scan`): one pass over the file, also while it arrives. Entry headers, zlib streams, sizes against the limits, CRCs, the trailer.
 //!    Whole objects are named on the way.
-//! 2. *Resolve* (`resolve`, `walk`): deltas, depth first from each whole object, lighter branches first, so that few objects
+//! 2. *Complete* (`thin`): what deltas rest on and the pack lacks is appended to it, where the sender can reach it.
+//! 3. *Resolve* (`resolve`, `walk`): deltas, depth first from each whole object, lighter branches first, so that few objects
 //!    are held at a time. Bases dropped for memory are made again, on a budget.
-//! 3. *Close*: what the objects refer to, less what the pack has, is `external`: the caller must show that each of
+//! 4. *Close*: what the objects refer to, less what the pack has, is `external`: the caller must show that each of
 //!    these is already reachable by whoever sent the pack.
 
 mod arrival;
@@ -14,6 +15,7 @@ mod quarantine;
 mod resolve;
 mod scan;
 mod table;
+mod thin;
 mod walk;
 
 pub use arrival::Arrival;
@@ -23,6 +25,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use treehold_object::{Kind, ObjectId};
 
 /// What a pack may cost. Every limit is enforced before memory is spent.
@@ -60,6 +63,11 @@ pub type Check<'a> = dyn Fn(Kind, &ObjectId, &[u8]) -> Result<(), String> + Sync
 /// Told how many objects are named, and of how many.
 pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
+/// An object: kind and content.
+pub type Whole = (Kind, Bytes);
+/// Finds objects that deltas rest on and the pack does not have, in the order given; `None` = the sender cannot reach it.
+pub type Bases<'a> = dyn Fn(&[ObjectId]) -> std::io::Result<Vec<Option<Whole>>> + Sync + 'a;
+
 /// How to read a pack.
 #[derive(Clone, Copy, Default)]
 pub struct IngestOptions<'a> {
@@ -79,6 +87,9 @@ pub struct IngestOptions<'a> {
     pub threads: usize,
     /// Bytes of bases kept per thread, and by [`Quarantine::read`]; 0 means 96 MiB.
     pub cache_bytes: usize,
+    /// Where a thin pack finds its bases. They are appended to the spool file, which must be open for writing, so that the pack
+    /// becomes whole by itself (`git index-pack --fix-thin`). Without it such a pack is [`IngestError::Unresolved`].
+    pub bases: Option<&'a Bases<'a>>,
 }
 
 impl std::fmt::Debug for IngestOptions<'_> {
@@ -164,6 +175,7 @@ pub fn ingest(spool: File, options: &IngestOptions<'_>) -> Result<Quarantine, In
 pub fn ingest_arriving(spool: File, arrival: &Arrival, options: &IngestOptions<'_>) -> Result<Quarantine, IngestError> {
     let table = table::Table::new(options);
     let scanned = scan::scan(&spool, arrival, options, &table)?;
+    let scanned = thin::complete(&spool, options, &table, scanned)?;
     resolve::resolve(&spool, options, &table, scanned.data_end)?;
     Quarantine::close(spool, table, scanned, options)
 }

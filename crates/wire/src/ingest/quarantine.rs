@@ -47,6 +47,8 @@ pub struct Quarantine {
     external: Vec<(ObjectId, Kind)>,
     data_end: u64,
     checksum: ObjectId,
+    /// Slots from here on were appended to a thin pack.
+    received: u32,
     cache_bytes: usize,
     readers: Mutex<Vec<Inflater>>,
     cache: Mutex<Cache>,
@@ -71,10 +73,10 @@ impl Quarantine {
         let mut by_oid: Vec<u32> = (0..slots.len() as u32).collect();
         by_oid.sort_unstable_by_key(|at| (slots[*at as usize].oid, *at));
         by_oid.dedup_by_key(|at| slots[*at as usize].oid);
-        let Scanned { data_end, checksum } = scanned;
+        let Scanned { data_end, checksum, received } = scanned;
         let cache_bytes = options.cache_bytes();
         let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
-        Ok(Self { file, slots, by_oid, external, data_end, checksum, cache_bytes, readers, cache })
+        Ok(Self { file, slots, by_oid, external, data_end, checksum, received, cache_bytes, readers, cache })
     }
 
     /// Number of distinct objects.
@@ -170,6 +172,11 @@ impl Quarantine {
     /// The pack may be used only if the sender can reach all of these already.
     pub fn external(&self) -> &[(ObjectId, Kind)] {
         &self.external
+    }
+
+    /// What was appended to a thin pack, as deltas rest on it: the sender did not send these.
+    pub fn borrowed(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.slots[self.received as usize..].iter().map(|slot| slot.oid)
     }
 
     /// Whether an object stands in the pack twice. Git takes no index of such a pack; it can only be unpacked.

@@ -28,6 +28,8 @@ pub(super) struct Scanned {
     pub data_end: u64,
     /// The trailer, which is the checksum of all before it.
     pub checksum: ObjectId,
+    /// Entries that came; those behind them were appended to a thin pack.
+    pub received: u32,
 }
 
 /// Fills the table: a slot per entry, whole objects named.
@@ -68,7 +70,7 @@ pub(super) fn scan(
         return Err(damaged(data_end, "the checksum at its end is not that of its bytes"));
     }
     table.lock().ref_deltas.sort_unstable_by_key(|delta| (delta.base, delta.at));
-    Ok(Scanned { data_end, checksum })
+    Ok(Scanned { data_end, checksum, received: count })
 }
 
 pub(super) fn damaged(offset: u64, what: impl ToString) -> IngestError {

@@ -3,38 +3,41 @@
 //! Nothing of a pack is used before all of it was resolved, named with collision detection, checked as `git fsck --strict` would,
 //! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (docs/reliability.md, law 5).
 
-use std::collections::{HashMap, HashSet};
+mod commits;
+mod packing;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tempfile::TempPath;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
-use treehold_catalog::{CommitRow, Project};
-use treehold_object::{Kind, ObjectId, fsck};
+use treehold_catalog::{Located, Project};
+use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
-use treehold_wire::ingest::PackedObject;
-use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
+use treehold_wire::ingest::{Bases, PackedObject, Whole};
+use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
-use super::packing::{Copies, Packing, Piece};
+pub(crate) use commits::{commit_row, with_generations};
+use packing::{Copies, Packing, Piece};
+
 use crate::progress::Progress;
-use crate::remote::{self, Fetching};
 use crate::writer::Operation;
 use crate::{Engine, EngineError, Result, blocking};
 
 /// Rows written to the catalog at once.
-pub(super) const ROWS: usize = 1000;
+const ROWS: usize = 1000;
 /// Content of the rows that are written at once, bytes; one row may be larger.
-pub(super) const ROW_BYTES: usize = 8 << 20;
+const ROW_BYTES: usize = 8 << 20;
 /// Bases of deltas that are kept in memory while a pack is resolved, by all threads together, bytes.
 const BASES_BYTES: usize = 96 << 20;
 
 /// Threads that resolve a pack: all cores, up to where the disk and the table of objects would be what they wait for.
-pub(crate) fn threads() -> usize {
+fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().min(16))
 }
 
-/// Content of commits that is kept from the first reading, bytes.
-const COMMITS_BYTES: usize = 16 << 20;
 /// A pack of fewer objects is not kept as it came: a pack for reading takes its place.
 const KEPT_MIN: usize = 256;
 
@@ -67,15 +70,57 @@ async fn kept(quarantine: Arc<Quarantine>, path: TempPath) -> Result<FinishedPac
     .await
 }
 
-pub(super) fn refused(error: IngestError) -> EngineError {
+/// Why nothing of a pack is taken in.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The pack itself: damaged, too large, with objects that break git's rules.
+    Pack(IngestError),
+    /// It refers to objects that it does not hold and the project does not reach; whether others have them is not told.
+    Open,
+    /// Ours, or the transport's.
+    Failed(EngineError),
+}
+
+impl From<EngineError> for Refused {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<IngestError> for Refused {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Io(source) => Self::Failed(unreadable(IngestError::Io(source))),
+            other => Self::Pack(other),
+        }
+    }
+}
+
+/// A quarantine whose spool file cannot be read any more.
+pub(super) fn unreadable(error: IngestError) -> EngineError {
     match error {
         IngestError::Io(source) => EngineError::Unavailable { what: "the spool disk", source: Box::new(source) },
-        other => EngineError::RemoteFailed {
-            code: "remote_invalid",
-            detail: format!("The remote's pack is refused: {other}."),
-            retry_after_s: None,
-        },
+        other => EngineError::internal(other),
     }
+}
+
+/// A pack on its way into a spool file.
+pub(crate) struct Arriving {
+    /// The file, which goes away with this value.
+    pub pack: NamedTempFile,
+    /// How much of the pack is in it.
+    pub arrival: Arc<Arrival>,
+    /// Brings the rest: each item is how many bytes are in the file by now.
+    pub rest: BoxStream<'static, Result<u64>>,
+}
+
+/// What a pack is held to.
+pub(crate) struct Rules<'a> {
+    pub policy: Policy,
+    /// Commits whose parents need not be there.
+    pub shallow: &'a [ObjectId],
+    /// Deltas may rest on what the project reaches already.
+    pub thin: bool,
 }
 
 impl Engine {
@@ -94,19 +139,19 @@ impl Engine {
     pub(crate) async fn quarantine(
         &self,
         project: &Project,
-        fetching: Fetching,
-        tip: ObjectId,
-        shallow: &[ObjectId],
+        arriving: Arriving,
+        rules: &Rules<'_>,
         progress: &dyn Progress,
-    ) -> Result<Received> {
+    ) -> std::result::Result<Received, Refused> {
         let limits = self.ingest_limits();
-        let shallow: HashSet<ObjectId> = shallow.iter().copied().collect();
+        let shallow: HashSet<ObjectId> = rules.shallow.iter().copied().collect();
+        let (policy, bases) = (rules.policy, rules.thin.then(|| self.own_bases(project)));
         let (told, mut heard) = mpsc::channel(1);
-        let Fetching { pack, arrival, rest, .. } = fetching;
+        let Arriving { pack, arrival, mut rest } = arriving;
         let (file, pack) = pack.into_parts();
         let resolving = tokio::task::spawn_blocking(move || {
             let check = |kind, oid: &ObjectId, content: &[u8]| {
-                fsck::check(kind, oid, content, treehold_object::Policy::Import).map(|_| ()).map_err(|e| e.to_string())
+                fsck::check(kind, oid, content, policy).map(|_| ()).map_err(|e| e.to_string())
             };
             let tell = |done, total| _ = told.try_send((done, total));
             let options = IngestOptions {
@@ -118,56 +163,73 @@ impl Engine {
                 sha256: true,
                 threads: threads(),
                 cache_bytes: BASES_BYTES / threads(),
+                bases: bases.as_ref().map(|bases| bases as &Bases<'_>),
             };
             ingest_arriving(file, &arrival, &options)
         });
         let received = async {
-            remote::receive(rest, &|bytes| progress.step("receiving", bytes, None)).await?;
+            while let Some(bytes) = rest.try_next().await? {
+                progress.step("receiving", bytes, None);
+            }
             while let Some((done, total)) = heard.recv().await {
                 progress.step("resolving", done, Some(total));
             }
-            Ok(())
+            Ok::<_, Refused>(())
         };
         // Whichever fails first says why: the other one only ends for it.
-        let resolved = async { resolving.await.map_err(EngineError::internal)?.map_err(refused) };
+        let resolved = async { Ok(resolving.await.map_err(EngineError::internal)??) };
         let ((), quarantine) = futures::try_join!(received, resolved)?;
-        self.check_closed(project, &quarantine, tip).await?;
+        self.check_closed(project, &quarantine).await?;
         Ok(Received { quarantine: Arc::new(quarantine), pack })
     }
 
-    /// Law 5: what the pack refers to and does not have must be reached by this project's own refs. One text for all that is not.
-    async fn check_closed(&self, project: &Project, quarantine: &Quarantine, tip: ObjectId) -> Result<()> {
-        let invalid = |detail: &str| EngineError::RemoteFailed {
-            code: "remote_invalid",
-            detail: detail.to_owned(),
-            retry_after_s: None,
-        };
-        if quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
-            return Err(invalid("The remote's pack does not hold the commit that was asked for."));
-        }
-        let reach = self.catalog.reach(project.id).await?;
+    /// Law 5: what the pack refers to and does not have must be reached by this project's own refs.
+    async fn check_closed(&self, project: &Project, quarantine: &Quarantine) -> std::result::Result<(), Refused> {
+        let reach = self.catalog.reach(project.id).await.map_err(EngineError::from)?;
         for chunk in quarantine.external().chunks(ROWS) {
             let oids: Vec<ObjectId> = chunk.iter().map(|(oid, _)| *oid).collect();
-            let located = self.catalog.locate(&oids).await?;
+            let located = self.catalog.locate(&oids).await.map_err(EngineError::from)?;
             for ((oid, kind), located) in chunk.iter().zip(located) {
                 let reached = located.is_some_and(|there| there.kind == *kind && reach.contains(there.number));
                 let known = reached || (*kind == Kind::Tree && oid.is_empty_tree());
                 if !known {
-                    return Err(invalid("The remote's pack refers to objects that it does not hold: missing object."));
+                    return Err(Refused::Open);
                 }
             }
         }
         Ok(())
     }
 
-    /// Stores everything in a quarantine, with the rows of its commits and of the head's trees. Many objects stay in the pack in
+    /// Finds what deltas rest on among what the project reaches: nothing else, or a delta could tell of others' bytes (T1).
+    fn own_bases(
+        &self,
+        project: &Project,
+    ) -> impl Fn(&[ObjectId]) -> std::io::Result<Vec<Option<Whole>>> + Sync + use<> {
+        let (engine, id, runtime) = (self.clone(), project.id, tokio::runtime::Handle::current());
+        move |oids| {
+            let found = async {
+                let reach = engine.catalog.reach(id).await?;
+                let located = engine.catalog.locate(oids).await?;
+                let own = |found: Option<Located>| found.filter(|found| reach.contains(found.number));
+                let own: Vec<Option<Located>> = located.into_iter().map(own).collect();
+                let mut read =
+                    engine.read_located(&own.iter().flatten().cloned().collect::<Vec<_>>()).await?.into_iter();
+                let mut whole = |found: Option<Located>| found.and_then(|_| read.next()).transpose();
+                let bases = own.into_iter().map(|found| Ok(whole(found)?.map(|base| (base.kind, base.content))));
+                bases.collect::<Result<Vec<Option<Whole>>>>()
+            };
+            runtime.block_on(found).map_err(std::io::Error::other)
+        }
+    }
+
+    /// Stores everything in a quarantine, with the rows of its commits and of the trees of `tip`, the head. Many objects stay in the pack in
     /// which they came, deltas and all, with copies for reading beside it where they pay; a few are written anew, whole.
     /// Memory is bounded by the size of a pack and by a small record for each object, not by the repository's content.
     pub(crate) async fn store_received(
         &self,
         op: &mut Operation,
         received: Received,
-        tip: ObjectId,
+        tip: Option<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<()> {
         let Received { quarantine, pack } = received;
@@ -196,7 +258,7 @@ impl Engine {
         op: &mut Operation,
         quarantine: &Arc<Quarantine>,
         copies: Copies,
-        tip: ObjectId,
+        tip: Option<ObjectId>,
         told: &(dyn Fn(u64) + Sync),
     ) -> Result<()> {
         let (hand_over, mut pieces) = mpsc::channel(1);
@@ -215,102 +277,4 @@ impl Engine {
         }
         packing.await.map_err(EngineError::internal)?
     }
-
-    /// Of a long history, the commits beyond the first megabytes are read twice, so that its messages are not in memory all at once.
-    async fn put_commits_of(&self, quarantine: Arc<Quarantine>) -> Result<()> {
-        let source = Arc::clone(&quarantine);
-        let bare = blocking(move || {
-            let commits = source.iter().filter(|object| object.kind == Kind::Commit);
-            let mut room = COMMITS_BYTES;
-            let rows = commits.map(|commit| {
-                let mut row = read_commit(&source, commit.oid)?;
-                match room.checked_sub(row.raw.len()) {
-                    Some(rest) => room = rest,
-                    None => row.raw = Bytes::new(),
-                }
-                Ok((row.oid, row))
-            });
-            rows.collect::<Result<HashMap<ObjectId, CommitRow>>>()
-        });
-        let rows = bare.await?;
-        let parents = rows.values().flat_map(|row| &row.parents);
-        let outside: HashSet<ObjectId> = parents.filter(|parent| !rows.contains_key(*parent)).copied().collect();
-        let outside: Vec<ObjectId> = outside.into_iter().collect();
-        let mut generations: HashMap<ObjectId, u64> = HashMap::new();
-        for chunk in outside.chunks(ROWS) {
-            let known = self.catalog.commits(chunk).await?;
-            generations.extend(known.into_iter().flatten().map(|row| (row.oid, row.generation)));
-        }
-        let mut sorted = with_generations(rows, generations).into_iter().peekable();
-        while sorted.peek().is_some() {
-            let source = Arc::clone(&quarantine);
-            let (chunk, rest) = blocking(move || read_rows(&source, sorted)).await?;
-            self.catalog.put_commits(&chunk).await?;
-            sorted = rest;
-        }
-        Ok(())
-    }
-}
-
-fn read_commit(quarantine: &Quarantine, oid: ObjectId) -> Result<CommitRow> {
-    let (_, raw) = quarantine.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost commit"))?;
-    commit_row(oid, raw)
-}
-
-type Rows = std::iter::Peekable<std::vec::IntoIter<CommitRow>>;
-
-/// The next rows with their content, as many as are written at once.
-fn read_rows(quarantine: &Quarantine, mut rows: Rows) -> Result<(Vec<CommitRow>, Rows)> {
-    let mut chunk: Vec<CommitRow> = Vec::new();
-    let mut bytes = 0;
-    while chunk.len() < ROWS && bytes < ROW_BYTES {
-        let Some(row) = rows.next() else { break };
-        let raw = if row.raw.is_empty() { read_commit(quarantine, row.oid)?.raw } else { row.raw.clone() };
-        bytes += raw.len();
-        chunk.push(CommitRow { raw, ..row });
-    }
-    Ok((chunk, rows))
-}
-
-/// The row of a commit, its generation not known yet.
-pub(crate) fn commit_row(oid: ObjectId, raw: Bytes) -> Result<CommitRow> {
-    let bad = |_| EngineError::internal("a checked commit does not decode");
-    let commit = gix_object::CommitRef::from_bytes(&raw, gix_hash::Kind::Sha1).map_err(bad)?;
-    let time = commit.committer().map_err(bad)?.time().map_err(bad)?.seconds;
-    let (tree, parents) = (commit.tree(), commit.parents().collect());
-    drop(commit);
-    Ok(CommitRow { oid, tree, parents, generation: 0, time, raw })
-}
-
-/// Gives each commit 1 + the largest generation of its known parents; parents come first.
-pub(crate) fn with_generations(
-    mut rows: HashMap<ObjectId, CommitRow>,
-    mut generations: HashMap<ObjectId, u64>,
-) -> Vec<CommitRow> {
-    let mut sorted = Vec::with_capacity(rows.len());
-    let mut starts: Vec<ObjectId> = rows.keys().copied().collect();
-    starts.sort_unstable();
-    for start in starts {
-        let mut stack = vec![start];
-        while let Some(oid) = stack.last().copied() {
-            let Some(row) = rows.get(&oid) else {
-                stack.pop();
-                continue;
-            };
-            let waiting: Vec<ObjectId> =
-                row.parents.iter().filter(|parent| rows.contains_key(*parent)).copied().collect();
-            if !waiting.is_empty() {
-                stack.extend(waiting);
-                continue;
-            }
-            stack.pop();
-            if let Some(mut row) = rows.remove(&oid) {
-                let above = row.parents.iter().filter_map(|parent| generations.get(parent)).max();
-                row.generation = 1 + above.copied().unwrap_or(0);
-                generations.insert(oid, row.generation);
-                sorted.push(row);
-            }
-        }
-    }
-    sorted
 }

@@ -10,7 +10,7 @@ use treehold_store::{FinishedPack, ObjectStore, PackBuilder};
 use treehold_wire::Quarantine;
 use treehold_wire::ingest::PackedObject;
 
-use super::intake::{ROW_BYTES, ROWS, commit_row, refused};
+use super::{ROW_BYTES, ROWS, commit_row, unreadable};
 use crate::tree::{GITLINK, entries};
 use crate::{EngineError, Result};
 
@@ -56,10 +56,17 @@ impl<'a> Packing<'a> {
         Self { store, source, hand_over, done: HashSet::new(), builder: None, trees: Vec::new(), tree_bytes: 0 }
     }
 
-    pub fn run(mut self, copies: Copies, tip: ObjectId) -> Result<()> {
-        let (_, raw) = self.source.read(&tip).map_err(refused)?.ok_or_else(|| EngineError::internal("no tip"))?;
-        let root = commit_row(tip, raw)?.tree;
-        let blobs = self.head(root, copies)?;
+    pub fn run(mut self, copies: Copies, tip: Option<ObjectId>) -> Result<()> {
+        // What only deltas of the received pack rest on is stored already.
+        self.done.extend(self.source.borrowed());
+        let blobs = match tip {
+            Some(tip) => {
+                let (_, raw) =
+                    self.source.read(&tip).map_err(unreadable)?.ok_or_else(|| EngineError::internal("no tip"))?;
+                self.head(commit_row(tip, raw)?.tree, copies)?
+            }
+            None => Vec::new(),
+        };
         self.flush_trees()?;
         match copies {
             Copies::Everything => {
@@ -89,7 +96,7 @@ impl<'a> Packing<'a> {
                 continue;
             }
             let (_, raw) =
-                self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost tree"))?;
+                self.source.read(&oid).map_err(unreadable)?.ok_or_else(|| EngineError::internal("lost tree"))?;
             let at = stack.len();
             for entry in entries(&raw) {
                 let (_, item) = entry?;
@@ -144,8 +151,8 @@ impl<'a> Packing<'a> {
             none => none.insert(self.store.pack_builder()),
         };
         let (kind, content) =
-            self.source.read(&oid).map_err(refused)?.ok_or_else(|| EngineError::internal("lost object"))?;
-        match self.source.compressed(&oid).map_err(refused)? {
+            self.source.read(&oid).map_err(unreadable)?.ok_or_else(|| EngineError::internal("lost object"))?;
+        match self.source.compressed(&oid).map_err(unreadable)? {
             Some((_, _, zlib)) => {
                 builder.add_compressed(oid, kind, content.len() as u64, hash::sha256(kind, &content), &zlib)?
             }

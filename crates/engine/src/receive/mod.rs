@@ -1,0 +1,258 @@
+//! `git-receive-pack`: a push into us (docs/reliability.md, P1–P7).
+//!
+//! Commands are judged by name and policy (`judge`), the pack goes through the same quarantine as what a fetch brings, and must be
+//! closed under what this project's own refs reach. Then bytes before rows before refs: all that was pushed is durable and
+//! recorded before the refs move by compare-and-swap, in one transaction; only then the client hears `ok`.
+
+mod judge;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tempfile::NamedTempFile;
+use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate};
+use treehold_object::{Kind, ObjectId, Policy};
+use treehold_wire::serve::{ReceiveHead, RefCommand, RefStatus, Report};
+use treehold_wire::{Arrival, Quarantine};
+
+use crate::intake::{Arriving, Received, Refused, Rules};
+use crate::progress::Progress;
+use crate::view::branch_ref;
+use crate::writer::Operation;
+use crate::{Engine, EngineError, Result};
+use judge::Verdicts;
+
+/// What a ref that names something foreign, absent or of the wrong kind is told; one text for all (T1, T2).
+const MISSING: &str = "missing necessary objects";
+const STALE: &str = "stale info";
+
+/// The pack of a push, on its way into a spool file.
+pub struct PushedPack {
+    /// The file, in the engine's spool directory; it goes away with this value.
+    pub spool: NamedTempFile,
+    /// How much of the pack is in it.
+    pub arrival: Arc<Arrival>,
+    /// Brings the rest: each item is how many bytes are in the file by now.
+    pub rest: BoxStream<'static, Result<u64>>,
+}
+
+impl std::fmt::Debug for PushedPack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushedPack").field("spool", &self.spool).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// A file for a pushed pack.
+    pub fn push_spool(&self) -> Result<NamedTempFile> {
+        self.spool_file()
+    }
+
+    /// Carries out a push. What went wrong with it is in the report; an error is ours, and nothing moved.
+    pub async fn receive_pack(
+        &self,
+        project: &str,
+        head: &ReceiveHead,
+        pack: Option<PushedPack>,
+        progress: &dyn Progress,
+    ) -> Result<Report> {
+        let project = self.find_project(project).await?;
+        let existing = self.catalog.references(project.id, "refs/").await?;
+        let mut verdicts = Verdicts::of(&head.commands, head.capabilities.atomic);
+        verdicts.judge_names(&project, &existing, &head.commands);
+        if verdicts.none_left() {
+            drain(pack).await?;
+            return Ok(verdicts.report());
+        }
+        let received = match pack {
+            None => None,
+            Some(pack) => match self.take_push(&project, pack, progress).await {
+                Ok(received) => Some(received),
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Open) => {
+                    verdicts.refuse_all(MISSING);
+                    return Ok(verdicts.report());
+                }
+                Err(Refused::Pack(error)) => return Ok(verdicts.unpack_failed(&error.to_string())),
+            },
+        };
+        self.judge_targets(&project, &head.commands, received.as_ref(), &mut verdicts).await?;
+        if verdicts.none_left() {
+            return Ok(verdicts.report());
+        }
+        let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
+        let id = op.id;
+        let moved = self.store_and_move(&project, &mut op, existing, &head.commands, received, &mut verdicts, progress);
+        match self.kept_alive(id, moved).await {
+            Ok(true) => {}
+            Ok(false) => self.end(id).await,
+            Err(error) => {
+                self.end(id).await;
+                return Err(error);
+            }
+        }
+        Ok(verdicts.report())
+    }
+
+    async fn take_push(
+        &self,
+        project: &Project,
+        pack: PushedPack,
+        progress: &dyn Progress,
+    ) -> std::result::Result<Received, Refused> {
+        let shallow = self.catalog.shallow(project.id).await.map_err(EngineError::from)?;
+        let rules = Rules { policy: Policy::Push, shallow: &shallow, thin: true };
+        let PushedPack { spool, arrival, rest } = pack;
+        self.quarantine(project, Arriving { pack: spool, arrival, rest }, &rules, progress).await
+    }
+
+    /// Every new target must have come with the pack, or be reached by this project already; a branch names a commit.
+    async fn judge_targets(
+        &self,
+        project: &Project,
+        commands: &[RefCommand],
+        received: Option<&Received>,
+        verdicts: &mut Verdicts,
+    ) -> Result<()> {
+        let reach = self.catalog.reach(project.id).await?;
+        let targets: Vec<ObjectId> = commands.iter().filter_map(|command| command.new).collect();
+        let mut located = self.catalog.locate(&targets).await?.into_iter();
+        for command in commands {
+            let Some(new) = command.new else { continue };
+            let own = located.next().flatten().filter(|found| reach.contains(found.number)).map(|found| found.kind);
+            let pushed = received.and_then(|received| received.quarantine.get(&new)).map(|object| object.kind);
+            match pushed.or(own) {
+                None => verdicts.refuse(command, MISSING),
+                Some(kind) if kind != Kind::Commit && command.name.starts_with(b"refs/heads/") => {
+                    verdicts.refuse(command, "a branch must name a commit");
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `true` = a publication closed the operation.
+    #[allow(clippy::too_many_arguments)]
+    async fn store_and_move(
+        &self,
+        project: &Project,
+        op: &mut Operation,
+        existing: Vec<Ref>,
+        commands: &[RefCommand],
+        received: Option<Received>,
+        verdicts: &mut Verdicts,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let targets: Vec<ObjectId> = verdicts.left(commands).iter().filter_map(|command| command.new).collect();
+        let pushed = |oid: &ObjectId, quarantine: &Quarantine| quarantine.contains(oid);
+        let own: Vec<ObjectId> = match &received {
+            Some(received) => targets.iter().filter(|oid| !pushed(oid, &received.quarantine)).copied().collect(),
+            None => targets,
+        };
+        self.pin_all(op, &own).await?;
+        if let Some(received) = received.filter(|received| !received.quarantine.is_empty()) {
+            let tip = head_of(project, commands, &received.quarantine);
+            self.store_received(op, received, tip, progress).await?;
+        }
+        let rewinds = self.judge_moves(project, commands, verdicts).await?;
+        loop {
+            let left = verdicts.left(commands);
+            if left.is_empty() {
+                return Ok(false);
+            }
+            let shrinks = left.iter().any(|command| command.new.is_none() || rewinds.contains(&command.name));
+            let publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
+            match self.catalog.publish(&publish).await? {
+                PublishOutcome::Published => return Ok(true),
+                PublishOutcome::Moved(name, _) => match left.iter().find(|command| command.name == name.as_bytes()) {
+                    Some(command) => verdicts.refuse(command, STALE),
+                    None => return Err(EngineError::internal("a ref moved that was not to be moved")),
+                },
+            }
+        }
+    }
+
+    /// Moves that lose commits are policy. Answers the names of all of them.
+    async fn judge_moves(
+        &self,
+        project: &Project,
+        commands: &[RefCommand],
+        verdicts: &mut Verdicts,
+    ) -> Result<Vec<treehold_object::BString>> {
+        let mut rewinds = Vec::new();
+        for command in verdicts.left(commands) {
+            let (Some(old), Some(new)) = (command.old, command.new) else { continue };
+            let forward = command.name.starts_with(b"refs/heads/") && self.is_ancestor(project.id, old, new).await?;
+            if forward || old == new {
+                continue;
+            }
+            rewinds.push(command.name.clone());
+            if self.denies_non_fast_forwards(project) && command.name.starts_with(b"refs/heads/") {
+                verdicts.refuse(command, "non-fast-forward");
+            }
+        }
+        Ok(rewinds)
+    }
+
+    async fn push_publication(
+        &self,
+        project: &Project,
+        op: &Operation,
+        existing: &[Ref],
+        left: &[&RefCommand],
+        shrinks: bool,
+    ) -> Result<Publish> {
+        let name = |command: &RefCommand| String::from_utf8_lossy(&command.name).into_owned();
+        let refs =
+            left.iter().map(|command| RefUpdate { name: name(command), expected: command.old, new: command.new });
+        let gone = left.iter().filter(|command| command.new.is_none());
+        let remote_refs = gone.map(|command| (name(command), None)).collect();
+        let mut publish = Publish { remote_refs, ..self.publication(project.id, op, refs.collect(), "push") };
+        if shrinks {
+            let touched = |found: &str| left.iter().any(|command| command.name == found.as_bytes());
+            let remote = self.catalog.remote_references(project.id, "refs/").await?;
+            let deleted = |found: &str| left.iter().any(|c| c.new.is_none() && c.name == found.as_bytes());
+            let kept = existing.iter().filter(|found| !touched(&found.name)).map(|found| found.oid);
+            let remote = remote.iter().filter(|found| !deleted(&found.name)).map(|found| found.oid);
+            let new = left.iter().filter_map(|command| command.new);
+            let mut tips: Vec<ObjectId> = kept.chain(remote).chain(new).collect();
+            tips.sort_unstable();
+            tips.dedup();
+            publish.reached = self.closure(project, tips).await?;
+            publish.replace_reach = true;
+        }
+        Ok(publish)
+    }
+}
+
+/// Takes the rest of a pack that nobody wants, so that the client gets to read why.
+async fn drain(pack: Option<PushedPack>) -> Result<()> {
+    if let Some(mut pack) = pack {
+        while let Some(arrived) = pack.rest.next().await {
+            arrived?;
+        }
+    }
+    Ok(())
+}
+
+/// The commit whose files are read next: that of the default branch if it was pushed, else of any branch.
+fn head_of(project: &Project, commands: &[RefCommand], quarantine: &Quarantine) -> Option<ObjectId> {
+    let default = branch_ref(&project.default_branch);
+    let commit = |oid: &ObjectId| quarantine.get(oid).is_some_and(|object| object.kind == Kind::Commit);
+    let pushed = commands.iter().filter(|command| command.new.as_ref().is_some_and(commit));
+    let first = pushed.min_by_key(|command| command.name != default.as_bytes());
+    first.and_then(|command| command.new)
+}
+
+impl Engine {
+    fn denies_non_fast_forwards(&self, _project: &Project) -> bool {
+        false
+    }
+}
+
+/// The report on a command.
+fn status(command: &RefCommand, result: std::result::Result<(), String>) -> RefStatus {
+    RefStatus { name: command.name.clone(), result, rewrite: None }
+}
