@@ -51,6 +51,7 @@ use uuid::Uuid;
 pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use intake::SpoolWriter;
 pub use list::Listing;
 pub use progress::Progress;
 pub use receive::PushedPack;

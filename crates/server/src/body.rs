@@ -76,7 +76,8 @@ pub(crate) async fn read(app: &App, mut body: Body, limit: u64, what: &'static s
     Ok(Upload { bytes, memory })
 }
 
-async fn next(app: &App, body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Problem> {
+/// The next bytes of a body; `None` at its end.
+pub(crate) async fn next(app: &App, body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Problem> {
     let until = deadline.min(Instant::now() + app.config().body_idle_timeout);
     loop {
         match tokio::time::timeout_at(until, body.frame()).await {

@@ -14,6 +14,7 @@ mod conditions;
 mod context;
 mod error;
 mod gate;
+mod git;
 mod handlers;
 mod headers;
 mod json;

@@ -2,13 +2,13 @@
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::routing::{any, get, post, put};
 use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{commits, export, files, health, history, objects, pending, projects, refs, remote};
-use crate::{admission, auth, compress, context};
+use crate::{admission, auth, compress, context, git};
 
 impl App {
     /// The public API: every route but the health checks needs a key.
@@ -65,6 +65,7 @@ fn routes() -> Router<App> {
         .route("/pending/{project}/{user}", get(pending::list).delete(pending::drop_all))
         .route("/pending/{project}/{user}/", one_pending())
         .route("/pending/{project}/{user}/{*path}", one_pending())
+        .route("/git/{repo}/{*rest}", any(git::serve))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
 }

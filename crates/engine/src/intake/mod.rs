@@ -5,6 +5,7 @@
 
 mod commits;
 mod packing;
+mod spool;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantin
 
 pub(crate) use commits::{commit_row, with_generations};
 use packing::{Copies, Packing, Piece};
+pub use spool::SpoolWriter;
 
 use crate::progress::Progress;
 use crate::writer::Operation;

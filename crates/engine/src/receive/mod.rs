@@ -16,7 +16,7 @@ use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::serve::{ReceiveHead, RefCommand, RefStatus, Report};
 use treehold_wire::{Arrival, Quarantine};
 
-use crate::intake::{Arriving, Received, Refused, Rules};
+use crate::intake::{Arriving, Received, Refused, Rules, SpoolWriter};
 use crate::progress::Progress;
 use crate::view::branch_ref;
 use crate::writer::Operation;
@@ -44,9 +44,9 @@ impl std::fmt::Debug for PushedPack {
 }
 
 impl Engine {
-    /// A file for a pushed pack.
-    pub fn push_spool(&self) -> Result<NamedTempFile> {
-        self.spool_file()
+    /// A file for a pushed pack, how much of it is there, and who writes it.
+    pub fn push_spool(&self) -> Result<(NamedTempFile, Arc<Arrival>, SpoolWriter)> {
+        SpoolWriter::new(&self.config.spool_dir).map_err(crate::archive::spool_failed)
     }
 
     /// Carries out a push. What went wrong with it is in the report; an error is ours, and nothing moved.

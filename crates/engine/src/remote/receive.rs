@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::{BoxStream, Stream};
 use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt;
 use treehold_object::ObjectId;
 use treehold_wire::Arrival;
 use treehold_wire::fetch::{FetchEvent, FetchReader};
@@ -14,6 +13,7 @@ use treehold_wire::fetch::{FetchEvent, FetchReader};
 use super::RemoteError;
 use super::client::fetch_error;
 use super::transport::Answer;
+use crate::intake::SpoolWriter;
 
 /// Bytes that are written to the spool file at once, and told of.
 const PART: usize = 256 << 10;
@@ -44,40 +44,28 @@ impl std::fmt::Debug for Fetching {
 impl Fetching {
     /// Reads `answer` up to the first bytes of the pack.
     pub(super) async fn begin(mut answer: Answer, reader: FetchReader, spool_dir: &Path) -> Result<Self, RemoteError> {
-        let pack = tempfile::Builder::new().prefix("fetch-").suffix(".pack").tempfile_in(spool_dir);
-        let pack = pack.map_err(RemoteError::Spool)?;
-        let file = tokio::fs::File::from_std(pack.reopen().map_err(RemoteError::Spool)?);
-        let mut spool = Spool { file, reader, part: Vec::new(), bytes: 0, arrival: Arc::default() };
-        while spool.part.is_empty()
+        let (pack, arrival, writer) = SpoolWriter::new(spool_dir).map_err(RemoteError::Spool)?;
+        let mut filling = Filling { writer, reader, part: Vec::new() };
+        while filling.part.is_empty()
             && let Some(chunk) = answer.chunk().await?
         {
-            spool.take(&chunk)?;
+            filling.take(&chunk)?;
         }
-        let arrival = Arc::clone(&spool.arrival);
-        let summary = spool.reader.summary();
+        let summary = filling.reader.summary();
         let (shallow, unshallow) = (summary.shallow.clone(), summary.unshallow.clone());
-        Ok(Self { pack, arrival, shallow, unshallow, rest: spool.fill(answer).boxed() })
+        Ok(Self { pack, arrival, shallow, unshallow, rest: filling.run(answer).boxed() })
     }
 }
 
-/// The writing side of the spool file. Whoever reads it hears of its end also if this is dropped early.
-struct Spool {
-    file: tokio::fs::File,
+/// From the answer into the spool file.
+struct Filling {
+    writer: SpoolWriter,
     reader: FetchReader,
     /// Bytes of the pack that are not in the file yet.
     part: Vec<u8>,
-    /// Bytes in the file.
-    bytes: u64,
-    arrival: Arc<Arrival>,
 }
 
-impl Drop for Spool {
-    fn drop(&mut self) {
-        self.arrival.cut();
-    }
-}
-
-impl Spool {
+impl Filling {
     fn take(&mut self, chunk: &[u8]) -> Result<(), RemoteError> {
         self.reader.push(chunk);
         while let Some(event) = self.reader.next_event().map_err(fetch_error)? {
@@ -88,32 +76,24 @@ impl Spool {
         Ok(())
     }
 
-    fn fill(self, answer: Answer) -> impl Stream<Item = Result<u64, RemoteError>> {
+    fn run(self, answer: Answer) -> impl Stream<Item = Result<u64, RemoteError>> {
         futures::stream::try_unfold(Some((self, answer)), async |state| {
-            let Some((mut spool, mut answer)) = state else { return Ok(None) };
+            let Some((mut filling, mut answer)) = state else { return Ok(None) };
             let mut more = true;
-            while more && spool.part.len() < PART {
+            while more && filling.part.len() < PART {
                 match answer.chunk().await? {
-                    Some(chunk) => spool.take(&chunk)?,
+                    Some(chunk) => filling.take(&chunk)?,
                     None => more = false,
                 }
             }
-            spool.write().await.map_err(RemoteError::Spool)?;
-            if !more {
-                spool.reader.finish().map_err(fetch_error)?;
-                spool.arrival.finish();
+            let bytes = filling.writer.write(&filling.part).await.map_err(RemoteError::Spool)?;
+            filling.part.clear();
+            if more {
+                return Ok(Some((bytes, Some((filling, answer)))));
             }
-            Ok(Some((spool.bytes, more.then_some((spool, answer)))))
+            filling.reader.finish().map_err(fetch_error)?;
+            filling.writer.finish();
+            Ok(Some((bytes, None)))
         })
-    }
-
-    async fn write(&mut self) -> std::io::Result<()> {
-        self.file.write_all(&self.part).await?;
-        // Only now it is in the file.
-        self.file.flush().await?;
-        self.bytes += self.part.len() as u64;
-        self.part.clear();
-        self.arrival.grown(self.bytes);
-        Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Class {
     Batch,
     /// Commits, and what talks to a remote: they wait for each other, or for somebody else's server.
     Commit,
+    /// Packs for git clients: they wait for whoever takes them, and hold little.
+    Clone,
     /// In proportion to a whole project: archives, bundles, reads of very many files.
     Bulk,
 }
@@ -31,7 +33,18 @@ pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
         return None;
     }
     let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path();
-    Some((class(template, request.method(), request.headers()), key(template, path)))
+    let class = if template.starts_with("/git/") { git_class(path) } else { class(template, request.method(), request.headers()) };
+    Some((class, key(template, path)))
+}
+
+fn git_class(path: &str) -> Class {
+    if path.ends_with("/git-upload-pack") {
+        Class::Clone
+    } else if path.ends_with("/git-receive-pack") {
+        Class::Commit
+    } else {
+        Class::Light
+    }
 }
 
 fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
@@ -54,7 +67,9 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 /// all spellings of either are one: so whoever uses both gets two portions, and no more than two.
 fn key(template: &str, path: &str) -> Key {
     let captured = captures(template, path).unwrap_or_default();
-    let name = captured.iter().find(|(name, _)| name == "project").map_or(&[][..], |(_, value)| value.as_slice());
+    let named = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
+    let repository = || named("repo").map(|repo| repo.strip_suffix(b".git").unwrap_or(repo));
+    let name = named("project").or_else(repository).unwrap_or_default();
     match std::str::from_utf8(name).ok().and_then(|name| Uuid::try_parse(name).ok()) {
         Some(id) => id.as_u128(),
         None => {
@@ -107,6 +122,8 @@ mod tests {
         assert_ne!(of("docs"), of("Docs"));
         assert_ne!(of("docs"), of(id));
         assert_eq!(of("docs"), key("/projects/{project}/read", "/projects/docs/read"));
+        assert_eq!(of("docs"), key("/git/{repo}/{*rest}", "/git/docs.git/info/refs"));
+        assert_eq!(of(id), key("/git/{repo}/{*rest}", &format!("/git/{id}/git-upload-pack")));
         assert_eq!(of("%zz"), key("", "/nowhere"), "what is malformed is nobody's");
     }
 }

@@ -43,6 +43,8 @@ pub struct AdmissionConfig {
     pub batch: Bounds,
     /// Commits, sync and push.
     pub commit: Bounds,
+    /// Packs for git clients.
+    pub clone: Bounds,
     /// Archives, bundles, and batch reads of about a thousand paths or more.
     pub bulk: Bounds,
     /// What one project alone may hold of places and memory, percent. Several busy ones get less each: of `n` at the
@@ -75,6 +77,8 @@ impl AdmissionConfig {
             batch: Bounds::places((4 * cores).max(8)),
             // Each may hold a database connection while it waits for a branch.
             commit: Bounds::places((8 * cores).max(16)),
+            // Each waits for its client, mostly, and its memory is set aside.
+            clone: Bounds::places((64 * cores).max(128)),
             // Each keeps a core busy.
             bulk: Bounds::places((2 * cores).max(4)),
             project_share: 50,
@@ -96,6 +100,7 @@ pub(crate) struct Admission {
     light: Arc<Places>,
     batch: Arc<Places>,
     commit: Arc<Places>,
+    clone: Arc<Places>,
     bulk: Arc<Places>,
     memory: Arc<Memory>,
 }
@@ -111,6 +116,7 @@ impl Admission {
             light: places(config.light, 1, 1),
             batch: places(config.batch, 1, 1),
             commit: places(config.commit, PATIENCE, 2),
+            clone: places(config.clone, PATIENCE, 5),
             bulk: places(config.bulk, PATIENCE, 5),
             memory: Arc::new(Memory::new(config.memory_bytes, share)),
         }
@@ -121,6 +127,7 @@ impl Admission {
             Class::Light => &self.light,
             Class::Batch => &self.batch,
             Class::Commit => &self.commit,
+            Class::Clone => &self.clone,
             Class::Bulk => &self.bulk,
         }
     }
