@@ -1,6 +1,6 @@
 //! Projects: create, show, list, delete.
 
-use treehold_catalog::{CreateOutcome, Project};
+use treehold_catalog::{CreateOutcome, Project, ReceivePolicy};
 use uuid::Uuid;
 
 use crate::api::{Oid, ProjectPage, ProjectSpec, ProjectView, RemoteSpec};
@@ -49,6 +49,7 @@ impl Engine {
             name: spec.name.clone(),
             default_branch,
             remote_url: spec.remote.as_ref().map(|remote| remote.url.clone()),
+            receive: ReceivePolicy::default(),
             created_at_ms: self.ambient.now_ms(),
         })
     }
