@@ -102,7 +102,8 @@ impl Operation {
         match self {
             Self::ProjectCreate { name, id, default_branch, remote } => {
                 let remote = remote.clone().map(|url| RemoteSpec { url });
-                let spec = ProjectSpec { name: name.clone(), default_branch: default_branch.clone(), remote };
+                let (name, default_branch) = (name.clone(), default_branch.clone());
+                let spec = ProjectSpec { name, default_branch, remote, receive: None };
                 let (view, created) = engine.create_project(*id, &spec).await?;
                 let mut answer = value(&view)?;
                 answer["created"] = json!(created);

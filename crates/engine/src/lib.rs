@@ -34,6 +34,7 @@ mod room;
 mod status;
 mod sync;
 mod text;
+mod tokens;
 mod tree;
 mod view;
 mod writer;
