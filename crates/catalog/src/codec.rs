@@ -12,6 +12,7 @@ use treehold_object::{Kind, ObjectId};
 use crate::attempts::AttemptState;
 use crate::error::CatalogError;
 use crate::pending::Action;
+use crate::tokens::Access;
 
 const INVALID_NUMBER: CatalogError = CatalogError::Invalid { what: "number" };
 
@@ -86,6 +87,23 @@ pub(crate) fn action(code: i64) -> Result<Action, CatalogError> {
         1 => Ok(Action::Created),
         2 => Ok(Action::Deleted),
         _ => Err(CatalogError::Invalid { what: "pending" }),
+    }
+}
+
+/// The name of what a token allows.
+pub(crate) fn access_name(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "write",
+    }
+}
+
+/// The access of [`access_name`].
+pub(crate) fn access(name: &str) -> Result<Access, CatalogError> {
+    match name {
+        "read" => Ok(Access::Read),
+        "write" => Ok(Access::Write),
+        _ => Err(CatalogError::Invalid { what: "token" }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The catalog: everything Treehold knows that is not object bytes. Projects, refs, trees of heads, pending work,
+//! The catalog: everything Treehold knows that is not object bytes. Projects, tokens, refs, trees of heads, pending work,
 //! the ledger of objects, commit attempts.
 //!
 //! [`Catalog`] is the sum of small traits, one per subject. Two implementations, SQLite and Postgres, run one
@@ -19,6 +19,7 @@ pub mod pending;
 pub mod projects;
 pub mod refs;
 pub mod repack;
+pub mod tokens;
 pub mod views;
 
 mod codec;
@@ -39,11 +40,12 @@ pub use pending::{
     RowExpectation, WorkspaceKey,
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
-pub use projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
+pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 pub use refs::{ClearPending, Publish, PublishOutcome, Ref, RefUpdate, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
 pub use sqlite::SqliteCatalog;
+pub use tokens::{Access, Token, TokenHash, Tokens};
 pub use views::{BranchView, ViewKey, Views};
 
 use std::path::Path;
@@ -52,6 +54,7 @@ use std::sync::Arc;
 /// Everything a catalog does.
 pub trait Catalog:
     Projects
+    + Tokens
     + Refs
     + Views
     + Ledger

@@ -5,6 +5,24 @@ use uuid::Uuid;
 
 use crate::error::CatalogError;
 
+/// What pushes of git clients to a project are refused. Commits and pulls of our own are not bound by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReceivePolicy {
+    /// Branches move only to descendants of what they point to.
+    pub deny_non_fast_forwards: bool,
+    /// Refs stay.
+    pub deny_deletes: bool,
+}
+
+/// What is to change in a [`ReceivePolicy`]; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PolicyChange {
+    /// See [`ReceivePolicy::deny_non_fast_forwards`].
+    pub deny_non_fast_forwards: Option<bool>,
+    /// See [`ReceivePolicy::deny_deletes`].
+    pub deny_deletes: Option<bool>,
+}
+
 /// A project as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
@@ -16,6 +34,8 @@ pub struct Project {
     pub default_branch: String,
     /// URL of the remote, without credentials.
     pub remote_url: Option<String>,
+    /// What git clients may not do to its refs.
+    pub receive: ReceivePolicy,
     /// Unix milliseconds.
     pub created_at_ms: i64,
 }
@@ -48,13 +68,17 @@ pub enum CreateOutcome {
 pub trait Projects {
     /// Creates the project unless its id or name is taken. One transaction.
     async fn create_project(&self, new: &NewProject) -> Result<CreateOutcome, CatalogError>;
-    /// Sets name, default branch and remote of an existing project; `None` if the name is taken by another one.
+    /// Sets name, default branch and remote of an existing project, and leaves its policy as it is; `None` if the name is taken by
+    /// another one.
     async fn update_project(&self, project: &Project) -> Result<Option<Project>, CatalogError>;
+    /// Changes what pushes are refused, by one statement: changes of different flags at the same time are both kept. `NoProject` if
+    /// there is none.
+    async fn set_policy(&self, id: Uuid, change: &PolicyChange) -> Result<Project, CatalogError>;
     /// Finds a project.
     async fn project(&self, key: &ProjectKey) -> Result<Option<Project>, CatalogError>;
     /// Up to `limit` projects with an id after `after`, in order of id.
     async fn projects(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Project>, CatalogError>;
-    /// Removes the project with its refs, reach, pending work, attempts and requests, in one transaction. Object bytes stay
+    /// Removes the project with its refs, reach, pending work, attempts, requests and tokens, in one transaction. Object bytes stay
     /// (they may be shared); gc takes what nothing reaches. `false`: there was none.
     async fn delete_project(&self, id: Uuid) -> Result<bool, CatalogError>;
 }

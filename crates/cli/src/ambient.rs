@@ -1,4 +1,4 @@
-//! Time and ids, for the engine.
+//! Time, ids and randomness, for the engine.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,5 +20,9 @@ impl Ambient for Host {
     fn uuid(&self) -> Uuid {
         // Version 7 sorts by time: rows of one time lie together in the index.
         Uuid::now_v7()
+    }
+
+    fn random(&self) -> [u8; 32] {
+        rand::random()
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{admin, completions, export, import, project, quickstart, serve};
+use crate::commands::{admin, completions, export, import, project, quickstart, serve, token};
 use crate::settings::keys::Options;
 
 /// A git-native store: projects are git repositories without a clone, edits are kept before they are committed, and a
@@ -28,9 +28,12 @@ pub enum Command {
     Serve(serve::Args),
     /// Show the main job end to end on the embedded default, with real timings
     Quickstart(quickstart::Args),
-    /// Create, list, show or delete projects
+    /// Create, list, show, change or delete projects
     #[command(subcommand)]
     Project(project::Command),
+    /// Make, list or revoke tokens, which let git clients into one project
+    #[command(subcommand)]
+    Token(token::Command),
     /// Fetch a repository (a URL or a local path) into a project
     Import(import::Args),
     /// Write a project out as a bare repository or a git bundle

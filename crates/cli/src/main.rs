@@ -67,6 +67,7 @@ async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Quickstart(args) => commands::quickstart::run(args, settings).await,
         Command::Project(command) => commands::project::run(command, settings).await,
+        Command::Token(command) => commands::token::run(command, settings).await,
         Command::Import(args) => commands::import::run(args, settings).await,
         Command::Export(args) => commands::export::run(args, settings).await,
         Command::Admin(command) => commands::admin::run(command, settings).await,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use treehold_engine::api::{ProjectSpec, ProjectView, RemoteSpec};
+use treehold_engine::api::{
+    Access, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
+};
 use treehold_engine::{Engine, Progress, RepackOptions};
 use uuid::Uuid;
 
@@ -27,6 +29,15 @@ pub enum Operation {
         default_branch: Option<String>,
         /// URL of the remote.
         remote: Option<String>,
+        /// What pushes are refused.
+        receive: Option<ReceiveSpec>,
+    },
+    /// Changes what pushes a project refuses.
+    ProjectSet {
+        /// Id or name.
+        project: String,
+        /// What is not named stays as it is.
+        receive: ReceiveSpec,
     },
     /// Lists projects in order of id, `limit` at most.
     ProjectList {
@@ -44,6 +55,27 @@ pub enum Operation {
     ProjectDelete {
         /// Id or name.
         project: String,
+    },
+    /// Makes a token for a git client.
+    TokenCreate {
+        /// Id or name of the one project that it opens.
+        project: String,
+        /// What its owner calls it.
+        name: Option<String>,
+        /// What it allows.
+        access: Access,
+        /// How long, seconds; until it is revoked if not given.
+        lifetime_s: Option<u64>,
+    },
+    /// Lists the tokens of a project, or all, in order of id.
+    TokenList {
+        /// Id or name.
+        project: Option<String>,
+    },
+    /// Revokes a token.
+    TokenRevoke {
+        /// Its id.
+        id: Uuid,
     },
     /// Fetches a repository into a project.
     Import {
@@ -88,6 +120,10 @@ impl Operation {
             Self::ProjectList { .. } => "project-list",
             Self::ProjectShow { .. } => "project-show",
             Self::ProjectDelete { .. } => "project-delete",
+            Self::ProjectSet { .. } => "project-set",
+            Self::TokenCreate { .. } => "token-create",
+            Self::TokenList { .. } => "token-list",
+            Self::TokenRevoke { .. } => "token-revoke",
             Self::Import { .. } => "import",
             Self::Export { .. } => "export",
             Self::AdminStats {} => "admin-stats",
@@ -100,13 +136,18 @@ impl Operation {
     pub async fn run(&self, opened: &Opened, progress: &dyn Progress) -> Result<Value, Failure> {
         let engine = &opened.engine;
         match self {
-            Self::ProjectCreate { name, id, default_branch, remote } => {
+            Self::ProjectCreate { name, id, default_branch, remote, receive } => {
                 let remote = remote.clone().map(|url| RemoteSpec { url });
-                let spec = ProjectSpec { name: name.clone(), default_branch: default_branch.clone(), remote };
+                let (name, default_branch) = (name.clone(), default_branch.clone());
+                let spec = ProjectSpec { name, default_branch, remote, receive: *receive };
                 let (view, created) = engine.create_project(*id, &spec).await?;
                 let mut answer = value(&view)?;
                 answer["created"] = json!(created);
                 Ok(answer)
+            }
+            Self::ProjectSet { project, receive } => {
+                let change = ProjectChange { receive: Some(*receive) };
+                value(&engine.change_project(project, &change).await?)
             }
             Self::ProjectList { limit, cursor } => list(engine, *limit, cursor.clone()).await,
             Self::ProjectShow { project } => value(&engine.show_project(project).await?),
@@ -114,6 +155,19 @@ impl Operation {
                 let view: ProjectView = engine.show_project(project).await?;
                 engine.delete_project(project).await?;
                 Ok(json!({"deleted": true, "id": view.id, "name": view.name}))
+            }
+            Self::TokenCreate { project, name, access, lifetime_s } => {
+                let lifetime = lifetime_s.map(Duration::from_secs);
+                let spec = TokenSpec { name: name.clone(), access: *access, lifetime };
+                let made = engine.create_token(project, &spec).await?;
+                let mut answer = value(&made.token)?;
+                answer["secret"] = json!(made.secret.expose());
+                Ok(answer)
+            }
+            Self::TokenList { project } => tokens(engine, project.as_deref()).await,
+            Self::TokenRevoke { id } => {
+                engine.revoke_token(*id).await?;
+                Ok(json!({"revoked": true, "id": id}))
             }
             Self::Import { source, project, branch, depth } => {
                 let report = engine.import(source, project.as_deref(), branch.as_deref(), *depth, progress).await?;
@@ -155,6 +209,20 @@ async fn list(engine: &Engine, limit: Option<usize>, mut cursor: Option<String>)
         }
     }
     Ok(json!({"projects": value(&projects)?, "next_cursor": cursor}))
+}
+
+/// All pages.
+async fn tokens(engine: &Engine, project: Option<&str>) -> Result<Value, Failure> {
+    let mut tokens: Vec<TokenView> = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = engine.list_tokens(project, cursor.as_deref(), None).await?;
+        tokens.extend(page.tokens);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(json!({"tokens": value(&tokens)?}));
+        }
+    }
 }
 
 async fn export(
@@ -223,7 +291,11 @@ mod tests {
     fn the_verb_is_the_name_in_json() {
         let project = || "p".to_owned();
         let all = [
-            Operation::ProjectCreate { name: None, id: None, default_branch: None, remote: None },
+            Operation::ProjectCreate { name: None, id: None, default_branch: None, remote: None, receive: None },
+            Operation::ProjectSet { project: project(), receive: ReceiveSpec::default() },
+            Operation::TokenCreate { project: project(), name: None, access: Access::Write, lifetime_s: Some(1) },
+            Operation::TokenList { project: None },
+            Operation::TokenRevoke { id: Uuid::nil() },
             Operation::ProjectList { limit: Some(1), cursor: None },
             Operation::ProjectShow { project: project() },
             Operation::ProjectDelete { project: project() },

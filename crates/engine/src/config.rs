@@ -75,10 +75,12 @@ impl EngineConfig {
     pub const TREE_CACHE_BYTES: u64 = 64 << 20;
 }
 
-/// Time and ids, so that tests can pin them.
+/// Time, ids and randomness, so that tests can pin them.
 pub trait Ambient: Send + Sync + std::fmt::Debug + 'static {
     /// Unix milliseconds.
     fn now_ms(&self) -> i64;
     /// A fresh UUID.
     fn uuid(&self) -> Uuid;
+    /// 256 bits that nobody can guess.
+    fn random(&self) -> [u8; 32];
 }

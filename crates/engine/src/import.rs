@@ -92,7 +92,7 @@ impl Engine {
             ProjectKey::Name(name) => (None, Some(name)),
         };
         let remote = Some(RemoteSpec { url: source.to_owned() });
-        let spec = ProjectSpec { name, default_branch: Some(branch.to_owned()), remote };
+        let spec = ProjectSpec { name, default_branch: Some(branch.to_owned()), remote, ..ProjectSpec::default() };
         let project = self.checked_project(id, &spec)?;
         match self.catalog.create_project(&project).await? {
             CreateOutcome::Created(project) => Ok((project, true)),

@@ -36,6 +36,7 @@ mod room;
 mod status;
 mod sync;
 mod text;
+mod tokens;
 mod tree;
 mod upload;
 mod view;

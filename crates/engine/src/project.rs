@@ -1,9 +1,9 @@
-//! Projects: create, show, list, delete.
+//! Projects: create, show, change, list, delete.
 
-use treehold_catalog::{CreateOutcome, Project};
+use treehold_catalog::{CreateOutcome, PolicyChange, Project, ReceivePolicy};
 use uuid::Uuid;
 
-use crate::api::{Oid, ProjectPage, ProjectSpec, ProjectView, RemoteSpec};
+use crate::api::{Oid, ProjectChange, ProjectPage, ProjectSpec, ProjectView, ReceiveSpec, ReceiveView, RemoteSpec};
 use crate::text::rfc3339;
 use crate::view::{branch_ref, check_branch};
 use crate::{Engine, EngineError, Result};
@@ -11,7 +11,8 @@ use crate::{Engine, EngineError, Result};
 const NAME_MAX: usize = 200;
 
 impl Engine {
-    /// Creates a project with the caller's id or ours. Repeating it with the same values is no error. `true` = it is new.
+    /// Creates a project with the caller's id or ours. Repeating it with the same values is no error; what the caller does not say
+    /// about pushes may have changed meanwhile. `true` = it is new.
     pub async fn create_project(&self, id: Option<Uuid>, spec: &ProjectSpec) -> Result<(ProjectView, bool)> {
         if let Some(remote) = &spec.remote {
             self.remote.check_url(&remote.url).map_err(|error| EngineError::RemoteNotAllowed(error.to_string()))?;
@@ -22,11 +23,13 @@ impl Engine {
             CreateOutcome::Exists(there) => {
                 let same = there.name == project.name
                     && there.remote_url == project.remote_url
-                    && there.default_branch == project.default_branch;
+                    && there.default_branch == project.default_branch
+                    && has(there.receive, spec.receive.unwrap_or_default());
                 if !same {
                     return Err(EngineError::Conflict {
                         code: "project_exists",
-                        detail: "A project with this id exists with another name, default branch or remote.".to_owned(),
+                        detail: "A project with this id exists with another name, default branch, remote or policy."
+                            .to_owned(),
                     });
                 }
                 Ok((self.project_view(&there).await?, false))
@@ -44,13 +47,27 @@ impl Engine {
         }
         let default_branch = spec.default_branch.clone().unwrap_or_else(|| "main".to_owned());
         check_branch(&default_branch)?;
+        let receive = spec.receive.unwrap_or_default();
         Ok(Project {
             id: id.unwrap_or_else(|| self.ambient.uuid()),
             name: spec.name.clone(),
             default_branch,
             remote_url: spec.remote.as_ref().map(|remote| remote.url.clone()),
+            receive: ReceivePolicy {
+                deny_non_fast_forwards: receive.deny_non_fast_forwards.unwrap_or_default(),
+                deny_deletes: receive.deny_deletes.unwrap_or_default(),
+            },
             created_at_ms: self.ambient.now_ms(),
         })
+    }
+
+    /// Changes a project: what pushes it refuses. What the change does not name stays as it is.
+    pub async fn change_project(&self, project: &str, change: &ProjectChange) -> Result<ProjectView> {
+        let project = self.find_project(project).await?;
+        let ReceiveSpec { deny_non_fast_forwards, deny_deletes } = change.receive.unwrap_or_default();
+        let change = PolicyChange { deny_non_fast_forwards, deny_deletes };
+        let project = self.catalog.set_policy(project.id, &change).await?;
+        self.project_view(&project).await
     }
 
     /// Shows a project.
@@ -66,6 +83,10 @@ impl Engine {
             name: project.name.clone(),
             default_branch: project.default_branch.clone(),
             remote: project.remote_url.clone().map(|url| RemoteSpec { url }),
+            receive: ReceiveView {
+                deny_non_fast_forwards: project.receive.deny_non_fast_forwards,
+                deny_deletes: project.receive.deny_deletes,
+            },
             head: head.map(Oid),
             created_at: rfc3339(project.created_at_ms),
         })
@@ -96,6 +117,12 @@ impl Engine {
             false => Err(EngineError::not_found("project_not_found", "There is no such project.")),
         }
     }
+}
+
+/// Whether a project refuses what the caller says that it refuses.
+fn has(policy: ReceivePolicy, said: ReceiveSpec) -> bool {
+    said.deny_non_fast_forwards.is_none_or(|deny| deny == policy.deny_non_fast_forwards)
+        && said.deny_deletes.is_none_or(|deny| deny == policy.deny_deletes)
 }
 
 pub(crate) fn check_name(name: &str) -> Result<()> {

@@ -1,12 +1,16 @@
-//! The key that every route but the health checks needs.
+//! The key that every route but the health checks needs, and what git clients send instead.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use treehold_engine::Secret;
+use treehold_engine::api::Access;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::Problem;
@@ -63,6 +67,103 @@ pub(crate) async fn require_key(State(app): State<App>, request: Request, next: 
     )
     .into_response()
 }
+
+/// What a git client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GitAccess {
+    /// Its password is a key: everything.
+    All,
+    /// Its password is a token: one project.
+    Project {
+        /// The only one; every other is to be answered as if it did not exist.
+        id: Uuid,
+        /// Whether it may push.
+        write: bool,
+    },
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "for the git routes, which are not there yet"))]
+impl GitAccess {
+    /// Whether this project is there for the client at all.
+    pub(crate) fn may_read(self, project: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Project { id, .. } => id == project,
+        }
+    }
+
+    /// Whether it may push to it.
+    pub(crate) fn may_write(self, project: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Project { id, write } => write && id == project,
+        }
+    }
+}
+
+/// Why a git client is not let in.
+#[derive(Debug)]
+pub(crate) enum GitRefused {
+    /// No credentials, or none that are accepted: git asks its user and comes again.
+    Unauthorized,
+    /// It could not be found out.
+    Failed(Problem),
+}
+
+impl IntoResponse for GitRefused {
+    /// Git shows its user what comes as plain text, and nothing else.
+    fn into_response(self) -> Response {
+        const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Basic realm="treehold", charset="UTF-8""#);
+        const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+        const SENTENCE: &str =
+            "Give a token of this project, or a key of this server, as the password; any user name will do.\n";
+        match self {
+            Self::Unauthorized => {
+                let headers = [
+                    (header::WWW_AUTHENTICATE, CHALLENGE),
+                    (header::CONTENT_TYPE, TEXT),
+                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                ];
+                (StatusCode::UNAUTHORIZED, headers, SENTENCE).into_response()
+            }
+            Self::Failed(problem) => problem.into_response(),
+        }
+    }
+}
+
+/// Who is asking on a git route: the password of `Authorization: Basic` (with any user name) or the text of `Bearer`, once, is a
+/// key or a token.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the git routes, which are not there yet"))]
+pub(crate) async fn git_access(app: &App, headers: &HeaderMap) -> Result<GitAccess, GitRefused> {
+    let password = password(headers).ok_or(GitRefused::Unauthorized)?;
+    if app.keys().accept(password.expose().as_bytes()) {
+        return Ok(GitAccess::All);
+    }
+    let found = app.reading(app.engine().authorize_token(&password)).await.map_err(GitRefused::Failed)?;
+    let authorized = found.ok_or(GitRefused::Unauthorized)?;
+    Ok(GitAccess::Project { id: authorized.project, write: authorized.access == Access::Write })
+}
+
+/// What the one `Authorization` header carries (RFC 7617, RFC 6750).
+fn password(headers: &HeaderMap) -> Option<Secret> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
+    let credentials = credentials.trim_matches(' ');
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Secret::new(credentials.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let mut pair = BASE64.decode(credentials).ok().and_then(|pair| String::from_utf8(pair).ok())?;
+    let colon = pair.find(':')?;
+    Some(Secret::new(pair.split_off(colon + 1)))
+}
+
+#[cfg(test)]
+#[path = "git_access_tests.rs"]
+mod git_access_tests;
 
 #[cfg(test)]
 mod tests {

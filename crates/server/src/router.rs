@@ -41,7 +41,10 @@ fn routes() -> Router<App> {
     let one_ref = || put(refs::write).delete(refs::delete);
     Router::new()
         .route("/projects", post(projects::create).get(projects::list))
-        .route("/projects/{project}", put(projects::create_with_id).get(projects::show).delete(projects::delete))
+        .route(
+            "/projects/{project}",
+            put(projects::create_with_id).get(projects::show).patch(projects::change).delete(projects::delete),
+        )
         .route("/projects/{project}/read", post(files::read_batch))
         .route("/projects/{project}/status", get(history::status))
         .route("/projects/{project}/diff", get(history::diff))

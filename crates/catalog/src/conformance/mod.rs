@@ -14,6 +14,7 @@ mod pending;
 mod projects;
 mod refs;
 mod settle;
+mod tokens;
 mod views;
 
 use std::future::Future;
@@ -25,8 +26,8 @@ use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use crate::{
-    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish, RefUpdate,
-    Registered, RowExpectation, WorkspaceKey,
+    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
+    ReceivePolicy, RefUpdate, Registered, RowExpectation, WorkspaceKey,
 };
 
 /// A database under test.
@@ -67,9 +68,15 @@ where
         projects::are_created_once,
         projects::have_unique_names,
         projects::are_listed_in_order_of_id,
+        projects::carry_what_pushes_are_refused,
         projects::take_everything_with_them,
         projects::are_missed_by_every_writer,
         projects::can_be_migrated_and_pinged,
+        tokens::come_back_by_their_hash,
+        tokens::are_created_once,
+        tokens::are_listed_by_project_and_in_all,
+        tokens::are_revoked_at_once,
+        tokens::go_with_their_project,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
         refs::are_listed_by_prefix_in_byte_order,
@@ -265,6 +272,7 @@ fn new_project(id: Uuid, name: Option<&str>) -> NewProject {
         name: name.map(str::to_owned),
         default_branch: "main".to_owned(),
         remote_url: Some("https://example.org/o/r".to_owned()),
+        receive: ReceivePolicy::default(),
         created_at_ms: NOW,
     }
 }

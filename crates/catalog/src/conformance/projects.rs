@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{CatalogError, CreateOutcome, FinalAnswer, ProjectKey};
+use crate::{CatalogError, CreateOutcome, EditSpot, FinalAnswer, PolicyChange, ProjectKey, ViewKey};
 
 pub(super) async fn are_created_once(case: Case) {
     let id = Uuid::new_v4();
@@ -67,6 +67,35 @@ pub(super) async fn are_listed_in_order_of_id(case: Case) {
         listed.extend(page.iter().map(|project| project.id));
     }
     assert_eq!(listed, ids);
+}
+
+pub(super) async fn carry_what_pushes_are_refused(case: Case) {
+    let catalog = &case.catalog;
+    let mut new = new_project(Uuid::new_v4(), Some("docs"));
+    new.receive.deny_deletes = true;
+    catalog.create_project(&new).await.expect("create");
+    // Two people change one flag each, at the same time.
+    let forwards = PolicyChange { deny_non_fast_forwards: Some(true), deny_deletes: None };
+    let deletes = PolicyChange { deny_non_fast_forwards: None, deny_deletes: Some(false) };
+    let racing = [forwards, deletes].map(|change| {
+        let (catalog, id) = (catalog.clone(), new.id);
+        async move { catalog.set_policy(id, &change).await.expect("set") }
+    });
+    together(racing).await;
+    new.receive = ReceivePolicy { deny_non_fast_forwards: true, deny_deletes: false };
+    // Whoever shows the project shows its policy.
+    let key = ProjectKey::Name("docs".to_owned());
+    assert_eq!(catalog.project(&key).await.expect("find").as_ref(), Some(&new));
+    assert_eq!(catalog.projects(None, 1).await.expect("list"), [new.clone()]);
+    let view = ViewKey { project: key.clone(), branch: None, user: None };
+    assert_eq!(catalog.view(&view, None).await.expect("view").expect("the project").project, new);
+    let spot = EditSpot { project: key, branch: None, user: Uuid::new_v4(), path: "a".into() };
+    assert_eq!(catalog.edit_base(&spot).await.expect("base").expect("the project").project, new);
+    assert_eq!(catalog.set_policy(new.id, &PolicyChange::default()).await.expect("set"), new, "nothing to change");
+    let again = Project { receive: ReceivePolicy::default(), ..new.clone() };
+    assert_eq!(catalog.update_project(&again).await.expect("update"), Some(new), "an update leaves it");
+    let missing = catalog.set_policy(Uuid::new_v4(), &forwards).await;
+    assert!(matches!(missing, Err(CatalogError::NoProject)), "{missing:?}");
 }
 
 pub(super) async fn take_everything_with_them(case: Case) {

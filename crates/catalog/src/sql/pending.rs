@@ -5,12 +5,13 @@ use bytes::Bytes;
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
+use super::projects::{PROJECT, Row as ProjectColumns, project};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::pending::{EditBase, EditSpot, HistoryRow, Pending, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
-use crate::projects::{Project, ProjectKey};
+use crate::projects::ProjectKey;
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// Columns of a pending row, as [`Row`] takes them.
@@ -91,8 +92,8 @@ fn spot_values(spots: &[EditSpot]) -> Rows {
 fn edit_base_sql() -> String {
     const BRANCH: &str = "coalesce(nullif(r.branch, ''), p.default_branch)";
     format!(
-        "SELECT r.at, p.id, p.name, p.default_branch, p.remote_url, p.created_at, {BRANCH} AS branch, f.oid AS head,
-             c.tree, coalesce(w.revision, 0) AS workspace_revision, q.path, CAST(q.action AS BIGINT) AS action,
+        "SELECT r.at, {PROJECT}, {BRANCH} AS branch, f.oid AS head, c.tree,
+             coalesce(w.revision, 0) AS workspace_revision, q.path, CAST(q.action AS BIGINT) AS action,
              CAST(q.mode AS BIGINT) AS mode, q.oid, q.size, q.base_oid, q.revision, q.updated_at
          FROM {} JOIN projects p ON (r.by_name = 0 AND p.id = r.id) OR (r.by_name = 1 AND p.name = r.name)
          LEFT JOIN refs f ON f.project = p.id AND f.name = 'refs/heads/' || {BRANCH}
@@ -107,11 +108,8 @@ fn edit_base_sql() -> String {
 #[derive(sqlx::FromRow)]
 struct EditRow {
     at: i64,
-    id: Uuid,
-    name: Option<String>,
-    default_branch: String,
-    remote_url: Option<String>,
-    created_at: i64,
+    #[sqlx(flatten)]
+    project: ProjectColumns,
     branch: String,
     head: Option<Vec<u8>>,
     tree: Option<Vec<u8>>,
@@ -121,9 +119,8 @@ struct EditRow {
 
 impl EditRow {
     fn base(self) -> Result<EditBase, CatalogError> {
-        let Self { id, name, default_branch, remote_url, created_at: created_at_ms, .. } = self;
         Ok(EditBase {
-            project: Project { id, name, default_branch, remote_url, created_at_ms },
+            project: project(self.project),
             branch: self.branch,
             head: codec::oid_or_null(self.head)?,
             tree: codec::oid_or_null(self.tree)?,

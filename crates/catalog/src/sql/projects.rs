@@ -6,47 +6,64 @@ use uuid::Uuid;
 use super::*;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::projects::{CreateOutcome, NewProject, Project, ProjectKey, Projects};
+use crate::projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 use crate::rows::sql;
 
-type Row = (Uuid, Option<String>, String, Option<String>, i64);
+const COLUMNS: &str = "id, name, default_branch, remote_url, created_at, deny_non_fast_forwards, deny_deletes";
 
-fn project((id, name, default_branch, remote_url, created_at_ms): Row) -> Project {
-    Project { id, name, default_branch, remote_url, created_at_ms }
+/// The same where `projects` is `p` among other tables.
+pub(super) const PROJECT: &str =
+    "p.id, p.name, p.default_branch, p.remote_url, p.created_at, p.deny_non_fast_forwards, p.deny_deletes";
+
+/// The columns of a project, in this or another statement.
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    id: Uuid,
+    name: Option<String>,
+    default_branch: String,
+    remote_url: Option<String>,
+    created_at: i64,
+    deny_non_fast_forwards: bool,
+    deny_deletes: bool,
+}
+
+pub(super) fn project(row: Row) -> Project {
+    let Row { id, name, default_branch, remote_url, created_at: created_at_ms, .. } = row;
+    let Row { deny_non_fast_forwards, deny_deletes, .. } = row;
+    let receive = ReceivePolicy { deny_non_fast_forwards, deny_deletes };
+    Project { id, name, default_branch, remote_url, receive, created_at_ms }
 }
 
 impl Db {
     async fn create_project_once(&self, new: &NewProject) -> Result<CreateOutcome, Fault> {
         let mut tx = self.begin().await?;
-        let inserted = sqlx::query(
-            "INSERT INTO projects (id, name, default_branch, remote_url, created_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
-        )
+        let inserted = sqlx::query(sql!(
+            "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
+        ))
         .bind(new.id)
         .bind(&new.name)
         .bind(&new.default_branch)
         .bind(&new.remote_url)
         .bind(new.created_at_ms)
+        .bind(new.receive.deny_non_fast_forwards)
+        .bind(new.receive.deny_deletes)
         .execute(&mut *tx)
         .await?;
         if inserted.rows_affected() == 1 {
             tx.commit().await?;
             return Ok(CreateOutcome::Created(new.clone()));
         }
-        let same_id = sqlx::query_as::<Database, Row>(
-            "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE id = $1",
-        )
-        .bind(new.id)
-        .fetch_optional(&mut *tx)
-        .await?;
+        let same_id = sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects WHERE id = $1"))
+            .bind(new.id)
+            .fetch_optional(&mut *tx)
+            .await?;
         Ok(same_id.map_or(CreateOutcome::NameTaken, |row| CreateOutcome::Exists(project(row))))
     }
 
     async fn update_project_once(&self, new: &Project) -> Result<Option<Project>, Fault> {
-        let updated = sqlx::query_as::<Database, Row>(
-            "UPDATE projects SET name = $2, default_branch = $3, remote_url = $4 WHERE id = $1
-             RETURNING id, name, default_branch, remote_url, created_at",
-        )
+        let updated = sqlx::query_as::<Database, Row>(sql!(
+            "UPDATE projects SET name = $2, default_branch = $3, remote_url = $4 WHERE id = $1 RETURNING {COLUMNS}"
+        ))
         .bind(new.id)
         .bind(&new.name)
         .bind(&new.default_branch)
@@ -62,32 +79,41 @@ impl Db {
         }
     }
 
+    async fn set_policy_once(&self, id: Uuid, change: &PolicyChange) -> Result<Project, Fault> {
+        let changed = sqlx::query_as::<Database, Row>(sql!(
+            "UPDATE projects SET deny_non_fast_forwards = coalesce($2, deny_non_fast_forwards),
+                 deny_deletes = coalesce($3, deny_deletes)
+             WHERE id = $1 RETURNING {COLUMNS}"
+        ))
+        .bind(id)
+        .bind(change.deny_non_fast_forwards)
+        .bind(change.deny_deletes)
+        .fetch_optional(self.writer())
+        .await?;
+        changed.map(project).ok_or_else(|| CatalogError::NoProject.into())
+    }
+
     async fn find_project(&self, key: &ProjectKey) -> Result<Option<Project>, Fault> {
         let query = match key {
-            ProjectKey::Id(id) => sqlx::query_as::<Database, Row>(
-                "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE id = $1",
-            )
-            .bind(*id),
-            ProjectKey::Name(name) => sqlx::query_as::<Database, Row>(
-                "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE name = $1",
-            )
-            .bind(name),
+            ProjectKey::Id(id) => {
+                sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects WHERE id = $1")).bind(*id)
+            }
+            ProjectKey::Name(name) => {
+                sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects WHERE name = $1")).bind(name)
+            }
         };
         Ok(query.fetch_optional(self.reader()).await?.map(project))
     }
 
     async fn list_projects(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Project>, Fault> {
         let query = match after {
-            Some(after) => sqlx::query_as::<Database, Row>(
-                "SELECT id, name, default_branch, remote_url, created_at FROM projects WHERE id > $2
-                 ORDER BY id LIMIT $1",
-            )
+            Some(after) => sqlx::query_as::<Database, Row>(sql!(
+                "SELECT {COLUMNS} FROM projects WHERE id > $2 ORDER BY id LIMIT $1"
+            ))
             .bind(i64::from(limit))
             .bind(after),
-            None => sqlx::query_as::<Database, Row>(
-                "SELECT id, name, default_branch, remote_url, created_at FROM projects ORDER BY id LIMIT $1",
-            )
-            .bind(i64::from(limit)),
+            None => sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects ORDER BY id LIMIT $1"))
+                .bind(i64::from(limit)),
         };
         Ok(query.fetch_all(self.reader()).await?.into_iter().map(project).collect())
     }
@@ -116,6 +142,10 @@ impl Projects for Db {
 
     async fn update_project(&self, project: &Project) -> Result<Option<Project>, CatalogError> {
         run!("update a project", self.update_project_once(project))
+    }
+
+    async fn set_policy(&self, id: Uuid, change: &PolicyChange) -> Result<Project, CatalogError> {
+        run!("change a project's policy", self.set_policy_once(id, change))
     }
 
     async fn project(&self, key: &ProjectKey) -> Result<Option<Project>, CatalogError> {

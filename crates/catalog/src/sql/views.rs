@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use treehold_object::BString;
-use uuid::Uuid;
 
 use super::pending::{Row as PendingColumns, pending_row};
+use super::projects::{PROJECT, Row as ProjectColumns, project};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::projects::{Project, ProjectKey};
+use crate::projects::ProjectKey;
 use crate::rows::sql;
 use crate::views::{BranchView, ViewKey, Views};
 
@@ -17,11 +17,8 @@ use crate::views::{BranchView, ViewKey, Views};
 /// columns from `workspace_revision` on are not read.
 #[derive(sqlx::FromRow)]
 struct Row {
-    id: Uuid,
-    name: Option<String>,
-    default_branch: String,
-    remote_url: Option<String>,
-    created_at: i64,
+    #[sqlx(flatten)]
+    project: ProjectColumns,
     head: Option<Vec<u8>>,
     tree: Option<Vec<u8>>,
     #[sqlx(default)]
@@ -51,7 +48,7 @@ impl Row {
     }
 }
 
-const PROJECT: &str = "p.id, p.name, p.default_branch, p.remote_url, p.created_at, r.oid AS head, c.tree AS tree";
+const HEADED: &str = "r.oid AS head, c.tree AS tree";
 
 const HEAD: &str = "FROM projects p
     LEFT JOIN refs r ON r.project = p.id AND r.name = 'refs/heads/' || coalesce($2, p.default_branch)
@@ -68,12 +65,12 @@ const WORKSPACE: &str =
 macro_rules! by {
     ($column:literal, $user:expr, $paths:expr) => {
         match ($user, $paths) {
-            (false, _) => sql!("SELECT {PROJECT} {HEAD} WHERE p.{} = $1", $column),
+            (false, _) => sql!("SELECT {PROJECT}, {HEADED} {HEAD} WHERE p.{} = $1", $column),
             (true, false) => {
-                sql!("SELECT {PROJECT}, {PENDING} {HEAD} {WORKSPACE} WHERE p.{} = $1 ORDER BY e.path", $column)
+                sql!("SELECT {PROJECT}, {HEADED}, {PENDING} {HEAD} {WORKSPACE} WHERE p.{} = $1 ORDER BY e.path", $column)
             }
             (true, true) => sql!(
-                "SELECT {PROJECT}, {PENDING} {HEAD} {WORKSPACE} AND e.path {} WHERE p.{} = $1 ORDER BY e.path",
+                "SELECT {PROJECT}, {HEADED}, {PENDING} {HEAD} {WORKSPACE} AND e.path {} WHERE p.{} = $1 ORDER BY e.path",
                 in_blobs(4),
                 $column
             ),
@@ -97,13 +94,11 @@ impl Db {
         }
         let mut rows = query.fetch_all(self.reader()).await?;
         let pending = rows.iter_mut().filter_map(Row::pending).map(pending_row).collect::<Result<Vec<_>, _>>()?;
-        let Some(Row { id, name, default_branch, remote_url, created_at, head, tree, workspace_revision, .. }) =
-            rows.into_iter().next()
-        else {
+        let Some(Row { project: columns, head, tree, workspace_revision, .. }) = rows.into_iter().next() else {
             return Ok(None);
         };
         Ok(Some(BranchView {
-            project: Project { id, name, default_branch, remote_url, created_at_ms: created_at },
+            project: project(columns),
             commit: codec::oid_or_null(head)?,
             tree: codec::oid_or_null(tree)?,
             pending: key.user.map(|_| (workspace_revision.unwrap_or(0), pending)),

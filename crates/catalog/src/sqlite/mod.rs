@@ -33,6 +33,8 @@ mod register;
 mod repack;
 #[path = "../sql/settle.rs"]
 mod settle;
+#[path = "../sql/tokens.rs"]
+mod tokens;
 #[path = "../sql/views.rs"]
 mod views;
 #[path = "../sql/write.rs"]

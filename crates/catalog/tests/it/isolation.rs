@@ -10,8 +10,8 @@ use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
     Action, Admin, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Pending, PendingChange,
-    PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, RefUpdate, Refs, RoaringTreemap,
-    RowExpectation, WorkspaceKey,
+    PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs,
+    RoaringTreemap, RowExpectation, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -47,6 +47,7 @@ impl Stage {
             name: None,
             default_branch: "main".to_owned(),
             remote_url: None,
+            receive: ReceivePolicy::default(),
             created_at_ms: 0,
         };
         catalog.create_project(&new).await.expect("create");

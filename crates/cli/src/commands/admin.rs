@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{report, reported};
+use super::{report, reported, seconds};
 use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::output::{clean, grouped, table, text};
@@ -54,21 +54,6 @@ pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// A number and a unit: `90s`, `30m`, `24h`, `7d`.
-fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no time; name a number and a unit, as in 90s, 30m, 24h or 7d");
-    let unit = text.char_indices().last().map(|(at, unit)| (text.get(..at).unwrap_or_default(), unit));
-    let (number, unit) = unit.ok_or_else(wrong)?;
-    let unit = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
-}
-
 fn migrated(answer: &Value) -> String {
     match answer["applied"].as_array().map(Vec::len).unwrap_or(0) {
         0 => format!("the schema is up to date (version {})", text(answer, "current")),
@@ -95,22 +80,5 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
         Value::Number(number) => rows.push((name.into(), number.as_u64().map_or(number.to_string(), grouped))),
         Value::String(text) => rows.push((name.into(), clean(text))),
         other => rows.push((name.into(), other.to_string())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::seconds;
-
-    #[test]
-    fn times_have_a_number_and_a_unit() {
-        for (text, expected) in [("0s", 0), ("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800)] {
-            assert_eq!(seconds(text), Ok(expected));
-        }
-        for text in
-            ["", "h", "24", "1.5h", "-1s", "24 h", "1w", "99999999999999999999d", "18446744073709551615d", "1\u{fc}"]
-        {
-            assert!(seconds(text).is_err(), "{text:?}");
-        }
     }
 }

@@ -8,6 +8,7 @@ pub mod import;
 pub mod project;
 pub mod quickstart;
 pub mod serve;
+pub mod token;
 
 use serde_json::Value;
 
@@ -17,6 +18,21 @@ use crate::operation::Operation;
 use crate::output;
 use crate::progress::Bar;
 use crate::settings::Settings;
+
+/// A number and a unit, as seconds: `90s`, `30m`, `24h`, `7d`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no time; name a number and a unit, as in 90s, 30m, 24h or 7d");
+    let unit = text.char_indices().last().map(|(at, unit)| (text.get(..at).unwrap_or_default(), unit));
+    let (number, unit) = unit.ok_or_else(wrong)?;
+    let unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
+}
 
 /// Runs the operation, then prints its answer: as JSON, or as `human` tells it.
 async fn report(
@@ -41,4 +57,21 @@ async fn reported(
     let answer = answer?;
     output::print(&if json { output::pretty(&answer) } else { human(&answer) })?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn times_have_a_number_and_a_unit() {
+        for (text, expected) in [("0s", 0), ("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800)] {
+            assert_eq!(seconds(text), Ok(expected));
+        }
+        for text in
+            ["", "h", "24", "1.5h", "-1s", "24 h", "1w", "99999999999999999999d", "18446744073709551615d", "1\u{fc}"]
+        {
+            assert!(seconds(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use serde_json::Value;
+use treehold_engine::api::ReceiveSpec;
 use uuid::Uuid;
 
 use super::report;
@@ -27,6 +28,12 @@ pub enum Command {
         /// URL that it syncs with and pushes to; must be on the allow-list
         #[arg(long, value_name = "URL")]
         remote: Option<String>,
+        /// Refuse pushes that move a branch back or aside
+        #[arg(long)]
+        deny_non_fast_forwards: bool,
+        /// Refuse pushes that delete branches or tags
+        #[arg(long)]
+        deny_deletes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -51,6 +58,21 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change what pushes a project refuses; what is not named stays as it is
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        /// Its id or name
+        project: String,
+        /// Refuse pushes that move a branch back or aside: true or false
+        #[arg(long, value_name = "BOOL", group = "change")]
+        deny_non_fast_forwards: Option<bool>,
+        /// Refuse pushes that delete branches or tags: true or false
+        #[arg(long, value_name = "BOOL", group = "change")]
+        deny_deletes: Option<bool>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete a project, its refs and all pending work in it: final
     Delete {
         /// Its id or name
@@ -67,14 +89,23 @@ pub enum Command {
 /// Runs it.
 pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
-        Command::Create { name, id, default_branch, remote, json } => {
-            let operation = Operation::ProjectCreate { name, id, default_branch, remote };
+        Command::Create { name, id, default_branch, remote, deny_non_fast_forwards, deny_deletes, json } => {
+            // What is not asked for is not said: then repeating the command is safe after a change.
+            let receive = (deny_non_fast_forwards || deny_deletes).then(|| ReceiveSpec {
+                deny_non_fast_forwards: deny_non_fast_forwards.then_some(true),
+                deny_deletes: deny_deletes.then_some(true),
+            });
+            let operation = Operation::ProjectCreate { name, id, default_branch, remote, receive };
             report(settings, operation, json, shown).await
         }
         Command::List { limit, cursor, json } => {
             report(settings, Operation::ProjectList { limit, cursor }, json, listed).await
         }
         Command::Show { project, json } => report(settings, Operation::ProjectShow { project }, json, shown).await,
+        Command::Set { project, deny_non_fast_forwards, deny_deletes, json } => {
+            let receive = ReceiveSpec { deny_non_fast_forwards, deny_deletes };
+            report(settings, Operation::ProjectSet { project, receive }, json, shown).await
+        }
         Command::Delete { project, yes, json } => {
             if !yes && !confirmed(&project)? {
                 return Err(Failure::failed("nothing was deleted"));
@@ -92,8 +123,18 @@ fn shown(project: &Value) -> String {
         ("default branch", text(project, "default_branch")),
         ("head", text(project, "head")),
         ("remote", text(&project["remote"], "url")),
+        ("refused pushes", refused(&project["receive"])),
         ("created", text(project, "created_at")),
     ])
+}
+
+fn refused(receive: &Value) -> String {
+    let refused = [("deny_non_fast_forwards", "non-fast-forwards"), ("deny_deletes", "deletes")];
+    let refused = refused.into_iter().filter(|(flag, _)| receive[*flag] == true).map(|(_, what)| what);
+    match refused.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "-".to_owned(),
+        some => some,
+    }
 }
 
 fn listed(answer: &Value) -> String {

@@ -50,6 +50,74 @@ fn projects_are_made_listed_shown_and_deleted() {
 }
 
 #[test]
+fn a_project_says_what_pushes_it_refuses() {
+    both(|bench, _| {
+        let refused = |answer: &Value| {
+            let receive = &answer["receive"];
+            (receive["deny_non_fast_forwards"].as_bool().unwrap(), receive["deny_deletes"].as_bool().unwrap())
+        };
+        let made = bench.json(&["project", "create", "docs", "--deny-deletes", "--json"]);
+        assert_eq!(refused(&made), (false, true));
+        let id = made["id"].as_str().unwrap();
+        let set = bench.json(&["project", "set", "docs", "--deny-non-fast-forwards", "true", "--json"]);
+        assert_eq!(refused(&set), (true, true), "what is not named stays");
+        assert!(bench.run(&["project", "show", "docs"]).stdout.contains("non-fast-forwards, deletes"));
+        let both = ["project", "set", id, "--deny-non-fast-forwards", "false", "--deny-deletes", "false", "--json"];
+        assert_eq!(refused(&bench.json(&both)), (false, false));
+        assert_eq!(refused(&bench.json(&["project", "show", "docs", "--json"])), (false, false));
+        let message = bench.fail(1, &["project", "create", "docs", "--id", id, "--deny-deletes"]);
+        assert!(message.contains("policy"), "{message}");
+        assert!(bench.fail(1, &["project", "set", "x", "--deny-deletes", "true"]).contains("no such project"));
+    });
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    both(|bench, _| {
+        for project in ["docs", "more"] {
+            bench.json(&["project", "create", project, "--json"]);
+        }
+        assert!(bench.run(&["token", "list"]).stdout.contains("token create"));
+        let made = bench.json(&["token", "create", "docs", "--write", "--name", "ci", "--expires", "90d", "--json"]);
+        let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+        assert_eq!((made["access"].as_str(), made["project"]["name"].as_str()), (Some("write"), Some("docs")));
+        assert!(made["expires_at"].as_str() > made["created_at"].as_str());
+        assert!(secret.len() == 47 && secret.starts_with("thd_"), "{secret}");
+        let shown = bench.run(&["token", "create", "more"]).stdout;
+        assert!(shown.contains("thd_") && shown.contains("not shown again") && shown.contains("read"), "{shown}");
+
+        let listed = bench.json(&["token", "list", "--json"]);
+        assert_eq!(listed["tokens"].as_array().unwrap().len(), 2);
+        let listed = bench.json(&["token", "list", "docs", "--json"]);
+        let mut kept = made.clone();
+        kept.as_object_mut().unwrap().remove("secret");
+        assert_eq!(listed["tokens"], serde_json::json!([kept]), "all but the secret");
+        let text = bench.run(&["token", "list"]).stdout;
+        assert!(text.contains(id) && text.contains("ci") && text.contains("more") && !text.contains("thd_"), "{text}");
+        assert!(!holds(&bench.data(), secret.as_bytes()), "the secret is kept nowhere");
+
+        assert_eq!(bench.json(&["token", "revoke", id, "--json"])["revoked"], true);
+        assert!(bench.fail(1, &["token", "revoke", id]).contains("no such token"));
+        assert_eq!(bench.json(&["token", "list", "docs", "--json"])["tokens"], serde_json::json!([]));
+        assert!(bench.fail(1, &["token", "create", "x"]).contains("no such project"));
+        assert!(bench.fail(1, &["token", "create", "docs", "--expires", "0s"]).contains("1 second"));
+    });
+}
+
+/// Whether a file below the directory has these bytes in it.
+fn holds(dir: &std::path::Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            return holds(&entry.path(), bytes);
+        }
+        kind.is_file()
+            && std::fs::read(entry.path()).unwrap_or_default().windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[test]
 fn a_repository_comes_in_and_goes_out_again() {
     both(|bench, _| {
         let source = bench.repository("docs.git");

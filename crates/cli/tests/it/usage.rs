@@ -8,7 +8,8 @@ use crate::program::{Bench, Ran, bare};
 fn help_lists_every_command_and_option() {
     let ran = Ran::of(bare(&["--help"]).output().unwrap());
     assert_eq!(ran.status, 0);
-    let commands = ["serve", "quickstart", "project", "import", "export", "admin", "completions", "config-check"];
+    let commands =
+        ["serve", "quickstart", "project", "token", "import", "export", "admin", "completions", "config-check"];
     for command in commands {
         assert!(ran.stdout.contains(&format!("\n  {command}")), "{command} is not in {}", ran.stdout);
         let help = Ran::of(bare(&[command, "--help"]).output().unwrap());
@@ -35,6 +36,13 @@ fn wrong_usage_ends_with_two_and_a_sentence() {
         (&["export", "p"], "<DIR>"),
         (&["export", "p", "d", "--user", "nobody"], "--user"),
         (&["project", "create", "--id", "7"], "--id"),
+        (&["project", "set", "p"], "--deny-deletes"),
+        (&["project", "set", "p", "--deny-deletes"], "BOOL"),
+        (&["project", "set", "p", "--deny-deletes", "perhaps"], "perhaps"),
+        (&["token"], "revoke"),
+        (&["token", "create"], "<PROJECT>"),
+        (&["token", "create", "p", "--expires", "soon"], "90s"),
+        (&["token", "revoke", "ci"], "<ID>"),
         (&["admin"], "migrate"),
         (&["completions", "tcsh"], "elvish"),
         (&["serve", "--listen", "nowhere"], "`listen`"),

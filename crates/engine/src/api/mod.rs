@@ -7,6 +7,7 @@ mod history;
 mod pending;
 mod projects;
 mod remotes;
+mod tokens;
 mod values;
 
 pub use commits::*;
@@ -15,4 +16,5 @@ pub use history::*;
 pub use pending::*;
 pub use projects::*;
 pub use remotes::*;
+pub use tokens::*;
 pub use values::*;

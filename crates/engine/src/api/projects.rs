@@ -13,6 +13,25 @@ pub struct RemoteSpec {
     pub url: String,
 }
 
+/// What pushes of git clients are refused; what is not given is `false`, or in a change stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReceiveSpec {
+    /// Branches move only to descendants of what they point to.
+    pub deny_non_fast_forwards: Option<bool>,
+    /// Refs stay.
+    pub deny_deletes: Option<bool>,
+}
+
+/// What pushes of git clients are refused. Commits, pulls and changes of refs over the API are not bound by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveView {
+    /// Branches move only to descendants of what they point to.
+    pub deny_non_fast_forwards: bool,
+    /// Refs stay.
+    pub deny_deletes: bool,
+}
+
 /// Body of project creation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +42,16 @@ pub struct ProjectSpec {
     pub default_branch: Option<String>,
     /// The remote, if there is one.
     pub remote: Option<RemoteSpec>,
+    /// What pushes are refused; nothing if not given.
+    pub receive: Option<ReceiveSpec>,
+}
+
+/// Body of a project's change: what is not given stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProjectChange {
+    /// What pushes are refused.
+    pub receive: Option<ReceiveSpec>,
 }
 
 /// A project as shown.
@@ -36,6 +65,8 @@ pub struct ProjectView {
     pub default_branch: String,
     /// The remote, if there is one.
     pub remote: Option<RemoteSpec>,
+    /// What pushes are refused.
+    pub receive: ReceiveView,
     /// Commit of the default branch; `null` while it is unborn.
     pub head: Option<Oid>,
     /// RFC 3339, UTC.

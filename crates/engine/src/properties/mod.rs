@@ -48,17 +48,21 @@ impl Ambient for Fixed {
     fn uuid(&self) -> Uuid {
         Uuid::new_v4()
     }
+
+    fn random(&self) -> [u8; 32] {
+        rand::random()
+    }
 }
 
 /// An engine in this process, and the git repository that it is compared with.
-struct World {
+pub(crate) struct World {
     dir: TempDir,
     repo: Repo,
-    engine: Engine,
+    pub(crate) engine: Engine,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(crate) async fn new() -> World {
         Self::with_cache(EngineConfig::TREE_CACHE_BYTES).await
     }
 

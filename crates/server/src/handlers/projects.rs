@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, header};
-use treehold_engine::api::ProjectSpec;
+use treehold_engine::api::{ProjectChange, ProjectSpec};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -32,6 +32,14 @@ async fn make(app: &App, id: Option<Uuid>, headers: &HeaderMap, body: Body) -> A
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// `PATCH /projects/{project}`: what the body does not name stays as it is.
+pub(crate) async fn change(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+    let project = params.text("project")?.to_owned();
+    let change: ProjectChange = read_json(&app, &headers, body, Expect::SMALL).await?;
+    let engine = app.engine().clone();
+    ok(&app.writing(async move { engine.change_project(&project, &change).await }).await?)
 }
 
 /// `GET /projects/{project}`

@@ -27,6 +27,38 @@ async fn projects_are_made_once() {
 }
 
 #[tokio::test]
+async fn a_project_says_what_pushes_it_refuses() {
+    let server = Server::start().await;
+    let target = format!("/projects/{}", uuid::Uuid::new_v4());
+    let shown = |forwards: bool, deletes: bool| json!({"deny_non_fast_forwards": forwards, "deny_deletes": deletes});
+    let body = json!({"name": "docs", "receive": {"deny_deletes": true}});
+    assert_eq!(server.json("PUT", &target, &body).await.json()["receive"], shown(false, true));
+    assert_eq!(server.json("PUT", &target, &body).await.status, 200);
+    let other = json!({"name": "docs", "receive": {"deny_deletes": false}});
+    assert_eq!(server.json("PUT", &target, &other).await.problem(), (409, "project_exists".into()));
+
+    let change = |receive: serde_json::Value| json!({ "receive": receive });
+    let done = server.json("PATCH", "/projects/docs", &change(json!({"deny_non_fast_forwards": true}))).await;
+    assert_eq!((done.status, &done.json()["receive"]), (200, &shown(true, true)));
+    for nothing in [json!({}), change(json!({})), change(json!(null))] {
+        assert_eq!(server.json("PATCH", &target, &nothing).await.json(), done.json());
+    }
+    for wrong in [json!({"name": "x"}), change(json!({"deny": true})), change(json!({"deny_deletes": "no"}))] {
+        assert_eq!(server.json("PATCH", &target, &wrong).await.problem(), (422, "bad_shape".into()), "{wrong}");
+    }
+    assert_eq!(server.send("PATCH", &target, &[], "{}").await.problem(), (415, "unsupported_media_type".into()));
+    let nowhere = server.json("PATCH", "/projects/nothing", &json!({})).await;
+    assert_eq!(nowhere.problem(), (404, "project_not_found".into()));
+    let done = server.json("PATCH", &target, &change(json!({"deny_deletes": false}))).await.json();
+    assert_eq!((&done["receive"], &done["name"]), (&shown(true, false), &json!("docs")));
+    assert_eq!(server.get(&target).await.json(), done);
+    assert_eq!(server.get("/projects").await.json()["projects"], json!([done]));
+    // Who says nothing about pushes repeats the creation safely after a change.
+    assert_eq!(server.json("PUT", &target, &json!({"name": "docs"})).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_autosave_is_read_committed_and_listed() {
     let server = Server::start().await;
     let project = server.project().await;

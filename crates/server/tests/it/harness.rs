@@ -28,6 +28,10 @@ impl Ambient for Host {
     fn uuid(&self) -> Uuid {
         Uuid::new_v4()
     }
+
+    fn random(&self) -> [u8; 32] {
+        rand::random()
+    }
 }
 
 /// Everything that was logged so far in this process, at TRACE.

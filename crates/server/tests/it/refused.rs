@@ -86,7 +86,7 @@ async fn unknown_routes_and_methods_are_problems() {
     let wrong = [
         ("POST", "/healthz", "GET,HEAD"),
         ("POST", "/files/p/x", "GET,HEAD,PUT,DELETE"),
-        ("PATCH", "/projects/p", "PUT,GET,HEAD,DELETE"),
+        ("POST", "/projects/p", "PUT,GET,HEAD,PATCH,DELETE"),
         ("POST", "/pending/p/u", "GET,HEAD,DELETE"),
         ("GET", "/projects/p/commit", "POST"),
         ("BREW", "/projects", "POST,GET,HEAD"),

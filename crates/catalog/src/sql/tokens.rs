@@ -1,0 +1,96 @@
+//! Tokens.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::rows::sql;
+use crate::tokens::{Token, TokenHash, Tokens};
+
+const COLUMNS: &str = "id, project, name, access, created_at, expires_at";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    project: Uuid,
+    name: Option<String>,
+    access: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+}
+
+impl Row {
+    fn token(self) -> Result<Token, Fault> {
+        let Self { id, project, name, access, created_at: created_at_ms, expires_at: expires_at_ms } = self;
+        Ok(Token { id, project, name, access: codec::access(&access)?, created_at_ms, expires_at_ms })
+    }
+}
+
+impl Db {
+    async fn create_token_once(&self, token: &Token, hash: &TokenHash) -> Result<(), Fault> {
+        sqlx::query(sql!(
+            "INSERT INTO tokens ({COLUMNS}, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING"
+        ))
+        .bind(token.id)
+        .bind(token.project)
+        .bind(&token.name)
+        .bind(codec::access_name(token.access))
+        .bind(token.created_at_ms)
+        .bind(token.expires_at_ms)
+        .bind(&hash[..])
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
+    async fn list_tokens(&self, project: Option<Uuid>, after: Option<Uuid>, limit: u32) -> Result<Vec<Token>, Fault> {
+        // No id is before the nil one, and none is that.
+        let after = after.unwrap_or(Uuid::nil());
+        let query = match project {
+            Some(project) => sqlx::query_as::<Database, Row>(sql!(
+                "SELECT {COLUMNS} FROM tokens WHERE id > $1 AND project = $3 ORDER BY id LIMIT $2"
+            ))
+            .bind(after)
+            .bind(i64::from(limit))
+            .bind(project),
+            None => {
+                sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM tokens WHERE id > $1 ORDER BY id LIMIT $2"))
+                    .bind(after)
+                    .bind(i64::from(limit))
+            }
+        };
+        query.fetch_all(self.reader()).await?.into_iter().map(Row::token).collect()
+    }
+
+    async fn token_of(&self, hash: &TokenHash) -> Result<Option<Token>, Fault> {
+        let query = sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM tokens WHERE hash = $1"));
+        query.bind(&hash[..]).fetch_optional(self.reader()).await?.map(Row::token).transpose()
+    }
+
+    async fn revoke_token_once(&self, id: Uuid) -> Result<bool, Fault> {
+        let gone = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id).execute(self.writer()).await?;
+        Ok(gone.rows_affected() == 1)
+    }
+}
+
+#[async_trait]
+impl Tokens for Db {
+    async fn create_token(&self, token: &Token, hash: &TokenHash) -> Result<(), CatalogError> {
+        run!("create a token", self.create_token_once(token, hash))
+    }
+
+    async fn tokens(&self, project: Option<Uuid>, after: Option<Uuid>, limit: u32) -> Result<Vec<Token>, CatalogError> {
+        run!("list tokens", self.list_tokens(project, after, limit))
+    }
+
+    async fn find_token(&self, hash: &TokenHash) -> Result<Option<Token>, CatalogError> {
+        run!("find a token", self.token_of(hash))
+    }
+
+    async fn revoke_token(&self, id: Uuid) -> Result<bool, CatalogError> {
+        run!("revoke a token", self.revoke_token_once(id))
+    }
+}

@@ -1,0 +1,183 @@
+//! Goal: a git client gets in with a key or a token as its password, and in no other way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use treehold_engine::api::{NewToken, ProjectSpec, TokenSpec};
+use treehold_engine::remote::{GitRemote, RemoteTimeouts};
+use treehold_engine::{Ambient, Engine, EngineConfig, Limits};
+use treehold_store::{MemoryBucket, ObjectStore, StoreOptions};
+
+use super::*;
+use crate::app::ServerConfig;
+
+const KEYS: [&str; 2] = ["first:key", "second-key"];
+
+/// A clock that tests move.
+#[derive(Debug, Default)]
+struct Clock(AtomicI64);
+
+impl Ambient for Clock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+
+    fn random(&self) -> [u8; 32] {
+        rand::random()
+    }
+}
+
+struct Stage {
+    app: App,
+    clock: Arc<Clock>,
+    project: Uuid,
+    _directory: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
+        let catalog = treehold_catalog::open_catalog(&url).await.unwrap();
+        catalog.migrate().await.unwrap();
+        let spool_dir = directory.path().to_owned();
+        let store = ObjectStore::new(Arc::new(MemoryBucket::new()), StoreOptions::new(spool_dir.clone()));
+        let remote = GitRemote::new(Vec::new(), spool_dir.clone(), RemoteTimeouts::default()).unwrap();
+        let config = EngineConfig {
+            limits: Limits::default(),
+            spool_dir,
+            remote_token: None,
+            author: ("T".to_owned(), "t@example.org".to_owned()),
+            merge_attempts: 1,
+            sole: true,
+            tree_cache_bytes: 0,
+            op_timeout: Duration::from_secs(60),
+            key_grace: Duration::from_secs(3600),
+        };
+        let clock = Arc::new(Clock::default());
+        let engine = Engine::new(catalog, store, Arc::new(remote), clock.clone(), config);
+        let (project, _) = engine.create_project(None, &ProjectSpec::default()).await.unwrap();
+        let api_keys = KEYS.iter().map(|key| Secret::new((*key).to_owned())).chain([Secret::new(String::new())]);
+        let config = ServerConfig { api_keys: api_keys.collect(), ..ServerConfig::default() };
+        Self { app: App::new(engine, config), clock, project: project.id, _directory: directory }
+    }
+
+    async fn token(&self, access: Access, lifetime: Option<Duration>) -> NewToken {
+        let spec = TokenSpec { name: None, access, lifetime };
+        self.app.engine().create_token(&self.project.to_string(), &spec).await.unwrap()
+    }
+
+    /// What these `Authorization` headers open; `None` = 401.
+    async fn access(&self, values: &[&str]) -> Option<GitAccess> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        match git_access(&self.app, &headers).await {
+            Ok(access) => Some(access),
+            Err(GitRefused::Unauthorized) => None,
+            Err(GitRefused::Failed(problem)) => panic!("{problem:?}"),
+        }
+    }
+}
+
+fn basic(pair: &str) -> String {
+    format!("Basic {}", BASE64.encode(pair))
+}
+
+#[tokio::test]
+async fn a_key_opens_everything() {
+    let stage = Stage::set().await;
+    for user in ["", "x-access-token", "anybody", "\u{e9}"] {
+        for key in KEYS {
+            assert_eq!(stage.access(&[&basic(&format!("{user}:{key}"))]).await, Some(GitAccess::All), "{user} {key}");
+        }
+    }
+    for same in
+        [basic("u:second-key").replace("Basic ", "bAsIc  "), "Bearer second-key".into(), "bearer first:key".into()]
+    {
+        assert_eq!(stage.access(&[&same]).await, Some(GitAccess::All), "{same}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_opens_its_project() {
+    let stage = Stage::set().await;
+    let id = stage.project;
+    for (access, write) in [(Access::Read, false), (Access::Write, true)] {
+        let secret = stage.token(access, None).await.secret;
+        for header in [basic(&format!("git:{}", secret.expose())), format!("Bearer {}", secret.expose())] {
+            let got = stage.access(&[&header]).await.unwrap();
+            assert_eq!(got, GitAccess::Project { id, write });
+            assert_eq!((got.may_read(id), got.may_write(id)), (true, write));
+            assert!(!got.may_read(Uuid::nil()) && !got.may_write(Uuid::nil()), "no other project");
+        }
+        let as_user = basic(&format!("{}:", secret.expose()));
+        assert_eq!(stage.access(&[&as_user]).await, None, "the user name says nothing");
+    }
+    assert!(GitAccess::All.may_read(id) && GitAccess::All.may_write(id));
+}
+
+#[tokio::test]
+async fn tokens_that_ended_open_nothing() {
+    let stage = Stage::set().await;
+    let made = stage.token(Access::Write, Some(Duration::from_secs(1))).await;
+    let header = format!("Bearer {}", made.secret.expose());
+    assert!(stage.access(&[&header]).await.is_some());
+    stage.clock.0.store(1000, Ordering::Relaxed);
+    assert_eq!(stage.access(&[&header]).await, None, "expired");
+    let made = stage.token(Access::Write, None).await;
+    let header = format!("Bearer {}", made.secret.expose());
+    assert!(stage.access(&[&header]).await.is_some());
+    stage.app.engine().revoke_token(made.token.id).await.unwrap();
+    assert_eq!(stage.access(&[&header]).await, None, "revoked");
+}
+
+#[tokio::test]
+async fn nothing_else_opens_anything() {
+    let stage = Stage::set().await;
+    let right = basic("u:second-key");
+    assert_eq!(stage.access(&[]).await, None);
+    assert_eq!(stage.access(&[&right, &right]).await, None, "a repeated header");
+    assert_eq!(stage.access(&["Basic x", &right]).await, None, "a repeated header");
+    for wrong in [
+        "",
+        "Basic",
+        "Basic ",
+        "Bearer",
+        "Bearer ",
+        "second-key",
+        "Digest second-key",
+        "Basic second-key",
+        "Basic !!!!",
+        "Bearer second-key, Bearer second-key",
+        "Bearer Second-Key",
+        &basic("second-key"),
+        &basic("u:"),
+        &basic(":"),
+        &basic("u:second-key\n"),
+        &basic("second-key:u"),
+        &basic("u:second-ke"),
+        &basic("u:key"),
+        &format!("Basic {}", BASE64.encode(b"u:\xff")),
+    ] {
+        assert_eq!(stage.access(&[wrong]).await, None, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_is_told_how_to_get_in() {
+    let response = GitRefused::Unauthorized.into_response();
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.headers()["www-authenticate"], r#"Basic realm="treehold", charset="UTF-8""#);
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain"), "git shows plain text");
+    let body = to_bytes(response.into_body(), 1000).await.unwrap();
+    assert!(std::str::from_utf8(&body).unwrap().contains("as the password"));
+}
