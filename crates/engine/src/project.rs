@@ -70,6 +70,11 @@ impl Engine {
         self.project_view(&project).await
     }
 
+    /// A project's id, by its name or id.
+    pub async fn project_id(&self, project: &str) -> Result<Uuid> {
+        Ok(self.find_project(project).await?.id)
+    }
+
     /// Shows a project.
     pub async fn show_project(&self, project: &str) -> Result<ProjectView> {
         let project = self.find_project(project).await?;

@@ -89,8 +89,10 @@ impl Verdicts {
 }
 
 fn refuse_deletion(project: &Project, command: &RefCommand) -> Option<String> {
-    let is_default = command.name == branch_ref(&project.default_branch).as_bytes();
-    is_default.then(|| "the default branch cannot be deleted".to_owned())
+    if command.name == branch_ref(&project.default_branch).as_bytes() {
+        return Some("the default branch cannot be deleted".to_owned());
+    }
+    project.receive.deny_deletes.then(|| "deletion prohibited".to_owned())
 }
 
 fn refuse_name(command: &RefCommand, taken: &refname::Taken) -> Option<String> {

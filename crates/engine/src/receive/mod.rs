@@ -189,7 +189,7 @@ impl Engine {
                 continue;
             }
             rewinds.push(command.name.clone());
-            if self.denies_non_fast_forwards(project) && command.name.starts_with(b"refs/heads/") {
+            if project.receive.deny_non_fast_forwards && command.name.starts_with(b"refs/heads/") {
                 verdicts.refuse(command, "non-fast-forward");
             }
         }
@@ -244,12 +244,6 @@ fn head_of(project: &Project, commands: &[RefCommand], quarantine: &Quarantine) 
     let pushed = commands.iter().filter(|command| command.new.as_ref().is_some_and(commit));
     let first = pushed.min_by_key(|command| command.name != default.as_bytes());
     first.and_then(|command| command.new)
-}
-
-impl Engine {
-    fn denies_non_fast_forwards(&self, _project: &Project) -> bool {
-        false
-    }
 }
 
 /// The report on a command.

@@ -33,7 +33,11 @@ pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
         return None;
     }
     let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path();
-    let class = if template.starts_with("/git/") { git_class(path) } else { class(template, request.method(), request.headers()) };
+    let class = if template.starts_with("/git/") {
+        git_class(path)
+    } else {
+        class(template, request.method(), request.headers())
+    };
     Some((class, key(template, path)))
 }
 

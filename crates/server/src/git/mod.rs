@@ -151,8 +151,8 @@ async fn enter(app: &App, access: GitAccess, project: &str, service: Service) ->
         code: "project_not_found",
         detail: format!("There is no project {project:?} for these credentials."),
     };
-    let id = match app.reading(app.engine().get_project(project)).await {
-        Ok(found) => found.id,
+    let id = match app.reading(app.engine().project_id(project)).await {
+        Ok(id) => id,
         Err(problem) if problem.status() == StatusCode::NOT_FOUND => return Err(absent().into()),
         Err(problem) => return Err(problem),
     };

@@ -135,11 +135,8 @@ fn failed(head: &ReceiveHead, problem: Problem) -> Result<Report, Problem> {
     let logged = problem.logged();
     tracing::warn!(code = logged.code, cause = logged.cause.as_deref().unwrap_or(""), "a push failed");
     let why = sentence(&problem);
-    let status = |name: &treehold_object::BString| RefStatus {
-        name: name.clone(),
-        result: Err(why.clone()),
-        rewrite: None,
-    };
+    let status =
+        |name: &treehold_object::BString| RefStatus { name: name.clone(), result: Err(why.clone()), rewrite: None };
     let refs = head.commands.iter().map(|command| status(&command.name)).collect();
     Ok(Report { unpack: Err(why.clone()), refs })
 }

@@ -28,7 +28,8 @@ pub(super) struct Read {
 /// Refuses bodies of another type or coding than git sends.
 pub(super) fn judge(headers: &HeaderMap, service: Service) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+    let unsupported =
+        |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
     if kind != Some(service.request_type().as_bytes()) {
         return Err(unsupported(format!("send git's own request, with Content-Type: {}", service.request_type())));
     }
