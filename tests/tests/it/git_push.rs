@@ -113,7 +113,7 @@ both! {
         assert_eq!(api_refs(&d, project).await, before);
         policy(&d, project, json!({"deny_non_fast_forwards": true})).await;
         let words = clone.refused(&["push", "--atomic", "origin", "+main:refs/heads/new", "+main"], "non-fast-forward");
-        assert!(words.contains("atomic push failure"), "{words}");
+        assert!(words.contains("atomic push failed"), "{words}");
         assert_eq!(api_refs(&d, project).await, before);
         clone.refused(&["push", "origin", "+main:refs/heads/new", "+main"], "non-fast-forward");
         assert_eq!(api_refs(&d, project).await.get("refs/heads/new"), Some(&clone.rev_parse("main")), "the other one went");
@@ -220,6 +220,8 @@ both! {
                 racer.run(&["fetch", "--quiet"]);
                 racer.run(&["reset", "--quiet", "--hard", "origin/main"]);
                 racer.commit_file("race", format!("{round} {at}\n"));
+            }
+            for (at, racer) in clones.iter().enumerate() {
                 // Forced moves shrink what the project reaches, while others add to it.
                 let own = format!("main:own-{round}-{at}");
                 let mut targets = vec!["push", "origin", "main", &own];

@@ -108,7 +108,7 @@ pub fn stored(repo: &Repo) -> BTreeSet<String> {
 
 /// Oids of what is reached and was left out by a filter.
 pub fn left_out(repo: &Repo) -> BTreeSet<String> {
-    let listing = repo.git().run(["rev-list", "--objects", "--all", "--missing=print"]);
+    let listing = repo.git().run(["rev-list", "--objects", "--no-object-names", "--all", "--missing=print"]);
     listing.lines().filter_map(|line| line.strip_prefix('?')).map(str::to_owned).collect()
 }
 

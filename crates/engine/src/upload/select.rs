@@ -47,7 +47,7 @@ impl Upload {
         self.engine.find_new(places, &sift, &mut found).await?;
         let mut named: HashSet<ObjectId> = self.wants.named.clone();
         named.retain(|oid| !self.wants.commits.contains(oid));
-        named.extend(self.tags_of(&between).await?);
+        named.extend(self.tags_of(&found).await?);
         for oid in &named {
             found.add(*oid, 0, &sift);
         }
@@ -122,19 +122,18 @@ impl Upload {
         Ok(passed)
     }
 
-    /// Annotated tags that point at what is sent, if the client asked for them.
-    async fn tags_of(&self, between: &Between) -> Result<Vec<ObjectId>> {
-        if !self.arguments.include_tag || between.commits.is_empty() {
+    /// Annotated tags that point at what is sent, of whatever kind it is, if the client asked for them.
+    async fn tags_of(&self, sent: &Found) -> Result<Vec<ObjectId>> {
+        if !self.arguments.include_tag || sent.oids.is_empty() {
             return Ok(Vec::new());
         }
-        let sent: HashSet<ObjectId> = between.commits.iter().map(|row| row.oid).collect();
         let refs = self.engine.catalog.references(self.project.id, "refs/tags/").await?;
         let located = self.engine.catalog.locate(&refs.iter().map(|found| found.oid).collect::<Vec<_>>()).await?;
         let tags = located.into_iter().flatten().filter(|found| found.kind == Kind::Tag).map(|found| found.oid);
         let tags: Vec<ObjectId> = tags.collect();
         let mut wanted = Vec::new();
         for (tag, chain) in tags.iter().zip(self.engine.tag_chains(&tags).await?) {
-            if chain.last().is_some_and(|(_, target)| sent.contains(target)) {
+            if chain.last().is_some_and(|(_, target)| sent.has(target)) {
                 wanted.push(*tag);
                 wanted.extend(chain.iter().filter(|(kind, _)| *kind == Kind::Tag).map(|(_, oid)| *oid));
             }
@@ -156,7 +155,8 @@ impl Upload {
                     }
                     return Err(EngineError::internal(format!("object {oid} is reached and not in the ledger")));
                 };
-                if sift.passes(row.kind, row.size) || named.contains(oid) {
+                // What was asked for by name passes, commits too.
+                if sift.passes(row.kind, row.size) || named.contains(oid) || self.wants.named.contains(oid) {
                     numbers.insert(row.number);
                     few = few.and_then(|few| few.with(&row));
                 }
