@@ -84,8 +84,10 @@ async fn sent(d: &Deployment, bytes: &[u8]) -> TcpStream {
 
 /// What comes back, until the end or for two seconds.
 async fn heard(mut stream: TcpStream) -> String {
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    let (mut answer, mut part) = (Vec::new(), vec![0; 4096]);
+    while let Ok(Ok(len @ 1..)) = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut part)).await {
+        answer.extend_from_slice(&part[..len]);
+    }
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -93,9 +95,16 @@ fn push_of(pack: &[u8], tip: &str) -> Vec<u8> {
     [push_head(&[(ZERO, tip, "refs/heads/evil")]), pack.to_vec()].concat()
 }
 
+/// Bytes that do not compress.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    rand::fill(&mut noise[..]);
+    noise
+}
+
 /// A pack of one commit with a large file that does not compress.
 fn honest(bytes: usize) -> (String, Vec<u8>) {
-    let content: Vec<u8> = (0..bytes as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) as u8).collect();
+    let content = noise(bytes);
     let (tip, commit, tree) = commit_of(oid(Kind::Blob, &content), None);
     let entries =
         [Entry::Whole(Kind::Commit, &commit), Entry::Whole(Kind::Tree, &tree), Entry::Whole(Kind::Blob, &content)];
@@ -325,7 +334,7 @@ both! {
         let (project, clone) = { let project = d.local_project().await; (project, Clone::empty(false)) };
         let bad = clone.hash_object_literally("commit", b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a> 1 +0000\n\nx\n");
         clone.git().run_with(["mktree"], b"");
-        let noise: Vec<u8> = (0..24_u64 << 20).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
+        let noise = noise(24 << 20);
         clone.commit_file("noise", noise);
         clone.run(&["update-ref", "--no-deref", "refs/tags/bad", &bad]);
         let words = clone.refused(&["push", &url(&d, project), "main", "bad"], "remote rejected");

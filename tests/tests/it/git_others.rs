@@ -66,10 +66,10 @@ both! {
         let home = source.beside("");
         // Debian's own `jgit` leaves a library out of its class path.
         let jgit = |dir: &Path, arguments: &[&str]| {
-            program("java", &[&["-cp", "/usr/share/java/*", "org.eclipse.jgit.pgm.Main", "--git-dir", dir.to_str().expect("UTF-8")], arguments].concat(), &home)
+            program("java", &[&["-Djava.awt.headless=true", "-cp", "/usr/share/java/*", "org.eclipse.jgit.pgm.Main", "--git-dir", dir.to_str().expect("UTF-8")], arguments].concat(), &home)
         };
         let to = source.beside("jgit");
-        program("java", &["-cp", "/usr/share/java/*", "org.eclipse.jgit.pgm.Main", "clone", &at, to.to_str().expect("UTF-8")], &home);
+        program("java", &["-Djava.awt.headless=true", "-cp", "/usr/share/java/*", "org.eclipse.jgit.pgm.Main", "clone", &at, to.to_str().expect("UTF-8")], &home);
         let clone = treehold_tests::git::Repo::open(&to);
         clone.fsck_strict();
         clone.commit_file("jgit.txt", "by JGit\n".repeat(50));

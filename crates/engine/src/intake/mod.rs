@@ -4,6 +4,7 @@
 //! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (docs/reliability.md, law 5).
 
 mod commits;
+mod git_files;
 mod packing;
 mod spool;
 
@@ -21,6 +22,7 @@ use treehold_wire::ingest::{Bases, PackedObject, Whole};
 use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
 pub(crate) use commits::{commit_row, with_generations};
+use git_files::GitFiles;
 use packing::{Copies, Packing, Piece};
 pub use spool::SpoolWriter;
 
@@ -152,8 +154,11 @@ impl Engine {
         let Arriving { pack, arrival, mut rest } = arriving;
         let (file, pack) = pack.into_parts();
         let resolving = tokio::task::spawn_blocking(move || {
+            let git_files = GitFiles::default();
             let check = |kind, oid: &ObjectId, content: &[u8]| {
-                fsck::check(kind, oid, content, policy).map(|_| ()).map_err(|e| e.to_string())
+                let checked = fsck::check(kind, oid, content, policy).map_err(|e| e.to_string())?;
+                git_files.note(checked.git_files);
+                Ok(())
             };
             let tell = |done, total| _ = told.try_send((done, total));
             let options = IngestOptions {
@@ -167,7 +172,8 @@ impl Engine {
                 cache_bytes: BASES_BYTES / threads(),
                 bases: bases.as_ref().map(|bases| bases as &Bases<'_>),
             };
-            ingest_arriving(file, &arrival, &options)
+            let quarantine = ingest_arriving(file, &arrival, &options)?;
+            Ok::<_, IngestError>((quarantine, git_files))
         });
         let received = async {
             while let Some(bytes) = rest.try_next().await? {
@@ -180,9 +186,11 @@ impl Engine {
         };
         // Whichever fails first says why: the other one only ends for it.
         let resolved = async { Ok(resolving.await.map_err(EngineError::internal)??) };
-        let ((), quarantine) = futures::try_join!(received, resolved)?;
+        let ((), (quarantine, git_files)) = futures::try_join!(received, resolved)?;
         self.check_closed(project, &quarantine).await?;
-        Ok(Received { quarantine: Arc::new(quarantine), pack })
+        let quarantine = Arc::new(quarantine);
+        self.check_git_files_of(&quarantine, git_files, policy).await?;
+        Ok(Received { quarantine, pack })
     }
 
     /// Law 5: what the pack refers to and does not have must be reached by this project's own refs.
