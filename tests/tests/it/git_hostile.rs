@@ -295,7 +295,7 @@ both! {
         }
         for lines in ["Content-Length: 5\r\nContent-Length: 6\r\n\r\n", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "Content-Length: -1\r\n\r\n",
             "Transfer-Encoding: gzip\r\n\r\n"] {
-            let answer = heard(begun(&d, project, "git-receive-pack", lines, b"0000\r\n").await).await;
+            let answer = heard(begun(&d, project, "git-receive-pack", lines, b"0\r\n\r\n").await).await;
             assert!(answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5"), "{lines}: {answer}");
         }
         calm(&d, project, &clone, before).await;

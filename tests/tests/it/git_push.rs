@@ -2,12 +2,17 @@
 
 use std::process::Command;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use treehold_object::Kind;
 use treehold_tests::git::Repo;
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::{Deployment, json_body};
+use crate::deployment::{API_KEY, Deployment, json_body};
+use crate::git_raw::{Entry, ZERO, commit_of, oid, pack, push_head};
 use crate::git_tools::*;
 use crate::remote_tools::{TEXT, actions, author, commit, commit_body, pending, save, small_remote, status};
 
@@ -49,6 +54,37 @@ async fn states(d: &Deployment, project: Uuid, user: Uuid) -> Vec<(String, Strin
         .iter()
         .map(|change| (text(change, "path"), text(change, "state")))
         .collect()
+}
+
+/// A push whose last byte waits.
+struct SlowPush {
+    stream: TcpStream,
+    last: u8,
+}
+
+impl SlowPush {
+    async fn begin(d: &Deployment, project: Uuid, head: &[u8], pack: &[u8]) -> SlowPush {
+        let key = base64::prelude::BASE64_STANDARD.encode(format!("git:{API_KEY}"));
+        let mut bytes = format!(
+            "POST /git/{project}.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {key}\r\n\
+             Content-Type: application/x-git-receive-pack-request\r\nContent-Length: {}\r\n\r\n",
+            head.len() + pack.len()
+        )
+        .into_bytes();
+        bytes.extend([head, pack].concat());
+        let last = bytes.pop().expect("a byte");
+        let mut stream = TcpStream::connect(d.url("").replace("http://", "")).await.expect("a connection");
+        stream.write_all(&bytes).await.expect("send");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        SlowPush { stream, last }
+    }
+
+    async fn finish(mut self) -> String {
+        self.stream.write_all(&[self.last]).await.expect("send");
+        let mut answer = Vec::new();
+        self.stream.read_to_end(&mut answer).await.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
 }
 
 both! {
@@ -248,6 +284,37 @@ both! {
                 Clone::empty(true).run(&["fetch", "--quiet", &url(&d, project), tip]);
             }
         }
+    }
+
+    /// Goal: a push that takes refs away counts with what others pushed while it was under way, and the other way round: what refs
+    /// reach is there for every clone.
+    async fn slow_pushes(d) {
+        let (project, clone) = start(&d, "2").await;
+        let (first, second) = (clone.rev_parse("main~1"), clone.rev_parse("main"));
+        let at = url(&d, project);
+        clone.run(&["push", "--quiet", &at, "main:refs/heads/old", "main~1:refs/heads/main", "--force"]);
+        // A deletion whose pack is on its way while others push what it cannot know of.
+        let other = Clone::of_project(&d, project, "2", &[]);
+        let kept = other.commit_file("kept", "kept\n");
+        let commands = push_head(&[(&second, ZERO, "refs/heads/old"), (ZERO, &first, "refs/heads/new")]);
+        let slow = SlowPush::begin(&d, project, &commands, &pack(&[])).await;
+        other.run(&["push", "--quiet", "origin", "HEAD:refs/heads/kept"]);
+        let told = slow.finish().await;
+        assert!(told.contains("ok refs/heads/new"), "{told}");
+        Clone::empty(true).run(&["fetch", "--quiet", &at, &kept]);
+        let mirror = Clone::of_project(&d, project, "2", &["--mirror"]);
+        assert!(mirror.refs().values().any(|oid| *oid == kept));
+        mirror.fsck_strict();
+        // A push that rests on what is taken away before it is through.
+        clone.run(&["push", "--quiet", &at, "main:refs/heads/base"]);
+        let text = b"on top\n";
+        let (tip, commit, tree) = commit_of(oid(Kind::Blob, text), Some(&second));
+        let objects = pack(&[Entry::Whole(Kind::Commit, &commit), Entry::Whole(Kind::Tree, &tree), Entry::Whole(Kind::Blob, text)]);
+        let slow = SlowPush::begin(&d, project, &push_head(&[(ZERO, &tip, "refs/heads/top")]), &objects).await;
+        clone.run(&["push", "--quiet", &at, ":refs/heads/base"]);
+        let told = slow.finish().await;
+        assert!(told.contains("refs/heads/top missing necessary objects"), "{told}");
+        Clone::of_project(&d, project, "2", &["--mirror"]).fsck_strict();
     }
 
     /// Goal: who may do what, and what git says to those who may not.
