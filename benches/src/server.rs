@@ -98,6 +98,18 @@ impl Http {
         request.header("Content-Type", "application/json").body(body.to_string())
     }
 
+    /// Where stock git finds a project, with credentials.
+    pub fn git_url(&self, project: &str) -> String {
+        format!("{}/git/{project}.git", self.base.replacen("://", &format!("://git:{API_KEY}@"), 1))
+    }
+
+    /// A request of git's protocol, version 2.
+    pub fn git_request(&self, project: &str, service: &str, body: String) -> RequestBuilder {
+        let request = self.client.post(format!("{}/git/{project}.git/{service}", self.base));
+        let request = request.basic_auth("git", Some(API_KEY)).header("Git-Protocol", "version=2");
+        request.header("Content-Type", format!("application/x-{service}-request")).body(body)
+    }
+
     /// Sends it and reads everything.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Reply> {
         let started = Instant::now();

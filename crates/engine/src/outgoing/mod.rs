@@ -14,7 +14,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use treehold_catalog::{KeyId, Located, RoaringTreemap};
 use treehold_object::ObjectId;
-use treehold_object::pack::{PackWriter, Span, Written};
+use treehold_object::pack::{PackWriter, Written};
 use treehold_store::{RawPack, StoreError};
 
 use crate::writer::NewBytes;
@@ -24,8 +24,10 @@ use planned::Planned;
 
 /// Objects located at once.
 const CHUNK: usize = 4096;
-/// Rows of one pack that are looked at at once.
-const PAGE: u32 = 8192;
+/// Places in one pack that are looked at at once.
+const PAGE: u32 = 50_000;
+/// Objects that have their place elsewhere are looked for if they are at most 1 / 8 of the pack.
+const ELSEWHERE_SHARE: usize = 8;
 /// A pack is copied from as it is where so many objects of one chunk lie in it; else they are read one by one.
 const DENSE: usize = 64;
 /// Bytes that are read at once; a single entry may be longer.
@@ -164,39 +166,77 @@ impl Feed<'_> {
         Ok(())
     }
 
-    /// Copies what is `missing` and lies in `pack`, front to back.
+    /// Copies what is `missing` and stands in `pack`, front to back.
     async fn copy(&mut self, id: KeyId, pack: &RawPack, missing: &RoaringTreemap) -> Fed {
         self.step(Step::Pack).await?;
-        let (mut planned, mut from) = (Planned::default(), 0);
-        loop {
-            let rows = self.engine.catalog.objects_in(id, from, PAGE).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            from = last.offset + 1;
-            let wanted = |row: &Located| missing.contains(row.number) && !self.sent.contains(row.number);
-            let rows: Vec<Located> = rows.into_iter().filter(wanted).collect();
-            let (copies, whole) = planned.plan(rows, self.form.deltas);
-            self.copy_parts(pack, copies).await?;
-            self.one_by_one(&whole).await?;
+        let wanted = self.wanted(id, pack, missing).await?;
+        let reads = parts(pack, &wanted).into_iter().map(|places| async move {
+            let read = pack.read(places.clone()).await;
+            (places, read)
+        });
+        let (mut reads, mut planned) = (futures::stream::iter(reads).buffered(PARTS_AHEAD), Planned::default());
+        while let Some((places, read)) = reads.next().await {
+            let run = match read {
+                Ok(run) => run,
+                // Whatever could not be read is looked for object by object, which also tells damage from a move.
+                Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
+                    let oids: Vec<ObjectId> = pack.entries()[places].iter().map(|entry| entry.oid).collect();
+                    self.whole(&oids).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let copied = planned.plan(&run, self.form.deltas);
+            let numbers = places.zip(&copied).filter(|(_, copied)| **copied).map(|(at, _)| wanted[at]);
+            self.sent.extend(numbers);
+            let rest = run.entries.iter().zip(&copied).filter(|(_, copied)| !**copied);
+            let rest: Vec<ObjectId> = rest.map(|(entry, _)| entry.oid).collect();
+            self.step(Step::Run { run, copied }).await?;
+            self.whole(&rest).await?;
+            (self.told)(self.sent.len());
         }
+        Ok(())
     }
 
-    async fn copy_parts(&mut self, pack: &RawPack, copies: Vec<Located>) -> Fed {
-        let parts = parts(copies).into_iter().map(|part| async move {
-            let spans: Vec<(ObjectId, Span)> = part.iter().map(|row| (row.oid, span(row))).collect();
-            let read = pack.read(&spans).await;
-            (part, read)
-        });
-        let mut parts = futures::stream::iter(parts).buffered(PARTS_AHEAD);
-        while let Some((rows, read)) = parts.next().await {
-            match read {
-                Ok(run) => {
-                    self.sent.extend(rows.iter().map(|row| row.number));
-                    let bases = rows.iter().map(|row| row.base).collect();
-                    self.step(Step::Run { run, start: rows[0].offset, bases }).await?;
-                    (self.told)(self.sent.len());
+    /// Ledger numbers of the pack's entries that are to be sent, 0 for all others. An object that is wanted and has its place
+    /// elsewhere counts too where that saves those that rest on it from going out whole.
+    async fn wanted(&self, id: KeyId, pack: &RawPack, missing: &RoaringTreemap) -> std::result::Result<Vec<u64>, Stop> {
+        let entries = pack.entries();
+        let (mut numbers, mut from) = (vec![0; entries.len()], 0);
+        let mut placed = vec![false; entries.len()];
+        loop {
+            let places = self.engine.catalog.places_in(id, from, PAGE).await?;
+            let Some((last, _)) = places.last() else { break };
+            from = last + 1;
+            for (offset, number) in places {
+                if let Ok(at) = entries.binary_search_by_key(&offset, |entry| entry.offset) {
+                    placed[at] = true;
+                    numbers[at] = number;
                 }
-                Err(error) => self.moved(&rows, error).await?,
             }
+        }
+        let elsewhere: Vec<usize> = (0..entries.len()).filter(|at| !placed[*at]).collect();
+        if elsewhere.len() <= entries.len() / ELSEWHERE_SHARE {
+            for chunk in elsewhere.chunks(CHUNK) {
+                let oids: Vec<ObjectId> = chunk.iter().map(|at| entries[*at].oid).collect();
+                for (at, found) in chunk.iter().zip(self.engine.catalog.locate(&oids).await?) {
+                    numbers[*at] = found.map_or(0, |found| found.number);
+                }
+            }
+        }
+        for number in &mut numbers {
+            if !missing.contains(*number) || self.sent.contains(*number) {
+                *number = 0;
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Sends objects whole, from wherever they are.
+    async fn whole(&mut self, oids: &[ObjectId]) -> Fed {
+        for chunk in oids.chunks(WHOLE) {
+            let located: Vec<Located> = self.engine.catalog.locate(chunk).await?.into_iter().flatten().collect();
+            self.one_by_one(&located).await?;
         }
         Ok(())
     }
@@ -239,10 +279,6 @@ fn lost(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Stop {
     Stop::Failed(EngineError::internal(what))
 }
 
-fn span(row: &Located) -> Span {
-    Span { offset: row.offset, length: row.length }
-}
-
 /// The packs in which many of these objects lie, less those of `copied`, in order of their first object.
 fn dense(located: &[Located], copied: &HashSet<KeyId>) -> Vec<(KeyId, String)> {
     let same_key = located.chunk_by(|one, next| one.key_id == next.key_id);
@@ -251,25 +287,26 @@ fn dense(located: &[Located], copied: &HashSet<KeyId>) -> Vec<(KeyId, String)> {
     keys.filter(|(id, _)| !copied.contains(id)).collect()
 }
 
-/// Cuts rows that are sorted by offset into runs without gaps, each of about [`PART`] bytes.
-fn parts(rows: Vec<Located>) -> Vec<Vec<Located>> {
-    let mut parts: Vec<Vec<Located>> = Vec::new();
+/// Cuts the entries that have a number into runs of neighbours, each of about [`PART`] bytes.
+fn parts(pack: &RawPack, wanted: &[u64]) -> Vec<std::ops::Range<usize>> {
+    let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
     let mut bytes = 0;
-    for row in rows {
-        let joins = |part: &Vec<Located>| part.last().is_some_and(|last| last.offset + last.length == row.offset);
-        bytes += row.length;
+    for at in (0..wanted.len()).filter(|at| wanted[*at] != 0) {
+        let length = pack.span(at).length;
         match parts.last_mut() {
-            Some(part) if joins(part) && bytes <= PART => part.push(row),
+            Some(part) if part.end == at && bytes + length <= PART => {
+                part.end += 1;
+                bytes += length;
+            }
             _ => {
-                bytes = row.length;
-                parts.push(vec![row]);
+                parts.push(at..at + 1);
+                bytes = length;
             }
         }
     }
     parts
 }
 
-/// A pack of `contents` for somebody who needs no index.
 impl Form {
     /// For a client that can read deltas by distance, or not.
     pub fn streamed(deltas: bool) -> Self {
