@@ -17,6 +17,7 @@ const LIMITS: IngestLimits = IngestLimits {
     objects: 200,
     object_bytes: OBJECT_BYTES_MAX,
     inflated_bytes: 1 << 20,
+    inflated_ratio: 1_000,
     delta_depth: 20,
     external: 100,
 };

@@ -46,7 +46,9 @@ pub fn path(data: &[u8]) {
             path::check_existing(first).unwrap();
             let repo_path = RepoPath::new(first).unwrap();
             let mut joined: Vec<u8> = Vec::new();
-            for component in repo_path.components() {
+            let depth = repo_path.components().count();
+            for (at, component) in repo_path.components().enumerate() {
+                let mode = if at + 1 == depth { mode } else { mode::TREE };
                 path::check_entry(component, mode, Policy::Write).unwrap();
                 path::check_entry(component, mode, Policy::Push).unwrap();
                 joined.extend_from_slice(if joined.is_empty() { b"" } else { b"/" });
