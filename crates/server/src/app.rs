@@ -1,7 +1,7 @@
 //! What every request needs: the engine, the limits, the keys.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
@@ -14,6 +14,7 @@ use treehold_engine::{Engine, EngineError, Limits, Secret};
 use crate::admission::{self, Admission, AdmissionConfig};
 use crate::auth::Keys;
 use crate::error::Problem;
+use crate::heavy::Heavy;
 use crate::serve::ServeOptions;
 
 pub(crate) use crate::admission::{Reserved, Room};
@@ -72,6 +73,7 @@ struct Inner {
     admission: Admission,
     readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
+    heavy: OnceLock<Heavy>,
 }
 
 /// A check of database and store that is running, or ran last.
@@ -88,6 +90,7 @@ impl App {
             admission: Admission::new(&config.admission),
             readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
+            heavy: OnceLock::new(),
             config,
         }))
     }
@@ -114,6 +117,11 @@ impl App {
 
     pub(crate) fn admission(&self) -> &Admission {
         &self.0.admission
+    }
+
+    /// Where heavy requests run.
+    pub(crate) fn heavy(&self) -> &Heavy {
+        self.0.heavy.get_or_init(Heavy::start)
     }
 
     /// Sets memory aside for `bytes`.

@@ -16,6 +16,7 @@ mod error;
 mod gate;
 mod handlers;
 mod headers;
+mod heavy;
 mod json;
 mod params;
 mod protocol;

@@ -250,7 +250,15 @@ pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) 
         Ok(place) => {
             let place = Arc::new(place);
             let current = Current { key, _place: Arc::clone(&place) };
-            CURRENT.scope(current, next.run(request)).await.map(|body| holding(body, place))
+            let answer = CURRENT.scope(current, next.run(request));
+            let answer = match class.is_heavy() {
+                true => {
+                    let answer = app.heavy().run(answer).await;
+                    answer.map(|body| app.heavy().body(body))
+                }
+                false => answer.await,
+            };
+            answer.map(|body| holding(body, place))
         }
         Err(problem) => problem.into_response(),
     }
