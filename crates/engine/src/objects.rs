@@ -169,6 +169,10 @@ impl Engine {
     /// Objects by id, in the order given; `None` = the ledger does not have it. What is at hand is not looked up in the ledger.
     pub(crate) async fn objects(&self, oids: &[ObjectId]) -> Result<Vec<Option<Object>>> {
         let mut objects = self.store.cached(oids, u64::MAX).await;
+        if !self.made.is_empty() {
+            let absent = oids.iter().zip(&mut objects).filter(|(_, object)| object.is_none());
+            absent.for_each(|(oid, object)| *object = self.made.get(oid).cloned());
+        }
         let absent = oids.iter().zip(&objects).filter(|(_, object)| object.is_none());
         let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
         if absent.is_empty() {
