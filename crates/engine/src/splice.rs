@@ -73,13 +73,15 @@ impl Engine {
     /// A pack of the bucket, taken apart and verified.
     async fn reopen_pack(&self, key: &str) -> Result<Quarantine> {
         let file = self.spool_file()?;
-        self.store.copy_to(key, file.path()).await?;
+        let copied = self.store.copy_to(key, file.path()).await;
+        copied.map_err(|error| EngineError::of_export(error, None))?;
         let limits = IngestLimits { pack_bytes: u64::MAX, ..self.ingest_limits() };
         let threads = crate::sync::threads();
+        let what = format!("pack {key}");
         blocking(move || {
             let opened = NamedTempFile::reopen(&file).map_err(spool_failed)?;
             ingest(opened, &IngestOptions { limits, threads, ..IngestOptions::default() })
-                .map_err(|error| EngineError::internal(format!("a stored pack cannot be read: {error}")))
+                .map_err(|error| EngineError::Damaged { what, source: error.to_string().into() })
         })
         .await
     }
