@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-/// How much the threads give way: at 10 they get a tenth of a core for which others compete, and all of one that is free.
+/// How much the threads give way: at 5 they get a quarter of a core for which another one competes, and all of one that is free.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 /// Polls of tasks between two looks at what is ready to be read; each may take a millisecond.
 const POLLS_PER_LOOK: u32 = 4;
 
