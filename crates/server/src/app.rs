@@ -58,8 +58,8 @@ impl Default for ServerConfig {
     }
 }
 
-/// How long who waits for memory looks away.
-const MEMORY_PAUSE: Duration = Duration::from_millis(20);
+/// How long who waits for memory looks away if none is given back.
+const MEMORY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of the server; cheap to clone.
 #[derive(Debug, Clone)]
@@ -129,6 +129,11 @@ impl App {
         admission::reserve(&self.0.admission, None, bytes)
     }
 
+    /// Whether a request can ever have `bytes`.
+    pub(crate) fn could_reserve(&self, bytes: u64) -> Result<(), Problem> {
+        admission::could_reserve(&self.0.admission, bytes)
+    }
+
     /// Sets memory aside for `bytes` more.
     pub(crate) fn reserve_more(&self, memory: &mut Option<Reserved>, bytes: u64) -> Result<(), Problem> {
         let more = admission::reserve(&self.0.admission, memory.as_ref(), bytes)?;
@@ -158,8 +163,12 @@ impl App {
     pub(crate) async fn reserve_in_turn(&self, bytes: u64) -> Result<Reserved, Problem> {
         let until = Instant::now() + self.0.config.request_timeout;
         loop {
+            let freed = admission::freed(&self.0.admission);
             match self.reserve(bytes) {
-                Err(problem) if problem.passes() && Instant::now() < until => tokio::time::sleep(MEMORY_PAUSE).await,
+                Err(problem) if problem.passes() && Instant::now() < until => {
+                    // A while without news: look again, and at the time.
+                    _ = tokio::time::timeout(MEMORY_PAUSE, freed).await;
+                }
                 answer => return answer,
             }
         }
