@@ -32,7 +32,7 @@ pub struct Server {
 impl Server {
     /// Starts one and waits for its first answer.
     pub async fn start(place: &Place) -> anyhow::Result<Self> {
-        let client = Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().context("make an HTTP client")?;
+        let client = client()?;
         let mut command = place.command(["serve", "--listen", "127.0.0.1:0"])?;
         let started = Instant::now();
         let mut child = command.spawn().context("start the server")?;
@@ -86,7 +86,16 @@ pub struct Http {
     base: String,
 }
 
+fn client() -> anyhow::Result<Client> {
+    Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().context("make an HTTP client")
+}
+
 impl Http {
+    /// To the same server, with connections of its own.
+    pub fn on_its_own(&self) -> anyhow::Result<Self> {
+        Ok(Self { client: client()?, base: self.base.clone() })
+    }
+
     /// A request with the key.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).header("X-Internal-API-Key", API_KEY)

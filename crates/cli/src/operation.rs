@@ -241,6 +241,9 @@ async fn export(
     if let Some(file) = bundle.filter(|file| file.symlink_metadata().is_ok()) {
         return Err(Failure::failed(format!("{} exists already: remove it, or name another file", file.display())));
     }
+    if bundle.is_some() {
+        engine.check_bundle(project).await?;
+    }
     if let Some(dir) = dir {
         answer = value(&engine.export(project, dir, user, progress).await?)?;
         answer["dir"] = json!(dir);

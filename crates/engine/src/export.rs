@@ -2,7 +2,7 @@
 //! that nothing is walked.
 
 use std::io::Write;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 
 use tempfile::NamedTempFile;
 use treehold_catalog::{Project, Ref, WorkspaceKey};
@@ -19,9 +19,13 @@ use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
-    /// Writes a git bundle with all refs into a spool file. A shallow project has no complete history to bundle.
-    pub async fn bundle(&self, project: &str) -> Result<NamedTempFile> {
+    /// Whether the project can be bundled: a shallow one has no complete history, an empty one nothing at all.
+    pub async fn check_bundle(&self, project: &str) -> Result<()> {
         let project = self.find_project(project).await?;
+        self.refs_to_bundle(&project).await.map(|_| ())
+    }
+
+    async fn refs_to_bundle(&self, project: &Project) -> Result<Vec<Ref>> {
         if !self.catalog.shallow(project.id).await?.is_empty() {
             return Err(EngineError::unprocessable(
                 "shallow_history",
@@ -32,6 +36,13 @@ impl Engine {
         if refs.is_empty() {
             return Err(EngineError::unprocessable("empty_project", "The project has no commit to bundle yet."));
         }
+        Ok(refs)
+    }
+
+    /// Writes a git bundle with all refs into a spool file.
+    pub async fn bundle(&self, project: &str) -> Result<NamedTempFile> {
+        let project = self.find_project(project).await?;
+        let refs = self.refs_to_bundle(&project).await?;
         let mut spool = self.spool_file()?;
         let mut head = String::from("# v2 git bundle\n");
         if let Some(default) = refs.iter().find(|found| found.name == branch_ref(&project.default_branch)) {
@@ -65,13 +76,14 @@ impl Engine {
         let failed = |error: std::io::Error| {
             EngineError::unprocessable("export_failed", format!("Cannot write to {}: {error}.", dir.display()))
         };
-        let packs = dir.join("objects/pack");
         let occupied = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
         if occupied {
             let detail = format!("{} is not empty; name a new directory.", dir.display());
             return Err(EngineError::unprocessable("export_failed", detail));
         }
-        std::fs::create_dir_all(&packs).map_err(failed)?;
+        let made = Made::begin(dir).map_err(failed)?;
+        let packs = dir.join("objects/pack");
+        std::fs::create_dir(&packs).map_err(failed)?;
         let file = NamedTempFile::new_in(&packs).map_err(failed)?;
         let out = std::io::BufWriter::new(file.reopen().map_err(failed)?);
         let written = self.write_all(&project, pending.as_ref(), out, progress).await?;
@@ -86,6 +98,7 @@ impl Engine {
         }
         let shallow = self.catalog.shallow(project.id).await?;
         write_repository(dir, &project, &refs, pending.as_ref().zip(user), &shallow).map_err(failed)?;
+        made.keep();
         Ok(ExportReport {
             refs: refs.len() as u64 + u64::from(pending.is_some()),
             objects: written.entries.len() as u64,
@@ -143,6 +156,46 @@ impl Engine {
             Ok(planned) => Ok(Some(planned)),
             Err(EngineError::Unprocessable { code: "nothing_to_commit", .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// What an export has made so far. Unless it is kept, it goes again.
+struct Made {
+    dir: PathBuf,
+    /// Directories that were not there before, the innermost first.
+    new: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Makes `dir`, and `objects` in it: of two that export to one place, one fails here.
+    fn begin(dir: &FsPath) -> std::io::Result<Self> {
+        let above = dir.ancestors().filter(|path| !path.as_os_str().is_empty());
+        let new: Vec<PathBuf> = above.take_while(|path| !path.exists()).map(FsPath::to_owned).collect();
+        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir(dir.join("objects"))?;
+        Ok(Self { dir: dir.to_owned(), new })
+    }
+
+    fn keep(mut self) {
+        self.dir = PathBuf::new();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.dir.as_os_str().is_empty() {
+            return;
+        }
+        for name in ["objects", "refs"] {
+            _ = std::fs::remove_dir_all(self.dir.join(name));
+        }
+        for name in ["config", "packed-refs", "shallow", "HEAD"] {
+            _ = std::fs::remove_file(self.dir.join(name));
+        }
+        // Only those that are empty.
+        for dir in &self.new {
+            _ = std::fs::remove_dir(dir);
         }
     }
 }

@@ -218,9 +218,10 @@ impl ObjectStore {
 
     /// Keeps objects that were just stored in memory, as far as they fit: they are likely to be read next. For a commit, not for an
     /// import, which would put out everything else.
-    pub fn keep(&self, objects: &[Object]) {
-        if let Some(cache) = &self.inner.cache {
-            cache.keep(objects);
+    pub async fn keep(&self, objects: Vec<Object>) {
+        if let Some(cache) = self.inner.cache.clone() {
+            let bytes = objects.iter().map(|object| object.content.len() as u64).sum();
+            off_thread(bytes, move || cache.keep(&objects)).await;
         }
     }
 

@@ -256,6 +256,6 @@ both! {
         let arguments = ["export", &shallow.to_string(), to.to_str().expect("utf-8"), "--bundle", file.to_str().expect("utf-8")];
         let out = d.cli(&arguments).await;
         assert_eq!(out.status.code(), Some(1));
-        assert!(!file.exists());
+        assert!(!file.exists() && !to.exists());
     }
 }

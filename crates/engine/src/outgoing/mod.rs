@@ -249,7 +249,7 @@ impl Feed<'_> {
         let oids: Vec<ObjectId> = rows.iter().map(|row| row.oid).collect();
         let now = self.engine.catalog.locate(&oids).await?;
         let stayed = now.iter().zip(rows).any(|(now, row)| now.as_ref() == Some(row));
-        if stayed { Err(error.into()) } else { Ok(()) }
+        if stayed { Err(EngineError::of_damage(error, oids.first()).into()) } else { Ok(()) }
     }
 
     /// Reads objects by their hash and sends them whole.
