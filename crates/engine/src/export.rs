@@ -39,10 +39,15 @@ impl Engine {
         Ok(refs)
     }
 
-    /// Writes a git bundle with all refs into a spool file.
-    pub async fn bundle(&self, project: &str) -> Result<NamedTempFile> {
+    /// Writes a git bundle with all refs into a spool file; with `user`, that user's pending work on the default branch as a commit
+    /// under `refs/pending/`.
+    pub async fn bundle(&self, project: &str, user: Option<Uuid>) -> Result<NamedTempFile> {
         let project = self.find_project(project).await?;
         let refs = self.refs_to_bundle(&project).await?;
+        let pending = match user {
+            Some(user) => self.pending_commit(&project, user).await?,
+            None => None,
+        };
         let mut spool = self.spool_file()?;
         let mut head = String::from("# v2 git bundle\n");
         if let Some(default) = refs.iter().find(|found| found.name == branch_ref(&project.default_branch)) {
@@ -51,10 +56,13 @@ impl Engine {
         for found in &refs {
             head.push_str(&format!("{} {}\n", found.oid, found.name));
         }
+        if let Some((planned, user)) = pending.as_ref().zip(user) {
+            head.push_str(&format!("{} refs/pending/{user}\n", planned.attempt.commit));
+        }
         head.push('\n');
         spool.write_all(head.as_bytes()).map_err(spool_failed)?;
         let out = std::io::BufWriter::new(spool.as_file().try_clone().map_err(spool_failed)?);
-        self.write_all(&project, None, out, &()).await?;
+        self.write_all(&project, pending.as_ref(), out, &()).await?;
         Ok(spool)
     }
 

@@ -190,6 +190,18 @@ both! {
         git.run(["clone", "-q", "docs.bundle", "work"]);
         assert_eq!(Repo::open(dir.path().join("work")).git().run(["symbolic-ref", "HEAD"]), "refs/heads/main");
         clone.git().run(["bundle", "verify", "-q", file.to_str().expect("utf-8")]);
+
+        let user = Uuid::new_v4();
+        let (_work_dir, work) = d.clone_remote("docs");
+        let tree = some_pending(&d, project, user, &work).await;
+        let reply = d.get(&format!("/projects/{project}/bundle?user={user}")).await;
+        reply.ok(200);
+        std::fs::write(&file, &reply.body).expect("write");
+        git.run(["clone", "-q", "--mirror", "docs.bundle", "pending.git"]);
+        let pending = Repo::open(dir.path().join("pending.git"));
+        pending.fsck_strict();
+        assert_eq!(pending.rev_parse(&format!("refs/pending/{user}^{{tree}}")), tree);
+        assert_eq!(pending.rev_parse(&format!("refs/pending/{user}^")), head);
     }
 
     /// Goal: what has no whole history, or none, is not bundled.
