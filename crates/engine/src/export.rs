@@ -132,7 +132,7 @@ impl Engine {
         let known = self.catalog.locate(&oids).await?;
         let mut known = known.into_iter();
         fresh.retain(|_| known.next().flatten().is_none_or(|located| !numbers.contains(located.number)));
-        let contents = Contents { numbers, fresh };
+        let contents = Contents { project: project.id, numbers, fresh };
         let total = u64::from(contents.count()?);
         let told = |done| progress.step("exporting", done, Some(total));
         Ok(self.write_pack(contents, Form::FILE, out, &told).await?.1)

@@ -86,6 +86,7 @@ pub struct Engine {
     /// Objects in memory that reads find as if they were stored.
     made: Arc<HashMap<ObjectId, Object>>,
     trees: Arc<tree::TreeCache>,
+    layouts: Arc<outgoing::Layouts>,
 }
 
 impl Engine {
@@ -108,6 +109,7 @@ impl Engine {
             locks: Arc::default(),
             chores,
             trees,
+            layouts: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),
         }

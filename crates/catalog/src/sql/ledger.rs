@@ -287,6 +287,20 @@ impl Db {
         Ok(found)
     }
 
+    async fn keys_between_once(&self, first: u64, last: u64) -> Result<Vec<(KeyId, String, u64)>, Fault> {
+        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT o.key_id, k.s3_key, o.objects
+             FROM (SELECT key_id, count(*) AS objects FROM objects WHERE number BETWEEN $1 AND $2 GROUP BY key_id) o
+             JOIN s3_keys k ON k.key_id = o.key_id ORDER BY o.key_id",
+        )
+        .bind(codec::signed(first)?)
+        .bind(codec::signed(last)?)
+        .fetch_all(self.reader())
+        .await?;
+        let key = |(id, key, objects)| Ok((id, key, codec::unsigned(objects)?));
+        Ok(rows.into_iter().map(key).collect::<Result<_, CatalogError>>()?)
+    }
+
     /// One row of text instead of many rows: a driver takes longer to hand over a row than the database to find it.
     async fn places_once(&self, key: KeyId, from: u64, limit: u32) -> Result<Vec<(u64, u64)>, Fault> {
         let text: Option<String> = sqlx::query_scalar(
@@ -413,6 +427,10 @@ impl Ledger for Db {
 
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError> {
         run!("locate objects", self.locate_numbers_once(numbers))
+    }
+
+    async fn keys_between(&self, first: u64, last: u64) -> Result<Vec<(KeyId, String, u64)>, CatalogError> {
+        run!("count objects by key", self.keys_between_once(first, last))
     }
 
     async fn places_in(&self, key: KeyId, from: u64, limit: u32) -> Result<Vec<(u64, u64)>, CatalogError> {

@@ -36,6 +36,8 @@ pub(super) fn assemble<W: Write>(
     mut steps: mpsc::Receiver<Step>,
 ) -> Result<(W, Written)> {
     let mut pack = form.writer(out, count, level)?;
+    // Whoever waits for the pack learns at once how much it will be.
+    pack.flush().map_err(failed)?;
     let mut moved = Moved::default();
     while let Some(step) = steps.blocking_recv() {
         let written = match step {

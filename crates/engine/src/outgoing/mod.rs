@@ -5,6 +5,7 @@
 //! an object that is not sent. Copied bytes are checked against the CRC-32s of their pack's index; all others by their hash.
 
 mod assemble;
+mod layout;
 mod planned;
 
 use std::collections::HashSet;
@@ -16,18 +17,16 @@ use treehold_catalog::{KeyId, Located, RoaringTreemap};
 use treehold_object::ObjectId;
 use treehold_object::pack::{PackWriter, Written};
 use treehold_store::{RawPack, StoreError};
+use uuid::Uuid;
 
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result, blocking};
 use assemble::Step;
+pub(crate) use layout::Layouts;
 use planned::Planned;
 
 /// Objects located at once.
 const CHUNK: usize = 4096;
-/// Places in one pack that are looked at at once.
-const PAGE: u32 = 50_000;
-/// Objects that have their place elsewhere are looked for if they are at most 1 / 8 of the pack.
-const ELSEWHERE_SHARE: usize = 8;
 /// A pack is copied from as it is where so many objects of one chunk lie in it; else they are read one by one.
 const DENSE: usize = 64;
 /// Bytes that are read at once; a single entry may be longer.
@@ -42,8 +41,10 @@ const ROUNDS: usize = 4;
 const LEVEL: u32 = 6;
 
 /// What a pack is to hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Contents {
+    /// Whose objects they are.
+    pub project: Uuid,
     /// Stored objects, by ledger number.
     pub numbers: RoaringTreemap,
     /// Objects in memory; none of them is among `numbers`.
@@ -72,6 +73,7 @@ pub(crate) type Told<'a> = dyn Fn(u64) + Sync + 'a;
 /// The state of one pack under way.
 struct Feed<'a> {
     engine: &'a Engine,
+    project: Uuid,
     steps: mpsc::Sender<Step>,
     form: Form,
     /// Ledger numbers that went out.
@@ -91,7 +93,7 @@ impl Engine {
         let count = contents.count()?;
         let (steps, heard) = mpsc::channel(1);
         let assembling = blocking(move || assemble::assemble(out, count, LEVEL, form, heard));
-        let mut feed = Feed { engine: self, steps, form, sent: RoaringTreemap::new(), told };
+        let mut feed = Feed { engine: self, project: contents.project, steps, form, sent: RoaringTreemap::new(), told };
         let fed = async {
             feed.stored(&contents.numbers).await?;
             feed.step(Step::Whole(contents.fresh)).await?;
@@ -129,6 +131,11 @@ impl Feed<'_> {
 
     /// Sends every object of `numbers`, from where it is now. What `repack` moves meanwhile is found at its new place.
     async fn stored(&mut self, numbers: &RoaringTreemap) -> Fed {
+        if numbers.len() >= DENSE as u64 {
+            for (id, key) in self.engine.dense_packs(self.project, numbers).await?.iter() {
+                self.copy_pack(*id, key, numbers).await?;
+            }
+        }
         for _ in 0..ROUNDS {
             let missing = numbers - &self.sent;
             if missing.is_empty() {
@@ -146,19 +153,16 @@ impl Feed<'_> {
         let mut copied = HashSet::new();
         let numbers: Vec<u64> = missing.iter().collect();
         for chunk in numbers.chunks(CHUNK) {
-            let mut located = self.engine.catalog.locate_numbers(chunk).await?;
+            let chunk: Vec<u64> = chunk.iter().filter(|number| !self.sent.contains(**number)).copied().collect();
+            let mut located = self.engine.catalog.locate_numbers(&chunk).await?;
             if located.len() != chunk.len() {
                 return Err(lost("an object that the project reaches is not in the ledger"));
             }
-            located.retain(|object| !self.sent.contains(object.number));
             for (id, key) in dense(&located, &copied) {
+                // Not where they were last time: it is time to count again.
+                self.engine.forget_dense_packs(self.project);
                 copied.insert(id);
-                match self.engine.store.raw_pack(&key).await {
-                    Ok(pack) => self.copy(id, &pack, missing).await?,
-                    // Without its index the pack's objects are still there.
-                    Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                self.copy_pack(id, &key, missing).await?;
             }
             located.retain(|object| !self.sent.contains(object.number));
             self.one_by_one(&located).await?;
@@ -166,10 +170,21 @@ impl Feed<'_> {
         Ok(())
     }
 
+    async fn copy_pack(&mut self, id: KeyId, key: &str, missing: &RoaringTreemap) -> Fed {
+        match self.engine.store.raw_pack(key).await {
+            Ok(pack) => self.copy(id, &pack, missing).await,
+            // Without its index the pack's objects may still be there; if it is gone they are elsewhere.
+            Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Copies what is `missing` and stands in `pack`, front to back.
     async fn copy(&mut self, id: KeyId, pack: &RawPack, missing: &RoaringTreemap) -> Fed {
         self.step(Step::Pack).await?;
-        let wanted = self.wanted(id, pack, missing).await?;
+        let layout = self.engine.layout(id, pack).await?;
+        let wanted = |number: &u64| *number != 0 && missing.contains(*number) && !self.sent.contains(*number);
+        let wanted: Vec<u64> = layout.iter().map(|number| if wanted(number) { *number } else { 0 }).collect();
         let reads = parts(pack, &wanted).into_iter().map(|places| async move {
             let read = pack.read(places.clone()).await;
             (places, read)
@@ -196,40 +211,6 @@ impl Feed<'_> {
             (self.told)(self.sent.len());
         }
         Ok(())
-    }
-
-    /// Ledger numbers of the pack's entries that are to be sent, 0 for all others. An object that is wanted and has its place
-    /// elsewhere counts too where that saves those that rest on it from going out whole.
-    async fn wanted(&self, id: KeyId, pack: &RawPack, missing: &RoaringTreemap) -> std::result::Result<Vec<u64>, Stop> {
-        let entries = pack.entries();
-        let (mut numbers, mut from) = (vec![0; entries.len()], 0);
-        let mut placed = vec![false; entries.len()];
-        loop {
-            let places = self.engine.catalog.places_in(id, from, PAGE).await?;
-            let Some((last, _)) = places.last() else { break };
-            from = last + 1;
-            for (offset, number) in places {
-                if let Ok(at) = entries.binary_search_by_key(&offset, |entry| entry.offset) {
-                    placed[at] = true;
-                    numbers[at] = number;
-                }
-            }
-        }
-        let elsewhere: Vec<usize> = (0..entries.len()).filter(|at| !placed[*at]).collect();
-        if elsewhere.len() <= entries.len() / ELSEWHERE_SHARE {
-            for chunk in elsewhere.chunks(CHUNK) {
-                let oids: Vec<ObjectId> = chunk.iter().map(|at| entries[*at].oid).collect();
-                for (at, found) in chunk.iter().zip(self.engine.catalog.locate(&oids).await?) {
-                    numbers[*at] = found.map_or(0, |found| found.number);
-                }
-            }
-        }
-        for number in &mut numbers {
-            if !missing.contains(*number) || self.sent.contains(*number) {
-                *number = 0;
-            }
-        }
-        Ok(numbers)
     }
 
     /// Sends objects whole, from wherever they are.

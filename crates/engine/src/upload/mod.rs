@@ -167,10 +167,10 @@ impl Upload {
         told: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<(W, Uploaded)> {
         let engine = self.engine.clone();
-        let ofs_delta = self.arguments.ofs_delta;
+        let (project, ofs_delta) = (self.project.id, self.arguments.ofs_delta);
         match self.select().await? {
             Selection::Many(numbers) => {
-                let contents = Contents { numbers, fresh: Vec::new() };
+                let contents = Contents { project, numbers, fresh: Vec::new() };
                 let objects = u64::from(contents.count()?);
                 let told = |done| told(done, objects);
                 let (out, written) = engine.write_pack(contents, Form::streamed(ofs_delta), out, &told).await?;
