@@ -87,6 +87,12 @@ pub static KEYS: [Key; 31] = [
     key("max_batch_reads", Kind::Number, "N", "Batch reads and diffs at work at once [default: 4 a core, at least 8]"),
     key("max_commits", Kind::Number, "N", "Commits, syncs and pushes at work at once [default: 8 a core, at least 16]"),
     key(
+        "max_clones",
+        Kind::Number,
+        "N",
+        "Packs on their way to git clients at once [default: 64 a core, at least 128]",
+    ),
+    key(
         "max_exports",
         Kind::Number,
         "N",
