@@ -5,17 +5,17 @@ use std::io::Write;
 use std::path::{Path as FsPath, PathBuf};
 
 use tempfile::NamedTempFile;
-use treehold_catalog::{Project, Ref, WorkspaceKey};
-use treehold_object::ident::Signature;
+use treehold_catalog::{Project, Ref, RoaringTreemap};
 use treehold_object::pack::Written;
 use uuid::Uuid;
 
 use crate::api::ExportReport;
 use crate::archive::spool_failed;
-use crate::commit::{Intent, Planned};
+use crate::commit::Planned;
 use crate::outgoing::{Contents, Form};
 use crate::progress::Progress;
 use crate::view::branch_ref;
+use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
@@ -124,47 +124,26 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Written> {
         let mut numbers = self.catalog.reach(project.id).await?;
-        let mut fresh = pending.map(|planned| planned.objects.clone()).unwrap_or_default();
-        let reused = pending.map(|planned| planned.reused.clone()).unwrap_or_default();
-        numbers.extend(self.catalog.locate(&reused).await?.into_iter().flatten().map(|located| located.number));
-        // What the pending commit makes may be stored already, by this project: then it comes from there.
-        let oids: Vec<_> = fresh.iter().map(|object| object.oid).collect();
-        let known = self.catalog.locate(&oids).await?;
-        let mut known = known.into_iter();
-        fresh.retain(|_| known.next().flatten().is_none_or(|located| !numbers.contains(located.number)));
+        let fresh = match pending {
+            Some(planned) => self.fresh_of(planned, &mut numbers).await?,
+            None => Vec::new(),
+        };
         let contents = Contents { project: project.id, numbers, fresh };
         let total = u64::from(contents.count()?);
         let told = |done| progress.step("exporting", done, Some(total));
         Ok(self.write_pack(contents, Form::FILE, out, &told).await?.1)
     }
 
-    /// A user's pending work as a commit on the head, in memory only.
-    async fn pending_commit(&self, project: &Project, user: Uuid) -> Result<Option<Planned>> {
-        let branch = project.default_branch.clone();
-        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
-        let (_, rows) = self.catalog.pending(&key, None).await?;
-        let head = self.branch_head(project, &branch).await?;
-        let changes = self.changes_of_pending(project, rows).await?;
-        let merged = self.merge_changes(&changes, &head, true).await?;
-        let now_ms = self.ambient.now_ms();
-        let (name, email) = &self.config.author;
-        let author = Signature::new(name, email, now_ms.div_euclid(1000), 0).map_err(EngineError::internal)?;
-        let intent = Intent {
-            project: project.clone(),
-            branch,
-            user: Some(user),
-            message: format!("Pending work of {user}"),
-            author,
-            push: false,
-            idempotency_key: None,
-            now_ms,
-            dated: false,
-        };
-        match self.plan_commit(&intent, &head, merged).await {
-            Ok(planned) => Ok(Some(planned)),
-            Err(EngineError::Unprocessable { code: "nothing_to_commit", .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Of a commit in memory: what is not among `numbers`, to which what it uses of the store is added.
+    pub(crate) async fn fresh_of(&self, planned: &Planned, numbers: &mut RoaringTreemap) -> Result<Vec<NewBytes>> {
+        let reused = self.catalog.locate(&planned.reused).await?;
+        numbers.extend(reused.into_iter().flatten().map(|located| located.number));
+        // What the commit makes may be stored already, and go out from there.
+        let oids: Vec<_> = planned.objects.iter().map(|object| object.oid).collect();
+        let known = self.catalog.locate(&oids).await?;
+        let stored = known.iter().map(|known| known.as_ref().is_some_and(|known| numbers.contains(known.number)));
+        let fresh = planned.objects.iter().zip(stored).filter(|(_, stored)| !stored);
+        Ok(fresh.map(|(object, _)| object.clone()).collect())
     }
 }
 

@@ -87,6 +87,7 @@ pub struct Engine {
     made: Arc<HashMap<ObjectId, Object>>,
     trees: Arc<tree::TreeCache>,
     layouts: Arc<outgoing::Layouts>,
+    offers: Arc<upload::Offers>,
 }
 
 impl Engine {
@@ -110,6 +111,7 @@ impl Engine {
             chores,
             trees,
             layouts: Arc::default(),
+            offers: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),
         }

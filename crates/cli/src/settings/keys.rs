@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 31] = [
+pub static KEYS: [Key; 32] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),

@@ -191,30 +191,32 @@ async fn an_index_is_read_once() {
 #[tokio::test]
 async fn damaged_entries_are_not_copied() {
     let stored = stored(1, 5).await;
+    let idx_key = treehold_store::idx_key(&stored.key).unwrap();
     let whole = stored.bucket.get(&stored.key, None).await.unwrap().unwrap();
-    let put = async |key: &str, bytes: &[u8]| {
-        stored.bucket.delete(key).await.unwrap();
-        stored.bucket.put(key, Payload::Bytes(bytes.to_vec().into())).await.unwrap();
-    };
-    let pack = stored.store.raw_pack(&stored.key).await.unwrap();
+    let idx = stored.bucket.get(&idx_key, None).await.unwrap().unwrap();
+    let failing = Arc::new(MemoryBucket::new());
+    failing.damage(&stored.key, whole.clone());
+    failing.damage(&idx_key, idx.clone());
+    let over = || ObjectStore::new(Arc::clone(&failing) as Arc<dyn Bucket>, stored.store.options().clone());
+    let pack = over().raw_pack(&stored.key).await.unwrap();
     let count = pack.entries().len();
-    for at in 12..whole.len() - 20 {
-        let mut bad = whole.to_vec();
+    let flipped = |bytes: &[u8], at: usize| {
+        let mut bad = bytes.to_vec();
         bad[at] ^= 1 << (at % 8);
-        put(&stored.key, &bad).await;
+        bad
+    };
+    for at in 12..whole.len() - 20 {
+        failing.damage(&stored.key, flipped(&whole, at).into());
         let hit = pack.entries().iter().rfind(|entry| entry.offset as usize <= at).unwrap();
         match pack.read(0..count).await {
             Err(StoreError::Corrupt { id, .. }) => assert_eq!(id, hit.oid),
             other => panic!("flipped at {at}: {other:?}"),
         }
     }
-    stored.bucket.delete(&stored.key).await.unwrap();
+    failing.damage(&stored.key, whole.clone());
+    assert!(pack.read(0..count).await.is_ok());
+    failing.damage(&idx_key, flipped(&idx, idx.len() - 60).into());
+    assert!(matches!(over().raw_pack(&stored.key).await, Err(StoreError::Corrupt { .. })));
+    failing.delete(&stored.key).await.unwrap();
     assert!(matches!(pack.read(0..count).await, Err(StoreError::Missing { .. })));
-    let idx_key = treehold_store::idx_key(&stored.key).unwrap();
-    let mut bad = stored.bucket.get(&idx_key, None).await.unwrap().unwrap().to_vec();
-    bad[1500] ^= 1;
-    put(&idx_key, &bad).await;
-    put(&stored.key, &whole).await;
-    let other = ObjectStore::new(stored.bucket.clone(), stored.store.options().clone());
-    assert!(matches!(other.raw_pack(&stored.key).await, Err(StoreError::Corrupt { .. })));
 }
