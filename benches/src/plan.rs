@@ -33,6 +33,8 @@ pub enum Scenario {
     Forks,
     /// One project beside another that floods
     Neighbour,
+    /// Stock git clones, fetches and pushes
+    Clients,
 }
 
 impl Scenario {
@@ -51,6 +53,7 @@ impl Scenario {
             Self::Remote => "Work with a remote",
             Self::Forks => "Forks in one store",
             Self::Neighbour => "Noisy neighbour",
+            Self::Clients => "Git clients",
         }
     }
 }
@@ -90,6 +93,8 @@ pub struct Plan {
     pub commits: usize,
     /// Requests of the quiet project in a run, and connections of the loud one.
     pub neighbour: [usize; 2],
+    /// Clients that take everything at once.
+    pub clones: usize,
 }
 
 impl Plan {
@@ -112,6 +117,7 @@ impl Plan {
             saves: [(1, 300), (16, 200), (64, 100)],
             commits: 5,
             neighbour: [300, 64],
+            clones: 50,
         };
         match quick {
             false => full,
@@ -128,6 +134,7 @@ impl Plan {
                 saves: [(1, 6), (16, 2), (64, 1)],
                 commits: 1,
                 neighbour: [8, 4],
+                clones: 3,
                 ..full
             },
         }

@@ -32,7 +32,7 @@ pub struct Server {
 impl Server {
     /// Starts one and waits for its first answer.
     pub async fn start(place: &Place) -> anyhow::Result<Self> {
-        let client = Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().context("make an HTTP client")?;
+        let client = client()?;
         let mut command = place.command(["serve", "--listen", "127.0.0.1:0"])?;
         let started = Instant::now();
         let mut child = command.spawn().context("start the server")?;
@@ -86,7 +86,16 @@ pub struct Http {
     base: String,
 }
 
+fn client() -> anyhow::Result<Client> {
+    Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().context("make an HTTP client")
+}
+
 impl Http {
+    /// To the same server, with connections of its own.
+    pub fn on_its_own(&self) -> anyhow::Result<Self> {
+        Ok(Self { client: client()?, base: self.base.clone() })
+    }
+
     /// A request with the key.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).header("X-Internal-API-Key", API_KEY)
@@ -96,6 +105,18 @@ impl Http {
     pub fn json(&self, method: Method, path: &str, body: &Value) -> RequestBuilder {
         let request = self.request(method, path).header("X-Remote-Token", REMOTE_TOKEN);
         request.header("Content-Type", "application/json").body(body.to_string())
+    }
+
+    /// Where stock git finds a project, with credentials.
+    pub fn git_url(&self, project: &str) -> String {
+        format!("{}/git/{project}.git", self.base.replacen("://", &format!("://git:{API_KEY}@"), 1))
+    }
+
+    /// A request of git's protocol, version 2.
+    pub fn git_request(&self, project: &str, service: &str, body: String) -> RequestBuilder {
+        let request = self.client.post(format!("{}/git/{project}.git/{service}", self.base));
+        let request = request.basic_auth("git", Some(API_KEY)).header("Git-Protocol", "version=2");
+        request.header("Content-Type", format!("application/x-{service}-request")).body(body)
     }
 
     /// Sends it and reads everything.

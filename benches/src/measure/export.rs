@@ -1,4 +1,4 @@
-//! Export to a bare repository. (There is no git server yet to clone from.)
+//! Export to a bare repository.
 
 use anyhow::{Context as _, ensure};
 use treehold_tests::git::Repo;

@@ -1,6 +1,7 @@
 //! What is measured, a scenario a file. Each outcome is checked outside of the measured time.
 
 mod autosave;
+mod clients;
 mod cold;
 mod commit;
 mod export;
@@ -32,8 +33,15 @@ const PROJECT: &str = "main";
 /// Files of a batch read.
 const BATCH: usize = 100;
 /// The scenarios of one server with the subject in it.
-const SERVED: [Scenario; 6] =
-    [Scenario::Read, Scenario::List, Scenario::Autosave, Scenario::Commit, Scenario::Export, Scenario::Neighbour];
+const SERVED: [Scenario; 7] = [
+    Scenario::Read,
+    Scenario::List,
+    Scenario::Autosave,
+    Scenario::Commit,
+    Scenario::Export,
+    Scenario::Neighbour,
+    Scenario::Clients,
+];
 
 /// One subject in one set-up.
 pub struct Bench<'r> {
@@ -113,6 +121,9 @@ async fn served(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     }
     if plan.has(Scenario::Neighbour) {
         neighbour::all(bench, &server).await?;
+    }
+    if plan.has(Scenario::Clients) {
+        clients::all(bench, &server).await?;
     }
     server.stop().await
 }

@@ -1,4 +1,7 @@
 //! One project's answers, alone and beside another project that floods the server.
+//!
+//! The flood's callers stand for other machines. Here they share the cores with the server and with the caller that is measured, so they
+//! run on a thread of their own at the lowest priority: what they do to the quiet caller, they do through the server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use reqwest::{Method, RequestBuilder};
+use rustix::process::setpriority_process;
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -25,6 +30,8 @@ const LOUD: &str = "loud";
 const FLOOD_MAX: Duration = Duration::from_secs(300);
 /// Who is refused asks again after this.
 const AGAIN: Duration = Duration::from_millis(20);
+/// Nice values go from -20 to this.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Imports the project that floods. No server is running.
 pub async fn prepare(bench: &Bench<'_>, place: &Place) -> anyhow::Result<()> {
@@ -39,31 +46,25 @@ pub async fn all(bench: &mut Bench<'_>, server: &Server) -> anyhow::Result<()> {
     let (http, mut peaks) = (server.http(), Vec::new());
     let [_, connections] = bench.plan.neighbour;
     let ([mut alone, mut beside], mut served) = ([const { Vec::new() }; 2], Vec::new());
-    let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut statuses = Counts::new();
     let mut refused = 0;
     for _ in 0..bench.plan.runs {
         alone.push(quiet(bench, http, &mut refused).await?);
         server.forget_peak()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut flood = JoinSet::new();
-        for _ in 0..connections {
-            let files: Vec<File> = bench.chance.files(&bench.subject.plain, BATCH).into_iter().cloned().collect();
-            flood.spawn(loud(http.clone(), files, Arc::clone(&stop)));
-        }
+        let files: Vec<Vec<File>> = (0..connections)
+            .map(|_| bench.chance.files(&bench.subject.plain, BATCH).into_iter().cloned().collect())
+            .collect();
+        let flood = Flood::start(http, files)?;
         let started = Instant::now();
         let times = quiet(bench, http, &mut refused).await;
-        stop.store(true, Relaxed);
+        let counts = flood.stop().await?;
         let lasted = started.elapsed().as_secs_f64();
-        let mut answered = 0;
-        for counts in flood.join_all().await {
-            for (status, count) in counts? {
-                *statuses.entry(status).or_default() += count;
-                answered += if status == 200 { count } else { 0 };
-            }
+        served.push(counts.get(&200).copied().unwrap_or(0) as f64 / lasted);
+        for (status, count) in counts {
+            *statuses.entry(status).or_default() += count;
         }
         beside.push(times?);
         peaks.push(server.memory_mib("VmHWM")?);
-        served.push(answered as f64 / lasted);
     }
     let late = |runs: &[Vec<Duration>]| -> Vec<f64> { runs.iter().map(|times| percentile_ms(times, 99)).collect() };
     let sheet = &mut bench.sheet;
@@ -127,10 +128,58 @@ async fn answered(
     }
 }
 
-/// Reads the same batch again and again: how often it was answered with which status.
-async fn loud(http: Http, files: Vec<File>, stop: Arc<AtomicBool>) -> anyhow::Result<BTreeMap<u16, u64>> {
+/// How often the flood was answered with which status.
+type Counts = BTreeMap<u16, u64>;
+
+/// Connections that read without a pause, on a thread of their own.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    counts: oneshot::Receiver<anyhow::Result<Counts>>,
+}
+
+impl Flood {
+    /// One connection for each batch.
+    fn start(http: &Http, batches: Vec<Vec<File>>) -> anyhow::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, counts) = oneshot::channel();
+        let (stopped, http) = (Arc::clone(&stop), http.on_its_own()?);
+        let work = move || {
+            // On Linux this is the thread's, not the process's.
+            setpriority_process(None, LOWEST_PRIORITY).context("lower the flood's priority")?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let mut flood = JoinSet::new();
+            for files in batches {
+                flood.spawn_on(loud(http.clone(), files, Arc::clone(&stopped)), runtime.handle());
+            }
+            let mut all = Counts::new();
+            for counts in runtime.block_on(flood.join_all()) {
+                for (status, count) in counts? {
+                    *all.entry(status).or_default() += count;
+                }
+            }
+            Ok(all)
+        };
+        std::thread::Builder::new().name("flood".to_owned()).spawn(move || _ = told.send(work()))?;
+        Ok(Self { stop, counts })
+    }
+
+    /// Waits for the last answers.
+    async fn stop(mut self) -> anyhow::Result<Counts> {
+        self.stop.store(true, Relaxed);
+        (&mut self.counts).await.context("the flood broke off")?
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+/// Reads the same batch again and again.
+async fn loud(http: Http, files: Vec<File>, stop: Arc<AtomicBool>) -> anyhow::Result<Counts> {
     let files: Vec<&File> = files.iter().collect();
-    let mut counts = BTreeMap::new();
+    let mut counts = Counts::new();
     let started = Instant::now();
     while !stop.load(Relaxed) && started.elapsed() < FLOOD_MAX {
         let reply = batch(&http, LOUD, &files).await?;

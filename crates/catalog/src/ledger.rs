@@ -143,6 +143,11 @@ pub trait Ledger {
     async fn chains(&self, located: &[Located]) -> Result<Vec<Vec<Span>>, CatalogError>;
     /// The same as [`Self::locate`] by ledger number, in order of (key, offset): how an export reads packs from front to back.
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError>;
+    /// The keys in which the objects with numbers from `first` to `last` have their places, and how many of them in each.
+    async fn keys_between(&self, first: u64, last: u64) -> Result<Vec<(KeyId, String, u64)>, CatalogError>;
+    /// Ledger numbers of the objects whose place is in `key` at `from` or behind it, with where their entries start, in order of
+    /// that, `limit` at most. Costs little: how a pack is copied from front to back.
+    async fn places_in(&self, key: KeyId, from: u64, limit: u32) -> Result<Vec<(u64, u64)>, CatalogError>;
     /// Marks ops without a heartbeat since `before_ms` dead and dooms their reserved keys. Returns how many ops died.
     async fn reap_ops(&self, before_ms: i64) -> Result<u64, CatalogError>;
     /// Doomed keys in which no row was ever kept: they were never live, so their bytes go at once.

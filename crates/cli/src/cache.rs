@@ -1,6 +1,6 @@
 //! How large the object cache is on this machine, and where it lies.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use treehold_store::{CacheOptions, DiskOptions};
 
@@ -22,9 +22,15 @@ const DISK_MAX: u64 = 10 << 30;
 /// `store`: the directory of a directory store, beside which another copy on disk gains nothing unless it is asked for.
 pub fn options(settings: &Settings, home: &Home, store: Option<&Path>, serving: bool) -> Result<CacheOptions, Failure> {
     let dir = settings.cache_dir.clone().unwrap_or_else(|| home.cache_dir());
-    if store.is_some_and(|store| dir.starts_with(store)) {
+    let dir_is_in = |other: &Path| real(&dir).starts_with(real(other));
+    if store.is_some_and(dir_is_in) || dir_is_in(&home.store_dir()) {
         return Err(Failure::usage(
             "`cache_dir` must not lie in the store: that directory holds git objects and nothing else",
+        ));
+    }
+    if dir_is_in(&home.spool_dir()) || dir_is_in(&home.temp_dir()) {
+        return Err(Failure::usage(
+            "`cache_dir` must not lie in `spool` or `tmp` of the data directory: they are emptied",
         ));
     }
     let memory_bytes = settings.cache_memory.unwrap_or_else(|| memory_default(usable_memory()));
@@ -39,6 +45,22 @@ pub fn options(settings: &Settings, home: &Home, store: Option<&Path>, serving: 
         tracing::info!(memory_bytes, disk_bytes = disk, "objects are cached");
     }
     Ok(CacheOptions { memory_bytes, disk })
+}
+
+/// Where a path leads, through links, as far as it is there yet.
+fn real(path: &Path) -> PathBuf {
+    let mut real = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => _ = real.pop(),
+            Component::CurDir => {}
+            part => real.push(part),
+        }
+        if let Ok(found) = real.canonicalize() {
+            real = found;
+        }
+    }
+    real
 }
 
 fn memory_default(usable: Option<u64>) -> u64 {
@@ -93,6 +115,7 @@ fn limit_files(groups: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Origin;
 
     #[test]
     fn the_smallest_limit_counts() {
@@ -107,6 +130,35 @@ mod tests {
         let v1 = ["/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
         assert_eq!(paths("5:cpu,cpuacct:/x\n4:memory:/a\n"), v1);
         assert!(usable_memory().unwrap() > MEMORY_MIN);
+    }
+
+    #[test]
+    fn no_cache_lies_where_other_files_are_kept_or_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(&dir.path().join("data")).unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(home.spool_dir(), dir.path().join("link")).unwrap();
+        let with = |cache: PathBuf, store: Option<&Path>| {
+            let given = [("data_dir", home.dir()), ("cache_dir", &cache)];
+            let given = given.map(|(name, path)| (name, (path.display().to_string(), Origin::Flag(name.to_owned()))));
+            options(&Settings::from_given(given.into()).unwrap(), &home, store, true).map_err(|error| error.message)
+        };
+        let data = home.dir().to_owned();
+        for (refused, store) in [
+            (data.join("store"), None),
+            (data.join("store/cache"), None),
+            (data.join("x/../store/objects/cache"), None),
+            (elsewhere.join("cache"), Some(elsewhere.as_path())),
+            (data.join("spool"), None),
+            (data.join("tmp/a/b"), None),
+            (dir.path().join("link/cache"), None),
+        ] {
+            let message = with(refused.clone(), store).unwrap_err();
+            assert!(message.contains("`cache_dir` must not lie in"), "{}: {message}", refused.display());
+        }
+        for taken in [data.join("cache"), data.join("storehouse"), elsewhere.join("cache")] {
+            assert!(with(taken, None).is_ok());
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl From<treehold_engine::EngineError> for Failure {
                 "an internal error occurred; repeat the command with --verbose and report what it shows".to_owned(),
                 chain(cause.as_ref()),
             ),
-            E::Unavailable { source, .. } => (error.to_string(), chain(source.as_ref())),
+            E::Unavailable { source, .. } | E::Damaged { source, .. } => (error.to_string(), chain(source.as_ref())),
             E::MergeConflict(conflicts) => {
                 let paths = conflicts.iter().map(|c| c.path.0.to_string());
                 (error.to_string(), paths.collect())

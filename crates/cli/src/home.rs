@@ -54,6 +54,11 @@ impl Home {
         }
     }
 
+    /// The embedded store.
+    pub fn store_dir(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
     /// Packs on their way.
     pub fn spool_dir(&self) -> PathBuf {
         self.dir.join("spool")

@@ -122,6 +122,9 @@ pub fn own(settings: &Settings, home: &Home) -> Result<Option<Vec<Lock>>, Failur
 
 /// Runs the operation: in the running server if there is one, else here.
 pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn Progress) -> Result<Value, Failure> {
+    if let Operation::AdminRepack { dry_run: true, .. } = operation {
+        check_store(settings)?;
+    }
     let home = Home::open(&settings.data_dir)?;
     let schema = match operation {
         Operation::AdminMigrate {} => Schema::Leave,
@@ -143,6 +146,18 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
             return Err(home.busy());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What only looks makes nothing: without a store there is nothing to look at, and its place was misspelled.
+fn check_store(settings: &Settings) -> Result<(), Failure> {
+    let objects = store_dir(settings).map(|store| store.join("objects"));
+    let database = settings.database_file().map(Path::to_owned);
+    match objects.into_iter().chain(database).find(|path| !path.exists()) {
+        None => Ok(()),
+        Some(path) => {
+            Err(Failure::failed(format!("there is no store here: {} is missing; check --data-dir", path.display())))
+        }
     }
 }
 

@@ -241,13 +241,16 @@ async fn export(
     if let Some(file) = bundle.filter(|file| file.symlink_metadata().is_ok()) {
         return Err(Failure::failed(format!("{} exists already: remove it, or name another file", file.display())));
     }
+    if bundle.is_some() {
+        engine.check_bundle(project).await?;
+    }
     if let Some(dir) = dir {
         answer = value(&engine.export(project, dir, user, progress).await?)?;
         answer["dir"] = json!(dir);
     }
     if let Some(file) = bundle {
         progress.step("writing the bundle", 0, None);
-        let spooled = engine.bundle(project).await?;
+        let spooled = engine.bundle(project, user).await?;
         let target = file.to_owned();
         let size = tokio::task::spawn_blocking(move || keep_bundle(&spooled, &target))
             .await

@@ -86,13 +86,19 @@ type Compared = (Option<ObjectId>, Option<ObjectId>, Vec<Change>);
 fn file_diff(change: ChangedFile, old: Option<Bytes>, new: Option<Bytes>) -> DiffFile {
     let old = shown(old, change.old_mode, change.old_oid);
     let new = shown(new, change.new_mode, change.new_oid);
-    if is_binary(&old) || is_binary(&new) {
-        return DiffFile { change, binary: true, additions: 0, deletions: 0, patch: String::new() };
-    }
+    let binary = is_binary(&old) || is_binary(&new);
     if turns(&change) {
-        // Git tells it as a file that goes and another one that comes: two hunks, of which the second one starts from nothing.
-        let (gone, come) = (text_diff(&old, b""), text_diff(b"", &new));
-        return DiffFile { change, binary: false, additions: come.1, deletions: gone.2, patch: gone.0 + &come.0 };
+        // Git tells it as a file that goes and another one that comes: two hunks, of which the second one starts from nothing. A binary
+        // side has none.
+        let hunk = |old: &[u8], new: &[u8]| match is_binary(old) || is_binary(new) {
+            true => (String::new(), 0, 0),
+            false => text_diff(old, new),
+        };
+        let (gone, come) = (hunk(&old, b""), hunk(b"", &new));
+        return DiffFile { change, binary, additions: come.1, deletions: gone.2, patch: gone.0 + &come.0 };
+    }
+    if binary {
+        return DiffFile { change, binary, additions: 0, deletions: 0, patch: String::new() };
     }
     let (patch, additions, deletions) = text_diff(&old, &new);
     DiffFile { change, binary: false, additions, deletions, patch }
@@ -202,6 +208,10 @@ impl DiffFile {
         let (gone, come) = self.patch.split_at(at.unwrap_or(self.patch.len()));
         (halves[0].change.new_mode, halves[0].change.new_oid, halves[0].patch) = (None, None, gone.to_owned());
         (halves[1].change.old_mode, halves[1].change.old_oid, halves[1].patch) = (None, None, come.to_owned());
+        for half in &mut halves {
+            let oid = half.change.old_oid.or(half.change.new_oid);
+            half.binary &= half.patch.is_empty() && !oid.is_some_and(|oid| oid.0.is_empty_blob());
+        }
         halves
     }
 

@@ -112,6 +112,14 @@ pub enum EngineError {
     /// Too much at once.
     #[error("too many requests at once; try again soon")]
     Busy,
+    /// What an export needs is damaged where it is stored; repeating cannot help.
+    #[error("the stored {what} is damaged; run `treehold admin verify`")]
+    Damaged {
+        /// `object` or `pack`, and its id or key.
+        what: String,
+        /// The cause, for the log.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Damage or a defect of ours. The cause is for the log, never for the caller.
     #[error("an internal error occurred; it was logged under the request id")]
     Internal(Box<dyn std::error::Error + Send + Sync>),
@@ -135,6 +143,7 @@ impl EngineError {
             Self::PushUnknown { .. } => "push_unknown",
             Self::Unavailable { .. } => "unavailable",
             Self::Busy => "busy",
+            Self::Damaged { .. } => "damaged",
             Self::Internal(_) => "internal",
         }
     }
@@ -142,6 +151,18 @@ impl EngineError {
     /// A defect or damage, with its cause for the log.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
+    }
+
+    /// As [`From<StoreError>`], for operators: damage names what is damaged. `oid` was asked for.
+    pub(crate) fn of_damage(error: StoreError, oid: Option<&ObjectId>) -> Self {
+        let what = match (&error, oid) {
+            (StoreError::Corrupt { id, .. }, _) => format!("object {id}"),
+            (StoreError::Missing { key }, _) if key.ends_with(".pack") => format!("pack {key}"),
+            (StoreError::Missing { .. }, Some(oid)) => format!("object {oid}"),
+            (StoreError::Missing { key }, None) => format!("object {key}"),
+            _ => return error.into(),
+        };
+        Self::Damaged { what, source: Box::new(error) }
     }
 
     /// Understood but impossible.

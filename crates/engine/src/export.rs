@@ -2,26 +2,30 @@
 //! that nothing is walked.
 
 use std::io::Write;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 
 use tempfile::NamedTempFile;
-use treehold_catalog::{Project, Ref, WorkspaceKey};
-use treehold_object::ident::Signature;
+use treehold_catalog::{Project, Ref, RoaringTreemap};
 use treehold_object::pack::Written;
 use uuid::Uuid;
 
 use crate::api::ExportReport;
 use crate::archive::spool_failed;
-use crate::commit::{Intent, Planned};
+use crate::commit::Planned;
 use crate::outgoing::{Contents, Form};
 use crate::progress::Progress;
 use crate::view::branch_ref;
+use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
-    /// Writes a git bundle with all refs into a spool file. A shallow project has no complete history to bundle.
-    pub async fn bundle(&self, project: &str) -> Result<NamedTempFile> {
+    /// Whether the project can be bundled: a shallow one has no complete history, an empty one nothing at all.
+    pub async fn check_bundle(&self, project: &str) -> Result<()> {
         let project = self.find_project(project).await?;
+        self.refs_to_bundle(&project).await.map(|_| ())
+    }
+
+    async fn refs_to_bundle(&self, project: &Project) -> Result<Vec<Ref>> {
         if !self.catalog.shallow(project.id).await?.is_empty() {
             return Err(EngineError::unprocessable(
                 "shallow_history",
@@ -32,6 +36,18 @@ impl Engine {
         if refs.is_empty() {
             return Err(EngineError::unprocessable("empty_project", "The project has no commit to bundle yet."));
         }
+        Ok(refs)
+    }
+
+    /// Writes a git bundle with all refs into a spool file; with `user`, that user's pending work on the default branch as a commit
+    /// under `refs/pending/`.
+    pub async fn bundle(&self, project: &str, user: Option<Uuid>) -> Result<NamedTempFile> {
+        let project = self.find_project(project).await?;
+        let refs = self.refs_to_bundle(&project).await?;
+        let pending = match user {
+            Some(user) => self.pending_commit(&project, user).await?,
+            None => None,
+        };
         let mut spool = self.spool_file()?;
         let mut head = String::from("# v2 git bundle\n");
         if let Some(default) = refs.iter().find(|found| found.name == branch_ref(&project.default_branch)) {
@@ -40,10 +56,13 @@ impl Engine {
         for found in &refs {
             head.push_str(&format!("{} {}\n", found.oid, found.name));
         }
+        if let Some((planned, user)) = pending.as_ref().zip(user) {
+            head.push_str(&format!("{} refs/pending/{user}\n", planned.attempt.commit));
+        }
         head.push('\n');
         spool.write_all(head.as_bytes()).map_err(spool_failed)?;
         let out = std::io::BufWriter::new(spool.as_file().try_clone().map_err(spool_failed)?);
-        self.write_all(&project, None, out, &()).await?;
+        self.write_all(&project, pending.as_ref(), out, &()).await?;
         Ok(spool)
     }
 
@@ -65,13 +84,14 @@ impl Engine {
         let failed = |error: std::io::Error| {
             EngineError::unprocessable("export_failed", format!("Cannot write to {}: {error}.", dir.display()))
         };
-        let packs = dir.join("objects/pack");
         let occupied = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
         if occupied {
             let detail = format!("{} is not empty; name a new directory.", dir.display());
             return Err(EngineError::unprocessable("export_failed", detail));
         }
-        std::fs::create_dir_all(&packs).map_err(failed)?;
+        let made = Made::begin(dir).map_err(failed)?;
+        let packs = dir.join("objects/pack");
+        std::fs::create_dir(&packs).map_err(failed)?;
         let file = NamedTempFile::new_in(&packs).map_err(failed)?;
         let out = std::io::BufWriter::new(file.reopen().map_err(failed)?);
         let written = self.write_all(&project, pending.as_ref(), out, progress).await?;
@@ -86,6 +106,7 @@ impl Engine {
         }
         let shallow = self.catalog.shallow(project.id).await?;
         write_repository(dir, &project, &refs, pending.as_ref().zip(user), &shallow).map_err(failed)?;
+        made.keep();
         Ok(ExportReport {
             refs: refs.len() as u64 + u64::from(pending.is_some()),
             objects: written.entries.len() as u64,
@@ -103,46 +124,65 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Written> {
         let mut numbers = self.catalog.reach(project.id).await?;
-        let mut fresh = pending.map(|planned| planned.objects.clone()).unwrap_or_default();
-        let reused = pending.map(|planned| planned.reused.clone()).unwrap_or_default();
-        numbers.extend(self.catalog.locate(&reused).await?.into_iter().flatten().map(|located| located.number));
-        // What the pending commit makes may be stored already, by this project: then it comes from there.
-        let oids: Vec<_> = fresh.iter().map(|object| object.oid).collect();
-        let known = self.catalog.locate(&oids).await?;
-        let mut known = known.into_iter();
-        fresh.retain(|_| known.next().flatten().is_none_or(|located| !numbers.contains(located.number)));
-        let contents = Contents { numbers, fresh };
+        let fresh = match pending {
+            Some(planned) => self.fresh_of(planned, &mut numbers).await?,
+            None => Vec::new(),
+        };
+        let contents = Contents { project: project.id, numbers, fresh };
         let total = u64::from(contents.count()?);
         let told = |done| progress.step("exporting", done, Some(total));
         Ok(self.write_pack(contents, Form::FILE, out, &told).await?.1)
     }
 
-    /// A user's pending work as a commit on the head, in memory only.
-    async fn pending_commit(&self, project: &Project, user: Uuid) -> Result<Option<Planned>> {
-        let branch = project.default_branch.clone();
-        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
-        let (_, rows) = self.catalog.pending(&key, None).await?;
-        let head = self.branch_head(project, &branch).await?;
-        let changes = self.changes_of_pending(project, rows).await?;
-        let merged = self.merge_changes(&changes, &head, true).await?;
-        let now_ms = self.ambient.now_ms();
-        let (name, email) = &self.config.author;
-        let author = Signature::new(name, email, now_ms.div_euclid(1000), 0).map_err(EngineError::internal)?;
-        let intent = Intent {
-            project: project.clone(),
-            branch,
-            user: Some(user),
-            message: format!("Pending work of {user}"),
-            author,
-            push: false,
-            idempotency_key: None,
-            now_ms,
-            dated: false,
-        };
-        match self.plan_commit(&intent, &head, merged).await {
-            Ok(planned) => Ok(Some(planned)),
-            Err(EngineError::Unprocessable { code: "nothing_to_commit", .. }) => Ok(None),
-            Err(error) => Err(error),
+    /// Of a commit in memory: what is not among `numbers`, to which what it uses of the store is added.
+    pub(crate) async fn fresh_of(&self, planned: &Planned, numbers: &mut RoaringTreemap) -> Result<Vec<NewBytes>> {
+        let reused = self.catalog.locate(&planned.reused).await?;
+        numbers.extend(reused.into_iter().flatten().map(|located| located.number));
+        // What the commit makes may be stored already, and go out from there.
+        let oids: Vec<_> = planned.objects.iter().map(|object| object.oid).collect();
+        let known = self.catalog.locate(&oids).await?;
+        let stored = known.iter().map(|known| known.as_ref().is_some_and(|known| numbers.contains(known.number)));
+        let fresh = planned.objects.iter().zip(stored).filter(|(_, stored)| !stored);
+        Ok(fresh.map(|(object, _)| object.clone()).collect())
+    }
+}
+
+/// What an export has made so far. Unless it is kept, it goes again.
+struct Made {
+    dir: PathBuf,
+    /// Directories that were not there before, the innermost first.
+    new: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Makes `dir`, and `objects` in it: of two that export to one place, one fails here.
+    fn begin(dir: &FsPath) -> std::io::Result<Self> {
+        let above = dir.ancestors().filter(|path| !path.as_os_str().is_empty());
+        let new: Vec<PathBuf> = above.take_while(|path| !path.exists()).map(FsPath::to_owned).collect();
+        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir(dir.join("objects"))?;
+        Ok(Self { dir: dir.to_owned(), new })
+    }
+
+    fn keep(mut self) {
+        self.dir = PathBuf::new();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.dir.as_os_str().is_empty() {
+            return;
+        }
+        for name in ["objects", "refs"] {
+            _ = std::fs::remove_dir_all(self.dir.join(name));
+        }
+        for name in ["config", "packed-refs", "shallow", "HEAD"] {
+            _ = std::fs::remove_file(self.dir.join(name));
+        }
+        // Only those that are empty.
+        for dir in &self.new {
+            _ = std::fs::remove_dir(dir);
         }
     }
 }

@@ -46,7 +46,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use treehold_catalog::Catalog;
-use treehold_store::ObjectStore;
+use treehold_object::ObjectId;
+use treehold_store::{Object, ObjectStore};
 use uuid::Uuid;
 
 pub use batch::Reading;
@@ -82,7 +83,11 @@ pub struct Engine {
     locks: Arc<BranchLocks>,
     chores: Arc<housekeep::Chores>,
     room: Arc<dyn Room>,
+    /// Objects in memory that reads find as if they were stored.
+    made: Arc<HashMap<ObjectId, Object>>,
     trees: Arc<tree::TreeCache>,
+    layouts: Arc<outgoing::Layouts>,
+    offers: Arc<upload::Offers>,
 }
 
 impl Engine {
@@ -105,7 +110,10 @@ impl Engine {
             locks: Arc::default(),
             chores,
             trees,
+            layouts: Arc::default(),
+            offers: Arc::default(),
             room: Arc::new(()),
+            made: Arc::default(),
         }
     }
 
@@ -113,6 +121,13 @@ impl Engine {
     #[must_use]
     pub fn within(&self, room: Arc<dyn Room>) -> Self {
         Self { room, ..self.clone() }
+    }
+
+    /// The same engine, whose reads also find these objects, which are not stored.
+    fn with_made(&self, objects: Vec<writer::NewBytes>) -> Self {
+        let objects =
+            objects.into_iter().map(|writer::NewBytes { oid, kind, content }| (oid, Object { oid, kind, content }));
+        Self { made: Arc::new(objects.collect()), ..self.clone() }
     }
 
     /// The limits in force.

@@ -15,7 +15,7 @@ use treehold_store::{Location, Object, StoreError};
 use crate::tree::Tree;
 use crate::{Engine, EngineError, Result};
 
-/// How much content is looked for in memory and on local disk before the first chunk of a batch is read, bytes.
+/// How much content is taken from memory and local disk before it is known how much there is, bytes.
 const AT_HAND_BYTES: u64 = 8 << 20;
 
 /// An object, or why it could not be read.
@@ -168,7 +168,12 @@ impl Engine {
 
     /// Objects by id, in the order given; `None` = the ledger does not have it. What is at hand is not looked up in the ledger.
     pub(crate) async fn objects(&self, oids: &[ObjectId]) -> Result<Vec<Option<Object>>> {
-        let mut objects = self.store.cached(oids, u64::MAX).await;
+        // What is more than that is read once there is room for it.
+        let mut objects = self.store.cached(oids, AT_HAND_BYTES).await;
+        if !self.made.is_empty() {
+            let absent = oids.iter().zip(&mut objects).filter(|(_, object)| object.is_none());
+            absent.for_each(|(oid, object)| *object = self.made.get(oid).cloned());
+        }
         let absent = oids.iter().zip(&objects).filter(|(_, object)| object.is_none());
         let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
         if absent.is_empty() {

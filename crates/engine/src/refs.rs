@@ -1,6 +1,6 @@
 //! Branches and tags: list, move by compare-and-swap, delete.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, refname};
@@ -107,14 +107,10 @@ impl Engine {
         reason: &'static str,
     ) -> Result<()> {
         let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
-        if shrinks {
-            let mut tips: HashSet<ObjectId> =
-                existing.iter().filter(|found| found.name != update.name).map(|found| found.oid).collect();
-            tips.extend(update.new);
-            let remote = self.catalog.remote_references(project.id, "refs/").await?;
-            tips.extend(remote.iter().filter(|known| known.name != update.name).map(|known| known.oid));
-            op.numbers = self.closure(project, tips.into_iter().collect()).await?;
-        }
+        let reach =
+            if shrinks { self.shrunk_reach(project, existing, &[(&update.name, update.new)]).await? } else { None };
+        let shrinks = reach.is_some();
+        op.numbers = reach.unwrap_or_default();
         let name = update.name.clone();
         let gone = update.new.is_none();
         let publish = Publish {
@@ -128,9 +124,34 @@ impl Engine {
         }
     }
 
+    /// What the project reaches once refs were moved or deleted; `None` where that loses nothing, so that it need not be found out.
+    pub(crate) async fn shrunk_reach(
+        &self,
+        project: &Project,
+        existing: &[Ref],
+        updates: &[(&str, Option<ObjectId>)],
+    ) -> Result<Option<RoaringTreemap>> {
+        let updates: HashMap<&str, Option<ObjectId>> = updates.iter().copied().collect();
+        let remote = self.catalog.remote_references(project.id, "refs/").await?;
+        // What the remote was seen to have stays known where a branch is moved, and is forgotten where it is deleted.
+        let remote = remote.iter().filter(|known| updates.get(known.name.as_str()) != Some(&None));
+        let stays = existing.iter().filter(|found| !updates.contains_key(found.name.as_str()));
+        let mut tips: Vec<ObjectId> = remote.chain(stays).map(|known| known.oid).collect();
+        tips.extend(updates.values().flatten());
+        tips.sort_unstable();
+        tips.dedup();
+        let touched = existing.iter().filter(|found| updates.contains_key(found.name.as_str()));
+        let gone: Vec<ObjectId> = touched.map(|found| found.oid).collect();
+        let commits = self.catalog.commits(&gone).await?.iter().all(Option::is_some);
+        if commits && self.compare(project.id, &gone, &tips).await?.ours.is_empty() {
+            return Ok(None);
+        }
+        self.closure(project, tips).await.map(Some)
+    }
+
     /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
     /// away or are rewound.
-    pub(crate) async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
+    async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
         let shallow: HashSet<ObjectId> = self.catalog.shallow(project.id).await?.into_iter().collect();
         let mut seen: HashSet<ObjectId> = tips.iter().copied().collect();
         let mut numbers = RoaringTreemap::new();

@@ -93,7 +93,7 @@ impl Engine {
         let objects = objects.into_iter().map(|NewBytes { oid, kind, content }| Object { oid, kind, content });
         let objects: Vec<Object> = objects.collect();
         // Likely to be read next, whether or not they were known; the cache takes as much as is good for the others in it.
-        self.store.keep(&objects);
+        self.store.keep(objects.clone()).await;
         Ok(self.store.build_pack(objects).await?)
     }
 

@@ -308,6 +308,11 @@ impl<W: Write> PackWriter<W> {
         Ok(())
     }
 
+    /// Flushes the sink.
+    pub fn flush(&mut self) -> Result<(), PackError> {
+        Ok(self.out.flush()?)
+    }
+
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.offset

@@ -1,7 +1,7 @@
 //! What every request needs: the engine, the limits, the keys.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
@@ -14,6 +14,7 @@ use treehold_engine::{Engine, EngineError, Limits, Secret};
 use crate::admission::{self, Admission, AdmissionConfig};
 use crate::auth::Keys;
 use crate::error::Problem;
+use crate::heavy::Heavy;
 use crate::serve::ServeOptions;
 
 pub(crate) use crate::admission::{Reserved, Room};
@@ -57,8 +58,8 @@ impl Default for ServerConfig {
     }
 }
 
-/// How long who waits for memory looks away.
-const MEMORY_PAUSE: Duration = Duration::from_millis(20);
+/// How long who waits for memory looks away if none is given back.
+const MEMORY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of the server; cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,6 +73,7 @@ struct Inner {
     admission: Admission,
     readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
+    heavy: OnceLock<Heavy>,
 }
 
 /// A check of database and store that is running, or ran last.
@@ -88,6 +90,7 @@ impl App {
             admission: Admission::new(&config.admission),
             readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
+            heavy: OnceLock::new(),
             config,
         }))
     }
@@ -116,9 +119,19 @@ impl App {
         &self.0.admission
     }
 
+    /// Where heavy requests run.
+    pub(crate) fn heavy(&self) -> &Heavy {
+        self.0.heavy.get_or_init(Heavy::start)
+    }
+
     /// Sets memory aside for `bytes`.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Reserved, Problem> {
         admission::reserve(&self.0.admission, None, bytes)
+    }
+
+    /// Whether a request can ever have `bytes`.
+    pub(crate) fn could_reserve(&self, bytes: u64) -> Result<(), Problem> {
+        admission::could_reserve(&self.0.admission, bytes)
     }
 
     /// Sets memory aside for `bytes` more.
@@ -150,8 +163,12 @@ impl App {
     pub(crate) async fn reserve_in_turn(&self, bytes: u64) -> Result<Reserved, Problem> {
         let until = Instant::now() + self.0.config.request_timeout;
         loop {
+            let freed = admission::freed(&self.0.admission);
             match self.reserve(bytes) {
-                Err(problem) if problem.passes() && Instant::now() < until => tokio::time::sleep(MEMORY_PAUSE).await,
+                Err(problem) if problem.passes() && Instant::now() < until => {
+                    // A while without news: look again, and at the time.
+                    _ = tokio::time::timeout(MEMORY_PAUSE, freed).await;
+                }
                 answer => return answer,
             }
         }

@@ -48,6 +48,8 @@ pub(crate) async fn read(app: &App, mut body: Body, limit: u64, what: &'static s
     if body.size_hint().lower() > limit {
         return Err(Problem::too_large(what, limit, "bytes"));
     }
+    // What is too much for ever is refused before the caller is told to go on (`Expect: 100-continue`), which reading does.
+    app.could_reserve(body.size_hint().lower())?;
     let deadline = Instant::now() + app.config().body_timeout;
     let mut memory: Option<Reserved> = None;
     let mut reserved = 0;

@@ -146,7 +146,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let cause = match &error {
             EngineError::Unavailable { source, .. } => Some(chain(source.as_ref())),
-            EngineError::Internal(source) => Some(chain(source.as_ref())),
+            EngineError::Internal(source) | EngineError::Damaged { source, .. } => Some(chain(source.as_ref())),
             _ => None,
         };
         let mut problem = Self::new(status(&error), error.code(), error.to_string());
@@ -173,7 +173,7 @@ fn status(error: &EngineError) -> StatusCode {
             _ => StatusCode::BAD_GATEWAY,
         },
         EngineError::Unavailable { .. } | EngineError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        EngineError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        EngineError::Internal(_) | EngineError::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -207,6 +207,7 @@ fn describe(problem: Problem, error: EngineError) -> Problem {
         | EngineError::NotFound { .. }
         | EngineError::RemoteNotAllowed(_)
         | EngineError::Conflict { .. }
+        | EngineError::Damaged { .. }
         | EngineError::Internal(_) => problem,
     }
 }

@@ -17,6 +17,7 @@ mod gate;
 mod git;
 mod handlers;
 mod headers;
+mod heavy;
 mod json;
 mod params;
 mod protocol;

@@ -163,13 +163,14 @@ impl Query {
         parsed.map_err(|error: T::Err| Problem::bad_parameter("bad_parameter", name, format!("`{name}`: {error}")))
     }
 
-    /// `limit`: any number is fine, the engine clamps it.
+    /// `limit`: any whole number is fine, the engine clamps it.
     pub(crate) fn limit(&self) -> Result<Option<usize>, Problem> {
         let Some(text) = self.text("limit")? else { return Ok(None) };
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Problem::bad_parameter("bad_parameter", "limit", "`limit` must be a number"));
         }
-        Ok(Some(text.parse().unwrap_or(usize::MAX)))
+        Ok(Some(if negative { 0 } else { digits.parse().unwrap_or(usize::MAX) }))
     }
 
     /// `cursor`: an empty one is the start.

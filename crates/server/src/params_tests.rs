@@ -99,7 +99,9 @@ fn wrong_values_name_their_parameter() {
 fn limits_are_numbers_of_any_size() {
     assert_eq!(query("limit=0").limit().unwrap(), Some(0));
     assert_eq!(query("limit=99999999999999999999999").limit().unwrap(), Some(usize::MAX));
-    for bad in ["limit=", "limit=-1", "limit=1.5", "limit=x", "limit=%2B1"] {
+    assert_eq!(query("limit=-1").limit().unwrap(), Some(0));
+    assert_eq!(query("limit=-99999999999999999999999").limit().unwrap(), Some(0));
+    for bad in ["limit=", "limit=-", "limit=--1", "limit=-1.5", "limit=1.5", "limit=x", "limit=%2B1"] {
         assert_eq!(query(bad).limit().unwrap_err().code(), "bad_parameter", "{bad}");
     }
 }

@@ -20,8 +20,6 @@ use crate::headers::negotiate;
 use crate::json::{self, FileWriter};
 use crate::respond::Answer;
 
-/// An answer up to this length is sent in one piece, bytes.
-const WHOLE: usize = 256 << 10;
 /// Length from which a piece is sent, bytes.
 const PIECE: usize = 128 << 10;
 
@@ -89,15 +87,18 @@ impl Shape {
 
 /// An answer that is made piece by piece.
 pub(crate) trait Pieces: Send + 'static {
+    /// An answer up to this length is sent in one piece, bytes.
+    const WHOLE: usize;
+
     /// Adds about a piece; `false` once the answer is complete.
     fn add(&mut self, app: &App, out: &mut Vec<u8>) -> impl Future<Output = Result<bool, Problem>> + Send;
 }
 
 /// Sends it.
-pub(crate) async fn send(app: &App, shape: Shape, mut pieces: impl Pieces) -> Answer {
+pub(crate) async fn send<P: Pieces>(app: &App, shape: Shape, mut pieces: P) -> Answer {
     let mut out = Vec::with_capacity(4 << 10);
     let mut more = true;
-    while more && out.len() < WHOLE {
+    while more && out.len() < P::WHOLE {
         more = pieces.add(app, &mut out).await?;
     }
     let body = if more { Body::from_stream(rest(app.clone(), pieces, out)) } else { Body::from(out) };
@@ -155,6 +156,8 @@ impl ListPieces {
 }
 
 impl Pieces for ListPieces {
+    const WHOLE: usize = 256 << 10;
+
     async fn add(&mut self, app: &App, out: &mut Vec<u8>) -> Result<bool, Problem> {
         if !std::mem::replace(&mut self.begun, true) {
             let (commit, revision) = (self.listing.commit(), self.listing.revision());
@@ -228,6 +231,9 @@ impl ReadPieces {
 }
 
 impl Pieces for ReadPieces {
+    // It is made on other threads than it is sent from, and every piece is a wait for one of them.
+    const WHOLE: usize = 1 << 20;
+
     async fn add(&mut self, app: &App, out: &mut Vec<u8>) -> Result<bool, Problem> {
         if !std::mem::replace(&mut self.begun, true) {
             let (commit, revision) = (self.reading.commit(), self.reading.revision());

@@ -39,6 +39,6 @@ pub use metered::Metered;
 pub use object_store::{Location, Object, ObjectStore, StoreOptions, Stored, StoredEntry};
 pub use open::{OpenError, StoreUrl, keeps_first_value, open_bucket};
 pub use pack_builder::{FinishedPack, PackBuilder, PackEntry};
-pub use raw_pack::{RawEntry, RawPack, RawRun};
+pub use raw_pack::{RawBase, RawEntry, RawPack, RawRun};
 pub use retrying::{RetryPolicy, Retrying};
 pub use s3::{S3Bucket, S3Options};

@@ -19,6 +19,7 @@ use crate::deltas::{Chains, Resolver};
 use crate::error::StoreError;
 use crate::key;
 use crate::pack_builder::{FinishedPack, PackBuilder};
+use crate::raw_pack::Indexes;
 use crate::runs::{Member, Run, plan};
 
 /// No joined range is longer, bytes.
@@ -152,6 +153,7 @@ struct Inner {
     /// Groups of deltas that are read and applied at the same time: what their chains take is known late.
     chains: Semaphore,
     cache: Option<Arc<ObjectCache>>,
+    indexes: Indexes,
 }
 
 impl ObjectStore {
@@ -160,7 +162,11 @@ impl ObjectStore {
         let permits = Semaphore::new(options.parallel.clamp(1, Semaphore::MAX_PERMITS));
         let cache = ObjectCache::new(&options.cache).map(Arc::new);
         let chains = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4)));
-        Self { inner: Arc::new(Inner { bucket, options, permits, chains, cache }) }
+        Self { inner: Arc::new(Inner { bucket, options, permits, chains, cache, indexes: Indexes::default() }) }
+    }
+
+    pub(crate) fn indexes(&self) -> &Indexes {
+        &self.inner.indexes
     }
 
     /// Leave to make one call to the bucket.
@@ -212,9 +218,10 @@ impl ObjectStore {
 
     /// Keeps objects that were just stored in memory, as far as they fit: they are likely to be read next. For a commit, not for an
     /// import, which would put out everything else.
-    pub fn keep(&self, objects: &[Object]) {
-        if let Some(cache) = &self.inner.cache {
-            cache.keep(objects);
+    pub async fn keep(&self, objects: Vec<Object>) {
+        if let Some(cache) = self.inner.cache.clone() {
+            let bytes = objects.iter().map(|object| object.content.len() as u64).sum();
+            off_thread(bytes, move || cache.keep(&objects)).await;
         }
     }
 

@@ -3,31 +3,47 @@
 //! They are checked against the CRC-32s of the pack's index, as git does when it reuses entries: that notices damage on disk or on
 //! the way. Whoever unpacks the copy names every object by its hash.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use treehold_object::ObjectId;
-use treehold_object::idx::Index;
-use treehold_object::pack::{Span, crc32};
+use treehold_object::idx::{Index, IndexEntry};
+use treehold_object::pack::{EntryHeader, EntryKind, Span, TRAILER_LEN, crc32};
 
 use crate::error::StoreError;
-use crate::object_store::{ObjectStore, missing};
+use crate::object_store::{ObjectStore, missing, off_thread};
 
-/// A stored pack whose index was read.
+/// Indexes of packs that are kept in memory, bytes: those of about two million objects.
+const INDEXES_BYTES: u64 = 64 << 20;
+
+/// A stored pack whose index was read. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RawPack {
     store: ObjectStore,
-    key: String,
-    /// Offsets and CRC-32s of all entries, sorted.
-    crcs: Arc<[(u64, u32)]>,
+    key: Arc<str>,
+    entries: Arc<Entries>,
+}
+
+/// All entries of a pack.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    /// In the order of the pack.
+    entries: Vec<IndexEntry>,
+    /// Where the last of them ends.
+    end: u64,
 }
 
 /// Neighbouring entries of one pack.
 #[derive(Debug, Clone)]
 pub struct RawRun {
+    /// Where in the pack it starts.
+    pub start: u64,
     /// All of them, nothing else.
     pub bytes: Bytes,
-    /// Objects, where each entry starts in `bytes`, and its CRC-32.
+    /// Each of them.
     pub entries: Vec<RawEntry>,
 }
 
@@ -40,67 +56,122 @@ pub struct RawEntry {
     pub span: Span,
     /// Over both.
     pub crc32: u32,
+    /// What it rests on.
+    pub base: RawBase,
+}
+
+/// What an entry rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawBase {
+    /// Nothing: it is whole.
+    Whole,
+    /// The entry that starts there in the pack.
+    At(u64),
+    /// An object that may be anywhere.
+    Named(ObjectId),
+}
+
+/// Indexes that were read lately, by the key of the pack.
+#[derive(Debug)]
+pub(crate) struct Indexes(Cache<Arc<str>, Arc<Entries>, Weight>);
+
+#[derive(Debug, Clone)]
+struct Weight;
+
+impl Weighter<Arc<str>, Arc<Entries>> for Weight {
+    fn weight(&self, key: &Arc<str>, entries: &Arc<Entries>) -> u64 {
+        (key.len() + entries.entries.len() * size_of::<IndexEntry>()) as u64 + 128
+    }
+}
+
+impl Default for Indexes {
+    fn default() -> Self {
+        Self(Cache::with_weighter(1000, INDEXES_BYTES, Weight))
+    }
 }
 
 impl ObjectStore {
-    /// Reads the index of the pack at `key`.
+    /// Reads the index of the pack at `key`, if it is not at hand.
     ///
-    /// `Missing`: there is none. `Corrupt`: it is damaged. In both cases objects can still be read one by one.
+    /// `Missing`: there is none, or no pack. `Corrupt`: it is damaged. In both cases objects can still be read one by one.
     pub async fn raw_pack(&self, key: &str) -> Result<RawPack, StoreError> {
+        let key: Arc<str> = key.into();
+        let entries = self.indexes().0.get_or_insert_async(&key, self.read_index(&key)).await?;
+        Ok(RawPack { store: self.clone(), key, entries })
+    }
+
+    async fn read_index(&self, key: &str) -> Result<Arc<Entries>, StoreError> {
         let idx_key = crate::key::idx_key(key).ok_or_else(|| missing(key))?;
         let permit = self.permit().await;
-        let bytes = self.bucket().get(&idx_key, None).await?.ok_or_else(|| missing(&idx_key))?;
+        let (size, bytes) = tokio::try_join!(self.bucket().head(key), self.bucket().get(&idx_key, None))?;
         drop(permit);
-        let crcs = crate::object_store::off_thread(bytes.len() as u64, move || {
-            let index = Index::parse(bytes).ok()?;
-            let mut crcs: Vec<(u64, u32)> = index.iter().map(|entry| (entry.offset, entry.crc32)).collect();
-            crcs.sort_unstable();
-            Some(crcs)
+        let (size, bytes) = (size.ok_or_else(|| missing(key))?, bytes.ok_or_else(|| missing(&idx_key))?);
+        let read = off_thread(bytes.len() as u64, move || {
+            let mut entries: Vec<IndexEntry> = Index::parse(bytes).ok()?.iter().collect();
+            entries.sort_unstable_by_key(|entry| entry.offset);
+            let end = size.checked_sub(TRAILER_LEN as u64)?;
+            entries.last().is_none_or(|last| last.offset < end).then(|| Arc::new(Entries { entries, end }))
         });
-        match crcs.await {
-            Some(crcs) => Ok(RawPack { store: self.clone(), key: key.to_owned(), crcs: crcs.into() }),
-            None => Err(corrupt(ObjectId::Sha1([0; 20]), &idx_key)),
-        }
+        read.await.ok_or_else(|| corrupt(ObjectId::Sha1([0; 20]), &idx_key))
     }
 }
 
 impl RawPack {
-    /// Reads entries that follow one another without a gap. What does not come out right is read a second time.
+    /// All entries, in the order of the pack.
+    pub fn entries(&self) -> &[IndexEntry] {
+        &self.entries.entries
+    }
+
+    /// Where an entry is; empty behind the last one.
+    pub fn span(&self, at: usize) -> Span {
+        let start = |at: usize| self.entries.entries.get(at).map_or(self.entries.end, |entry| entry.offset);
+        Span { offset: start(at), length: start(at.saturating_add(1)) - start(at) }
+    }
+
+    /// Reads neighbouring entries, by their places in [`RawPack::entries`]. What does not come out right is read a second time.
     ///
     /// `Missing`: the pack is gone. `Corrupt`: an entry is damaged.
-    pub async fn read(&self, entries: &[(ObjectId, Span)]) -> Result<RawRun, StoreError> {
-        match self.read_once(entries).await {
-            Err(StoreError::Corrupt { .. }) => self.read_once(entries).await.inspect_err(|error| {
+    pub async fn read(&self, places: Range<usize>) -> Result<RawRun, StoreError> {
+        match self.read_once(places.clone()).await {
+            Err(StoreError::Corrupt { .. }) => self.read_once(places).await.inspect_err(|error| {
                 tracing::error!(%error, "stored bytes are damaged");
             }),
             done => done,
         }
     }
 
-    async fn read_once(&self, entries: &[(ObjectId, Span)]) -> Result<RawRun, StoreError> {
-        let (Some((_, first)), Some((_, last))) = (entries.first(), entries.last()) else {
-            return Ok(RawRun { bytes: Bytes::new(), entries: Vec::new() });
-        };
-        let range = first.offset..last.offset + last.length;
+    async fn read_once(&self, places: Range<usize>) -> Result<RawRun, StoreError> {
+        let (start, end) = (self.span(places.start).offset, self.span(places.end).offset);
+        if places.is_empty() || start >= end {
+            return Ok(RawRun { start, bytes: Bytes::new(), entries: Vec::new() });
+        }
         let permit = self.store.permit().await;
-        let bytes = self.store.bucket().get(&self.key, Some(range)).await?.ok_or_else(|| missing(&self.key))?;
+        let bytes = self.store.bucket().get(&self.key, Some(start..end)).await?.ok_or_else(|| missing(&self.key))?;
         drop(permit);
-        let entries = entries.iter().map(|(oid, span)| {
-            let span = Span { offset: span.offset - first.offset, length: span.length };
-            let crc32 = self.check(first.offset, span, &bytes).ok_or_else(|| corrupt(*oid, &self.key))?;
-            Ok(RawEntry { oid: *oid, span, crc32 })
+        let entries = places.filter_map(|at| Some((self.entries().get(at)?, self.span(at))));
+        let entries = entries.map(|(entry, span)| {
+            check(entry, Span { offset: span.offset - start, length: span.length }, &bytes)
+                .ok_or_else(|| corrupt(entry.oid, &self.key))
         });
         let entries = entries.collect::<Result<_, StoreError>>()?;
-        Ok(RawRun { bytes, entries })
+        Ok(RawRun { start, bytes, entries })
     }
+}
 
-    /// The CRC-32 of an entry, if its bytes have the one that the index says.
-    fn check(&self, start: u64, span: Span, bytes: &Bytes) -> Option<u32> {
-        let at = self.crcs.binary_search_by_key(&(start + span.offset), |(offset, _)| *offset).ok()?;
-        let (_, expected) = self.crcs[at];
-        let range = usize::try_from(span.offset).ok()?..usize::try_from(span.offset + span.length).ok()?;
-        (crc32(&[bytes.get(range)?]) == expected).then_some(expected)
+/// An entry whose bytes have the CRC-32 that the index says.
+fn check(entry: &IndexEntry, span: Span, bytes: &Bytes) -> Option<RawEntry> {
+    let range = usize::try_from(span.offset).ok()?..usize::try_from(span.offset + span.length).ok()?;
+    let raw = bytes.get(range)?;
+    if crc32(&[raw]) != entry.crc32 {
+        return None;
     }
+    let (header, _) = EntryHeader::decode(raw).ok()??;
+    let base = match header.kind {
+        EntryKind::Whole(_) => RawBase::Whole,
+        EntryKind::OfsDelta { distance } => RawBase::At(entry.offset.checked_sub(distance)?),
+        EntryKind::RefDelta { base } => RawBase::Named(base),
+    };
+    Some(RawEntry { oid: entry.oid, span, crc32: entry.crc32, base })
 }
 
 fn corrupt(id: ObjectId, key: &str) -> StoreError {

@@ -254,6 +254,10 @@ both! {
         let user = Uuid::new_v4();
         save(&d, project, user, "text.txt", "mine\n").await;
         let body = commit_body(user, "Once");
+        // A dry run leaves nothing behind, its key neither.
+        let dry = with(body.clone(), json!({"dry_run": true}));
+        let told = commit_key(&d, project, &dry, "once").await.ok(200);
+        assert_eq!(commit_key(&d, project, &dry, "once").await.ok(200)["tree"], told["tree"]);
         let answer = commit_key(&d, project, &body, "once").await.ok(200);
         save(&d, project, user, "text.txt", "more\n").await;
         commit(&d, project, commit_body(user, "Twice")).await.ok(200);

@@ -9,7 +9,7 @@ use treehold_tests::git::{Git, Repo};
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::Deployment;
+use crate::deployment::{API_KEY, Deployment};
 use crate::history::whole_project;
 use crate::verifications::{percent, text};
 
@@ -190,6 +190,62 @@ both! {
         git.run(["clone", "-q", "docs.bundle", "work"]);
         assert_eq!(Repo::open(dir.path().join("work")).git().run(["symbolic-ref", "HEAD"]), "refs/heads/main");
         clone.git().run(["bundle", "verify", "-q", file.to_str().expect("utf-8")]);
+
+        let user = Uuid::new_v4();
+        let (_work_dir, work) = d.clone_remote("docs");
+        let tree = some_pending(&d, project, user, &work).await;
+        let reply = d.get(&format!("/projects/{project}/bundle?user={user}")).await;
+        reply.ok(200);
+        std::fs::write(&file, &reply.body).expect("write");
+        git.run(["clone", "-q", "--mirror", "docs.bundle", "pending.git"]);
+        let pending = Repo::open(dir.path().join("pending.git"));
+        pending.fsck_strict();
+        assert_eq!(pending.rev_parse(&format!("refs/pending/{user}^{{tree}}")), tree);
+        assert_eq!(pending.rev_parse(&format!("refs/pending/{user}^")), head);
+    }
+
+    /// Goal: who has a key fetches uncommitted work by its name, as a commit on the head; nobody else, and never unasked.
+    async fn pending_work_is_fetched_by_name(d) {
+        d.remote("docs", 46);
+        let project = whole_project(&d, "docs").await;
+        let user = Uuid::new_v4();
+        let (_work_dir, work) = d.clone_remote("docs");
+        let tree = some_pending(&d, project, user, &work).await;
+        let url = |password: &str| {
+            let url = d.url(&format!("/git/{project}.git"));
+            url.replacen("http://", &format!("http://git:{password}@"), 1)
+        };
+        let dir = tempfile::tempdir().expect("a directory");
+        let git = Git::at(dir.path());
+        git.run(["clone", "-q", "--bare", &url(API_KEY), "clone.git"]);
+        let clone = Repo::open(dir.path().join("clone.git"));
+        let name = format!("refs/pending/{user}");
+        assert!(clone.refs().keys().all(|name| !name.starts_with("refs/pending/")));
+        clone.git().run(["fetch", "-q", "origin", &format!("{name}:{name}")]);
+        clone.fsck_strict();
+        assert_eq!(clone.rev_parse(&format!("{name}^{{tree}}")), tree);
+        assert_eq!(clone.rev_parse(&format!("{name}^")), clone.rev_parse("main"));
+        // Also whole, from nothing, and by its id.
+        git.run(["init", "-q", "--bare", "new.git"]);
+        let new = Repo::open(dir.path().join("new.git"));
+        new.git().run(["fetch", "-q", &url(API_KEY), &format!("{name}:{name}")]);
+        new.fsck_strict();
+        let commit = clone.rev_parse(&name);
+        assert_eq!(new.rev_parse(&name), commit);
+        git.run(["init", "-q", "--bare", "third.git"]);
+        let third = Repo::open(dir.path().join("third.git"));
+        third.git().run(["fetch", "-q", &url(API_KEY), &commit]);
+        let made = d.cli(&["token", "create", &project.to_string(), "--json"]).await;
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("json");
+        let token = url(made["secret"].as_str().expect("a secret"));
+        git.run(["init", "-q", "--bare", "fourth.git"]);
+        let fourth = Repo::open(dir.path().join("fourth.git"));
+        for wanted in [name.as_str(), commit.as_str()] {
+            assert!(!fourth.git().output(["fetch", "-q", &token, wanted]).status.success(), "{wanted}");
+        }
+        fourth.git().run(["fetch", "-q", &token, "main"]);
+        let nobody = format!("refs/pending/{}", Uuid::new_v4());
+        assert!(!new.git().output(["fetch", "-q", &url(API_KEY), &nobody]).status.success());
     }
 
     /// Goal: what has no whole history, or none, is not bundled.
@@ -256,6 +312,6 @@ both! {
         let arguments = ["export", &shallow.to_string(), to.to_str().expect("utf-8"), "--bundle", file.to_str().expect("utf-8")];
         let out = d.cli(&arguments).await;
         assert_eq!(out.status.code(), Some(1));
-        assert!(!file.exists());
+        assert!(!file.exists() && !to.exists());
     }
 }

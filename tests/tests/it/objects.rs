@@ -125,6 +125,7 @@ both! {
             ("no end.txt", Some(b"a\nb")),
             ("empty.new", Some(b"")),
             ("dir/turns", Some(b"file\n")),
+            ("turns.bin", Some(b"\0binary\n")),
         ], "Odd names");
         clone.commit_files(&[
             ("no end.txt", Some(b"a\nb\nc")),
@@ -137,6 +138,8 @@ both! {
         clone.git().run(["commit", "-q", "-m", "Executable"]);
         std::fs::remove_file(clone.path().join("no end.txt")).expect("remove");
         std::os::unix::fs::symlink("elsewhere", clone.path().join("no end.txt")).expect("link");
+        std::fs::remove_file(clone.path().join("turns.bin")).expect("remove");
+        std::os::unix::fs::symlink("elsewhere", clone.path().join("turns.bin")).expect("link");
         clone.git().run(["add", "-A"]);
         clone.git().run(["commit", "-q", "-m", "A link"]);
         clone.git().run(["push", "-q", "origin", "HEAD"]);
@@ -147,7 +150,12 @@ both! {
             let shown = diff(&d, project, &format!("from={from}&to={to}")).await;
             assert_eq!(shown, git_diff(&clone, &from, &to), "{from} {to}");
             clone.git().run(["read-tree", &from]);
-            if !shown.is_empty() && !shown.contains("Binary files") {
+            // Git refuses its own text diffs of binary files, too, and says which.
+            if shown.contains("Binary files") {
+                let applied = clone.git().output_of(["apply", "--cached", "-"], shown.as_bytes());
+                let words = String::from_utf8_lossy(&applied.stderr).into_owned();
+                assert!(!applied.status.success() && words.contains("cannot apply binary patch to"), "{words}");
+            } else if !shown.is_empty() {
                 clone.git().run_with(["apply", "--cached", "--whitespace=nowarn", "-"], shown.as_bytes());
                 assert_eq!(clone.git().run(["write-tree"]), clone.rev_parse(&format!("{to}^{{tree}}")));
             }

@@ -103,7 +103,7 @@ both! {
             }
             assert_eq!(json!(found), json!(ids), "limit {limit}");
         }
-        for bad in ["limit=-1", "limit=abc", "limit=", "limit=1&limit=2", "cursor=nonsense", "cursor=%ff"] {
+        for bad in ["limit=abc", "limit=", "limit=1&limit=2", "cursor=nonsense", "cursor=%ff"] {
             assert_eq!(d.get(&format!("/projects?{bad}")).await.status, 400, "{bad}");
         }
     }

@@ -95,8 +95,17 @@ both! {
         save(&d, project, user, "dir/a.txt", "mine\n").await;
         commit(&d, project, commit_body(user, "Mine")).await.problem(409, "diverged");
         assert_eq!(pending(&d, project, user).await, ["dir/a.txt"]);
+        // On a path that only the merge makes.
+        save(&d, project, user, "text.txt", &one.replace("5\n", "five\n")).await;
+        let objects = number(&d, "SELECT count(*) FROM objects").await;
+        let told = sync(&d, project, json!({"on_conflict": "merge", "dry_run": true})).await.ok(200);
+        assert_eq!((head(&d, project).await, number(&d, "SELECT count(*) FROM objects").await), (ours.clone(), objects));
         let merged = sync(&d, project, json!({"on_conflict": "merge"})).await.ok(200);
         assert_eq!(merged["from"], json!(ours));
+        for same in ["from", "changed", "changed_count", "pending"] {
+            assert_eq!(told[same], merged[same], "{same}");
+        }
+        assert_eq!(told["pending"], json!([{"user": user, "path": "text.txt", "state": "outdated"}]));
         let (_dir, export) = d.export(project).await;
         assert_eq!(export.git().run(["log", "-1", "--format=%P", "main"]), format!("{ours} {theirs}"));
         assert_eq!(export.cat_file("main:text.txt"), one.replace("10", "ten").into_bytes());

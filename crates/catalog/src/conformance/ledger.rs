@@ -239,6 +239,22 @@ pub(super) async fn reads_packs_from_front_to_back(case: Case) {
     let expected = ["objects/pack/a.pack", "objects/pack/b.pack"].map(|key| [(key, 10), (key, 20), (key, 30)]);
     assert_eq!(places, expected.concat());
     assert_eq!(case.catalog.locate_numbers(&[]).await.expect("locate"), []);
+    let keys = |chunk: &[Located], count| (chunk[0].key_id, chunk[0].key.clone(), count);
+    let (first, last) =
+        (found[3..].iter().map(|o| o.number).min().expect("b"), found[..3].iter().map(|o| o.number).max());
+    let counted = case.catalog.keys_between(first, last.expect("a") - 1).await.expect("count");
+    let mut expected = [keys(&found[..3], 2), keys(&found[3..], 3)];
+    expected.sort();
+    assert_eq!(counted, expected);
+    assert_eq!(case.catalog.keys_between(1 << 50, 1 << 51).await.expect("count"), []);
+    for pack in found.chunks(3) {
+        let places: Vec<(u64, u64)> = pack.iter().map(|object| (object.offset, object.number)).collect();
+        let read = async |from, limit| case.catalog.places_in(pack[0].key_id, from, limit).await.expect("places");
+        assert_eq!(read(0, 9).await, places);
+        assert_eq!(read(11, 9).await, places[1..]);
+        assert_eq!(read(0, 2).await, places[..2]);
+        assert_eq!(read(31, 9).await, []);
+    }
 }
 
 pub(super) async fn reaps_silent_operations(case: Case) {

@@ -287,6 +287,39 @@ impl Db {
         Ok(found)
     }
 
+    async fn keys_between_once(&self, first: u64, last: u64) -> Result<Vec<(KeyId, String, u64)>, Fault> {
+        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT o.key_id, k.s3_key, o.objects
+             FROM (SELECT key_id, count(*) AS objects FROM objects WHERE number BETWEEN $1 AND $2 GROUP BY key_id) o
+             JOIN s3_keys k ON k.key_id = o.key_id ORDER BY o.key_id",
+        )
+        .bind(codec::signed(first)?)
+        .bind(codec::signed(last)?)
+        .fetch_all(self.reader())
+        .await?;
+        let key = |(id, key, objects)| Ok((id, key, codec::unsigned(objects)?));
+        Ok(rows.into_iter().map(key).collect::<Result<_, CatalogError>>()?)
+    }
+
+    /// One row of text instead of many rows: a driver takes longer to hand over a row than the database to find it.
+    async fn places_once(&self, key: KeyId, from: u64, limit: u32) -> Result<Vec<(u64, u64)>, Fault> {
+        let text: Option<String> = sqlx::query_scalar(
+            "SELECT string_agg(CAST(p.off AS TEXT) || ' ' || CAST(p.number AS TEXT), ',' ORDER BY p.off)
+             FROM (SELECT off, number FROM objects WHERE key_id = $1 AND off >= $2 ORDER BY off LIMIT $3) p",
+        )
+        .bind(key)
+        .bind(codec::signed(from)?)
+        .bind(i64::from(limit))
+        .fetch_one(self.reader())
+        .await?;
+        let place = |place: &str| {
+            let (offset, number) = place.split_once(' ')?;
+            Some((offset.parse().ok()?, number.parse().ok()?))
+        };
+        let places = text.iter().flat_map(|text| text.split(',')).map(place).collect::<Option<Vec<_>>>();
+        Ok(places.ok_or(CatalogError::Invalid { what: "place" })?)
+    }
+
     async fn reap_ops_once(&self, before_ms: i64) -> Result<u64, Fault> {
         let mut tx = self.begin().await?;
         let dead = sqlx::query("UPDATE ops SET state = 'dead' WHERE state = 'open' AND heartbeat_at < $1")
@@ -394,6 +427,14 @@ impl Ledger for Db {
 
     async fn locate_numbers(&self, numbers: &[u64]) -> Result<Vec<Located>, CatalogError> {
         run!("locate objects", self.locate_numbers_once(numbers))
+    }
+
+    async fn keys_between(&self, first: u64, last: u64) -> Result<Vec<(KeyId, String, u64)>, CatalogError> {
+        run!("count objects by key", self.keys_between_once(first, last))
+    }
+
+    async fn places_in(&self, key: KeyId, from: u64, limit: u32) -> Result<Vec<(u64, u64)>, CatalogError> {
+        run!("list places", self.places_once(key, from, limit))
     }
 
     async fn reap_ops(&self, before_ms: i64) -> Result<u64, CatalogError> {

@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 31] = [
+pub static KEYS: [Key; 32] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -86,6 +86,12 @@ pub static KEYS: [Key; 31] = [
     key("max_in_flight", Kind::Number, "N", "Reads and autosaves at work at once [default: 64 a core]"),
     key("max_batch_reads", Kind::Number, "N", "Batch reads and diffs at work at once [default: 4 a core, at least 8]"),
     key("max_commits", Kind::Number, "N", "Commits, syncs and pushes at work at once [default: 8 a core, at least 16]"),
+    key(
+        "max_clones",
+        Kind::Number,
+        "N",
+        "Packs on their way to git clients at once [default: 64 a core, at least 128]",
+    ),
     key(
         "max_exports",
         Kind::Number,

@@ -32,18 +32,25 @@ pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
     };
     let (light, commit) = (places("max_in_flight", default.light)?, places("max_commits", default.commit)?);
     let batch = places("max_batch_reads", default.batch)?;
-    let bulk = places("max_exports", default.bulk)?;
+    let (clone, bulk) = (places("max_clones", default.clone)?, places("max_exports", default.bulk)?);
     let memory_bytes = number("max_memory_bytes", default.memory_bytes, 1 << 50)?;
     let project_share = number("project_share", u64::from(default.project_share), 100)?;
     let connections = number("max_connections", 8_192, 1_000_000)?;
     let database_connections = number("database_connections", database as u64, 10_000)?;
     if memory_bytes.saturating_mul(project_share) / 100 < PROJECT_MEMORY_MIN {
-        let why = format!("must leave at least {PROJECT_MEMORY_MIN} for one project with its {project_share} percent");
-        return Err(values.wrong("max_memory_bytes", &why));
+        // Whichever was given is what to change.
+        let memory_given = values.is_given("max_memory_bytes");
+        let (name, other, value) = match values.is_given("project_share") {
+            true if !memory_given => ("project_share", "max_memory_bytes", memory_bytes),
+            _ => ("max_memory_bytes", "project_share", project_share),
+        };
+        let why =
+            format!("must leave at least {PROJECT_MEMORY_MIN} bytes of memory for one project (`{other}` is {value})");
+        return Err(values.wrong(name, &why));
     }
     let project_share = u8::try_from(project_share).unwrap_or(default.project_share);
     Ok(Load {
-        admission: AdmissionConfig { light, batch, commit, bulk, project_share, memory_bytes, ..default },
+        admission: AdmissionConfig { light, batch, commit, clone, bulk, project_share, memory_bytes, ..default },
         connections: usize::try_from(connections).unwrap_or(usize::MAX),
         database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
     })

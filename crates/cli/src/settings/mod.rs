@@ -204,6 +204,11 @@ impl Values {
         }
     }
 
+    /// Whether somebody chose the value.
+    fn is_given(&self, name: &str) -> bool {
+        self.given.get(name).is_some_and(|(_, origin)| *origin != Origin::Default)
+    }
+
     fn wrong(&self, name: &str, why: &str) -> Failure {
         let origin = self.given.get(name).map(|(_, origin)| format!(" ({origin})")).unwrap_or_default();
         Failure::usage(format!("`{name}`{origin} {why}"))

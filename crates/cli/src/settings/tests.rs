@@ -98,6 +98,19 @@ fn load_is_what_was_given_and_shown_where_it_was_not() {
 }
 
 #[test]
+fn what_leaves_too_little_memory_is_named() {
+    let refusal = |given: &[(&'static str, &str, Origin)]| settings(given).unwrap_err().message;
+    let share = refusal(&[("project_share", "1", flag())]);
+    assert!(share.starts_with("`project_share` (") && share.contains("`max_memory_bytes` is "), "{share}");
+    for given in [
+        &[("max_memory_bytes", "1000000", flag())][..],
+        &[("max_memory_bytes", "100000000", file()), ("project_share", "2", file())],
+    ] {
+        assert!(refusal(given).starts_with("`max_memory_bytes` ("), "{given:?}");
+    }
+}
+
+#[test]
 fn a_token_or_its_file_but_the_stronger_origin_wins() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");

@@ -146,6 +146,38 @@ fn a_repository_comes_in_and_goes_out_again() {
     });
 }
 
+/// Goal: an export that finds damage names it and leaves nothing behind, whether the directory was there or not.
+#[test]
+fn a_failed_export_leaves_nothing_and_names_the_damage() {
+    both(|bench, _| {
+        bench.repository("docs.git");
+        bench.json(&["import", "docs.git", "--full", "--json"]);
+        let packs = std::fs::read_dir(bench.data().join("store/objects/pack")).unwrap();
+        let packs: Vec<_> =
+            packs.map(|entry| entry.unwrap().path()).filter(|path| path.extension() == Some("pack".as_ref())).collect();
+        assert!(!packs.is_empty());
+        std::fs::create_dir(bench.path("empty.git")).unwrap();
+        let refused = |what: &str| {
+            for to in ["new/out.git", "empty.git"] {
+                let message = bench.fail(1, &["export", "docs", to]);
+                assert!(message.contains(&format!("the stored {what}")), "{message}");
+                assert!(message.contains("is damaged; run `treehold admin verify`"), "{message}");
+            }
+            assert!(!bench.path("new").exists());
+            assert_eq!(std::fs::read_dir(bench.path("empty.git")).unwrap().count(), 0);
+        };
+        for pack in &packs {
+            let mut bytes = std::fs::read(pack).unwrap();
+            bytes[14..].iter_mut().for_each(|byte| *byte ^= 0x55);
+            std::fs::remove_file(pack).unwrap();
+            std::fs::write(pack, bytes).unwrap();
+        }
+        refused("");
+        packs.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+        refused("pack objects/pack/");
+    });
+}
+
 #[test]
 fn history_is_cut_off_unless_asked_for() {
     both(|bench, _| {
@@ -156,8 +188,24 @@ fn history_is_cut_off_unless_asked_for() {
         let out = bench.path("short.git");
         git(&out, &["fsck", "--strict"]);
         assert_eq!(git(&out, &["log", "--format=%s", "main"]), "docs/guide.md\n");
+        let message = bench.fail(1, &["export", "short", "with-bundle.git", "--bundle", "short.bundle"]);
+        assert!(message.contains("history is cut off"), "{message}");
+        assert!(!bench.path("with-bundle.git").exists() && !bench.path("short.bundle").exists());
         let message = bench.fail(1, &["import", "docs.git", "--project", "other", "--branch", "nowhere"]);
         assert!(message.contains("nowhere"), "{message}");
+    });
+}
+
+/// Goal: what only looks makes no store where the data directory is misspelled.
+#[test]
+fn a_dry_run_needs_a_store() {
+    let bench = Bench::new();
+    let message = bench.fail(1, &["admin", "repack", "--dry-run"]);
+    assert!(message.contains("there is no store here") && message.contains("--data-dir"), "{message}");
+    assert!(!bench.data().exists());
+    both(|bench, _| {
+        bench.json(&["project", "create", "docs", "--json"]);
+        assert!(bench.json(&["admin", "repack", "--dry-run", "--json"]).is_object());
     });
 }
 

@@ -148,7 +148,8 @@ pub struct ReadRequest {
     pub reference: Option<String>,
     /// Overlay this user's pending work.
     pub user: Option<Uuid>,
-    /// Budget for contents, bytes (of content, before encoding); at most 64 MiB, which it is if not given.
+    /// Budget for contents, bytes (of content, before encoding); at most 64 MiB, which it is if not given. An answer holds at least one
+    /// character (one byte of a binary file) of the first file that has any, also with 0, so that cursors come to an end.
     pub max_bytes: Option<u64>,
     /// From the last answer: go on where it stopped, at the same snapshot.
     pub cursor: Option<String>,

@@ -56,7 +56,11 @@ impl Engine {
         idempotency_key: Option<&str>,
     ) -> Result<CommitAnswer> {
         let project = self.find_project(project).await?;
-        let key = Key::new(idempotency_key, "commit", request)?;
+        let mut key = Key::new(idempotency_key, "commit", request)?;
+        if request.dry_run {
+            // It may be asked again when something changed, and the commit itself may have the same key.
+            key = key.unused();
+        }
         if let Claimed::Answered(answer) = self.claim(&project, &key).await? {
             return answer;
         }
@@ -64,7 +68,7 @@ impl Engine {
         let push = Self::pushes(&project, request.push)?;
         let mut intent = self.intent(&project, &branch, &request.message, &request.author, push)?;
         intent.user = Some(request.user);
-        intent.idempotency_key = idempotency_key.map(str::to_owned);
+        intent.idempotency_key.clone_from(&key.key);
         let paths = match &request.paths {
             None => None,
             Some(paths) => {

@@ -32,6 +32,11 @@ impl Key {
         sha256.update(serde_json::to_vec(body).map_err(EngineError::internal)?);
         Ok(Self { key: key.map(str::to_owned), body_sha256: sha256.finalize().into() })
     }
+
+    /// For a request that leaves nothing to remember.
+    pub fn unused(self) -> Self {
+        Self { key: None, ..self }
+    }
 }
 
 /// What a key is known for.

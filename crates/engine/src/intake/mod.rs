@@ -125,6 +125,8 @@ pub(crate) struct Rules<'a> {
     pub shallow: &'a [ObjectId],
     /// Deltas may rest on what the project reaches already.
     pub thin: bool,
+    /// See [`IngestLimits::inflated_ratio`].
+    pub inflated_ratio: u64,
 }
 
 impl Engine {
@@ -147,7 +149,7 @@ impl Engine {
         rules: &Rules<'_>,
         progress: &dyn Progress,
     ) -> std::result::Result<Received, Refused> {
-        let limits = self.ingest_limits();
+        let limits = IngestLimits { inflated_ratio: rules.inflated_ratio, ..self.ingest_limits() };
         let shallow: HashSet<ObjectId> = rules.shallow.iter().copied().collect();
         let (policy, bases) = (rules.policy, rules.thin.then(|| self.own_bases(project)));
         let (told, mut heard) = mpsc::channel(1);

@@ -5,7 +5,7 @@ use std::io::Write;
 use tokio::sync::mpsc;
 use treehold_object::idx::IndexEntry;
 use treehold_object::pack::{EntryHeader, EntryKind, PackError, PackWriter, Written};
-use treehold_store::{RawRun, StoredEntry};
+use treehold_store::{RawBase, RawRun, StoredEntry};
 
 use super::Form;
 use crate::writer::NewBytes;
@@ -15,8 +15,8 @@ use crate::{EngineError, Result};
 pub(super) enum Step {
     /// The runs that follow come from another stored pack.
     Pack,
-    /// Neighbours in the stored pack, which start there at `start`; where each of them has its base there.
-    Run { run: RawRun, start: u64, bases: Vec<Option<u64>> },
+    /// Those of the neighbours in a stored pack that are `copied`, as they stand there.
+    Run { run: RawRun, copied: Vec<bool> },
     /// Whole objects, deflated.
     Entries(Vec<StoredEntry>),
     /// Whole objects.
@@ -36,6 +36,8 @@ pub(super) fn assemble<W: Write>(
     mut steps: mpsc::Receiver<Step>,
 ) -> Result<(W, Written)> {
     let mut pack = form.writer(out, count, level)?;
+    // Whoever waits for the pack learns at once how much it will be.
+    pack.flush().map_err(failed)?;
     let mut moved = Moved::default();
     while let Some(step) = steps.blocking_recv() {
         let written = match step {
@@ -43,7 +45,7 @@ pub(super) fn assemble<W: Write>(
                 moved = Moved::default();
                 Ok(())
             }
-            Step::Run { run, start, bases } => copy(&mut pack, &mut moved, &run, start, &bases),
+            Step::Run { run, copied } => copy(&mut pack, &mut moved, &run, &copied),
             Step::Entries(entries) => entries
                 .iter()
                 .try_for_each(|entry| pack.add_compressed(entry.oid, entry.kind, entry.size, &entry.zlib).map(|_| ())),
@@ -89,28 +91,29 @@ fn copy<W: Write>(
     pack: &mut PackWriter<W>,
     moved: &mut Moved,
     run: &RawRun,
-    start: u64,
-    bases: &[Option<u64>],
+    copied: &[bool],
 ) -> std::result::Result<(), PackError> {
     let mut same = 0;
-    for (at, (entry, base)) in run.entries.iter().zip(bases).enumerate() {
-        let offset = start + entry.span.offset;
+    for (at, entry) in run.entries.iter().enumerate() {
+        if !copied.get(at).copied().unwrap_or(false) {
+            copy_same(pack, run, same, at)?;
+            same = at + 1;
+            continue;
+        }
+        let offset = run.start + entry.span.offset;
         // Where this entry will be, once those before it that stay the same are written.
-        let pending = entry.span.offset - run.entries[same].span.offset;
-        let here = pack.bytes() + pending;
-        let Some(base) = base else {
+        let here = pack.bytes() + entry.span.offset - run.entries[same].span.offset;
+        let distance = match entry.base {
+            RawBase::At(base) => Some((offset - base, here - moved.find(base).ok_or(PackError::EntryHeader)?)),
+            RawBase::Whole | RawBase::Named(_) => None,
+        };
+        let Some((_, distance)) = distance.filter(|(before, now)| before != now) else {
             moved.add(offset, offset + entry.span.length, here);
             continue;
         };
-        let base_now = moved.find(*base).ok_or(PackError::EntryHeader)?;
+        copy_same(pack, run, same, at)?;
         let raw = run_bytes(run, at, at + 1);
         let (header, len) = EntryHeader::decode(raw)?.ok_or(PackError::EntryHeader)?;
-        let distance = here - base_now;
-        if header.kind == (EntryKind::OfsDelta { distance }) {
-            moved.add(offset, offset + entry.span.length, here);
-            continue;
-        }
-        copy_same(pack, run, same, at)?;
         let header = EntryHeader { kind: EntryKind::OfsDelta { distance }, size: header.size };
         let span = pack.add_entry(entry.oid, header, &raw[len..])?;
         // The entry's own start is right; what follows it may be shifted.

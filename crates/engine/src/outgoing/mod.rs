@@ -5,6 +5,7 @@
 //! an object that is not sent. Copied bytes are checked against the CRC-32s of their pack's index; all others by their hash.
 
 mod assemble;
+mod layout;
 mod planned;
 
 use std::collections::HashSet;
@@ -14,18 +15,18 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use treehold_catalog::{KeyId, Located, RoaringTreemap};
 use treehold_object::ObjectId;
-use treehold_object::pack::{PackWriter, Span, Written};
+use treehold_object::pack::{PackWriter, Written};
 use treehold_store::{RawPack, StoreError};
+use uuid::Uuid;
 
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result, blocking};
 use assemble::Step;
+pub(crate) use layout::Layouts;
 use planned::Planned;
 
 /// Objects located at once.
 const CHUNK: usize = 4096;
-/// Rows of one pack that are looked at at once.
-const PAGE: u32 = 8192;
 /// A pack is copied from as it is where so many objects of one chunk lie in it; else they are read one by one.
 const DENSE: usize = 64;
 /// Bytes that are read at once; a single entry may be longer.
@@ -40,8 +41,10 @@ const ROUNDS: usize = 4;
 const LEVEL: u32 = 6;
 
 /// What a pack is to hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Contents {
+    /// Whose objects they are.
+    pub project: Uuid,
     /// Stored objects, by ledger number.
     pub numbers: RoaringTreemap,
     /// Objects in memory; none of them is among `numbers`.
@@ -70,6 +73,7 @@ pub(crate) type Told<'a> = dyn Fn(u64) + Sync + 'a;
 /// The state of one pack under way.
 struct Feed<'a> {
     engine: &'a Engine,
+    project: Uuid,
     steps: mpsc::Sender<Step>,
     form: Form,
     /// Ledger numbers that went out.
@@ -89,7 +93,7 @@ impl Engine {
         let count = contents.count()?;
         let (steps, heard) = mpsc::channel(1);
         let assembling = blocking(move || assemble::assemble(out, count, LEVEL, form, heard));
-        let mut feed = Feed { engine: self, steps, form, sent: RoaringTreemap::new(), told };
+        let mut feed = Feed { engine: self, project: contents.project, steps, form, sent: RoaringTreemap::new(), told };
         let fed = async {
             feed.stored(&contents.numbers).await?;
             feed.step(Step::Whole(contents.fresh)).await?;
@@ -127,6 +131,11 @@ impl Feed<'_> {
 
     /// Sends every object of `numbers`, from where it is now. What `repack` moves meanwhile is found at its new place.
     async fn stored(&mut self, numbers: &RoaringTreemap) -> Fed {
+        if numbers.len() >= DENSE as u64 {
+            for (id, key) in self.engine.dense_packs(self.project, numbers).await?.iter() {
+                self.copy_pack(*id, key, numbers).await?;
+            }
+        }
         for _ in 0..ROUNDS {
             let missing = numbers - &self.sent;
             if missing.is_empty() {
@@ -144,19 +153,16 @@ impl Feed<'_> {
         let mut copied = HashSet::new();
         let numbers: Vec<u64> = missing.iter().collect();
         for chunk in numbers.chunks(CHUNK) {
-            let mut located = self.engine.catalog.locate_numbers(chunk).await?;
+            let chunk: Vec<u64> = chunk.iter().filter(|number| !self.sent.contains(**number)).copied().collect();
+            let mut located = self.engine.catalog.locate_numbers(&chunk).await?;
             if located.len() != chunk.len() {
                 return Err(lost("an object that the project reaches is not in the ledger"));
             }
-            located.retain(|object| !self.sent.contains(object.number));
             for (id, key) in dense(&located, &copied) {
+                // Not where they were last time: it is time to count again.
+                self.engine.forget_dense_packs(self.project);
                 copied.insert(id);
-                match self.engine.store.raw_pack(&key).await {
-                    Ok(pack) => self.copy(id, &pack, missing).await?,
-                    // Without its index the pack's objects are still there.
-                    Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                self.copy_pack(id, &key, missing).await?;
             }
             located.retain(|object| !self.sent.contains(object.number));
             self.one_by_one(&located).await?;
@@ -164,39 +170,54 @@ impl Feed<'_> {
         Ok(())
     }
 
-    /// Copies what is `missing` and lies in `pack`, front to back.
-    async fn copy(&mut self, id: KeyId, pack: &RawPack, missing: &RoaringTreemap) -> Fed {
-        self.step(Step::Pack).await?;
-        let (mut planned, mut from) = (Planned::default(), 0);
-        loop {
-            let rows = self.engine.catalog.objects_in(id, from, PAGE).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            from = last.offset + 1;
-            let wanted = |row: &Located| missing.contains(row.number) && !self.sent.contains(row.number);
-            let rows: Vec<Located> = rows.into_iter().filter(wanted).collect();
-            let (copies, whole) = planned.plan(rows, self.form.deltas);
-            self.copy_parts(pack, copies).await?;
-            self.one_by_one(&whole).await?;
+    async fn copy_pack(&mut self, id: KeyId, key: &str, missing: &RoaringTreemap) -> Fed {
+        match self.engine.store.raw_pack(key).await {
+            Ok(pack) => self.copy(id, &pack, missing).await,
+            // Without its index the pack's objects may still be there; if it is gone they are elsewhere.
+            Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn copy_parts(&mut self, pack: &RawPack, copies: Vec<Located>) -> Fed {
-        let parts = parts(copies).into_iter().map(|part| async move {
-            let spans: Vec<(ObjectId, Span)> = part.iter().map(|row| (row.oid, span(row))).collect();
-            let read = pack.read(&spans).await;
-            (part, read)
+    /// Copies what is `missing` and stands in `pack`, front to back.
+    async fn copy(&mut self, id: KeyId, pack: &RawPack, missing: &RoaringTreemap) -> Fed {
+        self.step(Step::Pack).await?;
+        let layout = self.engine.layout(id, pack).await?;
+        let wanted = |number: &u64| *number != 0 && missing.contains(*number) && !self.sent.contains(*number);
+        let wanted: Vec<u64> = layout.iter().map(|number| if wanted(number) { *number } else { 0 }).collect();
+        let reads = parts(pack, &wanted).into_iter().map(|places| async move {
+            let read = pack.read(places.clone()).await;
+            (places, read)
         });
-        let mut parts = futures::stream::iter(parts).buffered(PARTS_AHEAD);
-        while let Some((rows, read)) = parts.next().await {
-            match read {
-                Ok(run) => {
-                    self.sent.extend(rows.iter().map(|row| row.number));
-                    let bases = rows.iter().map(|row| row.base).collect();
-                    self.step(Step::Run { run, start: rows[0].offset, bases }).await?;
-                    (self.told)(self.sent.len());
+        let (mut reads, mut planned) = (futures::stream::iter(reads).buffered(PARTS_AHEAD), Planned::default());
+        while let Some((places, read)) = reads.next().await {
+            let run = match read {
+                Ok(run) => run,
+                // Whatever could not be read is looked for object by object, which also tells damage from a move.
+                Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
+                    let oids: Vec<ObjectId> = pack.entries()[places].iter().map(|entry| entry.oid).collect();
+                    self.whole(&oids).await?;
+                    continue;
                 }
-                Err(error) => self.moved(&rows, error).await?,
-            }
+                Err(error) => return Err(error.into()),
+            };
+            let copied = planned.plan(&run, self.form.deltas);
+            let numbers = places.zip(&copied).filter(|(_, copied)| **copied).map(|(at, _)| wanted[at]);
+            self.sent.extend(numbers);
+            let rest = run.entries.iter().zip(&copied).filter(|(_, copied)| !**copied);
+            let rest: Vec<ObjectId> = rest.map(|(entry, _)| entry.oid).collect();
+            self.step(Step::Run { run, copied }).await?;
+            self.whole(&rest).await?;
+            (self.told)(self.sent.len());
+        }
+        Ok(())
+    }
+
+    /// Sends objects whole, from wherever they are.
+    async fn whole(&mut self, oids: &[ObjectId]) -> Fed {
+        for chunk in oids.chunks(WHOLE) {
+            let located: Vec<Located> = self.engine.catalog.locate(chunk).await?.into_iter().flatten().collect();
+            self.one_by_one(&located).await?;
         }
         Ok(())
     }
@@ -209,7 +230,7 @@ impl Feed<'_> {
         let oids: Vec<ObjectId> = rows.iter().map(|row| row.oid).collect();
         let now = self.engine.catalog.locate(&oids).await?;
         let stayed = now.iter().zip(rows).any(|(now, row)| now.as_ref() == Some(row));
-        if stayed { Err(error.into()) } else { Ok(()) }
+        if stayed { Err(EngineError::of_damage(error, oids.first()).into()) } else { Ok(()) }
     }
 
     /// Reads objects by their hash and sends them whole.
@@ -239,10 +260,6 @@ fn lost(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Stop {
     Stop::Failed(EngineError::internal(what))
 }
 
-fn span(row: &Located) -> Span {
-    Span { offset: row.offset, length: row.length }
-}
-
 /// The packs in which many of these objects lie, less those of `copied`, in order of their first object.
 fn dense(located: &[Located], copied: &HashSet<KeyId>) -> Vec<(KeyId, String)> {
     let same_key = located.chunk_by(|one, next| one.key_id == next.key_id);
@@ -251,25 +268,26 @@ fn dense(located: &[Located], copied: &HashSet<KeyId>) -> Vec<(KeyId, String)> {
     keys.filter(|(id, _)| !copied.contains(id)).collect()
 }
 
-/// Cuts rows that are sorted by offset into runs without gaps, each of about [`PART`] bytes.
-fn parts(rows: Vec<Located>) -> Vec<Vec<Located>> {
-    let mut parts: Vec<Vec<Located>> = Vec::new();
+/// Cuts the entries that have a number into runs of neighbours, each of about [`PART`] bytes.
+fn parts(pack: &RawPack, wanted: &[u64]) -> Vec<std::ops::Range<usize>> {
+    let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
     let mut bytes = 0;
-    for row in rows {
-        let joins = |part: &Vec<Located>| part.last().is_some_and(|last| last.offset + last.length == row.offset);
-        bytes += row.length;
+    for at in (0..wanted.len()).filter(|at| wanted[*at] != 0) {
+        let length = pack.span(at).length;
         match parts.last_mut() {
-            Some(part) if joins(part) && bytes <= PART => part.push(row),
+            Some(part) if part.end == at && bytes + length <= PART => {
+                part.end += 1;
+                bytes += length;
+            }
             _ => {
-                bytes = row.length;
-                parts.push(vec![row]);
+                parts.push(at..at + 1);
+                bytes = length;
             }
         }
     }
     parts
 }
 
-/// A pack of `contents` for somebody who needs no index.
 impl Form {
     /// For a client that can read deltas by distance, or not.
     pub fn streamed(deltas: bool) -> Self {

@@ -1,22 +1,30 @@
 //! Which entries of one stored pack can be copied as they stand.
 
-use treehold_catalog::Located;
+use std::ops::Range;
+
+use treehold_store::{RawBase, RawRun};
 
 /// The entries of one pack that go out, front to back, as ranges of the pack without gaps.
 #[derive(Debug, Default)]
-pub(super) struct Planned(Vec<std::ops::Range<u64>>);
+pub(super) struct Planned(Vec<Range<u64>>);
 
 impl Planned {
-    /// Splits `rows`, sorted by offset and behind all planned before, into those that can be copied and those that must go out
-    /// whole, as their base does not go out before them from this pack.
-    pub fn plan(&mut self, rows: Vec<Located>, deltas: bool) -> (Vec<Located>, Vec<Located>) {
-        rows.into_iter().partition(|row| {
-            let copied = row.base.is_none_or(|base| deltas && self.holds(base));
+    /// Of the entries of `run`, which lies behind all planned before: whether each can be copied. Else it must go out whole, as
+    /// what it rests on does not go out before it from this pack.
+    pub fn plan(&mut self, run: &RawRun, deltas: bool) -> Vec<bool> {
+        let entries = run.entries.iter().map(|entry| {
+            let copied = match entry.base {
+                RawBase::Whole => true,
+                RawBase::At(base) => deltas && self.holds(base),
+                RawBase::Named(_) => false,
+            };
             if copied {
-                self.add(row.offset, row.offset + row.length);
+                let start = run.start + entry.span.offset;
+                self.add(start, start + entry.span.length);
             }
             copied
-        })
+        });
+        entries.collect()
     }
 
     /// Entries start only where planned ones do, so that any place in a range is one of them.
@@ -35,36 +43,33 @@ impl Planned {
 
 #[cfg(test)]
 mod tests {
-    use treehold_object::{Kind, ObjectId};
+    use treehold_object::ObjectId;
+    use treehold_object::pack::Span;
+    use treehold_store::RawEntry;
 
     use super::*;
 
-    fn row(offset: u64, base: Option<u64>) -> Located {
-        Located {
+    /// Entries of ten bytes each, from `start` on.
+    fn run(start: u64, bases: &[RawBase]) -> RawRun {
+        let entry = |(at, base): (u64, &RawBase)| RawEntry {
             oid: ObjectId::Sha1([0; 20]),
-            number: offset,
-            kind: Kind::Blob,
-            size: 1,
-            key_id: 1,
-            key: "objects/pack/p.pack".into(),
-            offset,
-            length: 10,
-            base,
-        }
+            span: Span { offset: at * 10, length: 10 },
+            crc32: 0,
+            base: *base,
+        };
+        RawRun { start, bytes: bytes::Bytes::new(), entries: (0..).zip(bases).map(entry).collect() }
     }
 
     #[test]
     fn deltas_are_copied_only_behind_their_bases() {
+        use RawBase::{At, Named, Whole};
         let mut planned = Planned::default();
-        let offsets = |rows: Vec<Located>| rows.into_iter().map(|row| row.offset).collect::<Vec<_>>();
-        let (copies, whole) =
-            planned.plan(vec![row(12, None), row(22, Some(12)), row(52, Some(32)), row(62, None)], true);
-        assert_eq!((offsets(copies), offsets(whole)), (vec![12, 22, 62], vec![52]));
-        // On the next page: a base of the page before, one that goes out whole, and one behind.
-        let (copies, whole) = planned.plan(vec![row(72, Some(62)), row(82, Some(52)), row(92, Some(102))], true);
-        assert_eq!((offsets(copies), offsets(whole)), (vec![72], vec![82, 92]));
+        assert_eq!(planned.plan(&run(12, &[Whole, At(12)]), true), [true, true]);
+        assert_eq!(planned.plan(&run(52, &[At(32), Whole]), true), [false, true]);
+        // A base of another run, one that goes out whole, one that is behind, and one by name.
+        let named = Named(ObjectId::Sha1([1; 20]));
+        assert_eq!(planned.plan(&run(72, &[At(62), At(52), At(102), named]), true), [true, false, false, false]);
         assert_eq!(planned.0, [12..32, 62..82]);
-        let (copies, whole) = planned.plan(vec![row(112, None), row(122, Some(112))], false);
-        assert_eq!((offsets(copies), offsets(whole)), (vec![112], vec![122]));
+        assert_eq!(planned.plan(&run(112, &[Whole, At(112)]), false), [true, false]);
     }
 }

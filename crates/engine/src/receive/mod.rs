@@ -26,6 +26,9 @@ use judge::Verdicts;
 /// What a ref that names something foreign, absent or of the wrong kind is told; one text for all (T1, T2).
 const MISSING: &str = "missing necessary objects";
 const STALE: &str = "stale info";
+/// How much a pushed pack may inflate to, as a multiple of its size: real histories come to 65 at most, what is built to hurt to
+/// many thousands.
+const INFLATED_RATIO: u64 = 1_000;
 
 /// The pack of a push, on its way into a spool file.
 pub struct PushedPack {
@@ -102,7 +105,8 @@ impl Engine {
         progress: &dyn Progress,
     ) -> std::result::Result<Received, Refused> {
         let shallow = self.catalog.shallow(project.id).await.map_err(EngineError::from)?;
-        let rules = Rules { policy: Policy::Push, shallow: &shallow, thin: true };
+        let inflated_ratio = INFLATED_RATIO;
+        let rules = Rules { policy: Policy::Push, shallow: &shallow, thin: true, inflated_ratio };
         let PushedPack { spool, arrival, rest } = pack;
         self.quarantine(project, Arriving { pack: spool, arrival, rest }, &rules, progress).await
     }
@@ -211,17 +215,12 @@ impl Engine {
         let remote_refs = gone.map(|command| (name(command), None)).collect();
         let mut publish = Publish { remote_refs, ..self.publication(project.id, op, refs.collect(), "push") };
         if shrinks {
-            let touched = |found: &str| left.iter().any(|command| command.name == found.as_bytes());
-            let remote = self.catalog.remote_references(project.id, "refs/").await?;
-            let deleted = |found: &str| left.iter().any(|c| c.new.is_none() && c.name == found.as_bytes());
-            let kept = existing.iter().filter(|found| !touched(&found.name)).map(|found| found.oid);
-            let remote = remote.iter().filter(|found| !deleted(&found.name)).map(|found| found.oid);
-            let new = left.iter().filter_map(|command| command.new);
-            let mut tips: Vec<ObjectId> = kept.chain(remote).chain(new).collect();
-            tips.sort_unstable();
-            tips.dedup();
-            publish.reached = self.closure(project, tips).await?;
-            publish.replace_reach = true;
+            let names: Vec<String> = left.iter().map(|command| name(command)).collect();
+            let updates: Vec<_> = names.iter().zip(left).map(|(name, command)| (name.as_str(), command.new)).collect();
+            if let Some(reach) = self.shrunk_reach(project, existing, &updates).await? {
+                publish.reached = reach;
+                publish.replace_reach = true;
+            }
         }
         Ok(publish)
     }

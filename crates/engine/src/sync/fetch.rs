@@ -128,7 +128,8 @@ impl Engine {
         shallow.extend(&fetching.shallow);
         shallow.sort_unstable();
         shallow.dedup();
-        let rules = Rules { policy: Policy::Import, shallow: &shallow, thin: false };
+        let inflated_ratio = self.ingest_limits().inflated_ratio;
+        let rules = Rules { policy: Policy::Import, shallow: &shallow, thin: false, inflated_ratio };
         let received = self.quarantine(project, arriving(fetching), &rules, progress).await.map_err(refused)?;
         if received.quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
             return Err(invalid("The remote's pack does not hold the commit that was asked for."));

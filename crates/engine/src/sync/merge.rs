@@ -10,14 +10,15 @@ use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
 impl Engine {
-    /// Merges the remote's `tip` into our branch, not pushed; refuses with the paths that do not merge.
+    /// Merges the remote's `tip` into our branch, not pushed; refuses with the paths that do not merge. The second part is what a dry run
+    /// made and did not store.
     pub(crate) async fn merge_remote(
         &self,
         project: &Project,
         ours: &Head,
         tip: ObjectId,
         dry_run: bool,
-    ) -> Result<Head> {
+    ) -> Result<(Head, Vec<NewBytes>)> {
         let head = ours.commit.ok_or_else(|| EngineError::internal("an unborn branch cannot diverge"))?;
         let theirs = self.head_of(tip, ours.branch.clone()).await?;
         let base = match self.compare(project.id, &[head], &[tip]).await?.base {
@@ -44,21 +45,21 @@ impl Engine {
         let raw = spec.encode().map_err(EngineError::internal)?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
         let to = Head { commit: Some(commit.oid), tree: Some(edited.root), branch: Some(branch.clone()) };
-        if dry_run {
-            return Ok(to);
-        }
         let mut objects: Vec<NewBytes> =
             merged.blobs.into_iter().map(|(oid, content)| NewBytes { oid, kind: Kind::Blob, content }).collect();
         let trees = edited.trees.into_iter();
         objects.extend(trees.map(|(oid, content)| NewBytes { oid, kind: Kind::Tree, content }));
         objects.push(commit);
+        if dry_run {
+            return Ok((to, objects));
+        }
         let mut op = self.begin_op(Some(project.id), OpKind::Commit).await?;
         self.store_objects(&mut op, objects.clone()).await?;
         self.record_objects(&objects).await?;
         let update = RefUpdate { name: branch_ref(&branch), expected: Some(head), new: to.commit };
         let publish = self.publication(project.id, &op, vec![update], "merge");
         match self.catalog.publish(&publish).await? {
-            PublishOutcome::Published => Ok(to),
+            PublishOutcome::Published => Ok((to, Vec::new())),
             PublishOutcome::Moved(..) => Err(EngineError::Conflict {
                 code: "head_moved",
                 detail: "The branch moved while it was merged; repeat.".to_owned(),

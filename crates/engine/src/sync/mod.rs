@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::{Change, Side};
 use crate::view::{Head, branch_ref};
+use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
 /// How many changed paths an answer lists; `changed_count` counts all.
@@ -62,16 +63,17 @@ impl Engine {
             Some(head) => self.head_of(head, Some(branch.to_owned())).await?,
             None => Head { branch: Some(branch.to_owned()), ..Head::default() },
         };
-        let to = match fetched.tip {
+        let (to, unstored) = match fetched.tip {
             Some(tip) => self.integrate(project, &from, tip, request).await?,
             None if from.commit.is_none() => {
                 self.refuse_other_branches(branch, at).await?;
-                from.clone()
+                (from.clone(), Vec::new())
             }
-            None => from.clone(),
+            None => (from.clone(), Vec::new()),
         };
-        let changes = self.diff_trees(from.tree, to.tree).await?;
-        let pending = self.touched(project, branch, &changes).await?;
+        let seeing = self.with_made(unstored);
+        let changes = seeing.diff_trees(from.tree, to.tree).await?;
+        let pending = seeing.touched(project, branch, &changes).await?;
         Ok(SyncAnswer {
             branch: branch.to_owned(),
             from: from.commit.map(Oid),
@@ -97,21 +99,27 @@ impl Engine {
         Err(EngineError::not_found("ref_not_found", detail))
     }
 
-    /// Where our branch goes for the remote's `tip`.
-    async fn integrate(&self, project: &Project, from: &Head, tip: ObjectId, request: &SyncRequest) -> Result<Head> {
+    /// Where our branch goes for the remote's `tip`, and what a dry run made for it and did not store.
+    async fn integrate(
+        &self,
+        project: &Project,
+        from: &Head,
+        tip: ObjectId,
+        request: &SyncRequest,
+    ) -> Result<(Head, Vec<NewBytes>)> {
         let branch = from.branch.clone();
         let Some(ours) = from.commit else {
             let to = self.head_of(tip, branch).await?;
             self.advance(project, from, &to, request.dry_run).await?;
-            return Ok(to);
+            return Ok((to, Vec::new()));
         };
         if self.is_ancestor(project.id, tip, ours).await? {
-            return Ok(from.clone());
+            return Ok((from.clone(), Vec::new()));
         }
         if self.is_ancestor(project.id, ours, tip).await? {
             let to = self.head_of(tip, branch).await?;
             self.advance(project, from, &to, request.dry_run).await?;
-            return Ok(to);
+            return Ok((to, Vec::new()));
         }
         match request.on_conflict {
             Some(OnConflict::Merge) => self.merge_remote(project, from, tip, request.dry_run).await,

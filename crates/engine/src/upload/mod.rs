@@ -11,6 +11,7 @@
 mod boundary;
 mod commits;
 mod few;
+mod pending;
 mod refs;
 mod select;
 mod trees;
@@ -22,8 +23,10 @@ use treehold_catalog::{Project, RoaringTreemap};
 use treehold_object::{Kind, ObjectId};
 use treehold_wire::serve::FetchArguments;
 
+pub(crate) use pending::Offers;
 pub use refs::Advertised;
 
+use crate::commit::Planned;
 use crate::outgoing::{Contents, Form};
 use crate::{Engine, EngineError, Result};
 use boundary::Boundary;
@@ -41,6 +44,8 @@ pub struct Upload {
     common: Vec<ObjectId>,
     enough: bool,
     boundary: Boundary,
+    /// Uncommitted work that is wanted; what it stands on is among the wants.
+    pending: Option<Box<Planned>>,
 }
 
 /// Wants by what they are. Tags count as what they point at, too.
@@ -67,16 +72,26 @@ impl Engine {
     /// Admits a fetch, and finds out what both sides have.
     ///
     /// `unprocessable` with code `not_our_ref` where a want is not reached by this project: the same for an object that exists
-    /// elsewhere and for one that exists nowhere.
-    pub async fn begin_upload(&self, project: &str, arguments: FetchArguments) -> Result<Upload> {
+    /// elsewhere and for one that exists nowhere. `pending`: one of them may be what [`Engine::advertise_pending`] made.
+    pub async fn begin_upload(&self, project: &str, arguments: FetchArguments, pending: bool) -> Result<Upload> {
         let project = self.find_project(project).await?;
         let reach = self.catalog.reach(project.id).await?;
-        let wants = self.admit_wants(&reach, &arguments.wants).await?;
+        let (mut wants, strange) = self.admit_wants(&reach, &arguments.wants).await?;
+        let pending = match strange[..] {
+            [] => None,
+            [oid] if pending => self.offered(&project, oid).await?.map(Box::new),
+            _ => None,
+        };
+        if let (Some(oid), None) = (strange.first(), &pending) {
+            let detail = format!("upload-pack: not our ref {oid}");
+            return Err(EngineError::unprocessable("not_our_ref", detail));
+        }
+        wants.commits.extend(pending.as_ref().and_then(|planned| planned.attempt.base));
         let common = self.admit_haves(&reach, &arguments.haves).await?;
         let mut history = History::of(self, &project, &wants.commits).await?;
         let enough = !common.is_empty() && history.all_reach(&wants.commits, &common).await?;
         let boundary = Boundary::of(&mut history, &project, &wants.commits, &arguments).await?;
-        Ok(Upload { engine: self.clone(), project, arguments, wants, common, enough, boundary })
+        Ok(Upload { engine: self.clone(), project, arguments, wants, common, enough, boundary, pending })
     }
 
     /// Sizes of objects, for those that this project reaches; `None` for all others.
@@ -90,14 +105,15 @@ impl Engine {
         Ok(located.into_iter().map(size).collect())
     }
 
-    async fn admit_wants(&self, reach: &RoaringTreemap, asked: &[ObjectId]) -> Result<Wants> {
-        let mut wants = Wants::default();
+    /// Sorts what is asked for; what the project does not reach comes second.
+    async fn admit_wants(&self, reach: &RoaringTreemap, asked: &[ObjectId]) -> Result<(Wants, Vec<ObjectId>)> {
+        let (mut wants, mut strange) = (Wants::default(), Vec::new());
         let located = self.catalog.locate(asked).await?;
         let mut tags = Vec::new();
         for (oid, found) in asked.iter().zip(located) {
             let Some(found) = found.filter(|found| reach.contains(found.number)) else {
-                let detail = format!("upload-pack: not our ref {oid}");
-                return Err(EngineError::unprocessable("not_our_ref", detail));
+                strange.push(*oid);
+                continue;
             };
             match found.kind {
                 Kind::Commit => wants.commits.push(*oid),
@@ -116,7 +132,7 @@ impl Engine {
                 Kind::Blob | Kind::Tag => {}
             }
         }
-        Ok(wants)
+        Ok((wants, strange))
     }
 
     /// Commits among `haves` that the project reaches, in their order.
@@ -167,10 +183,14 @@ impl Upload {
         told: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<(W, Uploaded)> {
         let engine = self.engine.clone();
-        let ofs_delta = self.arguments.ofs_delta;
+        let (project, ofs_delta) = (self.project.id, self.arguments.ofs_delta);
         match self.select().await? {
-            Selection::Many(numbers) => {
-                let contents = Contents { numbers, fresh: Vec::new() };
+            Selection::Many(mut numbers) => {
+                let fresh = match &self.pending {
+                    Some(planned) => engine.fresh_of(planned, &mut numbers).await?,
+                    None => Vec::new(),
+                };
+                let contents = Contents { project, numbers, fresh };
                 let objects = u64::from(contents.count()?);
                 let told = |done| told(done, objects);
                 let (out, written) = engine.write_pack(contents, Form::streamed(ofs_delta), out, &told).await?;

@@ -153,7 +153,8 @@ impl Upload {
     /// Leaves out what the filter does by kind and size, and sees whether it is little.
     async fn weigh(&self, found: Found, sift: &Sift, named: &HashSet<ObjectId>) -> Result<Selection> {
         let Found { oids, previous, .. } = found;
-        let (mut numbers, mut few) = (RoaringTreemap::new(), Some(Few::new(&self.arguments, previous)));
+        let few = Few::new(&self.arguments, previous);
+        let (mut numbers, mut few) = (RoaringTreemap::new(), self.pending.is_none().then_some(few));
         for chunk in oids.chunks(CHUNK) {
             for (oid, row) in chunk.iter().zip(self.engine.catalog.locate(chunk).await?) {
                 let Some(row) = row else {

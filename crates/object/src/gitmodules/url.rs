@@ -62,10 +62,14 @@ fn is_normal(url: &[u8]) -> bool {
         _ => (authority, &b""[..]),
     };
     let is_host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%[]:!$&'()*+,;=".contains(byte);
-    let is_port = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    let number = port.iter().fold(0u32, |number, digit| number * 10 + u32::from(digit.wrapping_sub(b'0')));
     let host_is_valid = !host.is_empty() && host.iter().all(is_host_byte);
-    host_is_valid && is_port && (port.is_empty() || (1..=65_535).contains(&number)) && stays_below_root(path)
+    host_is_valid && (port.is_empty() || is_port(port)) && stays_below_root(path)
+}
+
+/// 1 to 65,535, in at most five digits.
+fn is_port(digits: &[u8]) -> bool {
+    let is_number = digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit);
+    is_number && digits.to_str().is_ok_and(|digits| digits.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 fn has_valid_escapes(url: &[u8]) -> bool {

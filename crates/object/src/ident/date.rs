@@ -38,9 +38,9 @@ pub fn parse_date(text: &str) -> Result<(i64, i32), DateError> {
 fn parse_unix(text: &str) -> Option<(i64, i32)> {
     let (seconds, zone) = text.split_once(' ')?;
     let is_number = !seconds.is_empty() && seconds.len() <= 18 && seconds.bytes().all(|byte| byte.is_ascii_digit());
-    let zone = zone.as_bytes();
-    let (hours, minutes) = (digits(zone.get(1..3)?)?, digits(zone.get(3..)?).filter(|_| zone.len() == 5)?);
-    Some((is_number.then(|| seconds.parse().ok())??, offset(*zone.first()?, hours, minutes)?))
+    let [sign, zone @ ..] = zone.as_bytes() else { return None };
+    let (hours, minutes) = zone.split_at_checked(2).filter(|_| zone.len() == 4)?;
+    Some((is_number.then(|| seconds.parse().ok())??, offset(*sign, digits(hours)?, digits(minutes)?)?))
 }
 
 fn parse_rfc3339(text: &str) -> Result<(i64, i32), DateError> {
@@ -94,8 +94,9 @@ fn rfc3339_fields(text: &[u8]) -> Option<Fields> {
     Some(Fields { civil, offset_minutes })
 }
 
+/// At most 18 digits, so that the number fits.
 fn digits(text: &[u8]) -> Option<i64> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let is_number = (1..=18).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     is_number.then(|| text.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
 }
 
@@ -151,6 +152,7 @@ mod tests {
             "@1 0000",
             "@1 +000",
             "@1 +00000",
+            "@1 +0099999999999999999999",
             "@1  +0000",
             "@1 +0060",
             "2026-08-22T10:00:00.Z",

@@ -22,7 +22,7 @@ const SECTIONS: [&str; 12] = [
     "[submodule \"a\\\"b\"]",
 ];
 const KEYS: [&str; 9] = ["url", "URL", "path", "update", "ignore", "x.y", "1", "url ", "\tpath"];
-const VALUES: [&[u8]; 44] = [
+const VALUES: [&[u8]; 45] = [
     b"https://example.org/x.git",
     b"http://example.org",
     b"https://",
@@ -30,6 +30,7 @@ const VALUES: [&[u8]; 44] = [
     b"https://:80/x",
     b"https://example.org:0/",
     b"https://example.org:99999/",
+    b"https://example.org:042949672961/",
     b"https://user@/x",
     b"https://u:p@h/x",
     b"-x",
@@ -123,6 +124,7 @@ fn named_faults() {
         ("[submodule \"a\"]\n\turl = https:///host/path\n", "gitmodulesUrl"),
         ("[submodule \"a\"]\n\turl = ../../../../:host/path\n", "gitmodulesUrl"),
         ("[submodule \"a\"]\n\turl = git://host/%0a\n", "gitmodulesUrl"),
+        ("[submodule \"a\"]\n\turl = https://host:42949672961/\n", "gitmodulesUrl"),
         ("[submodule \"a\"]\n\tpath = -x\n", "gitmodulesPath"),
         ("[submodule \"a\"]\n\tUpdate = !cmd\n", "gitmodulesUpdate"),
     ];

@@ -26,6 +26,13 @@ pub(crate) enum Class {
     Bulk,
 }
 
+impl Class {
+    /// Whether it keeps a core busy, so that it runs away from the others.
+    pub(crate) fn is_heavy(self) -> bool {
+        matches!(self, Self::Batch | Self::Bulk)
+    }
+}
+
 /// Class and project of a request. Health checks have none: they are never refused.
 pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::fair::Over;
 use super::portions::{Key, Portions};
 
@@ -19,15 +22,30 @@ pub(crate) enum Refused {
 
 /// What is set aside for requests.
 #[derive(Debug)]
-pub(crate) struct Memory(Mutex<Portions>);
+pub(crate) struct Memory {
+    portions: Mutex<Portions>,
+    /// Told whenever some is given back.
+    freed: Notify,
+}
 
 impl Memory {
     pub(crate) fn new(bytes: u64, share: u64) -> Self {
-        Self(Mutex::new(Portions::new(bytes / UNIT, share)))
+        Self { portions: Mutex::new(Portions::new(bytes / UNIT, share)), freed: Notify::new() }
+    }
+
+    /// Comes to an end when memory is given back after it was made.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 
     fn lock(&self) -> MutexGuard<'_, Portions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.portions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request can ever have `bytes`.
+    pub(crate) fn check(&self, bytes: u64) -> Result<(), Refused> {
+        let most = self.lock().most();
+        if bytes.div_ceil(UNIT) > most { Err(Refused::Never(most * UNIT)) } else { Ok(()) }
     }
 
     /// Sets `bytes` aside for a project, for a request that has `before` already.
@@ -73,6 +91,7 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         if self.units > 0 {
             self.memory.lock().give(self.key, self.units);
+            self.memory.freed.notify_waiters();
         }
     }
 }
@@ -96,9 +115,22 @@ mod tests {
     fn what_never_fits_is_told_apart() {
         let memory = Arc::new(Memory::new(100 * UNIT, 50));
         assert_eq!(memory.reserve(1, None, 51 * UNIT).unwrap_err(), Refused::Never(50 * UNIT));
+        assert_eq!((memory.check(50 * UNIT), memory.check(50 * UNIT + 1)), (Ok(()), Err(Refused::Never(50 * UNIT))));
         let half = memory.reserve(1, None, 30 * UNIT).unwrap();
         assert_eq!(memory.reserve(1, Some(&half), 21 * UNIT).unwrap_err(), Refused::Never(50 * UNIT));
         assert_eq!(memory.reserve(1, None, 21 * UNIT).unwrap_err(), Refused::Taken(Over::Project));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_of_what_is_given_back() {
+        let memory = Arc::new(Memory::new(10 * UNIT, 100));
+        let all = memory.reserve(1, None, 10 * UNIT).unwrap();
+        let freed = memory.freed();
+        assert!(memory.reserve(1, None, 1).is_err());
+        // Before anybody looks: it is not missed.
+        drop(all);
+        freed.await;
+        assert!(memory.reserve(1, None, 10 * UNIT).is_ok());
     }
 
     #[test]

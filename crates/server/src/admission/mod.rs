@@ -257,7 +257,15 @@ pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) 
         Ok(place) => {
             let place = Arc::new(place);
             let current = Current { key, _place: Arc::clone(&place) };
-            CURRENT.scope(current, next.run(request)).await.map(|body| holding(body, place))
+            let answer = CURRENT.scope(current, next.run(request));
+            let answer = match class.is_heavy() {
+                true => {
+                    let answer = app.heavy().run(answer).await;
+                    answer.map(|body| app.heavy().body(body))
+                }
+                false => answer.await,
+            };
+            answer.map(|body| holding(body, place))
         }
         Err(problem) => problem.into_response(),
     }
@@ -295,11 +303,25 @@ pub(crate) fn room(admission: &Admission, factor: u64) -> Arc<Room> {
     Arc::new(Room::new(Arc::clone(&admission.memory), key(), factor))
 }
 
+/// Whether a request can ever have memory for `bytes`.
+pub(crate) fn could_reserve(admission: &Admission, bytes: u64) -> Result<(), Problem> {
+    admission.memory.check(bytes).map_err(refused)
+}
+
+/// Comes to an end when memory is given back.
+pub(crate) fn freed(admission: &Admission) -> impl Future<Output = ()> + Send {
+    admission.memory.freed()
+}
+
 fn reserve_for(memory: &Arc<Memory>, key: Key, before: Option<&Reserved>, bytes: u64) -> Result<Reserved, Problem> {
-    memory.reserve(key, before, bytes).map_err(|refused| match refused {
+    memory.reserve(key, before, bytes).map_err(refused)
+}
+
+fn refused(why: Refused) -> Problem {
+    match why {
         Refused::Taken(over) => refusal(over, 1),
         Refused::Never(most) => Problem::too_large("the memory that the request needs", most, "bytes"),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,9 @@ async fn answer(
             request::judge(&parts.headers, Service::UploadPack)?;
             enter(app, access, project, Service::UploadPack).await?;
             let request = request::read(app, &parts.headers, body).await?;
-            Ok(fetch::answer(app, project, protocol, request).await?)
+            // Uncommitted work is for who has a key: a token opens what was committed.
+            let asker = fetch::Asker { app, project, pending: access == GitAccess::All };
+            Ok(asker.answer(protocol, request).await?)
         }
         (&Method::POST, "git-receive-pack") => {
             request::judge(&parts.headers, Service::ReceivePack)?;

@@ -77,14 +77,17 @@ impl io::Write for Packets {
         let len = bytes.len().min(PART - self.part.len());
         self.part.extend_from_slice(&bytes[..len]);
         if self.part.len() == PART {
-            let out = self.take();
-            self.sender.blocking_send(out.into()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.flush()?;
         }
         Ok(len)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let out = self.take();
+        if out.is_empty() {
+            return Ok(());
+        }
+        Ok(self.sender.blocking_send(out.into()).map_err(|_| io::ErrorKind::BrokenPipe)?)
     }
 }
 

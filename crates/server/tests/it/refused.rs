@@ -66,7 +66,6 @@ async fn unknown_routes_and_methods_are_problems() {
         "/metrics",
         "/openapi.json",
         "/docs",
-        "/git/p.git/info/refs",
         "/files",
         "/files/",
         "/pending/p",

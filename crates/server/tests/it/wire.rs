@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use treehold_server::ServerConfig;
+use treehold_server::{AdmissionConfig, ServerConfig};
 
 use crate::harness::{KEY, Server, USER, limits, parse};
 
@@ -162,6 +162,25 @@ async fn expecting_callers_are_refused_before_they_send() {
     let head = "PUT /projects/x HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 999999999\r\n\r\n";
     let raw = exchange(&server, head.as_bytes()).await;
     assert_eq!((responses(&raw), parse(&raw).status), (1, 401));
+    server.stop().await;
+}
+
+/// Goal: who says how much comes hears at once that it never fits, over the limit for files and over that for memory alike.
+#[tokio::test]
+async fn what_never_fits_is_refused_before_it_is_sent() {
+    let admission = AdmissionConfig { memory_bytes: 200_000, ..AdmissionConfig::for_cores(2) };
+    let server = Server::with(ServerConfig { admission, ..ServerConfig::default() }).await;
+    let project = server.project().await;
+    for (length, limit) in [(150_000, 98_304), (200_001, 200_000)] {
+        let head = format!(
+            "PUT /pending/{project}/{USER}/x HTTP/1.1\r\nHost: t\r\nX-Internal-API-Key: {KEY}\r\nContent-Length: {length}\r\n\
+             Expect: 100-continue\r\n\r\n"
+        );
+        let raw = exchange(&server, head.as_bytes()).await;
+        let reply = parse(&raw);
+        assert_eq!((responses(&raw), reply.status), (1, 413), "{length}");
+        assert_eq!(reply.json()["limit"], limit);
+    }
     server.stop().await;
 }
 

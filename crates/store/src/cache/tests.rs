@@ -326,6 +326,28 @@ async fn a_disk_that_cannot_be_read_or_written_is_a_miss() {
 }
 
 #[tokio::test]
+async fn a_directory_that_was_removed_is_made_again() {
+    let (mut rng, dir) = (seeded(), tempfile::tempdir().unwrap());
+    let cache = opened(&on_disk(&dir.path().join("cache"), 64 * MIB)).await;
+    let stored = objects(&mut rng, 100, 1000);
+    stored.iter().for_each(|object| cache.fill(object));
+    cache.flush();
+    std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
+    // Some objects are let go before the next attempt.
+    for _ in 0..4 {
+        let more = objects(&mut rng, 100, 1000);
+        more.iter().for_each(|object| cache.fill(object));
+        cache.flush();
+    }
+    stored.iter().for_each(|object| cache.fill(object));
+    cache.flush();
+    assert_eq!(found(&cache, &stored).await, stored.len());
+    let there = std::fs::read_dir(dir.path().join("cache")).unwrap();
+    assert!(there.count() >= 2, "the lock and a segment");
+    assert!(cache.stats().disk.unwrap().trouble.is_none());
+}
+
+#[tokio::test]
 async fn new_objects_are_kept_only_under_their_own_name_and_in_reason() {
     let mut rng = seeded();
     let cache = ObjectCache::new(&CacheOptions { memory_bytes: 4 * MIB, disk: None }).unwrap();

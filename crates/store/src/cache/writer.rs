@@ -273,6 +273,10 @@ impl Writer {
         let active = self.open.as_mut().and_then(|open| open.active.as_mut());
         let Some(active) = active.filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
         let segment = &active.segment;
+        if !segment.path.exists() {
+            self.forget_removed();
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its files were removed; it is made again"));
+        }
         let start = segment.length.load(Relaxed);
         self.shared.medium.write(&segment.file, &self.buffer, start)?;
         segment.length.store(start + self.buffer.len() as u64, Relaxed);
@@ -358,6 +362,15 @@ impl Writer {
                     self.shared.counters.evicted.fetch_add(1, Relaxed);
                 }
             }
+        }
+    }
+
+    /// Segments without a name cannot be found again, and take room that nobody sees.
+    fn forget_removed(&self) {
+        let (segments, _) = self.shared.by_age();
+        for segment in segments.iter().filter(|segment| !segment.path.exists()) {
+            let held = self.evict(segment).len() as u64;
+            self.shared.counters.evicted.fetch_add(held, Relaxed);
         }
     }
 

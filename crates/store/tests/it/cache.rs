@@ -239,7 +239,7 @@ async fn what_was_just_stored_is_at_hand() {
     let (_spool, store) = cached_store(bucket.clone(), 16 * MIB, None);
     let blobs: Vec<Object> = blobs(&mut seeded(), 10);
     let (_, locations) = put_pack(&store, &blobs, 1).await;
-    store.keep(&blobs);
+    store.keep(blobs.clone()).await;
     assert_eq!(gets(&bucket, &store, &locations, &blobs).await, 0);
 }
 

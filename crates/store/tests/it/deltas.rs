@@ -5,11 +5,10 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use treehold_object::pack::Span;
-use treehold_object::{Kind, ObjectId, delta, hash};
+use treehold_object::{Kind, delta, hash};
 use treehold_store::{
-    Bucket, FinishedPack, Location, MemoryBucket, Metered, Object, ObjectStore, Payload, StoreError, StoreOptions,
-    pack_key,
+    Bucket, FinishedPack, Location, MemoryBucket, Metered, Object, ObjectStore, Payload, RawBase, StoreError,
+    StoreOptions, pack_key,
 };
 
 use crate::sample::{assert_objects, locations, object, options, seeded};
@@ -151,65 +150,73 @@ async fn git_takes_the_pack_and_writes_the_same_index() {
     }
 }
 
-fn spans(stored: &Stored) -> Vec<(ObjectId, Span)> {
-    let mut spans: Vec<_> = stored
-        .locations
-        .iter()
-        .map(|location| (location.oid, Span { offset: location.offset, length: location.length }))
-        .collect();
-    spans.sort_by_key(|(_, span)| span.offset);
-    spans
-}
-
 #[tokio::test]
 async fn entries_are_copied_as_they_stand() {
     let stored = stored(3, 12).await;
     let whole = stored.bucket.get(&stored.key, None).await.unwrap().unwrap();
-    let (pack, spans) = (stored.store.raw_pack(&stored.key).await.unwrap(), spans(&stored));
-    for entries in [&spans[..], &spans[2..3], &spans[5..20], &[]] {
-        let run = pack.read(entries).await.unwrap();
-        let range = entries.first().map_or(0..0, |(_, first)| {
-            let (_, last) = entries.last().unwrap();
-            first.offset as usize..(last.offset + last.length) as usize
-        });
-        assert_eq!(run.bytes, whole[range]);
-        assert_eq!(run.entries.len(), entries.len());
-        for (entry, (oid, span)) in run.entries.iter().zip(entries) {
-            assert_eq!((entry.oid, entry.span.length), (*oid, span.length));
-            assert_eq!(entry.span.offset, span.offset - entries[0].1.offset);
+    let pack = stored.store.raw_pack(&stored.key).await.unwrap();
+    let count = stored.locations.len();
+    assert_eq!((pack.entries().len(), pack.span(0).offset), (count, 12));
+    assert_eq!(pack.span(count - 1).offset + pack.span(count - 1).length, whole.len() as u64 - 20);
+    let (mut deltas, mut located) = (0, stored.locations.clone());
+    located.sort_by_key(|location| location.offset);
+    for places in [0..count, 2..3, 5..20, 4..4] {
+        let run = pack.read(places.clone()).await.unwrap();
+        let end = run.start as usize + run.bytes.len();
+        assert_eq!(run.bytes, whole[run.start as usize..end]);
+        assert_eq!(run.entries.len(), places.len());
+        for (entry, location) in run.entries.iter().zip(&located[places]) {
+            assert_eq!((entry.oid, entry.span.length), (location.oid, location.length));
+            assert_eq!(entry.span.offset + run.start, location.offset);
+            let base = location.bases.first().map_or(RawBase::Whole, |base| RawBase::At(base.offset));
+            assert_eq!(entry.base, base);
+            deltas += usize::from(base != RawBase::Whole);
         }
     }
+    assert!(deltas > count / 2);
 }
 
-/// Goal: nothing damaged is copied, and what is damaged is named. Method: every byte of the entries flipped in turn.
+#[tokio::test]
+async fn an_index_is_read_once() {
+    let stored = stored(1, 5).await;
+    stored.store.raw_pack(&stored.key).await.unwrap();
+    let idx_key = treehold_store::idx_key(&stored.key).unwrap();
+    stored.bucket.delete(&idx_key).await.unwrap();
+    stored.store.raw_pack(&stored.key).await.unwrap();
+    let other = ObjectStore::new(stored.bucket.clone(), stored.store.options().clone());
+    assert!(matches!(other.raw_pack(&stored.key).await, Err(StoreError::Missing { .. })));
+}
+
+/// Goal: nothing damaged is copied, and what is damaged is named. Method: a bit of every byte of the entries flipped in turn.
 #[tokio::test]
 async fn damaged_entries_are_not_copied() {
     let stored = stored(1, 5).await;
-    let (whole, spans) = (stored.bucket.get(&stored.key, None).await.unwrap().unwrap(), spans(&stored));
     let idx_key = treehold_store::idx_key(&stored.key).unwrap();
+    let whole = stored.bucket.get(&stored.key, None).await.unwrap().unwrap();
     let idx = stored.bucket.get(&idx_key, None).await.unwrap().unwrap();
-    let put = async |key: &str, bytes: &[u8]| {
-        stored.bucket.delete(key).await.unwrap();
-        stored.bucket.put(key, Payload::Bytes(bytes.to_vec().into())).await.unwrap();
-    };
-    let pack = stored.store.raw_pack(&stored.key).await.unwrap();
-    for at in spans[0].1.offset as usize..whole.len() - 20 {
-        let mut bad = whole.to_vec();
+    let failing = Arc::new(MemoryBucket::new());
+    failing.damage(&stored.key, whole.clone());
+    failing.damage(&idx_key, idx.clone());
+    let over = || ObjectStore::new(Arc::clone(&failing) as Arc<dyn Bucket>, stored.store.options().clone());
+    let pack = over().raw_pack(&stored.key).await.unwrap();
+    let count = pack.entries().len();
+    let flipped = |bytes: &[u8], at: usize| {
+        let mut bad = bytes.to_vec();
         bad[at] ^= 1 << (at % 8);
-        put(&stored.key, &bad).await;
-        let hit =
-            spans.iter().find(|(_, span)| (span.offset as usize..(span.offset + span.length) as usize).contains(&at));
-        match pack.read(&spans).await {
-            Err(StoreError::Corrupt { id, .. }) => assert_eq!(Some(id), hit.map(|(oid, _)| *oid)),
+        bad
+    };
+    for at in 12..whole.len() - 20 {
+        failing.damage(&stored.key, flipped(&whole, at).into());
+        let hit = pack.entries().iter().rfind(|entry| entry.offset as usize <= at).unwrap();
+        match pack.read(0..count).await {
+            Err(StoreError::Corrupt { id, .. }) => assert_eq!(id, hit.oid),
             other => panic!("flipped at {at}: {other:?}"),
         }
     }
-    stored.bucket.delete(&stored.key).await.unwrap();
-    assert!(matches!(pack.read(&spans).await, Err(StoreError::Missing { .. })));
-    let mut bad = idx.to_vec();
-    bad[1500] ^= 1;
-    put(&idx_key, &bad).await;
-    assert!(matches!(stored.store.raw_pack(&stored.key).await, Err(StoreError::Corrupt { .. })));
-    stored.bucket.delete(&idx_key).await.unwrap();
-    assert!(matches!(stored.store.raw_pack(&stored.key).await, Err(StoreError::Missing { .. })));
+    failing.damage(&stored.key, whole.clone());
+    assert!(pack.read(0..count).await.is_ok());
+    failing.damage(&idx_key, flipped(&idx, idx.len() - 60).into());
+    assert!(matches!(over().raw_pack(&stored.key).await, Err(StoreError::Corrupt { .. })));
+    failing.delete(&stored.key).await.unwrap();
+    assert!(matches!(pack.read(0..count).await, Err(StoreError::Missing { .. })));
 }

@@ -39,6 +39,12 @@ pub struct IngestLimits {
     pub object_bytes: u64,
     /// Bytes of all objects and deltas together.
     pub inflated_bytes: u64,
+    /// The same for each byte of the pack so far, beyond [`INFLATED_BYTES_FREE`]: what stops a small pack of small deltas
+    /// that copy large bases. (zlib alone makes 1,032 at most.)
+    ///
+    /// Whole histories have some 30 (git) to 60 (tokio). A large file with thousands of small changes has thousands, and
+    /// may be fetched with the default; who takes pushes from anybody wants some 1,000.
+    pub inflated_ratio: u64,
     /// Length of a chain of deltas.
     pub delta_depth: u32,
     /// Objects that the pack refers to and does not have.
@@ -52,9 +58,20 @@ impl Default for IngestLimits {
             objects: 20_000_000,
             object_bytes: 100 << 20,
             inflated_bytes: 128 << 30,
+            inflated_ratio: 100_000,
             delta_depth: 4_096,
             external: 10_000_000,
         }
+    }
+}
+
+/// Inflated bytes that any pack may have, whatever [`IngestLimits::inflated_ratio`] says.
+pub const INFLATED_BYTES_FREE: u64 = 64 << 20;
+
+impl IngestLimits {
+    /// What the first `len` bytes of a pack may inflate to.
+    fn inflated_bytes_in(&self, len: u64) -> u64 {
+        self.inflated_bytes.min(self.inflated_ratio.saturating_mul(len).saturating_add(INFLATED_BYTES_FREE))
     }
 }
 

@@ -76,7 +76,7 @@ impl Source for Naming<'_> {
             return Err(IngestError::Cancelled);
         }
         self.options.cancelled()?;
-        self.table.charge(bytes)
+        self.table.charge(bytes, self.data_end)
     }
 
     fn made(&mut self, at: u32, base: u32, kind: Kind, content: &Bytes) -> Result<Vec<u32>, IngestError> {

@@ -143,6 +143,7 @@ impl Scan<'_, '_> {
         window.consume(len);
         self.admit(header.size)?;
         self.inflate(offset, header.size, window)?;
+        self.admit_for(window.offset())?;
         let (crc32, sha256) = (window.crc.sum(), [0; 32]);
         let mut slot = Slot { offset, oid: NULL, sha256, crc32, size: 0, base: NONE, depth: 0, kind: None };
         if let EntryKind::Whole(kind) = header.kind {
@@ -152,6 +153,7 @@ impl Scan<'_, '_> {
         }
         let (_, size, _) = delta::sizes(&self.content).map_err(|error| damaged(offset, error))?;
         self.admit(size)?;
+        self.admit_for(window.offset())?;
         slot.size = size as u32;
         let mut state = self.table.lock();
         match header.kind {
@@ -190,6 +192,15 @@ impl Scan<'_, '_> {
         self.inflated += size;
         if self.inflated > self.limits.inflated_bytes {
             return Err(IngestError::Limit { what: "inflated bytes", limit: self.limits.inflated_bytes });
+        }
+        Ok(())
+    }
+
+    /// Checks all sizes so far against the `len` bytes of the pack that they come from.
+    fn admit_for(&self, len: u64) -> Result<(), IngestError> {
+        let limit = self.limits.inflated_bytes_in(len);
+        if self.inflated > limit {
+            return Err(IngestError::Limit { what: "inflated bytes for its length", limit });
         }
         Ok(())
     }

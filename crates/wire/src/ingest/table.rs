@@ -145,9 +145,9 @@ impl<'a> Table<'a> {
         Some((kind, state.claim(&slot.oid, at)))
     }
 
-    /// Charges `bytes` of inflating or copying to the budget for making dropped bases again.
-    pub fn charge(&self, bytes: u64) -> Result<(), IngestError> {
-        let limit = self.options.limits.inflated_bytes;
+    /// Charges `bytes` of inflating or copying to the budget for making dropped bases again, of a pack of `len` bytes.
+    pub fn charge(&self, bytes: u64, len: u64) -> Result<(), IngestError> {
+        let limit = self.options.limits.inflated_bytes_in(len);
         let mut state = self.lock();
         state.work = state.work.saturating_add(bytes);
         if state.work / 3 > limit {

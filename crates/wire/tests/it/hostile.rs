@@ -8,24 +8,25 @@ use treehold_object::zlib::Deflater;
 use treehold_object::{Kind, ObjectId, second_opinion};
 use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
 
+use crate::bombs::delta_bomb;
 use crate::git::{Numbers, Repo, parse_objects, seed, spool};
 use crate::ingesting::{objects, options};
 
 /// A pack written entry by entry, with any lie.
 #[derive(Clone, Default)]
-struct Forge {
+pub struct Forge {
     bytes: Vec<u8>,
     count: u32,
     offsets: Vec<usize>,
 }
 
 impl Forge {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { bytes: header(0).to_vec(), ..Self::default() }
     }
 
     /// An entry that claims `size` bytes and inflates to `data`.
-    fn entry(&mut self, kind: EntryKind, size: u64, data: &[u8]) -> &mut Self {
+    pub fn entry(&mut self, kind: EntryKind, size: u64, data: &[u8]) -> &mut Self {
         self.offsets.push(self.bytes.len());
         EntryHeader { kind, size }.encode(&mut self.bytes);
         Deflater::new(9).deflate(&[data], &mut self.bytes);
@@ -37,12 +38,12 @@ impl Forge {
         self.entry(EntryKind::Whole(kind), data.len() as u64, data)
     }
 
-    fn ref_delta(&mut self, base: ObjectId, delta: &[u8]) -> &mut Self {
+    pub fn ref_delta(&mut self, base: ObjectId, delta: &[u8]) -> &mut Self {
         self.entry(EntryKind::RefDelta { base }, delta.len() as u64, delta)
     }
 
     /// A delta against entry number `base` of this pack.
-    fn ofs_delta(&mut self, base: usize, delta: &[u8]) -> &mut Self {
+    pub fn ofs_delta(&mut self, base: usize, delta: &[u8]) -> &mut Self {
         let distance = (self.bytes.len() - self.offsets[base]) as u64;
         self.entry(EntryKind::OfsDelta { distance }, delta.len() as u64, delta)
     }
@@ -54,7 +55,7 @@ impl Forge {
         seal(bytes)
     }
 
-    fn finish(&self) -> Vec<u8> {
+    pub fn finish(&self) -> Vec<u8> {
         self.finish_with(self.count)
     }
 }
@@ -82,7 +83,7 @@ fn size_bytes(mut size: u64) -> Vec<u8> {
 }
 
 /// A delta with this head and these instructions.
-fn delta(base: u64, target: u64, ops: &[u8]) -> Vec<u8> {
+pub fn delta(base: u64, target: u64, ops: &[u8]) -> Vec<u8> {
     [size_bytes(base), size_bytes(target), ops.to_vec()].concat()
 }
 
@@ -277,20 +278,6 @@ fn objects_must_be_what_others_take_them_for() {
     assert_eq!(take(&null).unwrap().external(), [(ObjectId::Sha1([0; 20]), Kind::Blob)]);
 }
 
-/// 16 MiB of nothing, and a small delta that repeats it `copies` times.
-fn delta_bomb(copies: u64, deltas: usize) -> Vec<u8> {
-    let base = vec![0; 0xff_ffff];
-    let ops = b"\xf0\xff\xff\xff".repeat(copies as usize);
-    let mut forge = Forge::new();
-    forge.whole(Kind::Blob, &base);
-    let bomb = delta(base.len() as u64, base.len() as u64 * copies, &ops);
-    let oid = blob(&base);
-    for _ in 0..deltas {
-        forge.ref_delta(oid, &bomb);
-    }
-    forge.finish()
-}
-
 fn bombs() {
     let refused = |pack: &[u8], limits: IngestLimits, part: &str| match ingest(spool(pack), &options(limits)) {
         Err(IngestError::Limit { what, .. }) => assert!(what.contains(part), "{what}"),
@@ -298,11 +285,11 @@ fn bombs() {
         other => panic!("{other:?}"),
     };
     let limits = IngestLimits::default();
-    let bomb = delta_bomb(2_048, 1);
+    let bomb = delta_bomb(2_048, 1, false);
     assert!(bomb.len() < 32_000);
     refused(&bomb, limits, "one object");
     // Each object is small enough, all together are not.
-    let many = delta_bomb(5, 200);
+    let many = delta_bomb(5, 200, false);
     assert!(many.len() < 40_000);
     refused(&many, IngestLimits { inflated_bytes: 1 << 30, ..limits }, "inflated");
     // A stream that is longer than its entry says, and one that says so.
@@ -315,7 +302,7 @@ fn bombs() {
     drop(zeros);
     // A delta whose head claims what its instructions do not make.
     let mut forge = Forge::new();
-    forge.whole(Kind::Blob, b"0123456789").ofs_delta(0, &delta(10, 99 << 20, &[0x90, 4]));
+    forge.whole(Kind::Blob, b"0123456789").ofs_delta(0, &delta(10, 60 << 20, &[0x90, 4]));
     refused(&forge.finish(), limits, "makes 4 bytes");
     refused(&Forge::new().finish_with(u32::MAX), limits, "objects");
 }

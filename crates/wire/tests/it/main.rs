@@ -1,5 +1,6 @@
 //! The protocol against real git: its servers, its packs, its fsck; and packs that no git would make.
 
+mod bombs;
 mod fetching;
 mod git;
 mod hostile;
