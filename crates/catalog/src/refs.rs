@@ -40,6 +40,17 @@ pub struct ClearPending {
     pub rows: Vec<(BString, i64, Option<ObjectId>)>,
 }
 
+/// What a publication was worked out from. If it is no longer so, nothing happens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// All refs, in any order; `None` = they do not matter.
+    pub refs: Option<Vec<Ref>>,
+    /// All that the remote was known to have.
+    pub remote_refs: Option<Vec<Ref>>,
+    /// Ledger numbers that must be reached still, because what is published rests on them.
+    pub needs: RoaringTreemap,
+}
+
 /// Everything that must move in one transaction (docs/reliability.md, law 2 and W5).
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -55,6 +66,8 @@ pub struct Publish {
     pub reached: RoaringTreemap,
     /// After a deletion or a rewind: `reached` is the whole closure and replaces what was there.
     pub replace_reach: bool,
+    /// What must be so still: for what replaces reach, the refs from which that was worked out.
+    pub basis: Basis,
     /// Replaces the set of shallow commits, if given.
     pub shallow: Option<Vec<ObjectId>>,
     /// Pending work to settle.
@@ -76,6 +89,8 @@ pub enum PublishOutcome {
     Published,
     /// A ref was not what was expected; nothing changed. The name and what it really is.
     Moved(String, Option<ObjectId>),
+    /// The basis is no longer what it was; nothing changed.
+    Stale,
 }
 
 /// Refs and reach.
@@ -95,7 +110,7 @@ pub trait Refs {
     /// work whether or not the object exists elsewhere (docs/reliability.md, law 5).
     async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError>;
     /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
-    /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
+    /// against the horizon (W5) and the basis, compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
     /// and the request. `OpLost` if the op is no longer open. A ref that already is `new` when `expected` differs counts as `Moved`.
     ///
     /// After `Unavailable` the outcome is unknown (the connection may have ended during the commit). Repeating is safe: under the

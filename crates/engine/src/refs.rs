@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
+use treehold_catalog::{Basis, OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, refname};
 
 use crate::api::{Oid, RefList, RefRequest, RefView};
@@ -13,6 +13,8 @@ const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 10_000;
 /// Objects walked at once.
 const CHUNK: usize = 1000;
+/// How often a move is worked out anew because other refs moved meanwhile.
+pub(crate) const ROUNDS: usize = 64;
 
 impl Engine {
     /// Lists refs in byte order of the name.
@@ -76,7 +78,7 @@ impl Engine {
             return Err(EngineError::Conflict { code: "not_fast_forward", detail });
         }
         let update = RefUpdate { name: name.clone(), expected: old, new: Some(new) };
-        self.move_ref(&project, update, &existing, rewind, "update").await?;
+        self.move_ref(&project, update, existing, rewind, "update").await?;
         Ok((RefView { name, oid: Oid(new) }, old.is_none()))
     }
 
@@ -95,44 +97,61 @@ impl Engine {
             return Err(EngineError::unprocessable("default_branch", detail));
         }
         let update = RefUpdate { name, expected: Some(old), new: None };
-        self.move_ref(&project, update, &existing, true, "delete").await
+        self.move_ref(&project, update, existing, true, "delete").await
     }
 
     async fn move_ref(
         &self,
         project: &Project,
         update: RefUpdate,
-        existing: &[Ref],
+        existing: Vec<Ref>,
         shrinks: bool,
         reason: &'static str,
     ) -> Result<()> {
         let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
-        let reach =
-            if shrinks { self.shrunk_reach(project, existing, &[(&update.name, update.new)]).await? } else { None };
-        let shrinks = reach.is_some();
-        op.numbers = reach.unwrap_or_default();
-        let name = update.name.clone();
-        let gone = update.new.is_none();
-        let publish = Publish {
-            replace_reach: shrinks,
-            remote_refs: if gone { vec![(name.clone(), None)] } else { Vec::new() },
-            ..self.publication(project.id, &op, vec![update], reason)
-        };
-        match self.catalog.publish(&publish).await? {
-            PublishOutcome::Published => Ok(()),
-            PublishOutcome::Moved(..) => Err(ref_moved(&name)),
+        let (name, mut existing) = (update.name.clone(), existing);
+        let target: Vec<ObjectId> = update.new.into_iter().collect();
+        let needs = self.catalog.locate(&target).await?.into_iter().flatten().map(|found| found.number).collect();
+        let mut basis = Basis { needs, ..Basis::default() };
+        for _ in 0..ROUNDS {
+            let shrunk = match shrinks {
+                true => self.shrunk_reach(project, &existing, &[(&name, update.new)], &mut basis).await?,
+                false => None,
+            };
+            let replace_reach = shrunk.is_some();
+            op.numbers = shrunk.unwrap_or_default();
+            // A new name was compared with all others.
+            if update.expected.is_none() {
+                basis.refs = Some(existing);
+            }
+            let publish = Publish {
+                replace_reach,
+                basis: basis.clone(),
+                remote_refs: if update.new.is_none() { vec![(name.clone(), None)] } else { Vec::new() },
+                ..self.publication(project.id, &op, vec![update.clone()], reason)
+            };
+            match self.catalog.publish(&publish).await? {
+                PublishOutcome::Published => return Ok(()),
+                PublishOutcome::Moved(..) => break,
+                PublishOutcome::Stale if update.expected.is_none() => break,
+                PublishOutcome::Stale => existing = self.catalog.references(project.id, "refs/").await?,
+            }
         }
+        Err(ref_moved(&name))
     }
 
     /// What the project reaches once refs were moved or deleted; `None` where that loses nothing, so that it need not be found out.
+    /// Either is so only while all refs are as in `basis`, where they are put.
     pub(crate) async fn shrunk_reach(
         &self,
         project: &Project,
         existing: &[Ref],
         updates: &[(&str, Option<ObjectId>)],
+        basis: &mut Basis,
     ) -> Result<Option<RoaringTreemap>> {
         let updates: HashMap<&str, Option<ObjectId>> = updates.iter().copied().collect();
         let remote = self.catalog.remote_references(project.id, "refs/").await?;
+        (basis.refs, basis.remote_refs) = (Some(existing.to_vec()), Some(remote.clone()));
         // What the remote was seen to have stays known where a branch is moved, and is forgotten where it is deleted.
         let remote = remote.iter().filter(|known| updates.get(known.name.as_str()) != Some(&None));
         let stays = existing.iter().filter(|found| !updates.contains_key(found.name.as_str()));

@@ -26,7 +26,7 @@ use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use crate::{
-    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
+    Action, Basis, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
     ReceivePolicy, RefUpdate, Registered, RowExpectation, WorkspaceKey,
 };
 
@@ -84,6 +84,7 @@ where
         refs::are_never_published_by_a_lost_operation,
         refs::are_never_published_across_the_horizon,
         refs::grow_reach_and_replace_it,
+        refs::hold_on_to_their_basis,
         refs::decide_what_may_be_read,
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
@@ -194,6 +195,7 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
         remote_refs: Vec::new(),
         reached: RoaringTreemap::new(),
         replace_reach: false,
+        basis: Basis::default(),
         shallow: None,
         clear_pending: None,
         attempt: None,

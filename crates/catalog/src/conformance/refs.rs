@@ -1,7 +1,7 @@
 use roaring::RoaringTreemap;
 
 use super::*;
-use crate::{CatalogError, PublishOutcome, Ref};
+use crate::{Basis, CatalogError, PublishOutcome, Ref};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -155,6 +155,40 @@ pub(super) async fn grow_reach_and_replace_it(case: Case) {
     });
     together(racing).await;
     assert_eq!(case.catalog.reach(project).await.expect("reach").len(), 400);
+}
+
+pub(super) async fn hold_on_to_their_basis(case: Case) {
+    let project = case.project().await;
+    let mut first = publication(project, case.op(project).await, vec![update(MAIN, None, Some(oid("1")))]);
+    first.remote_refs = vec![(MAIN.to_owned(), Some(oid("1")))];
+    first.reached = [1, 2].into_iter().collect();
+    case.catalog.publish(&first).await.expect("publish");
+    let known = |name: &str, at: &str| Ref { name: name.to_owned(), oid: oid(at) };
+    let main = || vec![known(MAIN, "1")];
+    let publish = async |basis: Basis| {
+        let mut publish =
+            publication(project, case.op(project).await, vec![update("refs/heads/x", None, Some(oid("2")))]);
+        publish.reached.insert(9);
+        publish.basis = basis;
+        case.catalog.publish(&publish).await.expect("publish")
+    };
+    let refs = |refs, remote| Basis { refs: Some(refs), remote_refs: Some(remote), ..Basis::default() };
+    let needs = |numbers: &[u64]| Basis { needs: numbers.iter().copied().collect(), ..Basis::default() };
+    for stale in [
+        refs(Vec::new(), main()),
+        refs(main(), Vec::new()),
+        refs(vec![known(MAIN, "2")], main()),
+        refs(vec![known(MAIN, "1"), known("refs/heads/y", "1")], main()),
+        needs(&[3]),
+        needs(&[1, 2, 3]),
+    ] {
+        assert_eq!(publish(stale.clone()).await, PublishOutcome::Stale, "{stale:?}");
+        assert_eq!(case.catalog.references(project, "").await.expect("refs"), main());
+        assert!(!case.catalog.reach(project).await.expect("reach").contains(9));
+    }
+    let basis = Basis { needs: [1, 2].into_iter().collect(), ..refs(main(), main()) };
+    assert_eq!(publish(basis).await, PublishOutcome::Published);
+    assert!(matches!(publish(needs(&[3])).await, PublishOutcome::Moved(..)), "a ref that moved says more");
 }
 
 pub(super) async fn decide_what_may_be_read(case: Case) {

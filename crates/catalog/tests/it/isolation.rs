@@ -9,9 +9,9 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Pending, PendingChange,
-    PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs,
-    RoaringTreemap, RowExpectation, WorkspaceKey,
+    Action, Admin, Basis, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Pending,
+    PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy,
+    RefUpdate, Refs, RoaringTreemap, RowExpectation, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -142,6 +142,7 @@ impl Stage {
             remote_refs: Vec::new(),
             reached: RoaringTreemap::new(),
             replace_reach: false,
+            basis: Basis::default(),
             shallow: None,
             clear_pending: None,
             attempt: None,

@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
-use treehold_catalog::{Located, Project};
+use treehold_catalog::{Located, Project, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
 use treehold_wire::ingest::{Bases, PackedObject, Whole};
@@ -51,6 +51,8 @@ const KEPT_MAX: usize = 600_000;
 /// A pack that was resolved and checked, and the file that it is in.
 pub(crate) struct Received {
     pub quarantine: Arc<Quarantine>,
+    /// Ledger numbers of what the pack rests on and the project reached when it was checked.
+    pub needs: RoaringTreemap,
     pack: TempPath,
 }
 
@@ -189,27 +191,32 @@ impl Engine {
         // Whichever fails first says why: the other one only ends for it.
         let resolved = async { Ok(resolving.await.map_err(EngineError::internal)??) };
         let ((), (quarantine, git_files)) = futures::try_join!(received, resolved)?;
-        self.check_closed(project, &quarantine).await?;
+        let needs = self.check_closed(project, &quarantine).await?;
         let quarantine = Arc::new(quarantine);
         self.check_git_files_of(&quarantine, git_files, policy).await?;
-        Ok(Received { quarantine, pack })
+        Ok(Received { quarantine, needs, pack })
     }
 
-    /// Law 5: what the pack refers to and does not have must be reached by this project's own refs.
-    async fn check_closed(&self, project: &Project, quarantine: &Quarantine) -> std::result::Result<(), Refused> {
+    /// Law 5: what the pack refers to and does not have must be reached by this project's own refs. Answers the ledger numbers of it.
+    async fn check_closed(
+        &self,
+        project: &Project,
+        quarantine: &Quarantine,
+    ) -> std::result::Result<RoaringTreemap, Refused> {
         let reach = self.catalog.reach(project.id).await.map_err(EngineError::from)?;
+        let mut needs = RoaringTreemap::new();
         for chunk in quarantine.external().chunks(ROWS) {
             let oids: Vec<ObjectId> = chunk.iter().map(|(oid, _)| *oid).collect();
             let located = self.catalog.locate(&oids).await.map_err(EngineError::from)?;
             for ((oid, kind), located) in chunk.iter().zip(located) {
-                let reached = located.is_some_and(|there| there.kind == *kind && reach.contains(there.number));
-                let known = reached || (*kind == Kind::Tree && oid.is_empty_tree());
-                if !known {
-                    return Err(Refused::Open);
+                match located.filter(|there| there.kind == *kind && reach.contains(there.number)) {
+                    Some(there) => _ = needs.insert(there.number),
+                    None if *kind == Kind::Tree && oid.is_empty_tree() => {}
+                    None => return Err(Refused::Open),
                 }
             }
         }
-        Ok(())
+        Ok(needs)
     }
 
     /// Finds what deltas rest on among what the project reaches: nothing else, or a delta could tell of others' bytes (T1).
@@ -244,7 +251,7 @@ impl Engine {
         tip: Option<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let Received { quarantine, pack } = received;
+        let Received { quarantine, pack, .. } = received;
         let keep = (KEPT_MIN..KEPT_MAX).contains(&quarantine.len()) && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
         let told = |stored| progress.step("storing", stored, Some(total));

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tempfile::NamedTempFile;
-use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate};
+use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::serve::{ReceiveHead, RefCommand, RefStatus, Report};
 use treehold_wire::{Arrival, Quarantine};
 
 use crate::intake::{Arriving, Received, Refused, Rules, SpoolWriter};
 use crate::progress::Progress;
+use crate::refs::ROUNDS;
 use crate::view::branch_ref;
 use crate::writer::Operation;
 use crate::{Engine, EngineError, Result};
@@ -143,7 +144,7 @@ impl Engine {
         &self,
         project: &Project,
         op: &mut Operation,
-        existing: Vec<Ref>,
+        mut existing: Vec<Ref>,
         commands: &[RefCommand],
         received: Option<Received>,
         verdicts: &mut Verdicts,
@@ -156,26 +157,39 @@ impl Engine {
             None => targets,
         };
         self.pin_all(op, &own).await?;
+        let mut needs: RoaringTreemap =
+            self.catalog.locate(&own).await?.into_iter().flatten().map(|found| found.number).collect();
+        needs |= received.as_ref().map(|received| received.needs.clone()).unwrap_or_default();
         if let Some(received) = received.filter(|received| !received.quarantine.is_empty()) {
             let tip = head_of(project, commands, &received.quarantine);
             self.store_received(op, received, tip, progress).await?;
         }
         let rewinds = self.judge_moves(project, commands, verdicts).await?;
-        loop {
+        for _ in 0..ROUNDS {
             let left = verdicts.left(commands);
             if left.is_empty() {
                 return Ok(false);
             }
             let shrinks = left.iter().any(|command| command.new.is_none() || rewinds.contains(&command.name));
-            let publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
+            let mut publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
+            publish.basis.needs = needs.clone();
             match self.catalog.publish(&publish).await? {
                 PublishOutcome::Published => return Ok(true),
                 PublishOutcome::Moved(name, _) => match left.iter().find(|command| command.name == name.as_bytes()) {
                     Some(command) => verdicts.refuse(command, STALE),
                     None => return Err(EngineError::internal("a ref moved that was not to be moved")),
                 },
+                PublishOutcome::Stale => {
+                    existing = self.catalog.references(project.id, "refs/").await?;
+                    verdicts.judge_names(project, &existing, commands);
+                    if !needs.is_subset(&self.catalog.reach(project.id).await?) {
+                        verdicts.refuse_all(MISSING);
+                    }
+                }
             }
         }
+        verdicts.refuse_all("other refs move all the time; push again");
+        Ok(false)
     }
 
     /// Moves that lose commits are policy. Answers the names of all of them.
@@ -217,10 +231,14 @@ impl Engine {
         if shrinks {
             let names: Vec<String> = left.iter().map(|command| name(command)).collect();
             let updates: Vec<_> = names.iter().zip(left).map(|(name, command)| (name.as_str(), command.new)).collect();
-            if let Some(reach) = self.shrunk_reach(project, existing, &updates).await? {
+            if let Some(reach) = self.shrunk_reach(project, existing, &updates, &mut publish.basis).await? {
                 publish.reached = reach;
                 publish.replace_reach = true;
             }
+        }
+        // New names were compared with all others.
+        if left.iter().any(|command| command.old.is_none()) && publish.basis.refs.is_none() {
+            publish.basis.refs = Some(existing.to_vec());
         }
         Ok(publish)
     }

@@ -1,7 +1,7 @@
 //! Fetching a branch: ls-refs, fetch, quarantine, then the remote's branch as we know it. Our own branch is not touched here.
 
 use futures::{StreamExt, TryStreamExt};
-use treehold_catalog::{OpKind, Project, Publish, PublishOutcome};
+use treehold_catalog::{Basis, OpKind, Project, Publish, PublishOutcome};
 use treehold_object::{Kind, ObjectId, Policy};
 
 use crate::intake::{Arriving, Refused, Rules};
@@ -138,6 +138,7 @@ impl Engine {
         let objects = received.quarantine.len() as u64;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
         let id = op.id;
+        let basis = Basis { needs: received.needs.clone(), ..Basis::default() };
         let stored = self.kept_alive(id, self.store_received(&mut op, received, Some(tip), progress)).await;
         if let Err(error) = stored {
             self.end_op(op).await;
@@ -151,10 +152,15 @@ impl Engine {
         let publish = Publish {
             remote_refs: vec![(name.to_owned(), Some(tip))],
             shallow: Some(shallow),
+            basis,
             ..self.publication(project.id, &op, Vec::new(), "fetch")
         };
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => Ok(Tip { tip: Some(tip), objects, bytes }),
+            PublishOutcome::Stale => Err(EngineError::Conflict {
+                code: "head_moved",
+                detail: "Refs were taken away while it was synced; repeat.".to_owned(),
+            }),
             PublishOutcome::Moved(..) => Err(EngineError::internal("a publication without refs was refused")),
         }
     }
