@@ -220,7 +220,7 @@ both! {
                 sources.push((format!("{class}/{}", path.file_name().expect("a name").display()), Repo::open(path)));
             }
         }
-        sources.extend(crate::git_leaks::spoiled(dir.path()));
+        sources.extend(crate::git_spoiled::repositories(dir.path()));
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
         for (name, source) in &sources {
             let judge = Repo::init_bare(dir.path().join("judge").join(name));
@@ -292,95 +292,4 @@ fn everything(source: &Repo) -> (String, Vec<u8>) {
 fn basic() -> String {
     use base64::Engine as _;
     base64::prelude::BASE64_STANDARD.encode(format!("git:{}", crate::deployment::API_KEY))
-}
-
-/// Repositories whose `main` has an object that is wrong in one way: commits, tags on the way, trees, `.gitmodules`.
-fn spoiled(dir: &Path) -> Vec<(String, Repo)> {
-    let good = "A <a@example.org> 1700000000 +0000";
-    let tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-    let head = |tree: &str, author: &str| format!("tree {tree}\nauthor {author}\ncommitter {good}\n\nx\n");
-    let mut commits: Vec<(String, Vec<u8>)> = [
-        "A a@example.org> 1700000000 +0000",
-        "A <a@example.org 1700000000 +0000",
-        "A<a@example.org> 1700000000 +0000",
-        "A <a@example.org>1700000000 +0000",
-        "A <a@example.org> 01700000000 +0000",
-        "A <a@example.org> 18446744073709551616 +0000",
-        "A <a@example.org> 1700000000 +000",
-        "A <a@example.org> 1700000000",
-        "A <a@example.org>",
-        "A > <a@example.org> 1700000000 +0000",
-        "A <a<b@example.org> 1700000000 +0000",
-        "<a@example.org> 1700000000 +0000",
-        "A <a@example.org> never +0000",
-        " <> 0 +0000",
-        "A <a@example.org> 1700000000 +0000\nauthor B <b@example.org> 1700000000 +0000",
-        "A <a\0@example.org> 1700000000 +0000",
-        "A <a@example.org> -1 +0000",
-        "A <a@example.org> 1700000000 +051800",
-        "A <a@example.org> 1700000000 0000",
-    ]
-    .iter()
-    .enumerate()
-    .map(|(at, author)| (format!("author-{at}"), head(tree, author).into_bytes()))
-    .collect();
-    commits.push(("no-author".into(), format!("tree {tree}\ncommitter {good}\n\nx\n").into_bytes()));
-    commits.push(("no-committer".into(), format!("tree {tree}\nauthor {good}\n\nx\n").into_bytes()));
-    commits.push(("no-tree".into(), format!("author {good}\ncommitter {good}\n\nx\n").into_bytes()));
-    commits.push(("short-tree".into(), head(&tree[1..], good).into_bytes()));
-    commits.push((
-        "bad-parent".into(),
-        format!("tree {tree}\nparent 12\nauthor {good}\ncommitter {good}\n\nx\n").into_bytes(),
-    ));
-    commits.push(("nul-in-message".into(), [head(tree, good).as_bytes(), b"a\0b\n"].concat()));
-    commits.push(("no-end".into(), format!("tree {tree}\nauthor {good}\ncommitter {good}").into_bytes()));
-    let mut repos = Vec::new();
-    let mut publish = |name: &str, make: &dyn Fn(&Repo) -> String| {
-        let repo = Repo::init_bare(dir.join("spoiled").join(name));
-        repo.git().run_with(["mktree"], b"");
-        let commit = make(&repo);
-        std::fs::create_dir_all(repo.path().join("refs/heads")).expect("mkdir");
-        std::fs::write(repo.path().join("refs/heads/main"), format!("{commit}\n")).expect("a ref");
-        repos.push((format!("spoiled/{name}"), repo));
-    };
-    for (name, raw) in &commits {
-        publish(name, &|repo| repo.hash_object_literally("commit", raw));
-    }
-    let modules = [
-        ("url-dash", "[submodule \"a\"]\n\tpath = a\n\turl = -u./x\n"),
-        ("path-dash", "[submodule \"a\"]\n\tpath = -x\n\turl = https://example.org/x\n"),
-        ("name-dots", "[submodule \"../a\"]\n\tpath = a\n\turl = https://example.org/x\n"),
-        ("update", "[submodule \"a\"]\n\tpath = a\n\turl = x\n\tupdate = !id\n"),
-        ("url-newline", "[submodule \"a\"]\n\tpath = a\n\turl = \"https://example.org?\\nhost=evil\"\n"),
-        ("url-no-host", "[submodule \"a\"]\n\tpath = a\n\turl = http::///example.org\n"),
-        ("not-a-config", "[submodule \"a\"\nx\n"),
-    ];
-    for (name, text) in modules {
-        publish(name, &|repo| {
-            let blob = repo.hash_object_literally("blob", text.as_bytes());
-            let tree = repo.git().run_with(["mktree"], format!("100644 blob {blob}\t.gitmodules\n").as_bytes());
-            repo.hash_object_literally("commit", head(&tree, good).as_bytes())
-        });
-    }
-    let raw: Vec<u8> = (0..20).collect();
-    let entry = |mode: &str, name: &str, oid: &[u8]| [format!("{mode} {name}\0").as_bytes(), oid].concat();
-    let trees = [
-        ("null-oid", entry("100644", "a", &[0; 20])),
-        ("null-link", entry("160000", "a", &[0; 20])),
-        ("cut", entry("100644", "a", &raw[..19])),
-        ("no-name", entry("100644", "", &raw)),
-        ("odd-mode", entry("100666", "a", &raw)),
-        ("padded-link", entry("0160000", "a", &raw)),
-        ("gitmodules-tree", entry("160000", ".gitmodules", &raw)),
-        ("attributes-link", entry("160000", ".gitattributes", &raw)),
-        ("slash", entry("160000", "a/b", &raw)),
-        ("twice", [entry("160000", "a", &raw), entry("160000", "a", &raw)].concat()),
-    ];
-    for (name, tree) in &trees {
-        publish(name, &|repo| {
-            let tree = repo.hash_object_literally("tree", tree);
-            repo.hash_object_literally("commit", head(&tree, good).as_bytes())
-        });
-    }
-    repos
 }

@@ -345,7 +345,7 @@ both! {
         for password in [&foreign, &short, "wrong-password"] {
             for (done, words) in try_all(password) {
                 assert!(!done, "{words}");
-                let helpful = if password == &foreign { "not found" } else { "Authentication failed" };
+                let helpful = if *password == foreign { "not found" } else { "Authentication failed" };
                 assert!(words.contains(helpful) && !words.contains(password), "{words}");
             }
         }

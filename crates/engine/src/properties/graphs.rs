@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{World, oid, random};
 
 /// A history of `count` commits in which clocks go wrong, with all of its ends merged on `main`; returns how many there are.
-fn some_history(world: &World, random: &mut StdRng, count: usize) -> usize {
+pub(super) fn some_history(world: &World, random: &mut StdRng, count: usize) -> usize {
     let mut stream = String::new();
     let mut ends: BTreeSet<usize> = BTreeSet::new();
     for mark in 1..=count {
@@ -45,7 +45,7 @@ fn commit(stream: &mut String, branch: &str, mark: usize, time: usize, parents: 
     stream.push_str(&format!("M 100644 inline file\ndata <<E\n{mark}\nE\n\n"));
 }
 
-fn commits(git: &Git) -> Vec<ObjectId> {
+pub(super) fn commits(git: &Git) -> Vec<ObjectId> {
     git.run(["rev-list", "main"]).lines().map(oid).collect()
 }
 

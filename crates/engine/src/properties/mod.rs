@@ -4,6 +4,7 @@ mod graphs;
 mod lists;
 mod merges;
 mod trees;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,121 @@
+//! What a fetch sends, compared with what stock git says is missing, over random histories.
+
+use std::collections::HashSet;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use treehold_object::ObjectId;
+use treehold_tests::git::Repo;
+use treehold_wire::serve::{Deepen, FetchArguments};
+use uuid::Uuid;
+
+use super::graphs::{commits, some_history};
+use super::{Files, World, edited, oid, random, some_files};
+
+fn some_of(random: &mut StdRng, all: &[ObjectId], most: usize) -> Vec<ObjectId> {
+    let count = random.random_range(0..=most);
+    all.choose_multiple(random, count).copied().collect()
+}
+
+fn words(oids: &[ObjectId]) -> Vec<String> {
+    oids.iter().map(ToString::to_string).collect()
+}
+
+/// The pack of a fetch, and how many objects it has.
+async fn fetched(world: &World, project: Uuid, arguments: FetchArguments) -> (Vec<u8>, u64) {
+    let upload = world.engine.begin_upload(&project.to_string(), arguments).await.expect("an upload");
+    let (pack, sent) = upload.send(Vec::new(), &|_, _| ()).await.expect("a pack");
+    (pack, sent.objects)
+}
+
+/// A repository that has these commits and all that they reach.
+fn client(world: &World, name: &str, haves: &[ObjectId]) -> Repo {
+    let client = Repo::init_bare(world.dir.path().join(name));
+    let source = world.repo.path().to_str().expect("utf-8").to_owned();
+    if !haves.is_empty() {
+        world.git().run(["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        client.git().run([&["fetch".to_owned(), "-q".to_owned(), source][..], &words(haves)].concat());
+    }
+    client
+}
+
+async fn check_fetches(world: &World, project: Uuid, random: &mut StdRng, rounds: usize) {
+    let all = commits(world.git());
+    for round in 0..rounds {
+        let mut wants = some_of(random, &all, 3);
+        wants.push(all[random.random_range(0..all.len())]);
+        let haves = some_of(random, &all, 3);
+        let arguments = FetchArguments {
+            wants: wants.clone(),
+            haves: haves.clone(),
+            done: true,
+            thin_pack: random.random(),
+            ofs_delta: random.random(),
+            ..FetchArguments::default()
+        };
+        let (pack, sent) = fetched(world, project, arguments).await;
+        let client = client(world, &format!("client-{}-{round}", Uuid::new_v4()), &haves);
+        client.git().run_with(["index-pack", "--stdin", "--fix-thin"], &pack);
+        let reached = [&["rev-list".to_owned(), "--objects".to_owned()][..], &words(&wants)].concat();
+        assert_eq!(client.git().run(&reached), world.git().run(&reached), "{wants:?} from {haves:?}");
+        if haves.is_empty() {
+            continue;
+        }
+        // Not `^have`: git stops early where clocks are wrong.
+        let below = |tips: &[ObjectId]| -> HashSet<ObjectId> {
+            let list =
+                [&["rev-list".to_owned(), "--objects".to_owned(), "--no-object-names".to_owned()][..], &words(tips)];
+            world.git().run(list.concat()).lines().map(oid).collect()
+        };
+        let new = below(&wants).difference(&below(&haves)).count() as u64;
+        assert!(sent >= new && sent <= 2 * new + 8, "{sent} were sent where {new} are new: {wants:?} from {haves:?}");
+    }
+}
+
+/// Goal: whatever is wanted and had, all that the client lacks is sent, and little else.
+#[tokio::test]
+async fn fetches_bring_what_git_says_is_missing() {
+    let mut random = random();
+    let world = World::new().await;
+    some_history(&world, &mut random, 80);
+    let project = world.import("history", 0).await;
+    check_fetches(&world, project, &mut random, 25).await;
+}
+
+/// Goal: the same where trees change in every way.
+#[tokio::test]
+async fn fetches_bring_trees_that_change() {
+    let mut random = random();
+    let world = World::new().await;
+    let mut versions: Vec<Files> = vec![some_files(&mut random, 30)];
+    for _ in 0..30 {
+        let next = edited(&mut random, versions.last().expect("a version"));
+        versions.push(next);
+    }
+    world.commit_all(&versions);
+    let project = world.import("trees", 0).await;
+    check_fetches(&world, project, &mut random, 25).await;
+}
+
+/// Goal: a depth ends where git ends it.
+#[tokio::test]
+async fn depths_end_where_git_ends_them() {
+    let mut random = random();
+    let world = World::new().await;
+    some_history(&world, &mut random, 60);
+    let project = world.import("history", 0).await;
+    let tip = commits(world.git())[0];
+    for depth in 1..12 {
+        let deepen = Deepen::Depth { commits: depth, relative: false };
+        let arguments = FetchArguments { wants: vec![tip], deepen, done: true, ..FetchArguments::default() };
+        let upload = world.engine.begin_upload(&project.to_string(), arguments).await.expect("an upload");
+        let ours: HashSet<ObjectId> = upload.shallow().iter().copied().collect();
+        let clone = world.dir.path().join(format!("depth-{depth}"));
+        let source = format!("file://{}", world.repo.path().display());
+        let (depth, to) = (format!("--depth={depth}"), clone.to_str().expect("utf-8"));
+        world.git().run(["clone", "-q", "--bare", "--branch=main", &depth, &source, to]);
+        let shallow = std::fs::read_to_string(clone.join("shallow")).unwrap_or_default();
+        assert_eq!(ours, shallow.lines().map(oid).collect(), "{depth}");
+    }
+}
