@@ -40,6 +40,24 @@ pub struct ClearPending {
     pub rows: Vec<(BString, i64, Option<ObjectId>)>,
 }
 
+/// How often a project's refs have moved, and its reach was replaced. Read before what is worked out from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefState {
+    /// Moves of any ref, ours or the remote's as we know it.
+    pub moves: i64,
+    /// Publications that replaced reach.
+    pub shrinks: i64,
+}
+
+/// What must not have happened since something was worked out that a publication rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Reach may have grown, but lost nothing: what was found reachable still is.
+    Kept(RefState),
+    /// No ref moved: what was worked out from all of them still holds.
+    Unmoved(RefState),
+}
+
 /// Everything that must move in one transaction (docs/reliability.md, law 2 and W5).
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -47,6 +65,8 @@ pub struct Publish {
     pub project: Uuid,
     /// The open operation under which the objects were stored or pinned. It is closed by this transaction.
     pub op: Uuid,
+    /// Else nothing happens.
+    pub guard: Option<Guard>,
     /// All must match, else nothing happens.
     pub refs: Vec<RefUpdate>,
     /// What the remote is now known to have (`None` = nothing any more), set without a condition.
@@ -76,6 +96,8 @@ pub enum PublishOutcome {
     Published,
     /// A ref was not what was expected; nothing changed. The name and what it really is.
     Moved(String, Option<ObjectId>),
+    /// The guard does not hold; nothing changed. Work it out again.
+    Overtaken,
 }
 
 /// Refs and reach.
@@ -89,6 +111,8 @@ pub trait Refs {
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// Commits of this project whose parents were cut off by a shallow fetch.
     async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError>;
+    /// What a [`Guard`] compares with.
+    async fn ref_state(&self, project: Uuid) -> Result<RefState, CatalogError>;
     /// Ledger numbers of everything that the project's refs reach.
     async fn reach(&self, project: Uuid) -> Result<RoaringTreemap, CatalogError>;
     /// For each oid, whether the project may read it: reached by its refs, or the content of its pending work. Does the same

@@ -79,6 +79,7 @@ where
         tokens::go_with_their_project,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
+        refs::move_only_under_their_guard,
         refs::are_listed_by_prefix_in_byte_order,
         refs::have_one_winner_of_many,
         refs::are_never_published_by_a_lost_operation,
@@ -190,6 +191,7 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
     Publish {
         project,
         op,
+        guard: None,
         refs,
         remote_refs: Vec::new(),
         reached: RoaringTreemap::new(),

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
-use super::refs::{lock_project, write_remote_refs};
+use super::refs::{count_moves, lock_project, read_state, write_remote_refs};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
-use crate::refs::{Publish, PublishOutcome, RefUpdate};
+use crate::refs::{Guard, Publish, PublishOutcome, RefState, RefUpdate};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A ref that really changes.
@@ -26,6 +26,11 @@ impl Db {
         let project = publish.project;
         let mut tx = self.begin().await?;
         lock_project(&mut tx, project).await?;
+        if let Some(guard) = publish.guard
+            && !holds(guard, read_state(&mut *tx, project).await?)
+        {
+            return Ok(PublishOutcome::Overtaken);
+        }
         close_op(&mut tx, publish.op, project).await?;
         let moves = match compare(&mut tx, project, &publish.refs).await? {
             Ok(moves) => moves,
@@ -35,6 +40,8 @@ impl Db {
         write_reflog(&mut tx, publish, &moves).await?;
         write_remote_refs(&mut tx, project, &publish.remote_refs).await?;
         write_reach(&mut tx, publish).await?;
+        let moved = !moves.is_empty() || !publish.remote_refs.is_empty();
+        count_moves(&mut tx, project, moved, publish.replace_reach).await?;
         if let Some(shallow) = &publish.shallow {
             write_shallow(&mut tx, project, shallow).await?;
         }
@@ -51,6 +58,13 @@ impl Db {
         }
         tx.commit().await?;
         Ok(PublishOutcome::Published)
+    }
+}
+
+fn holds(guard: Guard, now: RefState) -> bool {
+    match guard {
+        Guard::Kept(seen) => seen.shrinks == now.shrinks,
+        Guard::Unmoved(seen) => seen == now,
     }
 }
 

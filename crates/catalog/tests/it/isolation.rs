@@ -138,6 +138,7 @@ impl Stage {
         Publish {
             project: self.project,
             op,
+            guard: None,
             refs: vec![RefUpdate { name: MAIN.to_owned(), expected: None, new: Some(oid("x")) }],
             remote_refs: Vec::new(),
             reached: RoaringTreemap::new(),

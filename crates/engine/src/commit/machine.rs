@@ -208,7 +208,7 @@ impl Engine {
                 attempt.state = finished(attempt);
                 Ok(())
             }
-            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
+            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(moved(&attempt.branch)),
         }
     }
 
@@ -238,6 +238,7 @@ impl Engine {
         Publish {
             project: attempt.project,
             op: op.id,
+            guard: None,
             refs: Vec::new(),
             remote_refs: match attempt.push {
                 true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],

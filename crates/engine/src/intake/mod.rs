@@ -40,6 +40,8 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().min(16))
 }
 
+/// A pushed commit or tag may be so long, bytes: walks hold many of them.
+const TEXT_MAX: usize = 4 << 20;
 /// A pack of fewer objects is not kept as it came: a pack for reading takes its place.
 const KEPT_MIN: usize = 256;
 
@@ -155,6 +157,9 @@ impl Engine {
         let (file, pack) = pack.into_parts();
         let resolving = tokio::task::spawn_blocking(move || {
             let check = |kind, oid: &ObjectId, content: &[u8]| {
+                if policy == Policy::Push && matches!(kind, Kind::Commit | Kind::Tag) && content.len() > TEXT_MAX {
+                    return Err(format!("it is longer than {TEXT_MAX} bytes"));
+                }
                 fsck::check(kind, oid, content, policy).map(|_| ()).map_err(|e| e.to_string())
             };
             let tell = |done, total| _ = told.try_send((done, total));
@@ -180,9 +185,28 @@ impl Engine {
             }
             Ok::<_, Refused>(())
         };
+        let resolved = async { Ok::<_, Refused>(resolving.await.map_err(EngineError::internal)??) };
+        let (mut received, mut resolved) = (std::pin::pin!(received), std::pin::pin!(resolved));
         // Whichever fails first says why: the other one only ends for it.
-        let resolved = async { Ok(resolving.await.map_err(EngineError::internal)??) };
-        let ((), quarantine) = futures::try_join!(received, resolved)?;
+        let quarantine = tokio::select! {
+            done = &mut received => {
+                done?;
+                resolved.await?
+            }
+            done = &mut resolved => match done {
+                Ok(quarantine) => {
+                    received.await?;
+                    quarantine
+                }
+                Err(refused) => {
+                    // A client that pushes reads why only once it has sent everything.
+                    if policy == Policy::Push {
+                        let _ = received.await;
+                    }
+                    return Err(refused);
+                }
+            },
+        };
         self.check_closed(project, &quarantine).await?;
         Ok(Received { quarantine: Arc::new(quarantine), pack })
     }

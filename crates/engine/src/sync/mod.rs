@@ -142,7 +142,7 @@ impl Engine {
         let publish = self.publication(project.id, &op, vec![update], "sync");
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => Ok(()),
-            PublishOutcome::Moved(..) => Err(EngineError::Conflict {
+            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(EngineError::Conflict {
                 code: "head_moved",
                 detail: "The branch moved while it was synced; repeat.".to_owned(),
             }),
@@ -160,6 +160,7 @@ impl Engine {
         Publish {
             project,
             op: op.id,
+            guard: None,
             refs,
             remote_refs: Vec::new(),
             reached: op.numbers.clone(),
