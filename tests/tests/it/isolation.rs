@@ -12,19 +12,19 @@ use crate::deployment::{Deployment, REMOTE_TOKEN, Reply, blob_oid, json_body};
 
 const SECRET: &str = "the secret that only project A has\n";
 /// Long enough that git makes a delta against it.
-fn long_secret() -> String {
+pub fn long_secret() -> String {
     (0..400).map(|line| format!("secret line {line}\n")).collect()
 }
 
 /// Project A and what only it has.
-struct Foreign {
-    project: Uuid,
-    commit: String,
-    tree: String,
-    blobs: [String; 3],
+pub struct Foreign {
+    pub project: Uuid,
+    pub commit: String,
+    pub tree: String,
+    pub blobs: [String; 3],
 }
 
-async fn foreign(d: &Deployment) -> Foreign {
+pub async fn foreign(d: &Deployment) -> Foreign {
     let project = d.local_project().await;
     let actions = json!([{"action": "create", "path": "secret.txt", "content": SECRET},
         {"action": "create", "path": "long.txt", "content": long_secret()}]);
@@ -39,7 +39,7 @@ async fn foreign(d: &Deployment) -> Foreign {
 }
 
 /// An oid that nobody has.
-fn nobodys() -> String {
+pub fn nobodys() -> String {
     format!("{}{}", Uuid::new_v4().simple(), &Uuid::new_v4().simple().to_string()[..8])
 }
 
@@ -139,7 +139,7 @@ fn fetch_answer(pack: &[u8]) -> Vec<u8> {
 }
 
 /// What a remote sends that knows an oid and wants to be given what it names: the commit it shows, and its pack.
-fn thefts(scratch: &Repo, victim: [&str; 3], stolen_long: &str) -> Vec<(&'static str, String, Vec<u8>)> {
+pub fn thefts(scratch: &Repo, victim: [&str; 3], stolen_long: &str) -> Vec<(&'static str, String, Vec<u8>)> {
     let [commit, tree, blob] = victim;
     let who = "A <a@example.org> 1700000000 +0000";
     let raw = |oid: &str| -> Vec<u8> {

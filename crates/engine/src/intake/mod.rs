@@ -4,6 +4,7 @@
 //! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (docs/reliability.md, law 5).
 
 mod commits;
+mod git_files;
 mod packing;
 mod spool;
 
@@ -21,6 +22,7 @@ use treehold_wire::ingest::{Bases, PackedObject, Whole};
 use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
 pub(crate) use commits::{commit_row, with_generations};
+use git_files::GitFiles;
 use packing::{Copies, Packing, Piece};
 pub use spool::SpoolWriter;
 
@@ -156,11 +158,14 @@ impl Engine {
         let Arriving { pack, arrival, mut rest } = arriving;
         let (file, pack) = pack.into_parts();
         let resolving = tokio::task::spawn_blocking(move || {
+            let git_files = GitFiles::default();
             let check = |kind, oid: &ObjectId, content: &[u8]| {
                 if policy == Policy::Push && matches!(kind, Kind::Commit | Kind::Tag) && content.len() > TEXT_MAX {
                     return Err(format!("it is longer than {TEXT_MAX} bytes"));
                 }
-                fsck::check(kind, oid, content, policy).map(|_| ()).map_err(|e| e.to_string())
+                let checked = fsck::check(kind, oid, content, policy).map_err(|e| e.to_string())?;
+                git_files.note(checked.git_files);
+                Ok(())
             };
             let tell = |done, total| _ = told.try_send((done, total));
             let options = IngestOptions {
@@ -174,7 +179,8 @@ impl Engine {
                 cache_bytes: BASES_BYTES / threads(),
                 bases: bases.as_ref().map(|bases| bases as &Bases<'_>),
             };
-            ingest_arriving(file, &arrival, &options)
+            let quarantine = ingest_arriving(file, &arrival, &options)?;
+            Ok::<_, IngestError>((quarantine, git_files))
         });
         let received = async {
             while let Some(bytes) = rest.try_next().await? {
@@ -188,15 +194,15 @@ impl Engine {
         let resolved = async { Ok::<_, Refused>(resolving.await.map_err(EngineError::internal)??) };
         let (mut received, mut resolved) = (std::pin::pin!(received), std::pin::pin!(resolved));
         // Whichever fails first says why: the other one only ends for it.
-        let quarantine = tokio::select! {
+        let (quarantine, git_files) = tokio::select! {
             done = &mut received => {
                 done?;
                 resolved.await?
             }
             done = &mut resolved => match done {
-                Ok(quarantine) => {
+                Ok(done) => {
                     received.await?;
-                    quarantine
+                    done
                 }
                 Err(refused) => {
                     // A client that pushes reads why only once it has sent everything.
@@ -208,7 +214,9 @@ impl Engine {
             },
         };
         self.check_closed(project, &quarantine).await?;
-        Ok(Received { quarantine: Arc::new(quarantine), pack })
+        let quarantine = Arc::new(quarantine);
+        self.check_git_files_of(&quarantine, git_files, policy).await?;
+        Ok(Received { quarantine, pack })
     }
 
     /// Law 5: what the pack refers to and does not have must be reached by this project's own refs.

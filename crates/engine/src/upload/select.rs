@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use treehold_catalog::RoaringTreemap;
+use treehold_catalog::{Located, RoaringTreemap};
 use treehold_object::{Kind, ObjectId};
 use treehold_wire::serve::Deepen;
 
 use super::Upload;
 use super::commits::{Between, History};
 use super::few::Few;
+use super::refs::TagChain;
 use super::trees::{Found, Place, Sift};
 use crate::{EngineError, Result};
 
@@ -50,7 +51,7 @@ impl Upload {
         let commits: HashSet<&ObjectId> = self.wants.commits.iter().collect();
         let mut named: HashSet<ObjectId> = self.wants.named.clone();
         named.retain(|oid| !commits.contains(oid));
-        named.extend(self.tags_of(&between).await?);
+        named.extend(self.tags_of(&found, &sift).await?);
         for oid in &named {
             found.add(*oid, 0, &sift);
         }
@@ -122,31 +123,38 @@ impl Upload {
         let numbers: Vec<u64> = reach.iter().collect();
         for chunk in numbers.chunks(CHUNK) {
             let rows = self.engine.catalog.locate_numbers(chunk).await?;
-            let passes =
-                rows.iter().filter(|row| sift.passes(row.kind, row.size) || self.wants.named.contains(&row.oid));
+            let passes = rows.iter().filter(|row| self.passes(sift, row));
             passed.extend(passes.map(|row| row.number));
         }
         Ok(passed)
     }
 
-    /// Annotated tags that point at what is sent, if the client asked for them.
-    async fn tags_of(&self, between: &Between) -> Result<Vec<ObjectId>> {
-        if !self.arguments.include_tag || between.commits.is_empty() {
+    /// Annotated tags that point at what is sent, of whatever kind it is, if the client asked for them.
+    async fn tags_of(&self, found: &Found, sift: &Sift) -> Result<Vec<ObjectId>> {
+        if !self.arguments.include_tag || found.oids.is_empty() {
             return Ok(Vec::new());
         }
-        let sent: HashSet<ObjectId> = between.commits.iter().map(|row| row.oid).collect();
         let refs = self.engine.catalog.references(self.project.id, "refs/tags/").await?;
         let located = self.engine.catalog.locate(&refs.iter().map(|found| found.oid).collect::<Vec<_>>()).await?;
         let tags = located.into_iter().flatten().filter(|found| found.kind == Kind::Tag).map(|found| found.oid);
         let tags: Vec<ObjectId> = tags.collect();
+        let mut chains: Vec<(ObjectId, TagChain)> =
+            tags.iter().copied().zip(self.engine.tag_chains(&tags).await?).collect();
+        chains.retain(|(_, chain)| chain.last().is_some_and(|(_, target)| found.has(target)));
+        let targets: Vec<ObjectId> = chains.iter().filter_map(|(_, chain)| chain.last()).map(|(_, oid)| *oid).collect();
         let mut wanted = Vec::new();
-        for (tag, chain) in tags.iter().zip(self.engine.tag_chains(&tags).await?) {
-            if chain.last().is_some_and(|(_, target)| sent.contains(target)) {
-                wanted.push(*tag);
+        for ((tag, chain), target) in chains.into_iter().zip(self.engine.catalog.locate(&targets).await?) {
+            if target.is_some_and(|target| self.passes(sift, &target)) {
+                wanted.push(tag);
                 wanted.extend(chain.iter().filter(|(kind, _)| *kind == Kind::Tag).map(|(_, oid)| *oid));
             }
         }
         Ok(wanted)
+    }
+
+    /// Whether the filter lets an object through, but for its depth. What was asked for by name always passes.
+    fn passes(&self, sift: &Sift, row: &Located) -> bool {
+        sift.passes(row.kind, row.size) || self.wants.named.contains(&row.oid)
     }
 
     /// Leaves out what the filter does by kind and size, and sees whether it is little.
@@ -170,7 +178,7 @@ impl Upload {
                 if !reach.contains(row.number) {
                     return Err(EngineError::internal(format!("object {oid} is not reached by the project")));
                 }
-                if sift.passes(row.kind, row.size) || named.contains(oid) || self.wants.named.contains(oid) {
+                if self.passes(sift, &row) || named.contains(oid) {
                     numbers.insert(row.number);
                     few = few.and_then(|few| few.with(&row));
                 }

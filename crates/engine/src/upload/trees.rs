@@ -91,6 +91,10 @@ pub(super) struct Found {
 }
 
 impl Found {
+    pub fn has(&self, oid: &ObjectId) -> bool {
+        self.seen.contains_key(oid)
+    }
+
     /// Takes an object in; `false` if it need not be looked at.
     pub fn add(&mut self, oid: ObjectId, depth: u64, sift: &Sift) -> bool {
         match self.seen.get_mut(&oid) {

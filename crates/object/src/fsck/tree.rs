@@ -43,6 +43,9 @@ fn check_entry(entry: &TreeEntry<'_>, policy: Policy) -> Result<Flags, Fault> {
     if is_empty_tree && policy == Policy::Write {
         return Err(Fault::EmptySubtree);
     }
+    if policy != Policy::Import && mode::is_gitlink(entry.mode) && is_dotgitattributes(entry.name) {
+        return Err(Fault::GitFileNotBlob);
+    }
     let flags = path::check_entry(entry.name, entry.mode, policy).map_err(Fault::Entry)?;
     Ok(if is_null || is_empty_tree { flags | Flags::EMPTY_ENTRY } else { flags })
 }
