@@ -36,6 +36,8 @@ struct History {
     random: StdRng,
     stream: Vec<u8>,
     commits: usize,
+    /// Clocks go wrong.
+    skewed: bool,
 }
 
 impl History {
@@ -110,7 +112,8 @@ impl History {
         let (mark, back) = (self.commits, self.random.random_range(1..6));
         let root = mark == 1 || self.random.random_ratio(1, 25);
         let branch = self.random.random_range(0..4);
-        let skew: usize = if self.random.random_ratio(1, 5) { self.random.random_range(0..5_000) } else { 0 };
+        let skew: usize =
+            if self.skewed && self.random.random_ratio(1, 5) { self.random.random_range(0..5_000) } else { 0 };
         if root {
             self.say(&format!("reset refs/heads/b{branch}\n\n"));
         }
@@ -137,9 +140,11 @@ impl History {
     }
 }
 
-/// Makes a repository from a seed; how many commits it has.
-fn make(source: &Clone, seed: u64) -> StdRng {
-    let mut history = History { random: StdRng::seed_from_u64(seed), stream: Vec::new(), commits: 0 };
+/// Makes a repository from a seed; more randomness, and whether its clocks go wrong.
+fn make(source: &Clone, seed: u64) -> (StdRng, bool) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let skewed = random.random_bool(0.5);
+    let mut history = History { random, stream: Vec::new(), commits: 0, skewed };
     history.say("feature done\n");
     let count = history.random.random_range(3..40);
     (0..count).for_each(|_| history.commit());
@@ -167,13 +172,13 @@ fn make(source: &Clone, seed: u64) -> StdRng {
         let commit = source.run(&["commit-tree", "-m", "an empty directory", "-p", "main", &holds]);
         source.run(&["update-ref", "refs/heads/empty", &commit]);
     }
-    history.random
+    (history.random, skewed)
 }
 
 /// Pushes it bit by bit, clones it back in every way, and compares.
 async fn check(d: &Deployment, seed: u64) {
     let source = Clone::empty(true);
-    let mut random = make(&source, seed);
+    let (mut random, skewed) = make(&source, seed);
     let version = *VERSIONS.choose(&mut random).expect("a version");
     let project = d.local_project().await;
     let to = url(d, project);
@@ -200,11 +205,11 @@ async fn check(d: &Deployment, seed: u64) {
         assert_eq!(reached(&follower), expected);
         follower.fsck_strict();
     }
-    less(d, project, &source, version, &mut random);
+    less(d, project, &source, version, &mut random, skewed);
 }
 
 /// Clones with less history and fewer objects.
-fn less(d: &Deployment, project: uuid::Uuid, source: &Repo, version: &'static str, random: &mut StdRng) {
+fn less(d: &Deployment, project: uuid::Uuid, source: &Repo, version: &'static str, random: &mut StdRng, skewed: bool) {
     source.git().run(["config", "uploadpack.allowFilter", "true"]);
     source.git().run(["config", "uploadpack.allowAnySHA1InWant", "true"]);
     let origin = format!("file://{}", source.path().display());
@@ -223,15 +228,24 @@ fn less(d: &Deployment, project: uuid::Uuid, source: &Repo, version: &'static st
         let (ours, stock) = (Clone::of_project(d, project, version, options), Clone::of(&origin, version, options));
         assert_eq!(ours.refs(), stock.refs(), "{options:?}");
         assert_eq!(boundary(&ours), boundary(&stock), "{options:?}");
-        assert_eq!(left_out(&ours), left_out(&stock), "{options:?}");
+        let (lack, lacks_stock) = (left_out(&ours), left_out(&stock));
+        if filter.contains("combine") {
+            // Git leaves out what it met too deep first, though it is nearer to the root of another commit.
+            assert!(lack.is_subset(&lacks_stock), "{options:?}");
+        } else {
+            assert_eq!(lack, lacks_stock, "{options:?}");
+        }
         if options.contains(&depth.as_str()) && !options.contains(&filter.as_str()) {
             assert_eq!(reached(&ours), reached(&stock), "{options:?}");
             let deepen = format!("--deepen={}", random.random_range(1..5));
             for repo in [&ours, &stock] {
                 repo.run(&["fetch", "--quiet", &deepen]);
             }
-            assert_eq!(boundary(&ours), boundary(&stock), "{options:?} {deepen}");
-            assert_eq!(reached(&ours), reached(&stock), "{options:?} {deepen}");
+            // Where clocks are wrong, git overlooks that some commits at the boundary are reached.
+            if !skewed {
+                assert_eq!(boundary(&ours), boundary(&stock), "{options:?} {deepen}");
+                assert_eq!(reached(&ours), reached(&stock), "{options:?} {deepen}");
+            }
         }
         ours.fsck_strict();
     }
