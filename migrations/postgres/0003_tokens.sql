@@ -5,6 +5,11 @@
 ALTER TABLE projects ADD COLUMN deny_non_fast_forwards boolean NOT NULL DEFAULT false;
 ALTER TABLE projects ADD COLUMN deny_deletes boolean NOT NULL DEFAULT false;
 
+-- What was worked out from the refs holds only as long as these stand: how often any ref moved, ours or the remote's as we know it, and
+-- how often reach was replaced, as what it held could be lost.
+ALTER TABLE projects ADD COLUMN ref_moves bigint NOT NULL DEFAULT 0;
+ALTER TABLE projects ADD COLUMN reach_shrinks bigint NOT NULL DEFAULT 0;
+
 CREATE TABLE tokens (
     id         uuid NOT NULL PRIMARY KEY,
     project    uuid NOT NULL REFERENCES projects (id) ON DELETE CASCADE,

@@ -41,7 +41,7 @@ pub use pending::{
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
-pub use refs::{Basis, ClearPending, Publish, PublishOutcome, Ref, RefUpdate, Refs};
+pub use refs::{ClearPending, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
 pub use sqlite::SqliteCatalog;

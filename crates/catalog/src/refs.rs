@@ -40,15 +40,22 @@ pub struct ClearPending {
     pub rows: Vec<(BString, i64, Option<ObjectId>)>,
 }
 
-/// What a publication was worked out from. If it is no longer so, nothing happens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Basis {
-    /// All refs, in any order; `None` = they do not matter.
-    pub refs: Option<Vec<Ref>>,
-    /// All that the remote was known to have.
-    pub remote_refs: Option<Vec<Ref>>,
-    /// Ledger numbers that must be reached still, because what is published rests on them.
-    pub needs: RoaringTreemap,
+/// How often a project's refs have moved, and its reach was replaced. Read before what is worked out from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefState {
+    /// Moves of any ref, ours or the remote's as we know it.
+    pub moves: i64,
+    /// Publications that replaced reach.
+    pub shrinks: i64,
+}
+
+/// What must not have happened since something was worked out that a publication rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Reach may have grown, but lost nothing: what was found reachable still is.
+    Kept(RefState),
+    /// No ref moved: what was worked out from all of them still holds.
+    Unmoved(RefState),
 }
 
 /// Everything that must move in one transaction (docs/reliability.md, law 2 and W5).
@@ -58,6 +65,8 @@ pub struct Publish {
     pub project: Uuid,
     /// The open operation under which the objects were stored or pinned. It is closed by this transaction.
     pub op: Uuid,
+    /// Else nothing happens.
+    pub guard: Option<Guard>,
     /// All must match, else nothing happens.
     pub refs: Vec<RefUpdate>,
     /// What the remote is now known to have (`None` = nothing any more), set without a condition.
@@ -66,8 +75,6 @@ pub struct Publish {
     pub reached: RoaringTreemap,
     /// After a deletion or a rewind: `reached` is the whole closure and replaces what was there.
     pub replace_reach: bool,
-    /// What must be so still: for what replaces reach, the refs from which that was worked out.
-    pub basis: Basis,
     /// Replaces the set of shallow commits, if given.
     pub shallow: Option<Vec<ObjectId>>,
     /// Pending work to settle.
@@ -89,8 +96,8 @@ pub enum PublishOutcome {
     Published,
     /// A ref was not what was expected; nothing changed. The name and what it really is.
     Moved(String, Option<ObjectId>),
-    /// The basis is no longer what it was; nothing changed.
-    Stale,
+    /// The guard does not hold; nothing changed. Work it out again.
+    Overtaken,
 }
 
 /// Refs and reach.
@@ -104,13 +111,15 @@ pub trait Refs {
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// Commits of this project whose parents were cut off by a shallow fetch.
     async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError>;
+    /// What a [`Guard`] compares with.
+    async fn ref_state(&self, project: Uuid) -> Result<RefState, CatalogError>;
     /// Ledger numbers of everything that the project's refs reach.
     async fn reach(&self, project: Uuid) -> Result<RoaringTreemap, CatalogError>;
     /// For each oid, whether the project may read it: reached by its refs, or the content of its pending work. Does the same
     /// work whether or not the object exists elsewhere (docs/reliability.md, law 5).
     async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError>;
     /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
-    /// against the horizon (W5) and the basis, compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
+    /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
     /// and the request. `OpLost` if the op is no longer open. A ref that already is `new` when `expected` differs counts as `Moved`.
     ///
     /// After `Unavailable` the outcome is unknown (the connection may have ended during the commit). Repeating is safe: under the

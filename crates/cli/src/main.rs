@@ -26,6 +26,10 @@ use cli::{Cli, Command};
 use failure::Failure;
 use settings::Settings;
 
+/// Threads that may block, made as they are needed. A pack on its way to a git client holds one until it is taken: there must be more of
+/// them than places for those.
+const BLOCKING_THREADS: usize = 16_384;
+
 fn main() -> ExitCode {
     // Wrong usage ends here, with a sentence and status 2.
     let cli = Cli::parse();
@@ -47,7 +51,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     // One TLS implementation in the whole program. An error here means that one is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start worker threads: {error}")))?;
     let outcome = runtime.block_on(async {
         if let Command::Serve(args) = cli.command {

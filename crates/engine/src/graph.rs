@@ -4,6 +4,7 @@
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
+use bytes::Bytes;
 use treehold_catalog::CommitRow;
 use treehold_object::ObjectId;
 use uuid::Uuid;
@@ -21,6 +22,8 @@ const ROWS: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     rows: HashMap<ObjectId, Option<CommitRow>>,
+    /// Commits are kept without their raw bytes.
+    slim: bool,
     /// All that the project has was read: it ends where its history was cut off, also where other projects have more.
     whole: bool,
 }
@@ -39,6 +42,15 @@ pub(crate) struct Comparison {
     pub theirs: u64,
 }
 
+impl Known {
+    /// For walks that need no more of a commit than its row.
+    pub fn slim(mut self) -> Self {
+        self.slim = true;
+        self.rows.values_mut().flatten().for_each(|row| row.raw = Bytes::new());
+        self
+    }
+}
+
 impl Engine {
     /// What a walk from `tips` knows at the start: nothing, or all of it where the project's history is cut off. The commit table
     /// is shared by all projects, so that only the project's own list of cuts says where its history ends and how it is numbered.
@@ -48,7 +60,7 @@ impl Engine {
             return Ok(Known::default());
         }
         let rows = with_generations(self.reached(tips, &cut).await?, HashMap::new());
-        Ok(Known { rows: rows.into_iter().map(|row| (row.oid, Some(row))).collect(), whole: true })
+        Ok(Known { rows: rows.into_iter().map(|row| (row.oid, Some(row))).collect(), slim: false, whole: true })
     }
 
     /// Every commit that `tips` reach; those of `cut` have no parents.
@@ -87,7 +99,10 @@ impl Engine {
         if known.whole {
             return Ok(None);
         }
-        for row in self.catalog.commits_back(&[oid], STEPS).await? {
+        for mut row in self.catalog.commits_back(&[oid], STEPS).await? {
+            if known.slim {
+                row.raw = Bytes::new();
+            }
             known.rows.insert(row.oid, Some(row));
         }
         Ok(known.rows.entry(oid).or_insert(None).clone())

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use treehold_catalog::{Basis, OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
+use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome, Ref, RefState, RefUpdate, RoaringTreemap};
 use treehold_object::{Kind, ObjectId, refname};
 
 use crate::api::{Oid, RefList, RefRequest, RefView};
@@ -11,10 +11,10 @@ use crate::{Engine, EngineError, Result};
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 10_000;
+/// How often a move is worked out again because other refs moved meanwhile.
+const TRIES: usize = 5;
 /// Objects walked at once.
 const CHUNK: usize = 1000;
-/// How often a move is worked out anew because other refs moved meanwhile.
-pub(crate) const ROUNDS: usize = 64;
 
 impl Engine {
     /// Lists refs in byte order of the name.
@@ -45,6 +45,22 @@ impl Engine {
     /// Creates or moves a ref to a commit that the project reaches. `true` = it is new.
     pub async fn put_ref(&self, project: &str, name: &str, request: &RefRequest) -> Result<(RefView, bool)> {
         let project = self.find_project(project).await?;
+        for _ in 0..TRIES {
+            if let Some(answer) = self.try_put_ref(&project, name, request).await? {
+                return Ok(answer);
+            }
+        }
+        Err(EngineError::Busy)
+    }
+
+    /// `None` = what it rests on changed meanwhile.
+    async fn try_put_ref(
+        &self,
+        project: &Project,
+        name: &str,
+        request: &RefRequest,
+    ) -> Result<Option<(RefView, bool)>> {
+        let seen = self.catalog.ref_state(project.id).await?;
         let name = full_name(name)?;
         let Oid(new) = request.oid;
         let readable = self.catalog.may_read(project.id, &[new]).await?[0];
@@ -78,13 +94,24 @@ impl Engine {
             return Err(EngineError::Conflict { code: "not_fast_forward", detail });
         }
         let update = RefUpdate { name: name.clone(), expected: old, new: Some(new) };
-        self.move_ref(&project, update, existing, rewind, "update").await?;
-        Ok((RefView { name, oid: Oid(new) }, old.is_none()))
+        let moved = self.move_ref(project, update, &existing, seen, rewind, "update").await?;
+        Ok(moved.then(|| (RefView { name, oid: Oid(new) }, old.is_none())))
     }
 
     /// Deletes a ref. What only it reached can no longer be read.
     pub async fn delete_ref(&self, project: &str, name: &str, expected: Option<ObjectId>) -> Result<()> {
         let project = self.find_project(project).await?;
+        for _ in 0..TRIES {
+            if self.try_delete_ref(&project, name, expected).await? {
+                return Ok(());
+            }
+        }
+        Err(EngineError::Busy)
+    }
+
+    /// `false` = what it rests on changed meanwhile.
+    async fn try_delete_ref(&self, project: &Project, name: &str, expected: Option<ObjectId>) -> Result<bool> {
+        let seen = self.catalog.ref_state(project.id).await?;
         let name = full_name(name)?;
         let existing = self.catalog.references(project.id, "refs/").await?;
         let old = existing.iter().find(|found| found.name == name).map(|found| found.oid);
@@ -97,61 +124,57 @@ impl Engine {
             return Err(EngineError::unprocessable("default_branch", detail));
         }
         let update = RefUpdate { name, expected: Some(old), new: None };
-        self.move_ref(&project, update, existing, true, "delete").await
+        self.move_ref(project, update, &existing, seen, true, "delete").await
     }
 
+    /// `seen` is from before `existing` was read and anything was judged. `false` = it does not hold any more.
     async fn move_ref(
         &self,
         project: &Project,
         update: RefUpdate,
-        existing: Vec<Ref>,
+        existing: &[Ref],
+        seen: RefState,
         shrinks: bool,
         reason: &'static str,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
-        let (name, mut existing) = (update.name.clone(), existing);
-        let target: Vec<ObjectId> = update.new.into_iter().collect();
-        let needs = self.catalog.locate(&target).await?.into_iter().flatten().map(|found| found.number).collect();
-        let mut basis = Basis { needs, ..Basis::default() };
-        for _ in 0..ROUNDS {
-            let shrunk = match shrinks {
-                true => self.shrunk_reach(project, &existing, &[(&name, update.new)], &mut basis).await?,
-                false => None,
-            };
-            let replace_reach = shrunk.is_some();
-            op.numbers = shrunk.unwrap_or_default();
-            // A new name was compared with all others.
-            if update.expected.is_none() {
-                basis.refs = Some(existing);
-            }
+        let id = op.id;
+        let (name, gone) = (update.name.clone(), update.new.is_none());
+        // A new name was judged beside all others, and what is lost was worked out from all of them.
+        let guard = if shrinks || update.expected.is_none() { Guard::Unmoved(seen) } else { Guard::Kept(seen) };
+        let published = async {
+            let updates = [(name.as_str(), update.new)];
+            let reach = if shrinks { self.shrunk_reach(project, existing, &updates).await? } else { None };
+            let replace_reach = reach.is_some();
+            op.numbers = reach.unwrap_or_default();
             let publish = Publish {
+                guard: Some(guard),
                 replace_reach,
-                basis: basis.clone(),
-                remote_refs: if update.new.is_none() { vec![(name.clone(), None)] } else { Vec::new() },
+                remote_refs: if gone { vec![(name.clone(), None)] } else { Vec::new() },
                 ..self.publication(project.id, &op, vec![update.clone()], reason)
             };
-            match self.catalog.publish(&publish).await? {
-                PublishOutcome::Published => return Ok(()),
-                PublishOutcome::Moved(..) => break,
-                PublishOutcome::Stale if update.expected.is_none() => break,
-                PublishOutcome::Stale => existing = self.catalog.references(project.id, "refs/").await?,
-            }
+            Ok(self.catalog.publish(&publish).await?)
+        };
+        let published = self.kept_alive(id, published).await;
+        if !matches!(published, Ok(PublishOutcome::Published)) {
+            self.end(id).await;
         }
-        Err(ref_moved(&name))
+        match published? {
+            PublishOutcome::Published => Ok(true),
+            PublishOutcome::Overtaken => Ok(false),
+            PublishOutcome::Moved(..) => Err(ref_moved(&name)),
+        }
     }
 
     /// What the project reaches once refs were moved or deleted; `None` where that loses nothing, so that it need not be found out.
-    /// Either is so only while all refs are as in `basis`, where they are put.
     pub(crate) async fn shrunk_reach(
         &self,
         project: &Project,
         existing: &[Ref],
         updates: &[(&str, Option<ObjectId>)],
-        basis: &mut Basis,
     ) -> Result<Option<RoaringTreemap>> {
         let updates: HashMap<&str, Option<ObjectId>> = updates.iter().copied().collect();
         let remote = self.catalog.remote_references(project.id, "refs/").await?;
-        (basis.refs, basis.remote_refs) = (Some(existing.to_vec()), Some(remote.clone()));
         // What the remote was seen to have stays known where a branch is moved, and is forgotten where it is deleted.
         let remote = remote.iter().filter(|known| updates.get(known.name.as_str()) != Some(&None));
         let stays = existing.iter().filter(|found| !updates.contains_key(found.name.as_str()));
@@ -181,6 +204,10 @@ impl Engine {
             let located = self.catalog.locate(&oids).await?;
             let mut inner = Vec::new();
             for ((oid, _), located) in batch.iter().zip(&located) {
+                // The one object that need not be stored anywhere.
+                if located.is_none() && oid.is_empty_tree() {
+                    continue;
+                }
                 let located = located
                     .as_ref()
                     .ok_or_else(|| EngineError::internal(format!("reachable object {oid} is not in the ledger")))?;

@@ -82,6 +82,9 @@ both! {
                 ("2", fetch_v2(&[&tip], &[oid], &["thin-pack", "no-progress", "wait-for-done"])),
                 ("2", fetch_v2(&[&tip], &[], &[&format!("shallow {oid}"), "deepen 2", "no-progress", "done"])),
                 ("2", fetch_v2(&[&tip], &[oid], &[&format!("shallow {oid}"), "thin-pack", "no-progress", "done"])),
+                ("2", fetch_v2(&[&tip], &[], &[&format!("shallow {oid}"), "deepen 2147483647", "no-progress", "done"])),
+                ("2", fetch_v2(&[&tip], &[], &[&format!("shallow {oid}"), "deepen 9", "deepen-relative", "no-progress", "done"])),
+                ("2", fetch_v2(&[&tip], &[], &[&format!("shallow {oid}"), "deepen-since 1", "no-progress", "done"])),
                 ("0", fetch_v0(&[&tip], &[oid, &parent], "multi_ack_detailed side-band-64k thin-pack no-progress")),
                 ("0", fetch_v0(&[&tip], &[oid], "side-band-64k thin-pack ofs-delta no-progress")),
             ] {

@@ -26,7 +26,7 @@ use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use crate::{
-    Action, Basis, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
+    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
     ReceivePolicy, RefUpdate, Registered, RowExpectation, WorkspaceKey,
 };
 
@@ -79,12 +79,12 @@ where
         tokens::go_with_their_project,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
+        refs::move_only_under_their_guard,
         refs::are_listed_by_prefix_in_byte_order,
         refs::have_one_winner_of_many,
         refs::are_never_published_by_a_lost_operation,
         refs::are_never_published_across_the_horizon,
         refs::grow_reach_and_replace_it,
-        refs::hold_on_to_their_basis,
         refs::decide_what_may_be_read,
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
@@ -191,11 +191,11 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
     Publish {
         project,
         op,
+        guard: None,
         refs,
         remote_refs: Vec::new(),
         reached: RoaringTreemap::new(),
         replace_reach: false,
-        basis: Basis::default(),
         shallow: None,
         clear_pending: None,
         attempt: None,

@@ -1,7 +1,7 @@
 use roaring::RoaringTreemap;
 
 use super::*;
-use crate::{Basis, CatalogError, PublishOutcome, Ref};
+use crate::{CatalogError, Guard, PublishOutcome, Ref};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -40,6 +40,34 @@ pub(super) async fn move_all_or_none(case: Case) {
     publish.refs.pop();
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
     assert_eq!(case.catalog.reference(project, "refs/heads/a").await.expect("ref"), Some(oid("a")));
+}
+
+pub(super) async fn move_only_under_their_guard(case: Case) {
+    let project = case.project().await;
+    let state = async || case.catalog.ref_state(project).await.expect("state");
+    let publish = async |guard, refs, replace_reach| {
+        let publish = Publish { guard, replace_reach, ..publication(project, case.op(project).await, refs) };
+        case.catalog.publish(&publish).await.expect("publish")
+    };
+    let seen = state().await;
+    let first = vec![update(MAIN, None, Some(oid("1")))];
+    assert_eq!(publish(Some(Guard::Unmoved(seen)), first, false).await, PublishOutcome::Published);
+    let side = |n: &str| vec![update(&format!("refs/heads/{n}"), None, Some(oid(n)))];
+    assert_eq!(publish(Some(Guard::Unmoved(seen)), side("a"), false).await, PublishOutcome::Overtaken);
+    assert_eq!(case.catalog.reference(project, "refs/heads/a").await.expect("ref"), None);
+    assert_eq!(publish(Some(Guard::Kept(seen)), side("a"), false).await, PublishOutcome::Published);
+    let later = state().await;
+    assert!(later.moves > seen.moves && later.shrinks == seen.shrinks);
+    case.catalog.set_remote_refs(project, &[(MAIN.to_owned(), Some(oid("1")))]).await.expect("remote");
+    assert_eq!(publish(Some(Guard::Unmoved(later)), side("b"), false).await, PublishOutcome::Overtaken);
+    let gone = vec![update(MAIN, Some(oid("1")), None)];
+    let now = state().await;
+    assert_eq!(publish(Some(Guard::Unmoved(now)), gone, true).await, PublishOutcome::Published);
+    assert_eq!(publish(Some(Guard::Kept(now)), side("b"), false).await, PublishOutcome::Overtaken);
+    // Nobody else's refs count.
+    let now = state().await;
+    case.publish(case.project().await, vec![update(MAIN, None, Some(oid("x")))]).await;
+    assert_eq!(publish(Some(Guard::Unmoved(now)), side("b"), false).await, PublishOutcome::Published);
 }
 
 pub(super) async fn are_listed_by_prefix_in_byte_order(case: Case) {
@@ -155,40 +183,6 @@ pub(super) async fn grow_reach_and_replace_it(case: Case) {
     });
     together(racing).await;
     assert_eq!(case.catalog.reach(project).await.expect("reach").len(), 400);
-}
-
-pub(super) async fn hold_on_to_their_basis(case: Case) {
-    let project = case.project().await;
-    let mut first = publication(project, case.op(project).await, vec![update(MAIN, None, Some(oid("1")))]);
-    first.remote_refs = vec![(MAIN.to_owned(), Some(oid("1")))];
-    first.reached = [1, 2].into_iter().collect();
-    case.catalog.publish(&first).await.expect("publish");
-    let known = |name: &str, at: &str| Ref { name: name.to_owned(), oid: oid(at) };
-    let main = || vec![known(MAIN, "1")];
-    let publish = async |basis: Basis| {
-        let mut publish =
-            publication(project, case.op(project).await, vec![update("refs/heads/x", None, Some(oid("2")))]);
-        publish.reached.insert(9);
-        publish.basis = basis;
-        case.catalog.publish(&publish).await.expect("publish")
-    };
-    let refs = |refs, remote| Basis { refs: Some(refs), remote_refs: Some(remote), ..Basis::default() };
-    let needs = |numbers: &[u64]| Basis { needs: numbers.iter().copied().collect(), ..Basis::default() };
-    for stale in [
-        refs(Vec::new(), main()),
-        refs(main(), Vec::new()),
-        refs(vec![known(MAIN, "2")], main()),
-        refs(vec![known(MAIN, "1"), known("refs/heads/y", "1")], main()),
-        needs(&[3]),
-        needs(&[1, 2, 3]),
-    ] {
-        assert_eq!(publish(stale.clone()).await, PublishOutcome::Stale, "{stale:?}");
-        assert_eq!(case.catalog.references(project, "").await.expect("refs"), main());
-        assert!(!case.catalog.reach(project).await.expect("reach").contains(9));
-    }
-    let basis = Basis { needs: [1, 2].into_iter().collect(), ..refs(main(), main()) };
-    assert_eq!(publish(basis).await, PublishOutcome::Published);
-    assert!(matches!(publish(needs(&[3])).await, PublishOutcome::Moved(..)), "a ref that moved says more");
 }
 
 pub(super) async fn decide_what_may_be_read(case: Case) {

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
-use super::refs::{lock_project, write_remote_refs};
+use super::refs::{count_moves, lock_project, read_state, write_remote_refs};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
-use crate::refs::{Basis, Publish, PublishOutcome, Ref, RefUpdate};
+use crate::refs::{Guard, Publish, PublishOutcome, RefState, RefUpdate};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A ref that really changes.
@@ -26,18 +26,22 @@ impl Db {
         let project = publish.project;
         let mut tx = self.begin().await?;
         lock_project(&mut tx, project).await?;
+        if let Some(guard) = publish.guard
+            && !holds(guard, read_state(&mut *tx, project).await?)
+        {
+            return Ok(PublishOutcome::Overtaken);
+        }
         close_op(&mut tx, publish.op, project).await?;
         let moves = match compare(&mut tx, project, &publish.refs).await? {
             Ok(moves) => moves,
             Err((name, actual)) => return Ok(PublishOutcome::Moved(name, actual)),
         };
-        if !holds(&mut tx, project, &publish.basis).await? {
-            return Ok(PublishOutcome::Stale);
-        }
         swap(&mut tx, project, &moves).await?;
         write_reflog(&mut tx, publish, &moves).await?;
         write_remote_refs(&mut tx, project, &publish.remote_refs).await?;
         write_reach(&mut tx, publish).await?;
+        let moved = !moves.is_empty() || !publish.remote_refs.is_empty();
+        count_moves(&mut tx, project, moved, publish.replace_reach).await?;
         if let Some(shallow) = &publish.shallow {
             write_shallow(&mut tx, project, shallow).await?;
         }
@@ -54,6 +58,13 @@ impl Db {
         }
         tx.commit().await?;
         Ok(PublishOutcome::Published)
+    }
+}
+
+fn holds(guard: Guard, now: RefState) -> bool {
+    match guard {
+        Guard::Kept(seen) => seen.shrinks == now.shrinks,
+        Guard::Unmoved(seen) => seen == now,
     }
 }
 
@@ -111,36 +122,6 @@ async fn compare<'a>(
     Ok(Ok(moves))
 }
 
-/// Whether a publication's basis is as it was. The project's lock keeps the answer true.
-async fn holds(tx: &mut Transaction, project: Uuid, basis: &Basis) -> Result<bool, Fault> {
-    let lists = [
-        ("SELECT name, oid FROM refs WHERE project = $1", &basis.refs),
-        ("SELECT name, oid FROM remote_refs WHERE project = $1", &basis.remote_refs),
-    ];
-    for (sql, expected) in lists {
-        let Some(expected) = expected else { continue };
-        let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(sql).bind(project).fetch_all(&mut **tx).await?;
-        let mut now = HashMap::with_capacity(rows.len());
-        for (name, oid) in rows {
-            now.insert(name, codec::oid(&oid)?);
-        }
-        let same = |known: &Ref| now.get(&known.name) == Some(&known.oid);
-        if now.len() != expected.len() || !expected.iter().all(same) {
-            return Ok(false);
-        }
-    }
-    if basis.needs.is_empty() {
-        return Ok(true);
-    }
-    let reach = read_bitmap(tx, project).await?;
-    Ok(reach.is_some_and(|reach| codec::bitmap(&reach).is_ok_and(|reach| basis.needs.is_subset(&reach))))
-}
-
-async fn read_bitmap(tx: &mut Transaction, project: Uuid) -> Result<Option<Vec<u8>>, Fault> {
-    let bitmap = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1");
-    Ok(bitmap.bind(project).fetch_optional(&mut **tx).await?)
-}
-
 async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>]) -> Result<(), Fault> {
     // Of several updates of one name the last one counts; the comparison went through all of them.
     let last: HashMap<&str, Option<ObjectId>> = moves.iter().map(|moved| (moved.name, moved.new)).collect();
@@ -189,7 +170,10 @@ async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<(), Faul
     if publish.reached.is_empty() && !publish.replace_reach {
         return Ok(());
     }
-    let before = read_bitmap(tx, publish.project).await?;
+    let before: Option<Vec<u8>> = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1")
+        .bind(publish.project)
+        .fetch_optional(&mut **tx)
+        .await?;
     let mut reach = publish.reached.clone();
     if let (Some(before), false) = (&before, publish.replace_reach) {
         reach |= codec::bitmap(before)?;

@@ -10,7 +10,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::refs::{Publish, PublishOutcome, Ref, Refs};
+use crate::refs::{Publish, PublishOutcome, Ref, RefState, Refs};
 use crate::rows::{Rows, Type, sql};
 
 /// The first name after all that start with `prefix`: names compare by their bytes, and UTF-8 keeps the order of
@@ -95,6 +95,7 @@ impl Db {
         let mut tx = self.begin().await?;
         lock_project(&mut tx, project).await?;
         write_remote_refs(&mut tx, project, refs).await?;
+        count_moves(&mut tx, project, true, false).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -108,6 +109,28 @@ pub(super) async fn lock_project(tx: &mut Transaction, project: Uuid) -> Result<
             .fetch_optional(&mut **tx)
             .await?;
     found.map(|_| ()).ok_or_else(|| CatalogError::NoProject.into())
+}
+
+pub(super) async fn read_state<'e, E>(db: E, project: Uuid) -> Result<RefState, Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    let state: Option<(i64, i64)> = sqlx::query_as("SELECT ref_moves, reach_shrinks FROM projects WHERE id = $1")
+        .bind(project)
+        .fetch_optional(db)
+        .await?;
+    let (moves, shrinks) = state.ok_or(CatalogError::NoProject)?;
+    Ok(RefState { moves, shrinks })
+}
+
+/// Counts what guards look at, under the project's lock.
+pub(super) async fn count_moves(tx: &mut Transaction, project: Uuid, moved: bool, shrunk: bool) -> Result<(), Fault> {
+    if moved || shrunk {
+        let count = "UPDATE projects SET ref_moves = ref_moves + $2, reach_shrinks = reach_shrinks + $3 WHERE id = $1";
+        let (moves, shrinks) = (i64::from(moved), i64::from(shrunk));
+        sqlx::query(count).bind(project).bind(moves).bind(shrinks).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 /// Records what the remote has; `None` = nothing under this name. Of repeated names the last counts.
@@ -160,6 +183,10 @@ impl Refs for Db {
 
     async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError> {
         run!("read shallow commits", self.read_shallow(project))
+    }
+
+    async fn ref_state(&self, project: Uuid) -> Result<RefState, CatalogError> {
+        run!("read the state of refs", read_state(self.reader(), project))
     }
 
     async fn reach(&self, project: Uuid) -> Result<RoaringTreemap, CatalogError> {

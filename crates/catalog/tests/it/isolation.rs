@@ -9,9 +9,9 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, Basis, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Pending,
-    PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy,
-    RefUpdate, Refs, RoaringTreemap, RowExpectation, WorkspaceKey,
+    Action, Admin, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Pending, PendingChange,
+    PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs,
+    RoaringTreemap, RowExpectation, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -138,11 +138,11 @@ impl Stage {
         Publish {
             project: self.project,
             op,
+            guard: None,
             refs: vec![RefUpdate { name: MAIN.to_owned(), expected: None, new: Some(oid("x")) }],
             remote_refs: Vec::new(),
             reached: RoaringTreemap::new(),
             replace_reach: false,
-            basis: Basis::default(),
             shallow: None,
             clear_pending: None,
             attempt: None,

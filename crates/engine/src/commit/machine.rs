@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 use treehold_catalog::{
-    Attempt, AttemptChange, AttemptState, Basis, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
+    Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
 use treehold_object::ObjectId;
 
@@ -208,7 +208,7 @@ impl Engine {
                 attempt.state = finished(attempt);
                 Ok(())
             }
-            PublishOutcome::Moved(..) | PublishOutcome::Stale => Err(moved(&attempt.branch)),
+            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(moved(&attempt.branch)),
         }
     }
 
@@ -238,6 +238,7 @@ impl Engine {
         Publish {
             project: attempt.project,
             op: op.id,
+            guard: None,
             refs: Vec::new(),
             remote_refs: match attempt.push {
                 true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],
@@ -245,7 +246,6 @@ impl Engine {
             },
             reached: op.numbers,
             replace_reach: false,
-            basis: Basis::default(),
             shallow: None,
             clear_pending: clear_of(attempt),
             attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error }),

@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
-use treehold_catalog::{Located, Project, RoaringTreemap};
+use treehold_catalog::{Located, Project};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
 use treehold_wire::ingest::{Bases, PackedObject, Whole};
@@ -42,6 +42,8 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().min(16))
 }
 
+/// A pushed commit or tag may be so long, bytes: walks hold many of them.
+const TEXT_MAX: usize = 4 << 20;
 /// A pack of fewer objects is not kept as it came: a pack for reading takes its place.
 const KEPT_MIN: usize = 256;
 
@@ -51,8 +53,6 @@ const KEPT_MAX: usize = 600_000;
 /// A pack that was resolved and checked, and the file that it is in.
 pub(crate) struct Received {
     pub quarantine: Arc<Quarantine>,
-    /// Ledger numbers of what the pack rests on and the project reached when it was checked.
-    pub needs: RoaringTreemap,
     pack: TempPath,
 }
 
@@ -160,6 +160,9 @@ impl Engine {
         let resolving = tokio::task::spawn_blocking(move || {
             let git_files = GitFiles::default();
             let check = |kind, oid: &ObjectId, content: &[u8]| {
+                if policy == Policy::Push && matches!(kind, Kind::Commit | Kind::Tag) && content.len() > TEXT_MAX {
+                    return Err(format!("it is longer than {TEXT_MAX} bytes"));
+                }
                 let checked = fsck::check(kind, oid, content, policy).map_err(|e| e.to_string())?;
                 git_files.note(checked.git_files);
                 Ok(())
@@ -188,35 +191,49 @@ impl Engine {
             }
             Ok::<_, Refused>(())
         };
+        let resolved = async { Ok::<_, Refused>(resolving.await.map_err(EngineError::internal)??) };
+        let (mut received, mut resolved) = (std::pin::pin!(received), std::pin::pin!(resolved));
         // Whichever fails first says why: the other one only ends for it.
-        let resolved = async { Ok(resolving.await.map_err(EngineError::internal)??) };
-        let ((), (quarantine, git_files)) = futures::try_join!(received, resolved)?;
-        let needs = self.check_closed(project, &quarantine).await?;
+        let (quarantine, git_files) = tokio::select! {
+            done = &mut received => {
+                done?;
+                resolved.await?
+            }
+            done = &mut resolved => match done {
+                Ok(done) => {
+                    received.await?;
+                    done
+                }
+                Err(refused) => {
+                    // A client that pushes reads why only once it has sent everything.
+                    if policy == Policy::Push {
+                        let _ = received.await;
+                    }
+                    return Err(refused);
+                }
+            },
+        };
+        self.check_closed(project, &quarantine).await?;
         let quarantine = Arc::new(quarantine);
         self.check_git_files_of(&quarantine, git_files, policy).await?;
-        Ok(Received { quarantine, needs, pack })
+        Ok(Received { quarantine, pack })
     }
 
-    /// Law 5: what the pack refers to and does not have must be reached by this project's own refs. Answers the ledger numbers of it.
-    async fn check_closed(
-        &self,
-        project: &Project,
-        quarantine: &Quarantine,
-    ) -> std::result::Result<RoaringTreemap, Refused> {
+    /// Law 5: what the pack refers to and does not have must be reached by this project's own refs.
+    async fn check_closed(&self, project: &Project, quarantine: &Quarantine) -> std::result::Result<(), Refused> {
         let reach = self.catalog.reach(project.id).await.map_err(EngineError::from)?;
-        let mut needs = RoaringTreemap::new();
         for chunk in quarantine.external().chunks(ROWS) {
             let oids: Vec<ObjectId> = chunk.iter().map(|(oid, _)| *oid).collect();
             let located = self.catalog.locate(&oids).await.map_err(EngineError::from)?;
             for ((oid, kind), located) in chunk.iter().zip(located) {
-                match located.filter(|there| there.kind == *kind && reach.contains(there.number)) {
-                    Some(there) => _ = needs.insert(there.number),
-                    None if *kind == Kind::Tree && oid.is_empty_tree() => {}
-                    None => return Err(Refused::Open),
+                let reached = located.is_some_and(|there| there.kind == *kind && reach.contains(there.number));
+                let known = reached || (*kind == Kind::Tree && oid.is_empty_tree());
+                if !known {
+                    return Err(Refused::Open);
                 }
             }
         }
-        Ok(needs)
+        Ok(())
     }
 
     /// Finds what deltas rest on among what the project reaches: nothing else, or a delta could tell of others' bytes (T1).
@@ -251,7 +268,7 @@ impl Engine {
         tip: Option<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let Received { quarantine, pack, .. } = received;
+        let Received { quarantine, pack } = received;
         let keep = (KEPT_MIN..KEPT_MAX).contains(&quarantine.len()) && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
         let told = |stored| progress.step("storing", stored, Some(total));

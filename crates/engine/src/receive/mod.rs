@@ -11,14 +11,13 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tempfile::NamedTempFile;
-use treehold_catalog::{OpKind, Project, Publish, PublishOutcome, Ref, RefUpdate, RoaringTreemap};
+use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome, Ref, RefState, RefUpdate};
 use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::serve::{ReceiveHead, RefCommand, RefStatus, Report};
 use treehold_wire::{Arrival, Quarantine};
 
 use crate::intake::{Arriving, Received, Refused, Rules, SpoolWriter};
 use crate::progress::Progress;
-use crate::refs::ROUNDS;
 use crate::view::branch_ref;
 use crate::writer::Operation;
 use crate::{Engine, EngineError, Result};
@@ -27,6 +26,8 @@ use judge::Verdicts;
 /// What a ref that names something foreign, absent or of the wrong kind is told; one text for all (T1, T2).
 const MISSING: &str = "missing necessary objects";
 const STALE: &str = "stale info";
+/// How often a move is worked out again because other refs moved meanwhile.
+const TRIES: usize = 10;
 /// How much a pushed pack may inflate to, as a multiple of its size: real histories come to 65 at most, what is built to hurt to
 /// many thousands.
 const INFLATED_RATIO: u64 = 1_000;
@@ -47,6 +48,14 @@ impl std::fmt::Debug for PushedPack {
     }
 }
 
+/// How a push ended.
+enum Ended {
+    /// A publication moved what was left of it, and closed the operation.
+    Published,
+    /// Nothing moved; why the pack was not taken in, if that is why.
+    Refused(Option<String>),
+}
+
 impl Engine {
     /// A file for a pushed pack, how much of it is there, and who writes it.
     pub fn push_spool(&self) -> Result<(NamedTempFile, Arc<Arrival>, SpoolWriter)> {
@@ -62,41 +71,61 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Report> {
         let project = self.find_project(project).await?;
-        let existing = self.catalog.references(project.id, "refs/").await?;
         let mut verdicts = Verdicts::of(&head.commands, head.capabilities.atomic);
+        let existing = self.catalog.references(project.id, "refs/").await?;
         verdicts.judge_names(&project, &existing, &head.commands);
         if verdicts.none_left() {
             drain(pack).await?;
             return Ok(verdicts.report());
         }
+        // W0: what the pack refers to is among the roots from before it is looked at.
+        let op = self.begin_op(Some(project.id), OpKind::Import).await?;
+        let id = op.id;
+        match self.kept_alive(id, self.receive_under(op, &project, head, pack, &mut verdicts, progress)).await {
+            Ok(Ended::Published) => Ok(verdicts.report()),
+            Ok(Ended::Refused(unpack)) => {
+                self.end(id).await;
+                Ok(match unpack {
+                    None => verdicts.report(),
+                    Some(why) => verdicts.unpack_failed(&why),
+                })
+            }
+            Err(error) => {
+                self.end(id).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive_under(
+        &self,
+        mut op: Operation,
+        project: &Project,
+        head: &ReceiveHead,
+        pack: Option<PushedPack>,
+        verdicts: &mut Verdicts,
+        progress: &dyn Progress,
+    ) -> Result<Ended> {
+        // What is found reachable from here on must still be when the refs move.
+        let seen = self.catalog.ref_state(project.id).await?;
         let received = match pack {
             None => None,
-            Some(pack) => match self.take_push(&project, pack, progress).await {
+            Some(pack) => match self.take_push(project, pack, progress).await {
                 Ok(received) => Some(received),
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Open) => {
                     verdicts.refuse_all(MISSING);
-                    return Ok(verdicts.report());
+                    return Ok(Ended::Refused(None));
                 }
-                Err(Refused::Pack(error)) => return Ok(verdicts.unpack_failed(&error.to_string())),
+                Err(Refused::Pack(error)) => return Ok(Ended::Refused(Some(error.to_string()))),
             },
         };
-        self.judge_targets(&project, &head.commands, received.as_ref(), &mut verdicts).await?;
+        self.judge_targets(project, &head.commands, received.as_ref(), verdicts).await?;
         if verdicts.none_left() {
-            return Ok(verdicts.report());
+            return Ok(Ended::Refused(None));
         }
-        let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
-        let id = op.id;
-        let moved = self.store_and_move(&project, &mut op, existing, &head.commands, received, &mut verdicts, progress);
-        match self.kept_alive(id, moved).await {
-            Ok(true) => {}
-            Ok(false) => self.end(id).await,
-            Err(error) => {
-                self.end(id).await;
-                return Err(error);
-            }
-        }
-        Ok(verdicts.report())
+        self.store(project, &mut op, &head.commands, received, verdicts, progress).await?;
+        self.move_refs(project, &op, seen, &head.commands, verdicts).await
     }
 
     async fn take_push(
@@ -138,18 +167,16 @@ impl Engine {
         Ok(())
     }
 
-    /// `true` = a publication closed the operation.
-    #[allow(clippy::too_many_arguments)]
-    async fn store_and_move(
+    /// Makes durable and records what came, and pins what is only named.
+    async fn store(
         &self,
         project: &Project,
         op: &mut Operation,
-        mut existing: Vec<Ref>,
         commands: &[RefCommand],
         received: Option<Received>,
-        verdicts: &mut Verdicts,
+        verdicts: &Verdicts,
         progress: &dyn Progress,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let targets: Vec<ObjectId> = verdicts.left(commands).iter().filter_map(|command| command.new).collect();
         let pushed = |oid: &ObjectId, quarantine: &Quarantine| quarantine.contains(oid);
         let own: Vec<ObjectId> = match &received {
@@ -157,39 +184,53 @@ impl Engine {
             None => targets,
         };
         self.pin_all(op, &own).await?;
-        let mut needs: RoaringTreemap =
-            self.catalog.locate(&own).await?.into_iter().flatten().map(|found| found.number).collect();
-        needs |= received.as_ref().map(|received| received.needs.clone()).unwrap_or_default();
         if let Some(received) = received.filter(|received| !received.quarantine.is_empty()) {
+            // What deltas rest on was reached, and is again now that it was sent in their place.
+            let borrowed: Vec<ObjectId> = received.quarantine.borrowed().collect();
+            self.pin_all(op, &borrowed).await?;
             let tip = head_of(project, commands, &received.quarantine);
             self.store_received(op, received, tip, progress).await?;
         }
+        Ok(())
+    }
+
+    /// Moves all refs that are left, in one transaction; again without those that are not what the client took them for.
+    async fn move_refs(
+        &self,
+        project: &Project,
+        op: &Operation,
+        seen: RefState,
+        commands: &[RefCommand],
+        verdicts: &mut Verdicts,
+    ) -> Result<Ended> {
         let rewinds = self.judge_moves(project, commands, verdicts).await?;
-        for _ in 0..ROUNDS {
+        for _ in 0..TRIES {
+            // From before the refs are read that it is worked out from.
+            let now = self.catalog.ref_state(project.id).await?;
+            let existing = self.catalog.references(project.id, "refs/").await?;
+            verdicts.judge_names(project, &existing, commands);
             let left = verdicts.left(commands);
-            if left.is_empty() {
-                return Ok(false);
+            if now.shrinks != seen.shrinks {
+                verdicts.refuse_all("a ref was deleted or set back meanwhile; push again");
+            }
+            if left.is_empty() || verdicts.none_left() {
+                return Ok(Ended::Refused(None));
             }
             let shrinks = left.iter().any(|command| command.new.is_none() || rewinds.contains(&command.name));
-            let mut publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
-            publish.basis.needs = needs.clone();
-            match self.catalog.publish(&publish).await? {
-                PublishOutcome::Published => return Ok(true),
+            let creates = left.iter().any(|command| command.old.is_none());
+            let guard = if shrinks || creates { Guard::Unmoved(now) } else { Guard::Kept(seen) };
+            let publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
+            match self.catalog.publish(&Publish { guard: Some(guard), ..publish }).await? {
+                PublishOutcome::Published => return Ok(Ended::Published),
+                PublishOutcome::Overtaken => {}
                 PublishOutcome::Moved(name, _) => match left.iter().find(|command| command.name == name.as_bytes()) {
                     Some(command) => verdicts.refuse(command, STALE),
                     None => return Err(EngineError::internal("a ref moved that was not to be moved")),
                 },
-                PublishOutcome::Stale => {
-                    existing = self.catalog.references(project.id, "refs/").await?;
-                    verdicts.judge_names(project, &existing, commands);
-                    if !needs.is_subset(&self.catalog.reach(project.id).await?) {
-                        verdicts.refuse_all(MISSING);
-                    }
-                }
             }
         }
-        verdicts.refuse_all("other refs move all the time; push again");
-        Ok(false)
+        verdicts.refuse_all("the project's refs move too fast; push again");
+        Ok(Ended::Refused(None))
     }
 
     /// Moves that lose commits are policy. Answers the names of all of them.
@@ -231,14 +272,10 @@ impl Engine {
         if shrinks {
             let names: Vec<String> = left.iter().map(|command| name(command)).collect();
             let updates: Vec<_> = names.iter().zip(left).map(|(name, command)| (name.as_str(), command.new)).collect();
-            if let Some(reach) = self.shrunk_reach(project, existing, &updates, &mut publish.basis).await? {
+            if let Some(reach) = self.shrunk_reach(project, existing, &updates).await? {
                 publish.reached = reach;
                 publish.replace_reach = true;
             }
-        }
-        // New names were compared with all others.
-        if left.iter().any(|command| command.old.is_none()) && publish.basis.refs.is_none() {
-            publish.basis.refs = Some(existing.to_vec());
         }
         Ok(publish)
     }

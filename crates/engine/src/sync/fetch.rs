@@ -1,7 +1,7 @@
 //! Fetching a branch: ls-refs, fetch, quarantine, then the remote's branch as we know it. Our own branch is not touched here.
 
 use futures::{StreamExt, TryStreamExt};
-use treehold_catalog::{Basis, OpKind, Project, Publish, PublishOutcome};
+use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome};
 use treehold_object::{Kind, ObjectId, Policy};
 
 use crate::intake::{Arriving, Refused, Rules};
@@ -130,6 +130,8 @@ impl Engine {
         shallow.dedup();
         let inflated_ratio = self.ingest_limits().inflated_ratio;
         let rules = Rules { policy: Policy::Import, shallow: &shallow, thin: false, inflated_ratio };
+        // What the pack refers to must be reached when it is checked, and still be when it is published.
+        let seen = self.catalog.ref_state(project.id).await?;
         let received = self.quarantine(project, arriving(fetching), &rules, progress).await.map_err(refused)?;
         if received.quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
             return Err(invalid("The remote's pack does not hold the commit that was asked for."));
@@ -138,7 +140,6 @@ impl Engine {
         let objects = received.quarantine.len() as u64;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
         let id = op.id;
-        let basis = Basis { needs: received.needs.clone(), ..Basis::default() };
         let stored = self.kept_alive(id, self.store_received(&mut op, received, Some(tip), progress)).await;
         if let Err(error) = stored {
             self.end_op(op).await;
@@ -152,16 +153,17 @@ impl Engine {
         let publish = Publish {
             remote_refs: vec![(name.to_owned(), Some(tip))],
             shallow: Some(shallow),
-            basis,
+            guard: Some(Guard::Kept(seen)),
             ..self.publication(project.id, &op, Vec::new(), "fetch")
         };
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => Ok(Tip { tip: Some(tip), objects, bytes }),
-            PublishOutcome::Stale => Err(EngineError::Conflict {
-                code: "head_moved",
-                detail: "Refs were taken away while it was synced; repeat.".to_owned(),
-            }),
             PublishOutcome::Moved(..) => Err(EngineError::internal("a publication without refs was refused")),
+            PublishOutcome::Overtaken => {
+                self.end(id).await;
+                let detail = "A ref of the project was deleted or set back while it was synced; repeat.".to_owned();
+                Err(EngineError::Conflict { code: "head_moved", detail })
+            }
         }
     }
 }

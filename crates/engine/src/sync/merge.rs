@@ -60,7 +60,7 @@ impl Engine {
         let publish = self.publication(project.id, &op, vec![update], "merge");
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => Ok((to, Vec::new())),
-            PublishOutcome::Moved(..) | PublishOutcome::Stale => Err(EngineError::Conflict {
+            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(EngineError::Conflict {
                 code: "head_moved",
                 detail: "The branch moved while it was merged; repeat.".to_owned(),
             }),

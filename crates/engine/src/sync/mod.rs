@@ -3,7 +3,7 @@
 mod fetch;
 mod merge;
 
-use treehold_catalog::{Basis, OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
+use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
@@ -142,7 +142,7 @@ impl Engine {
         let publish = self.publication(project.id, &op, vec![update], "sync");
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => Ok(()),
-            PublishOutcome::Moved(..) | PublishOutcome::Stale => Err(EngineError::Conflict {
+            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(EngineError::Conflict {
                 code: "head_moved",
                 detail: "The branch moved while it was synced; repeat.".to_owned(),
             }),
@@ -160,11 +160,11 @@ impl Engine {
         Publish {
             project,
             op: op.id,
+            guard: None,
             refs,
             remote_refs: Vec::new(),
             reached: op.numbers.clone(),
             replace_reach: false,
-            basis: Basis::default(),
             shallow: None,
             clear_pending: None,
             attempt: None,

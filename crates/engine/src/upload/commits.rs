@@ -69,7 +69,7 @@ impl Paint {
 impl<'a> History<'a> {
     pub async fn of(engine: &'a Engine, project: &Project, tips: &[ObjectId]) -> Result<History<'a>> {
         let cut = engine.catalog.shallow(project.id).await?.into_iter().collect();
-        Ok(Self { engine, known: engine.known(project.id, tips).await?, cut })
+        Ok(Self { engine, known: engine.known(project.id, tips).await?.slim(), cut })
     }
 
     pub fn engine(&self) -> &'a Engine {

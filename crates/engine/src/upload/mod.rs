@@ -73,9 +73,11 @@ impl Engine {
     ///
     /// `unprocessable` with code `not_our_ref` where a want is not reached by this project: the same for an object that exists
     /// elsewhere and for one that exists nowhere. `pending`: one of them may be what [`Engine::advertise_pending`] made.
-    pub async fn begin_upload(&self, project: &str, arguments: FetchArguments, pending: bool) -> Result<Upload> {
+    pub async fn begin_upload(&self, project: &str, mut arguments: FetchArguments, pending: bool) -> Result<Upload> {
         let project = self.find_project(project).await?;
         let reach = self.catalog.reach(project.id).await?;
+        // A boundary is a claim like any other: what lies behind a commit that is not this project's is nobody's business here.
+        arguments.shallow = self.admit_haves(&reach, &arguments.shallow).await?;
         let (mut wants, strange) = self.admit_wants(&reach, &arguments.wants).await?;
         let pending = match strange[..] {
             [] => None,

@@ -6,6 +6,8 @@ use treehold_wire::serve::AdvertisedRef;
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
+/// Tags that are in memory at once.
+const CHUNK: usize = 64;
 /// Tags of tags are followed so far.
 const TAGS_MAX: usize = 64;
 
@@ -72,16 +74,17 @@ impl Engine {
             if open.is_empty() {
                 return Ok(chains);
             }
-            let oids: Vec<ObjectId> = open.iter().map(|(_, oid)| *oid).collect();
-            let objects = self.objects(&oids).await?;
             let mut next = Vec::new();
-            for ((at, oid), object) in open.into_iter().zip(objects) {
-                let object = object.ok_or_else(|| EngineError::internal(format!("tag {oid} is not stored")))?;
-                let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
-                    .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
-                chains[at].push((tag.target_kind, tag.target()));
-                if tag.target_kind == Kind::Tag {
-                    next.push((at, tag.target()));
+            for chunk in open.chunks(CHUNK) {
+                let oids: Vec<ObjectId> = chunk.iter().map(|(_, oid)| *oid).collect();
+                for ((at, oid), object) in chunk.iter().zip(self.objects(&oids).await?) {
+                    let object = object.ok_or_else(|| EngineError::internal(format!("tag {oid} is not stored")))?;
+                    let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
+                        .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
+                    chains[*at].push((tag.target_kind, tag.target()));
+                    if tag.target_kind == Kind::Tag {
+                        next.push((*at, tag.target()));
+                    }
                 }
             }
             open = next;

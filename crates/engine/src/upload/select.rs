@@ -17,6 +17,8 @@ use crate::{EngineError, Result};
 const CHUNK: usize = 4096;
 /// Trees of the client's that are compared with where no parent is at hand.
 const EDGES: usize = 2;
+/// Most trees that one is compared with.
+const BASES_MAX: usize = 8;
 /// Where only this part of the history is not wanted, all of it is sent.
 const EXTRA_SHARE: u64 = 8;
 const EXTRA_MIN: u64 = 16;
@@ -46,8 +48,9 @@ impl Upload {
         let mut places = self.places(&mut history, &between, &haves).await?;
         places.extend(self.wants.trees.iter().map(|tree| Place { tree: *tree, bases: Vec::new(), depth: 0 }));
         self.engine.find_new(places, &sift, &mut found).await?;
+        let commits: HashSet<&ObjectId> = self.wants.commits.iter().collect();
         let mut named: HashSet<ObjectId> = self.wants.named.clone();
-        named.retain(|oid| !self.wants.commits.contains(oid));
+        named.retain(|oid| !commits.contains(oid));
         named.extend(self.tags_of(&found, &sift).await?);
         for oid in &named {
             found.add(*oid, 0, &sift);
@@ -65,12 +68,16 @@ impl Upload {
         let mut places = Vec::with_capacity(between.commits.len());
         for row in &between.commits {
             let mut bases = Vec::with_capacity(row.parents.len());
-            for parent in row.parents.iter().filter(|parent| sent.contains(*parent) || between.had.contains(*parent)) {
+            let known = row.parents.iter().filter(|parent| sent.contains(*parent) || between.had.contains(*parent));
+            for parent in known.take(BASES_MAX) {
                 bases.extend(history.find(*parent).await?.map(|parent| parent.tree));
             }
             if bases.is_empty() {
                 bases.clone_from(&edges);
             }
+            // Fewer of them only mean that more is sent: nobody pays for a commit with thousands of parents.
+            bases.dedup();
+            bases.truncate(BASES_MAX);
             places.push(Place { tree: row.tree, bases, depth: 0 });
         }
         Ok(places)
@@ -153,6 +160,7 @@ impl Upload {
     /// Leaves out what the filter does by kind and size, and sees whether it is little.
     async fn weigh(&self, found: Found, sift: &Sift, named: &HashSet<ObjectId>) -> Result<Selection> {
         let Found { oids, previous, .. } = found;
+        let reach = self.engine.catalog.reach(self.project.id).await?;
         let few = Few::new(&self.arguments, previous);
         let (mut numbers, mut few) = (RoaringTreemap::new(), self.pending.is_none().then_some(few));
         for chunk in oids.chunks(CHUNK) {
@@ -165,6 +173,11 @@ impl Upload {
                     }
                     return Err(EngineError::internal(format!("object {oid} is reached and not in the ledger")));
                 };
+                // Walks start from what was admitted and follow what was checked when it came in: this cannot be. If it is, nothing
+                // of it may leave.
+                if !reach.contains(row.number) {
+                    return Err(EngineError::internal(format!("object {oid} is not reached by the project")));
+                }
                 if self.passes(sift, &row) || named.contains(oid) {
                     numbers.insert(row.number);
                     few = few.and_then(|few| few.with(&row));

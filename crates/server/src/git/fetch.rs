@@ -165,7 +165,13 @@ async fn send(upload: Upload, packets: Packets, memory: Reserved) {
             }
         }
     };
-    match upload.send(packets, &told).await {
+    let gone = voice.clone();
+    let sent = tokio::select! {
+        sent = upload.send(packets, &told) => sent,
+        () = gone.closed() => return,
+    };
+    drop(gone);
+    match sent {
         Ok((packets, sent)) => {
             if !quiet {
                 voice.say(&format!("Total {} (bytes {})\n", sent.objects, sent.bytes));

@@ -108,21 +108,21 @@ async fn answer(
     match (&parts.method, rest) {
         (&Method::GET | &Method::HEAD, "info/refs") => {
             let service = query?.text("service")?.and_then(Service::named).ok_or_else(dumb)?;
-            enter(app, access, project, service).await?;
-            Ok(advertise(app, project, service, protocol).await?)
+            let project = enter(app, access, project, service).await?;
+            Ok(advertise(app, &project, service, protocol).await?)
         }
         (&Method::POST, "git-upload-pack") => {
             request::judge(&parts.headers, Service::UploadPack)?;
-            enter(app, access, project, Service::UploadPack).await?;
+            let project = enter(app, access, project, Service::UploadPack).await?;
             let request = request::read(app, &parts.headers, body).await?;
             // Uncommitted work is for who has a key: a token opens what was committed.
-            let asker = fetch::Asker { app, project, pending: access == GitAccess::All };
+            let asker = fetch::Asker { app, project: &project, pending: access == GitAccess::All };
             Ok(asker.answer(protocol, request).await?)
         }
         (&Method::POST, "git-receive-pack") => {
             request::judge(&parts.headers, Service::ReceivePack)?;
-            enter(app, access, project, Service::ReceivePack).await?;
-            Ok(push::answer(app, project, &parts.headers, body).await?)
+            let project = enter(app, access, project, Service::ReceivePack).await?;
+            Ok(push::answer(app, &project, &parts.headers, body).await?)
         }
         (_, "info/refs" | "git-upload-pack" | "git-receive-pack") => {
             let detail = "git asks with GET for info/refs and with POST for git-upload-pack and git-receive-pack";
@@ -147,8 +147,9 @@ fn dumb() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "smart_http_only", detail)
 }
 
-/// Whether the client may use the service on this project. Who has a token for another project learns nothing of this one.
-async fn enter(app: &App, access: GitAccess, project: &str, service: Service) -> Result<(), Problem> {
+/// The project's id, if the client may use the service on it. Who has a token for another project learns nothing of this one. From here
+/// on only the id counts: a name may come to mean another project while a request lasts.
+async fn enter(app: &App, access: GitAccess, project: &str, service: Service) -> Result<String, Problem> {
     let absent = || EngineError::NotFound {
         code: "project_not_found",
         detail: format!("There is no project {project:?} for these credentials."),
@@ -165,7 +166,7 @@ async fn enter(app: &App, access: GitAccess, project: &str, service: Service) ->
         let detail = "this token is for reading; pushing needs one that was made with --write";
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", detail));
     }
-    Ok(())
+    Ok(id.to_string())
 }
 
 /// `GET info/refs?service=…`

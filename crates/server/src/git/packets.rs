@@ -108,6 +108,11 @@ impl Voice {
         }
     }
 
+    /// Waits until the client is gone.
+    pub async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
     /// Says why there is no more; the answer is not ended, so that nobody takes it for whole.
     pub async fn give_up(self, why: &str) {
         let mut out = Vec::new();

@@ -32,6 +32,9 @@ pub(super) async fn answer(app: &App, project: &str, headers: &HeaderMap, body: 
     }
     let read = Arc::new(Notify::new());
     let pack = if head.expects_pack() { Some(spool(app, source, Arc::clone(&read))?) } else { None };
+    if pack.is_none() {
+        read.notify_one();
+    }
     let (app_, name, asked) = (app.clone(), project.to_owned(), head.clone());
     let mut received = Box::pin(async move {
         let engine = app_.engine().clone();
@@ -129,7 +132,8 @@ impl Filling {
 
 /// A push that failed on our side, as a report where that is what the client waits for.
 fn failed(head: &ReceiveHead, problem: Problem) -> Result<Report, Problem> {
-    if problem.status() == http::StatusCode::NOT_FOUND {
+    // After a timeout the push goes on: that no ref moved would be too much said.
+    if matches!(problem.status(), http::StatusCode::NOT_FOUND | http::StatusCode::GATEWAY_TIMEOUT) {
         return Err(problem);
     }
     let logged = problem.logged();

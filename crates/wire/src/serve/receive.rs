@@ -29,9 +29,9 @@ pub struct ReceiveLimits {
 impl Default for ReceiveLimits {
     fn default() -> Self {
         Self {
-            bytes: 64 << 20,
+            bytes: 20 << 20,
             commands: 50_000,
-            name_bytes: 4_096,
+            name_bytes: 255,
             shallow: 500_000,
             push_options: 256,
             push_option_bytes: 64 << 10,
