@@ -24,7 +24,7 @@ fn words(oids: &[ObjectId]) -> Vec<String> {
 
 /// The pack of a fetch, and how many objects it has.
 async fn fetched(world: &World, project: Uuid, arguments: FetchArguments) -> (Vec<u8>, u64) {
-    let upload = world.engine.begin_upload(&project.to_string(), arguments).await.expect("an upload");
+    let upload = world.engine.begin_upload(&project.to_string(), arguments, false).await.expect("an upload");
     let (pack, sent) = upload.send(Vec::new(), &|_, _| ()).await.expect("a pack");
     (pack, sent.objects)
 }
@@ -109,7 +109,7 @@ async fn depths_end_where_git_ends_them() {
     for depth in 1..12 {
         let deepen = Deepen::Depth { commits: depth, relative: false };
         let arguments = FetchArguments { wants: vec![tip], deepen, done: true, ..FetchArguments::default() };
-        let upload = world.engine.begin_upload(&project.to_string(), arguments).await.expect("an upload");
+        let upload = world.engine.begin_upload(&project.to_string(), arguments, false).await.expect("an upload");
         let ours: HashSet<ObjectId> = upload.shallow().iter().copied().collect();
         let clone = world.dir.path().join(format!("depth-{depth}"));
         let source = format!("file://{}", world.repo.path().display());
