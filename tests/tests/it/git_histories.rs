@@ -258,7 +258,7 @@ both! {
         if let Some(seed) = number("TREEHOLD_TEST_SEED") {
             return check(&d, seed).await;
         }
-        let count = number("TREEHOLD_HISTORIES").unwrap_or(if d.setup == Setup::Embedded { 10 } else { 6 });
+        let count = number("TREEHOLD_HISTORIES").unwrap_or(if d.setup == Setup::Embedded { 8 } else { 4 });
         for at in 0..count {
             let seed = rand::random::<u32>().into();
             println!("history {at}: TREEHOLD_TEST_SEED={seed}");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use treehold_object::Kind;
 use treehold_object::zlib::Deflater;
+use treehold_object::{Kind, pack::crc32};
 use uuid::Uuid;
 
 use crate::both;
@@ -132,17 +132,11 @@ fn counting(mut pack: Vec<u8>, count: u32) -> Vec<u8> {
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
+    let crc = crc32(&[content]);
     let mut zlib = Vec::new();
     Deflater::new(9).deflate(&[content], &mut zlib);
-    let mut crc = 0xffff_ffff_u32;
-    for byte in content {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
-        }
-    }
     let size = content.len() as u32;
-    [b"\x1f\x8b\x08\0\0\0\0\0\0\x03", &zlib[2..zlib.len() - 4], &(!crc).to_le_bytes(), &size.to_le_bytes()].concat()
+    [b"\x1f\x8b\x08\0\0\0\0\0\0\x03", &zlib[2..zlib.len() - 4], &crc.to_le_bytes(), &size.to_le_bytes()].concat()
 }
 
 both! {
@@ -238,17 +232,14 @@ both! {
         let large = resident(&d);
         assert!(large < before + 2 * SLACK, "it grew from {before} to {large} bytes");
         // As a body that is small only while it is compressed.
-        let zeros = gzip(&vec![b'0'; 200 << 20]);
-        for service in ["git-upload-pack", "git-receive-pack"] {
-            for version in ["0", "2"] {
-                let bomb = request(&d, project, service, version, zeros.clone()).header("Content-Encoding", "gzip");
-                let reply = d.send(bomb).await;
-                assert!(reply.status == 413 || reply.text().contains("ERR ") || reply.status == 200, "{}: {}", reply.status, reply.text());
-            }
+        let ones = gzip(&vec![b'1'; 80 << 20]);
+        for (service, version) in [("git-upload-pack", "2"), ("git-upload-pack", "0"), ("git-receive-pack", "0")] {
+            let reply = d.send(request(&d, project, service, version, ones.clone()).header("Content-Encoding", "gzip")).await;
+            assert!(reply.status == 413 || reply.text().contains("ERR "), "{}: {}", reply.status, reply.text());
         }
-        let wants: Vec<String> = (0..900_000_u32).map(|n| format!("{n:040x}")).collect();
+        let wants: Vec<String> = (0..600_000_u32).map(|n| format!("{n:040x}")).collect();
         let wants: Vec<&str> = wants.iter().map(String::as_str).collect();
-        let many = d.send(request(&d, project, "git-upload-pack", "2", gzip(&fetch_v2(&wants, &[], &["done"]))).header("Content-Encoding", "gzip")).await;
+        let many = d.send(request(&d, project, "git-upload-pack", "2", fetch_v2(&wants, &[], &["done"]))).await;
         assert!(many.text().contains("500000 wants"), "{} {}", many.status, many.text());
         calm(&d, project, &clone, before + SLACK).await;
     }
