@@ -123,6 +123,26 @@ both! {
         }
     }
 
+    /// Goal: a long chain of tags shuts nobody out of the project.
+    async fn tags_of_tags(d) {
+        let (project, clone) = start(&d, "2").await;
+        let mut stream = format!("tag t0\nmark :1\nfrom {}\ntagger T <t@example.org> 1700000000 +0000\ndata 1\nx\n", clone.rev_parse("HEAD"));
+        for number in 1..200 {
+            stream.push_str(&format!("tag t{number}\nmark :{}\nfrom :{number}\ntagger T <t@example.org> 1700000000 +0000\ndata 1\nx\n", number + 1));
+        }
+        clone.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+        let (taken, words) = clone.tell(&["push", "--quiet", "origin", "t50", "t199"]);
+        for version in VERSIONS {
+            let other = Clone::of_project(&d, project, version, &["--mirror"]);
+            assert_eq!(other.refs(), api_refs(&d, project).await, "{taken} {words}");
+            other.fsck_strict();
+            other.run(&["fetch", "--quiet"]);
+        }
+        clone.commit_file("after", "after\n");
+        clone.run(&["push", "--quiet"]);
+        assert!(taken, "{words}");
+    }
+
     /// Goal: hundreds of refs go in one push; an atomic one goes as a whole or not at all; options are taken.
     async fn many_at_once(d) {
         let (project, clone) = start(&d, "2").await;

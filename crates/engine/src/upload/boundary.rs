@@ -110,7 +110,7 @@ impl History<'_> {
             if let Some(oid) = self.engine().catalog.reference(project.id, &candidate).await? {
                 let chain = match self.find(oid).await? {
                     Some(_) => return Ok(oid),
-                    None => self.engine().tag_chains(&[oid]).await?.pop().unwrap_or_default(),
+                    None => self.engine().tag_chains(&[oid], usize::MAX).await?.pop().unwrap_or_default(),
                 };
                 if let Some((_, target)) = chain.last() {
                     return Ok(*target);

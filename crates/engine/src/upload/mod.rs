@@ -125,7 +125,7 @@ impl Engine {
             }
             wants.named.insert(*oid);
         }
-        for chain in self.tag_chains(&tags).await? {
+        for chain in self.tag_chains(&tags, usize::MAX).await? {
             let Some((kind, target)) = chain.last().copied() else { continue };
             wants.named.extend(chain.iter().map(|(_, oid)| *oid));
             match kind {

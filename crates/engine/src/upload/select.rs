@@ -9,7 +9,7 @@ use treehold_wire::serve::Deepen;
 use super::Upload;
 use super::commits::{Between, History};
 use super::few::Few;
-use super::refs::TagChain;
+use super::refs::{TAGS_MAX, TagChain};
 use super::trees::{Found, Place, Sift};
 use crate::{EngineError, Result};
 
@@ -100,7 +100,7 @@ impl Upload {
         let kinds: Vec<(Kind, ObjectId)> = located.into_iter().flatten().map(|found| (found.kind, found.oid)).collect();
         let of = |kind: Kind| kinds.iter().filter(move |(found, _)| *found == kind).map(|(_, oid)| *oid);
         let mut commits: Vec<ObjectId> = of(Kind::Commit).collect();
-        for chain in self.engine.tag_chains(&of(Kind::Tag).collect::<Vec<_>>()).await? {
+        for chain in self.engine.tag_chains(&of(Kind::Tag).collect::<Vec<_>>(), TAGS_MAX).await? {
             commits.extend(chain.last().filter(|(kind, _)| *kind == Kind::Commit).map(|(_, oid)| *oid));
         }
         let tips = [&commits[..], &self.wants.commits].concat();
@@ -139,7 +139,7 @@ impl Upload {
         let tags = located.into_iter().flatten().filter(|found| found.kind == Kind::Tag).map(|found| found.oid);
         let tags: Vec<ObjectId> = tags.collect();
         let mut chains: Vec<(ObjectId, TagChain)> =
-            tags.iter().copied().zip(self.engine.tag_chains(&tags).await?).collect();
+            tags.iter().copied().zip(self.engine.tag_chains(&tags, TAGS_MAX).await?).collect();
         chains.retain(|(_, chain)| chain.last().is_some_and(|(_, target)| found.has(target)));
         let targets: Vec<ObjectId> = chains.iter().filter_map(|(_, chain)| chain.last()).map(|(_, oid)| *oid).collect();
         let mut wanted = Vec::new();
