@@ -113,7 +113,7 @@ pub enum EngineError {
     #[error("too many requests at once; try again soon")]
     Busy,
     /// What an export needs is damaged where it is stored; repeating cannot help.
-    #[error("the stored {what} is damaged; run `treehold admin verify`")]
+    #[error("the stored {what} is damaged; restore it from a backup of the bucket, or import the repository again")]
     Damaged {
         /// `object` or `pack`, and its id or key.
         what: String,

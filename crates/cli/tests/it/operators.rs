@@ -161,7 +161,7 @@ fn a_failed_export_leaves_nothing_and_names_the_damage() {
             for to in ["new/out.git", "empty.git"] {
                 let message = bench.fail(1, &["export", "docs", to]);
                 assert!(message.contains(&format!("the stored {what}")), "{message}");
-                assert!(message.contains("is damaged; run `treehold admin verify`"), "{message}");
+                assert!(message.contains("is damaged; restore it from a backup of the bucket"), "{message}");
             }
             assert!(!bench.path("new").exists());
             assert_eq!(std::fs::read_dir(bench.path("empty.git")).unwrap().count(), 0);
