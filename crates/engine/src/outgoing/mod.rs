@@ -215,7 +215,7 @@ impl Feed<'_> {
 
     /// Sends objects whole, from wherever they are.
     async fn whole(&mut self, oids: &[ObjectId]) -> Fed {
-        for chunk in oids.chunks(WHOLE) {
+        for chunk in oids.chunks(CHUNK) {
             let located: Vec<Located> = self.engine.catalog.locate(chunk).await?.into_iter().flatten().collect();
             self.one_by_one(&located).await?;
         }
@@ -233,11 +233,14 @@ impl Feed<'_> {
         if stayed { Err(EngineError::of_damage(error, oids.first()).into()) } else { Ok(()) }
     }
 
-    /// Reads objects by their hash and sends them whole.
+    /// Reads objects by their hash, some ahead of what is written, and sends them whole.
     async fn one_by_one(&mut self, located: &[Located]) -> Fed {
+        if located.is_empty() {
+            return Ok(());
+        }
+        let locations = self.engine.locations(located).await?;
+        let mut entries = std::pin::pin!(self.engine.store.stream_entries(locations));
         for rows in located.chunks(WHOLE) {
-            let locations = self.engine.locations(rows).await?;
-            let mut entries = std::pin::pin!(self.engine.store.stream_entries(locations));
             let mut read = Vec::with_capacity(rows.len());
             for row in rows {
                 match entries.next().await.transpose() {
