@@ -14,6 +14,7 @@ pub mod commits;
 pub mod conformance;
 pub mod error;
 pub mod graph;
+pub mod jobs;
 pub mod ledger;
 pub mod pending;
 pub mod projects;
@@ -34,6 +35,7 @@ pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalA
 pub use commits::{Commits, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
+pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
     Action, Content, EditBase, EditSpot, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite,
@@ -63,6 +65,7 @@ pub trait Catalog:
     + Pending
     + Attempts
     + Commits
+    + Jobs
     + Admin
     + Send
     + Sync

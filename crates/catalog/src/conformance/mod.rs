@@ -7,6 +7,7 @@ mod attempts;
 mod chains;
 mod commits;
 mod graph;
+mod jobs;
 mod ledger;
 mod ledger_races;
 mod model;
@@ -119,6 +120,8 @@ where
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
+        jobs::are_done_by_one_at_a_time,
+        jobs::go_on_where_they_were,
     );
     run_work(&make).await;
 }
