@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod attempts;
+pub mod collect;
 pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -32,6 +33,7 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
+pub use collect::{Collect, Doomed, Forgotten, KeyState, RootSet, Roots, Stale};
 pub use commits::{Commits, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
@@ -61,6 +63,7 @@ pub trait Catalog:
     + Views
     + Ledger
     + Repack
+    + Collect
     + Graph
     + Pending
     + Attempts

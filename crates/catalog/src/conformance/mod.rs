@@ -5,6 +5,7 @@
 
 mod attempts;
 mod chains;
+mod collect;
 mod commits;
 mod graph;
 mod jobs;
@@ -120,6 +121,15 @@ where
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
+        collect::horizons_rise_with_the_oldest_operation,
+        collect::objects_are_given_up_in_two_steps,
+        collect::doomed_objects_take_their_rows_with_them,
+        collect::deltas_outlive_what_they_rest_on,
+        collect::everything_that_names_an_object_is_a_root,
+        collect::cut_histories_are_kept_apart,
+        collect::names_without_a_row_are_burnt,
+        collect::what_is_old_is_forgotten,
+        collect::writers_lose_nothing_to_a_collector,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
     );

@@ -10,6 +10,8 @@ mod apply;
 mod attempts;
 #[path = "../sql/chains.rs"]
 mod chains;
+#[path = "../sql/collect.rs"]
+mod collect;
 #[path = "../sql/commits.rs"]
 mod commits;
 #[path = "../sql/contents.rs"]
@@ -34,6 +36,8 @@ mod refs;
 mod register;
 #[path = "../sql/repack.rs"]
 mod repack;
+#[path = "../sql/roots.rs"]
+mod roots;
 #[path = "../sql/settle.rs"]
 mod settle;
 #[path = "../sql/tokens.rs"]

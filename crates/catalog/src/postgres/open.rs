@@ -136,6 +136,13 @@ impl PostgresCatalog {
         Ok(self.pool.begin().await?)
     }
 
+    /// A transaction that reads one moment, however long it takes.
+    pub(super) async fn begin_snapshot(&self) -> Result<Transaction, Fault> {
+        let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        tx.execute("SET LOCAL statement_timeout = 0").await?;
+        Ok(tx)
+    }
+
     /// `count` ledger numbers that were never given before, in runs of consecutive ones.
     pub(super) async fn take_numbers(tx: &mut Transaction, count: i64) -> Result<Vec<i64>, Fault> {
         let blocks = (count + BLOCK - 1) / BLOCK;

@@ -82,10 +82,13 @@ pub(super) async fn open_op(
             .fetch_optional(&mut **tx)
             .await?;
         found.ok_or(CatalogError::NoProject)?;
-        tips = sqlx::query_scalar("SELECT DISTINCT oid FROM refs WHERE project = $1")
-            .bind(project)
-            .fetch_all(&mut **tx)
-            .await?;
+        // What the remote was seen to have can be read, too.
+        tips = sqlx::query_scalar(
+            "SELECT oid FROM refs WHERE project = $1 UNION SELECT oid FROM remote_refs WHERE project = $1",
+        )
+        .bind(project)
+        .fetch_all(&mut **tx)
+        .await?;
     }
     let epoch: i64 =
         sqlx::query_scalar(sql!("SELECT epoch FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut **tx).await?;

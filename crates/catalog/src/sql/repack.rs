@@ -92,7 +92,7 @@ impl Db {
 }
 
 /// Keys are locked before objects, in one order, whoever else moves from them.
-async fn lock_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>) -> Result<(), Fault> {
+pub(super) async fn lock_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>) -> Result<(), Fault> {
     sqlx::query(sql!("SELECT key_id FROM s3_keys WHERE key_id {} ORDER BY key_id {FOR_UPDATE}", in_ints(1)))
         .bind(ints(keys.iter().copied()))
         .execute(&mut **tx)
@@ -153,9 +153,9 @@ fn values(chunk: &[&Move]) -> Result<Rows, CatalogError> {
 
 /// Dooms the keys that lost their last object. What their deltas rested on stays on record as long as their bytes: somebody may still
 /// be reading there.
-async fn settle_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>, now_ms: i64) -> Result<(), Fault> {
+pub(super) async fn settle_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>, now_ms: i64) -> Result<u64, Fault> {
     let keys = || ints(keys.iter().copied());
-    sqlx::query(sql!(
+    let doomed = sqlx::query(sql!(
         "UPDATE s3_keys SET state = 'doomed', doomed_at = $1 WHERE key_id {} AND state = 'present'
              AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.key_id = s3_keys.key_id)",
         in_ints(2)
@@ -164,7 +164,7 @@ async fn settle_keys(tx: &mut Transaction, keys: &BTreeSet<KeyId>, now_ms: i64) 
     .bind(keys())
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    Ok(doomed.rows_affected())
 }
 
 /// A call that was committed, and whose answer was lost: what moved is where it went.

@@ -97,6 +97,11 @@ impl SqliteCatalog {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
+    /// A transaction that reads one moment, however long it takes.
+    pub(super) async fn begin_snapshot(&self) -> Result<Transaction, Fault> {
+        Ok(self.readers.begin().await?)
+    }
+
     /// The first of `count` consecutive ledger numbers that were never given before.
     pub(super) async fn take_numbers(tx: &mut Transaction, count: i64) -> Result<Vec<i64>, Fault> {
         let first: i64 =
