@@ -49,7 +49,7 @@ pub struct Stale {
 }
 
 /// What [`Collect::doom`] gave up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Doomed {
     /// Objects that are not in the ledger any more.
     pub objects: u64,
@@ -57,6 +57,8 @@ pub struct Doomed {
     pub bytes: u64,
     /// Bucket keys that lost their last object.
     pub keys: u64,
+    /// Bucket keys that lost one.
+    pub shrunk: Vec<KeyId>,
 }
 
 /// What the ledger knows of a name that is in the bucket.

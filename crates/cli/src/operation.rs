@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use treehold_engine::api::{
     Access, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
 };
-use treehold_engine::{Engine, Progress, RepackOptions};
+use treehold_engine::{Engine, GcOptions, Progress, RepackOptions};
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -103,6 +103,20 @@ pub enum Operation {
     AdminStats {},
     /// Brings the database's schema up to date.
     AdminMigrate {},
+    /// Collects garbage, or says what would be collected.
+    AdminGc {
+        /// Do it.
+        apply: bool,
+        /// How long objects stay after they were condemned and bytes after their key was emptied, seconds; what the set-up keeps them if
+        /// not given.
+        grace_s: Option<u64>,
+        /// Only what this project reached once: id or name.
+        project: Option<String>,
+        /// Of that project: forget its reflog, and do not wait.
+        now: bool,
+        /// Also where more goes than the brake allows.
+        force: bool,
+    },
     /// Coalesces small packs and drops dead weight.
     AdminRepack {
         /// Only say what would be done.
@@ -128,6 +142,7 @@ impl Operation {
             Self::Export { .. } => "export",
             Self::AdminStats {} => "admin-stats",
             Self::AdminMigrate {} => "admin-migrate",
+            Self::AdminGc { .. } => "admin-gc",
             Self::AdminRepack { .. } => "admin-repack",
         }
     }
@@ -180,6 +195,11 @@ impl Operation {
             Self::AdminMigrate {} => {
                 let report = opened.migrate().await?;
                 Ok(json!({"applied": report.applied, "current": report.current}))
+            }
+            Self::AdminGc { apply, grace_s, project, now, force } => {
+                let grace = grace_s.map(Duration::from_secs);
+                let options = GcOptions { apply: *apply, grace, project: project.clone(), now: *now, force: *force };
+                value(&engine.gc(&options, progress).await?)
             }
             Self::AdminRepack { dry_run, grace_s } => {
                 let grace = grace_s.map_or(engine.key_grace(), Duration::from_secs);

@@ -21,6 +21,8 @@ use crate::settings::Settings;
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// After something was stored, how long a sweep waits for more: one for many writes, and none beside an answer.
 const SWEEP_AFTER: Duration = Duration::from_millis(500);
+/// Between two looks whether a collection is due, at most.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long `serve` waits for a command or a stopping server to give the data directory up.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long requests at work may take after the server was told to stop.
@@ -38,6 +40,7 @@ pub struct Serving {
     stop: CancellationToken,
     http: JoinHandle<Result<(), Failure>>,
     housekeeping: JoinHandle<()>,
+    collecting: JoinHandle<()>,
     control: Option<JoinHandle<()>>,
 }
 
@@ -66,7 +69,8 @@ impl Serving {
         let http = tokio::spawn(answer(listener, app, stop.clone()));
         let probe = settings.store_url.starts_with("s3://");
         let housekeeping = tokio::spawn(housekeep(opened.clone(), probe, stop.clone()));
-        Ok(Self { address, key, opened, stop, http, housekeeping, control })
+        let collecting = tokio::spawn(collect(opened.clone(), settings.gc_interval, stop.clone()));
+        Ok(Self { address, key, opened, stop, http, housekeeping, collecting, control })
     }
 
     /// Where it listens.
@@ -101,6 +105,7 @@ impl Serving {
             let _ended = control.await;
         }
         let _ended = self.housekeeping.await;
+        let _ended = self.collecting.await;
         match ended {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(failure))) => Err(failure),
@@ -214,6 +219,39 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SWEEP_AFTER) => {}
             },
+        }
+    }
+}
+
+/// Collects garbage whenever the last collection, by whichever server, is longer ago than `interval`.
+async fn collect(opened: Arc<Opened>, interval: Duration, stop: CancellationToken) {
+    if interval.is_zero() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval.min(LOOK)) => {}
+        }
+        let engine = opened.engine.clone();
+        let mut round = tokio::spawn(async move { engine.gc_if_due(interval).await });
+        let ended = tokio::select! {
+            () = stop.cancelled() => {
+                round.abort();
+                return;
+            }
+            ended = &mut round => ended,
+        };
+        match ended {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(report))) => {
+                let (condemned, collected, deleted) = (report.condemned, report.collected, report.deleted_keys);
+                tracing::info!(condemned, collected, deleted, "garbage was collected");
+            }
+            Ok(Err(error)) => {
+                tracing::error!(code = error.code(), cause = ?error, "garbage was not collected: {error}");
+            }
+            Err(error) => tracing::error!(%error, "the collection broke"),
         }
     }
 }

@@ -28,6 +28,11 @@ impl Chores {
         Self { started_ms, stored: Notify::new() }
     }
 
+    /// When the engine was opened, Unix milliseconds.
+    pub fn started_ms(&self) -> i64 {
+        self.started_ms
+    }
+
     /// Something was stored. Told whether or not the ledger knew it already, so that a writer's work says nothing of that.
     pub fn stored(&self) {
         self.stored.notify_one();
@@ -44,13 +49,7 @@ impl Engine {
     /// bucket keys in which no row was ever kept, and those that were emptied longer ago than the grace.
     pub async fn housekeep(&self) -> Result<()> {
         let now_ms = self.ambient.now_ms();
-        let timeout = i64::try_from(self.config.op_timeout.as_millis()).unwrap_or(i64::MAX);
-        let mut before_ms = now_ms.saturating_sub(timeout);
-        if self.config.sole {
-            // Nobody else is there: what began before us was left by a process that is gone.
-            before_ms = before_ms.max(self.chores.started_ms);
-        }
-        let dead = self.catalog.reap_ops(before_ms).await?;
+        let dead = self.catalog.reap_ops(self.silent_before_ms()).await?;
         if dead > 0 {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
@@ -66,6 +65,13 @@ impl Engine {
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;
         self.delete_doomed(self.config.key_grace).await.map(|_| ())
+    }
+
+    /// Operations whose last sign of life is from before then are dead.
+    pub(crate) fn silent_before_ms(&self) -> i64 {
+        let before_ms = self.ago_ms(self.config.op_timeout);
+        // Where nobody else is there, what began before us was left by a process that is gone.
+        if self.config.sole { before_ms.max(self.chores.started_ms()) } else { before_ms }
     }
 
     /// Removes the bytes of keys that were never live. The key's name stays burnt, so that a late or repeated delete harms nothing.

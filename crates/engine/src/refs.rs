@@ -1,20 +1,20 @@
 //! Branches and tags: list, move by compare-and-swap, delete.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome, Ref, RefState, RefUpdate, RoaringTreemap};
-use treehold_object::{Kind, ObjectId, refname};
+use treehold_catalog::{
+    Guard, OpKind, Project, Publish, PublishOutcome, Ref, RefState, RefUpdate, RoaringTreemap, RootSet,
+};
+use treehold_object::{ObjectId, refname};
 
 use crate::api::{Oid, RefList, RefRequest, RefView};
-use crate::tree::{GITLINK, entries};
+use crate::mark::Marking;
 use crate::{Engine, EngineError, Result};
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 10_000;
 /// How often a move is worked out again because other refs moved meanwhile.
 const TRIES: usize = 5;
-/// Objects walked at once.
-const CHUNK: usize = 1000;
 
 impl Engine {
     /// Lists refs in byte order of the name.
@@ -194,63 +194,21 @@ impl Engine {
     /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
     /// away or are rewound.
     async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
-        let shallow: HashSet<ObjectId> = self.catalog.shallow(project.id).await?.into_iter().collect();
-        let mut seen: HashSet<ObjectId> = tips.iter().copied().collect();
-        let mut numbers = RoaringTreemap::new();
-        let mut open: Vec<(ObjectId, Option<Kind>)> = tips.into_iter().map(|tip| (tip, None)).collect();
-        while !open.is_empty() {
-            let batch: Vec<(ObjectId, Option<Kind>)> = open.split_off(open.len().saturating_sub(CHUNK));
-            let oids: Vec<ObjectId> = batch.iter().map(|(oid, _)| *oid).collect();
-            let located = self.catalog.locate(&oids).await?;
-            let mut inner = Vec::new();
-            for ((oid, _), located) in batch.iter().zip(&located) {
-                // The one object that need not be stored anywhere.
-                if located.is_none() && oid.is_empty_tree() {
-                    continue;
-                }
-                let located = located
-                    .as_ref()
-                    .ok_or_else(|| EngineError::internal(format!("reachable object {oid} is not in the ledger")))?;
-                numbers.insert(located.number);
-                if located.kind != Kind::Blob {
-                    inner.push(*oid);
-                }
-            }
-            let commits = self.catalog.commits(&inner).await?;
-            let mut others = Vec::new();
-            for (oid, commit) in inner.iter().zip(commits) {
-                match commit {
-                    None => others.push(*oid),
-                    Some(row) => {
-                        let parents = row.parents.iter().filter(|_| !shallow.contains(oid)).copied();
-                        let next = parents.map(|parent| (parent, Some(Kind::Commit)));
-                        let next = next.chain(std::iter::once((row.tree, Some(Kind::Tree))));
-                        open.extend(next.filter(|(oid, _)| seen.insert(*oid)));
-                    }
-                }
-            }
-            for object in self.objects(&others).await?.into_iter().flatten() {
-                match object.kind {
-                    Kind::Tree => {
-                        for entry in entries(&object.content) {
-                            let (_, item) = entry?;
-                            if item.mode != GITLINK && seen.insert(item.oid) {
-                                open.push((item.oid, None));
-                            }
-                        }
-                    }
-                    Kind::Tag => {
-                        let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
-                            .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
-                        if seen.insert(tag.target()) {
-                            open.push((tag.target(), None));
-                        }
-                    }
-                    Kind::Commit | Kind::Blob => {}
-                }
-            }
-        }
-        Ok(numbers)
+        let cuts = self.numbers_of(&self.catalog.shallow(project.id).await?).await?;
+        let firm = self.numbers_of(&tips).await?;
+        let mut marking = Marking::new(self, &(), None);
+        marking.walk(&[RootSet { project: Some(project.id), cuts, firm, loose: RoaringTreemap::new() }]).await?;
+        Ok(marking.reached())
+    }
+
+    /// Ledger numbers of objects, all of which must be stored.
+    async fn numbers_of(&self, oids: &[ObjectId]) -> Result<RoaringTreemap> {
+        let numbers = self.catalog.numbers(oids).await?;
+        let found = oids.iter().zip(numbers).map(|(oid, found)| match found {
+            Some((number, _)) => Ok(number),
+            None => Err(EngineError::internal(format!("reachable object {oid} is not in the ledger"))),
+        });
+        found.collect()
     }
 }
 

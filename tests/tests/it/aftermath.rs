@@ -1,5 +1,6 @@
 //! What is left after a crash: open operations, the bucket as stock git sees it, its size.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +65,38 @@ pub async fn count(d: &Deployment, query: &'static str) -> i64 {
             sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("a number")
         }
     }
+}
+
+/// Runs a statement in the deployment's database, as an operator who knows what they do would.
+pub async fn execute(d: &Deployment, statement: &'static str) -> u64 {
+    match &d.database_url {
+        Some(url) => {
+            let mut connection = PgConnection::connect(url).await.expect("Postgres");
+            sqlx::query(statement).execute(&mut connection).await.expect(statement).rows_affected()
+        }
+        None => {
+            let url = format!("sqlite://{}", d.data.path().join("treehold.db").display());
+            let mut connection = SqliteConnection::connect(&url).await.expect("SQLite");
+            sqlx::query(statement).execute(&mut connection).await.expect(statement).rows_affected()
+        }
+    }
+}
+
+/// Ids of all objects in the ledger.
+pub async fn oids(d: &Deployment) -> BTreeSet<String> {
+    let query = "SELECT oid FROM objects";
+    let oids: Vec<Vec<u8>> = match &d.database_url {
+        Some(url) => {
+            let mut connection = PgConnection::connect(url).await.expect("Postgres");
+            sqlx::query_scalar(query).fetch_all(&mut connection).await.expect("oids")
+        }
+        None => {
+            let url = format!("sqlite://{}", d.data.path().join("treehold.db").display());
+            let mut connection = SqliteConnection::connect(&url).await.expect("SQLite");
+            sqlx::query_scalar(query).fetch_all(&mut connection).await.expect("oids")
+        }
+    };
+    oids.iter().map(|oid| oid.iter().map(|byte| format!("{byte:02x}")).collect()).collect()
 }
 
 /// What the crash left open is ended by the server that runs now. Where others may use the database too, only the age of its last

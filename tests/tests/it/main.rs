@@ -4,6 +4,7 @@ mod actions;
 mod aftermath;
 mod bad_input;
 mod batch_read;
+mod collection;
 mod commits;
 mod conflicts;
 mod crashes;

@@ -150,8 +150,9 @@ impl Db {
                 sqlx::query_as(delete).bind(horizon).bind(ints(chunk.iter().copied())).fetch_all(&mut *tx).await?;
             forget_rows(&mut tx, gone.iter().map(|(oid, ..)| &oid[..])).await?;
             // `repack` may have moved an object between the two looks.
-            let emptied: BTreeSet<KeyId> = gone.iter().map(|(_, _, key)| *key).collect();
-            doomed.keys += repack::settle_keys(&mut tx, &emptied, now_ms).await?;
+            let shrunk: BTreeSet<KeyId> = gone.iter().map(|(_, _, key)| *key).collect();
+            doomed.keys += repack::settle_keys(&mut tx, &shrunk, now_ms).await?;
+            doomed.shrunk.extend(shrunk);
             doomed.objects += gone.len() as u64;
             for (_, len, _) in gone {
                 doomed.bytes += codec::unsigned(len)?;

@@ -17,6 +17,29 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say which objects nothing names any more, and with --apply give them up: condemned first, collected after the grace; safe beside
+    /// running servers
+    Gc {
+        /// Do it; else only say what would be done
+        #[arg(long)]
+        apply: bool,
+        /// How long objects stay after they were condemned, and bytes after nothing was left in their key, such as 24h, 7d or 0s [default:
+        /// 24h; bytes 7d with Postgres]
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        grace: Option<u64>,
+        /// Only what this project reached once and does not any more
+        #[arg(long, value_name = "PROJECT")]
+        project: Option<String>,
+        /// Forget the project's reflog and do not wait between the steps: what was deleted from it goes at once
+        #[arg(long, requires = "project")]
+        now: bool,
+        /// Go on where more than a fifth of all objects would go
+        #[arg(long)]
+        force: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Coalesce small packs, drop dead weight, and delete what was emptied longer ago than the grace; safe beside running servers
     Repack {
         /// Only say what would be done
@@ -41,6 +64,10 @@ pub enum Command {
 pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Migrate { json } => report(settings, Operation::AdminMigrate {}, json, migrated).await,
+        Command::Gc { apply, grace, project, now, force, json } => {
+            let operation = Operation::AdminGc { apply, grace_s: grace, project, now, force };
+            report(settings, operation, json, collected).await
+        }
         Command::Repack { dry_run, grace, json } => {
             let answer = reported(settings, Operation::AdminRepack { dry_run, grace_s: grace }, json, counted).await?;
             match answer["damaged"].as_u64() {
@@ -59,6 +86,14 @@ fn migrated(answer: &Value) -> String {
         0 => format!("the schema is up to date (version {})", text(answer, "current")),
         count => format!("{count} migration(s) applied; the schema is at version {}", text(answer, "current")),
     }
+}
+
+fn collected(answer: &Value) -> String {
+    let hint = match answer["dry_run"].as_bool() {
+        Some(true) => "\nnothing was changed: --apply does it",
+        _ => "",
+    };
+    counted(answer) + hint
 }
 
 /// Members as rows, nested ones with dots.

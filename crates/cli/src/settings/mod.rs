@@ -8,12 +8,16 @@ pub mod show;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use treehold_engine::{EngineConfig, Limits, Secret};
 
 use crate::failure::Failure;
 use keys::Options;
 pub use load::Load;
+
+/// Between two collections, where nobody says otherwise, seconds.
+const GC_INTERVAL_S: u64 = 24 * 3600;
 
 /// Where a value comes from. Later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +83,8 @@ pub struct Settings {
     pub log: Option<String>,
     /// Memory for decoded trees, bytes.
     pub tree_cache_bytes: u64,
+    /// Between two collections; zero: none.
+    pub gc_interval: Duration,
     /// Limits.
     pub limits: Limits,
     /// How much is done at once.
@@ -131,6 +137,7 @@ impl Settings {
         }
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
+        let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
@@ -152,6 +159,7 @@ impl Settings {
             cache_dir,
             log,
             tree_cache_bytes,
+            gc_interval,
             limits,
             load,
             given: values.given,

@@ -272,20 +272,19 @@ impl Engine {
         let keep = (KEPT_MIN..KEPT_MAX).contains(&quarantine.len()) && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
         let told = |stored| progress.step("storing", stored, Some(total));
-        let commits = self.put_commits_of(Arc::clone(&quarantine));
         if !keep {
-            let copied = self.store_copies(op, &quarantine, Copies::Everything, tip, &told);
-            return futures::try_join!(copied, commits).map(|_| ());
+            self.store_copies(op, &quarantine, Copies::Everything, tip, &told).await?;
+            return self.put_commits_of(quarantine).await;
         }
         let finished = kept(Arc::clone(&quarantine), pack).await?;
         let upload = self.upload_pack(op.id, &finished);
         // The ledger keeps the first place of an object: copies for reading come first.
         let copied = self.store_copies(op, &quarantine, Copies::WhereTheyPay, tip, &told);
-        let (key, (), ()) = futures::try_join!(upload, copied, commits)?;
-        drop(quarantine);
+        let (key, ()) = futures::try_join!(upload, copied)?;
         op.numbers.extend(self.register_pack(op.id, key, finished).await?);
         told(total);
-        Ok(())
+        // Rows of commits that were known before may go with an object that the collector gives up; now it cannot any more.
+        self.put_commits_of(quarantine).await
     }
 
     /// Writes whole objects into packs of their own, on a thread for that, while the ones before go to the bucket.

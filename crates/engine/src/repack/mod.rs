@@ -7,7 +7,7 @@
 mod plan;
 mod rewrite;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -79,6 +79,21 @@ impl Engine {
             report.deleted_bytes += size_with_index(&sizes, &name);
         }
         Ok(report)
+    }
+
+    /// Rewrites those of the keys that are in use, whatever they hold; how many.
+    pub(crate) async fn rewrite_keys(&self, keys: &BTreeSet<KeyId>, progress: &dyn Progress) -> Result<u64> {
+        let mut stored = Vec::with_capacity(keys.len());
+        for key in keys {
+            let next = self.catalog.stored_keys(key - 1, 1).await?.pop();
+            stored.extend(next.filter(|next| next.id == *key && next.objects > 0));
+        }
+        let (plan, mut report) = (Plan::of(stored), RepackReport::default());
+        let rewritten = plan.keys.len() as u64;
+        if rewritten > 0 {
+            self.rewrite(plan, &mut report, progress).await?;
+        }
+        Ok(rewritten)
     }
 
     async fn rewrite(&self, plan: Plan, report: &mut RepackReport, progress: &dyn Progress) -> Result<()> {

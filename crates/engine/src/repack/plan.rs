@@ -23,6 +23,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// To rewrite just these.
+    pub fn of(keys: Vec<StoredKey>) -> Self {
+        Self { keys, all: 0, bytes: 0, dead: 0 }
+    }
+
     /// Objects to move.
     pub fn objects(&self) -> u64 {
         self.keys.iter().map(|key| key.objects).sum()

@@ -9,6 +9,7 @@ use treehold_store::{FinishedPack, Object, PackBuilder, PackEntry, StoreError};
 use uuid::Uuid;
 
 use super::RepackReport;
+use crate::objects::windows;
 use crate::{Engine, Result, blocking};
 
 /// Rows read at once.
@@ -49,7 +50,7 @@ impl<'a> Rewriting<'a> {
             let Some(last) = rows.last() else { return Ok(()) };
             from = last.offset + 1;
             places.extend(rows.iter().map(|row| (row.offset, row.oid)));
-            for window in windows(&rows) {
+            for window in windows(&rows, WINDOW) {
                 self.add(key.id, window, &places).await?;
             }
         }
@@ -98,21 +99,6 @@ impl<'a> Rewriting<'a> {
 fn moved(from: KeyId, entry: PackEntry) -> Move {
     let PackEntry { oid, kind, size, sha256, offset, length, base } = entry;
     Move { from, object: NewObject { oid, kind, size, sha256, offset, length, base } }
-}
-
-/// Consecutive rows of bounded content.
-fn windows(rows: &[Located]) -> Vec<&[Located]> {
-    let mut windows = Vec::new();
-    let (mut start, mut bytes) = (0, 0u64);
-    for (at, row) in rows.iter().enumerate() {
-        if at > start && bytes.saturating_add(row.size) > WINDOW {
-            windows.push(&rows[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes = bytes.saturating_add(row.size);
-    }
-    windows.push(&rows[start..]);
-    windows
 }
 
 /// A pack, where its objects came from, and what was added lately.
