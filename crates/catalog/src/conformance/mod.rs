@@ -121,6 +121,19 @@ where
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
+    );
+    run_upkeep(&make).await;
+    run_work(&make).await;
+}
+
+/// What is done for all projects at once.
+async fn run_upkeep<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
         collect::horizons_rise_with_the_oldest_operation,
         collect::objects_are_given_up_in_two_steps,
         collect::doomed_objects_take_their_rows_with_them,
@@ -133,7 +146,6 @@ where
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
     );
-    run_work(&make).await;
 }
 
 /// What people do in projects.

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn ranges_say_what_is_not_there() {
-        let gaps = |numbers: &[u64], last| super::gaps(numbers.to_vec().into_iter(), last).collect::<Vec<_>>();
+        let gaps = |numbers: &[u64], last| super::gaps(numbers.iter().copied(), last).collect::<Vec<_>>();
         assert_eq!(gaps(&[], 4), [(0, 4)]);
         assert_eq!(gaps(&[0, 1, 4, 6], 9), [(2, 3), (5, 5), (7, 9)]);
         assert_eq!(gaps(&[0, 1, 2], 2), []);
