@@ -202,7 +202,11 @@ impl Engine {
                 return Ok(());
             }
         }
-        publish.refs = self.refs_to_move(attempt).await?;
+        match self.refs_to_move(attempt).await? {
+            Some(refs) => publish.refs = refs,
+            // Our branch has gone elsewhere: until a merge brings the commit, the edits are in view as pending work only.
+            None => publish.clear_pending = None,
+        }
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => {
                 attempt.state = finished(attempt);
@@ -212,8 +216,8 @@ impl Engine {
         }
     }
 
-    /// What an attempt moves, from where its branch is now.
-    async fn refs_to_move(&self, attempt: &Attempt) -> Result<Vec<RefUpdate>> {
+    /// What an attempt moves, from where its branch is now; `None` = the branch neither has the commit nor can go there.
+    async fn refs_to_move(&self, attempt: &Attempt) -> Result<Option<Vec<RefUpdate>>> {
         let head = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
@@ -228,7 +232,11 @@ impl Engine {
         if !attempt.push && !passed && head != onto(attempt) {
             return Err(moved(&attempt.branch));
         }
-        Ok(if behind { vec![update(attempt, head)] } else { Vec::new() })
+        Ok(match (behind, passed) {
+            (true, _) => Some(vec![update(attempt, head)]),
+            (false, true) => Some(Vec::new()),
+            (false, false) => None,
+        })
     }
 
     /// The publication that ends an attempt, but for the refs.

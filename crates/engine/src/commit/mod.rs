@@ -114,11 +114,12 @@ impl Engine {
         at: Option<&Endpoint>,
         key: &Key,
     ) -> Result<CommitAnswer> {
-        if let Some(answer) = self.resume(intent, key, at).await? {
-            return Ok(answer);
-        }
         let mut onto: Option<Head> = None;
         for _ in 0..=self.config.merge_attempts {
+            // In a later round, too: another engine may have been faster with the same request.
+            if let Some(answer) = self.resume(intent, key, at).await? {
+                return Ok(answer);
+            }
             match self.round(intent, changes, policy, at, onto.take()).await? {
                 Round::Done(answer) => return Ok(answer),
                 Round::Again => {}
@@ -157,6 +158,9 @@ impl Engine {
             return Err(machine::moved(&intent.branch));
         }
         let parent = onto.unwrap_or_else(|| head.clone());
+        if let Some(answer) = self.landed_before(intent, parent.commit, at).await? {
+            return Ok(Round::Done(answer));
+        }
         let merged = self.merge_changes(&rows, &parent, false).await?;
         let refused = !merged.conflicts.is_empty() || (policy.on_conflict == OnConflict::Fail && merged.moved);
         if refused && policy.on_conflict == OnConflict::Branch {

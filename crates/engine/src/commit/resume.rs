@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use treehold_catalog::{Attempt, AttemptState};
-use treehold_object::BString;
+use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::machine::Settled;
@@ -30,12 +30,15 @@ impl Engine {
     ) -> Result<Option<CommitAnswer>> {
         let Some(name) = &key.key else { return Ok(None) };
         let attempts = self.catalog.attempts_of(intent.project.id, name).await?;
-        let Some(mut attempt) = attempts.into_iter().next_back() else { return Ok(None) };
+        let Some(last) = attempts.last() else { return Ok(None) };
         // Times are taken once for a request: where nothing else changed, it makes the same commit again.
-        let first = crate::intake::commit_row(attempt.commit, attempt.raw.clone().into())?;
+        let before = crate::intake::commit_row(last.commit, last.raw.clone().into())?;
         if !intent.dated {
-            intent.author.time_s = first.time;
+            intent.author.time_s = before.time;
         }
+        // One that gave way to another engine's is not the one that counts.
+        let counts = attempts.into_iter().rev().find(|attempt| attempt.state != AttemptState::Superseded);
+        let Some(mut attempt) = counts else { return Ok(None) };
         match attempt.state {
             AttemptState::Superseded => Ok(None),
             AttemptState::Prepared => {
@@ -59,6 +62,27 @@ impl Engine {
                 self.complete(&mut attempt, at).await
             }
         }
+    }
+
+    /// The answer of an earlier attempt of the same request whose commit is in the history of `parent` after all: its push landed
+    /// late, after it was given up. It must not be made twice.
+    pub(crate) async fn landed_before(
+        &self,
+        intent: &Intent,
+        parent: Option<ObjectId>,
+        at: Option<&Endpoint>,
+    ) -> Result<Option<CommitAnswer>> {
+        let (Some(name), Some(parent), true) = (&intent.idempotency_key, parent, intent.push) else { return Ok(None) };
+        for mut attempt in self.catalog.attempts_of(intent.project.id, name).await? {
+            if attempt.state == AttemptState::Superseded
+                && attempt.push
+                && self.is_ancestor(intent.project.id, attempt.commit, parent).await?
+            {
+                self.step(&mut attempt, AttemptState::Landed, None).await?;
+                return self.complete(&mut attempt, at).await;
+            }
+        }
+        Ok(None)
     }
 
     /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
