@@ -14,6 +14,7 @@ pub mod commits;
 pub mod conformance;
 pub mod error;
 pub mod graph;
+pub mod inspect;
 pub mod jobs;
 pub mod ledger;
 pub mod pending;
@@ -35,6 +36,10 @@ pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalA
 pub use commits::{Commits, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
+pub use inspect::{
+    Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
+    InspectedProtocol, KeyState,
+};
 pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
@@ -66,6 +71,7 @@ pub trait Catalog:
     + Attempts
     + Commits
     + Jobs
+    + Inspect
     + Admin
     + Send
     + Sync

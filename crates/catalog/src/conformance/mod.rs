@@ -7,6 +7,7 @@ mod attempts;
 mod chains;
 mod commits;
 mod graph;
+mod inspect;
 mod jobs;
 mod ledger;
 mod ledger_races;
@@ -120,6 +121,10 @@ where
         graph::walks_stop_at_the_depth,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
+        inspect::keys_whatever_their_state,
+        inspect::objects_whatever_their_state,
+        inspect::what_projects_name,
+        inspect::what_stands_still,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
     );
