@@ -39,6 +39,7 @@ mod text;
 mod tokens;
 mod tree;
 mod upload;
+mod verify;
 mod view;
 mod writer;
 
@@ -61,6 +62,7 @@ pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
 pub use upload::{Advertised, Upload, Uploaded};
+pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;
