@@ -122,7 +122,7 @@ pub fn own(settings: &Settings, home: &Home) -> Result<Option<Vec<Lock>>, Failur
 
 /// Runs the operation: in the running server if there is one, else here.
 pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn Progress) -> Result<Value, Failure> {
-    if let Operation::AdminRepack { dry_run: true, .. } = operation {
+    if let Operation::AdminRepack { dry_run: true, .. } | Operation::AdminVerify { .. } = operation {
         check_store(settings)?;
     }
     let home = Home::open(&settings.data_dir)?;
