@@ -63,7 +63,7 @@ pub struct Doomed {
 
 /// What the ledger knows of a name that is in the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyState {
+pub enum NameState {
     /// No row: nobody ever reserved it.
     Unknown,
     /// Reserved, present or doomed: somebody's business.
@@ -116,7 +116,7 @@ pub trait Collect {
     /// the keys that lose their last one. What deltas of others rest on stays on record as long as its key.
     async fn doom(&self, numbers: &[u64], horizon: i64, now_ms: i64) -> Result<Doomed, CatalogError>;
     /// What the ledger knows of names that are in the bucket, in the order given.
-    async fn key_states(&self, names: &[String]) -> Result<Vec<KeyState>, CatalogError>;
+    async fn name_states(&self, names: &[String]) -> Result<Vec<NameState>, CatalogError>;
     /// Burns names that no row has: from now on they are doomed, and nobody can reserve them. How many were burnt.
     async fn burn_keys(&self, names: &[String], now_ms: i64) -> Result<u64, CatalogError>;
     /// Forgets reflog entries from before `reflog_before_ms`, and operations that ended and were silent since `ops_before_ms`.

@@ -15,6 +15,7 @@ pub mod commits;
 pub mod conformance;
 pub mod error;
 pub mod graph;
+pub mod inspect;
 pub mod jobs;
 pub mod ledger;
 pub mod pending;
@@ -33,10 +34,14 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
-pub use collect::{Collect, Doomed, Forgotten, KeyState, RootSet, Roots, Stale};
+pub use collect::{Collect, Doomed, Forgotten, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
+pub use inspect::{
+    Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
+    InspectedProtocol, KeyState,
+};
 pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
@@ -69,6 +74,7 @@ pub trait Catalog:
     + Attempts
     + Commits
     + Jobs
+    + Inspect
     + Admin
     + Send
     + Sync

@@ -122,7 +122,7 @@ pub fn own(settings: &Settings, home: &Home) -> Result<Option<Vec<Lock>>, Failur
 
 /// Runs the operation: in the running server if there is one, else here.
 pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn Progress) -> Result<Value, Failure> {
-    if let Operation::AdminRepack { dry_run: true, .. } | Operation::AdminGc { apply: false, .. } = operation {
+    if looks_only(operation) {
         check_store(settings)?;
     }
     let home = Home::open(&settings.data_dir)?;
@@ -146,6 +146,15 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
             return Err(home.busy());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn looks_only(operation: &Operation) -> bool {
+    match operation {
+        Operation::AdminRepack { dry_run, .. } => *dry_run,
+        Operation::AdminGc { apply, .. } => !apply,
+        Operation::AdminVerify { .. } => true,
+        _ => false,
     }
 }
 

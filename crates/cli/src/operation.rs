@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use treehold_engine::api::{
     Access, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
 };
-use treehold_engine::{Engine, GcOptions, Progress, RepackOptions};
+use treehold_engine::{Engine, GcOptions, Progress, RepackOptions, VerifyOptions};
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -124,6 +124,19 @@ pub enum Operation {
         /// How long the bytes of emptied keys stay, seconds; what the set-up keeps them if not given.
         grace_s: Option<u64>,
     },
+    /// Compares what is on record with what is there.
+    AdminVerify {
+        /// Id or name of the one project to look at.
+        project: Option<String>,
+        /// Every byte of every object.
+        full: bool,
+        /// Add what is missing where another good copy is found.
+        repair: bool,
+        /// Begin anew.
+        restart: bool,
+        /// Bytes per second at most.
+        rate: Option<u64>,
+    },
 }
 
 impl Operation {
@@ -144,6 +157,7 @@ impl Operation {
             Self::AdminMigrate {} => "admin-migrate",
             Self::AdminGc { .. } => "admin-gc",
             Self::AdminRepack { .. } => "admin-repack",
+            Self::AdminVerify { .. } => "admin-verify",
         }
     }
 
@@ -204,6 +218,11 @@ impl Operation {
             Self::AdminRepack { dry_run, grace_s } => {
                 let grace = grace_s.map_or(engine.key_grace(), Duration::from_secs);
                 value(&engine.repack(RepackOptions { dry_run: *dry_run, grace }, progress).await?)
+            }
+            Self::AdminVerify { project, full, repair, restart, rate } => {
+                let (project, full, repair) = (project.clone(), *full, *repair);
+                let options = VerifyOptions { project, full, repair, restart: *restart, rate: *rate };
+                value(&engine.verify(&options, progress).await?)
             }
         }
     }
@@ -326,6 +345,7 @@ mod tests {
             Operation::Export { project: project(), dir: Some("/x".into()), bundle: None, user: None },
             Operation::AdminStats {},
             Operation::AdminMigrate {},
+            Operation::AdminVerify { project: None, full: true, repair: false, restart: false, rate: Some(1) },
         ];
         for operation in all {
             let text = serde_json::to_value(&operation).unwrap();

@@ -1,66 +1,94 @@
-//! Leases of jobs: one instance at a time does what is done for all.
+//! Leases of jobs: one instance at a time does what is done for all, and another one goes on where it was stopped.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
 
-/// How long a holder may be silent.
-const LEASE_MS: i64 = 120_000;
-/// How often it says that it is there.
-const RENEWED: Duration = Duration::from_secs(30);
+/// How long a job stays with a run that gives no sign of life, milliseconds.
+const LEASE_MS: i64 = 30_000;
+/// How often a run gives one.
+const RENEW: Duration = Duration::from_secs(5);
 
-/// A job that this engine does now.
-pub(crate) struct Lease<'a> {
-    engine: &'a Engine,
-    name: &'static str,
+/// A job, held. Dropping it, because the run was stopped, gives it back as far as it came.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    engine: Engine,
+    job: &'static str,
     holder: Uuid,
-    /// Where the one before stopped.
-    pub progress: Option<String>,
+    progress: Arc<Mutex<Option<String>>>,
+    held: bool,
 }
 
-impl Engine {
-    /// Takes a job; `None` = somebody else does it.
-    pub(crate) async fn lease(&self, name: &'static str) -> Result<Option<Lease<'_>>> {
-        let (holder, now_ms) = (self.ambient.uuid(), self.ambient.now_ms());
-        let job = self.catalog.take_job(name, holder, now_ms, now_ms + LEASE_MS).await?;
-        Ok(job.map(|job| Lease { engine: self, name, holder, progress: job.progress }))
+impl Lease {
+    /// Takes a job; also what an unfinished run said of how far it came. A conflict of this code if somebody else has it.
+    pub async fn take(engine: &Engine, job: &'static str, code: &'static str) -> Result<(Self, Option<String>)> {
+        let (holder, now_ms) = (engine.ambient.uuid(), engine.ambient.now_ms());
+        let taken = engine.catalog.take_job(job, holder, now_ms, now_ms + LEASE_MS).await?;
+        let detail = || "Another run is under way, or was killed less than half a minute ago.".to_owned();
+        let taken = taken.ok_or_else(|| EngineError::Conflict { code, detail: detail() })?;
+        let progress = Arc::new(Mutex::new(taken.progress.clone()));
+        Ok((Self { engine: engine.clone(), job, holder, progress, held: true }, taken.progress))
     }
-}
 
-impl Lease<'_> {
-    /// Works, and renews the lease meanwhile. The work ends where somebody else has taken the job over.
+    /// Where a run says how far it is.
+    pub fn progress(&self) -> Arc<Mutex<Option<String>>> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Works, and records now and then how far the work is.
     pub async fn kept<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = std::pin::pin!(work);
         loop {
-            match tokio::time::timeout(RENEWED, &mut work).await {
+            match tokio::time::timeout(RENEW, &mut work).await {
                 Ok(outcome) => return outcome,
-                Err(_) => self.renew().await?,
+                Err(_) if self.renew().await? => {}
+                Err(_) => {
+                    let detail = "The run was taken over by another one.".to_owned();
+                    return Err(EngineError::Conflict { code: "taken_over", detail });
+                }
             }
         }
     }
 
-    async fn renew(&self) -> Result<()> {
+    async fn renew(&self) -> Result<bool> {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let until_ms = self.engine.ambient.now_ms() + LEASE_MS;
-        match self.engine.catalog.renew_job(self.name, self.holder, until_ms, self.progress.as_deref()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(EngineError::Busy),
-            Err(error) => {
-                tracing::warn!(%error, job = self.name, "a lease could not be renewed");
-                Ok(())
-            }
-        }
+        Ok(self.engine.catalog.renew_job(self.job, self.holder, until_ms, progress.as_deref()).await?)
     }
 
-    /// Gives the job back, with the report if it was done to the end. A failure is left to the lease's own end.
-    pub async fn end(self, report: Option<&impl Serialize>) {
-        let report = report.map(serde_json::to_string).transpose().unwrap_or_default();
+    /// Done to the end.
+    pub async fn finish(mut self, report: &str) -> Result<()> {
+        self.held = false;
         let now_ms = self.engine.ambient.now_ms();
-        if let Err(error) = self.engine.catalog.release_job(self.name, self.holder, now_ms, report.as_deref()).await {
-            tracing::warn!(%error, job = self.name, "a job could not be given back");
+        Ok(self.engine.catalog.release_job(self.job, self.holder, now_ms, Some(report)).await?)
+    }
+
+    async fn give_back(self) -> Result<()> {
+        if self.renew().await? {
+            let now_ms = self.engine.ambient.now_ms();
+            self.engine.catalog.release_job(self.job, self.holder, now_ms, None).await?;
         }
+        Ok(())
+    }
+
+    /// Stopped before its end.
+    pub async fn stop(mut self) {
+        self.held = false;
+        if let Err(error) = self.give_back().await {
+            tracing::warn!(%error, "a stopped run could not be given back; its lease ends by itself");
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (true, Ok(runtime)) = (self.held, tokio::runtime::Handle::try_current()) else { return };
+        let progress = Arc::clone(&self.progress);
+        let again = Self { engine: self.engine.clone(), job: self.job, holder: self.holder, progress, held: false };
+        runtime.spawn(again.stop());
     }
 }

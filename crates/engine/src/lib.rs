@@ -42,6 +42,7 @@ mod text;
 mod tokens;
 mod tree;
 mod upload;
+mod verify;
 mod view;
 mod writer;
 
@@ -65,6 +66,7 @@ pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
 pub use upload::{Advertised, Upload, Uploaded};
+pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
-use crate::{AttemptChange, AttemptState, CommitRow, KeyState, Located, RootSet, Roots};
+use crate::{AttemptChange, AttemptState, CommitRow, Located, NameState, RootSet, Roots};
 
 const ALL: (u64, u64) = (0, u64::MAX >> 1);
 
@@ -229,15 +229,15 @@ pub(super) async fn names_without_a_row_are_burnt(case: Case) {
     let names = ["objects/a", "objects/b", "objects/c"].map(str::to_owned);
     let op = case.op(case.project().await).await;
     let reserved = catalog.reserve(op, &names[..1]).await.expect("reserve")[0].expect("fresh");
-    let states = catalog.key_states(&names).await.expect("states");
-    assert_eq!(states, [KeyState::Known(reserved), KeyState::Unknown, KeyState::Unknown]);
+    let states = catalog.name_states(&names).await.expect("states");
+    assert_eq!(states, [NameState::Known(reserved), NameState::Unknown, NameState::Unknown]);
     assert_eq!(catalog.burn_keys(&names[..2], NOW).await.expect("burn"), 1, "a reserved name is its writer's");
     assert_eq!(catalog.burn_keys(&names[..2], NOW).await.expect("again"), 0);
     assert_eq!(catalog.reserve(op, &names).await.expect("reserve")[1], None, "burnt");
     let doomed = catalog.doomed_before(NOW + 1, 10).await.expect("doomed");
     assert_eq!(doomed.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["objects/b"]);
     catalog.key_deleted(doomed[0].0).await.expect("deleted");
-    assert_eq!(catalog.key_states(&names).await.expect("states")[1], KeyState::Deleted(doomed[0].0));
+    assert_eq!(catalog.name_states(&names).await.expect("states")[1], NameState::Deleted(doomed[0].0));
 }
 
 pub(super) async fn what_is_old_is_forgotten(case: Case) {

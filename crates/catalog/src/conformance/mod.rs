@@ -8,6 +8,7 @@ mod chains;
 mod collect;
 mod commits;
 mod graph;
+mod inspect;
 mod jobs;
 mod ledger;
 mod ledger_races;
@@ -143,6 +144,10 @@ where
         collect::names_without_a_row_are_burnt,
         collect::what_is_old_is_forgotten,
         collect::writers_lose_nothing_to_a_collector,
+        inspect::keys_whatever_their_state,
+        inspect::objects_whatever_their_state,
+        inspect::what_projects_name,
+        inspect::what_stands_still,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
     );

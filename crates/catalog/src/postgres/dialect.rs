@@ -19,6 +19,9 @@ pub(super) const FOR_KEY_SHARE: &str = "FOR KEY SHARE";
 pub(super) const LOCK_WORKSPACES: &str = "FOR KEY SHARE OF p FOR UPDATE OF w";
 pub(super) const GREATEST: &str = "greatest";
 
+/// A file check that a client can ask for: none.
+pub(super) const CHECK_FILES: Option<&str> = None;
+
 /// Grouped reads at a time.
 pub(super) const READ_LANES: usize = 2;
 /// Rows in one statement, so that each stays far below the statement timeout.

@@ -20,6 +20,8 @@ mod contents;
 mod graph;
 #[path = "../sql/group.rs"]
 mod group;
+#[path = "../sql/inspect.rs"]
+mod inspect;
 #[path = "../sql/jobs.rs"]
 mod jobs;
 #[path = "../sql/ledger.rs"]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::codec;
-use crate::collect::{Collect, Doomed, Forgotten, KeyState, RootSet, Roots, Stale};
+use crate::collect::{Collect, Doomed, Forgotten, NameState, RootSet, Roots, Stale};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::ledger::KeyId;
@@ -162,8 +162,8 @@ impl Db {
         Ok(doomed)
     }
 
-    async fn read_key_states(&self, names: &[String]) -> Result<Vec<KeyState>, Fault> {
-        let mut found: HashMap<String, KeyState> = HashMap::with_capacity(names.len());
+    async fn read_name_states(&self, names: &[String]) -> Result<Vec<NameState>, Fault> {
+        let mut found: HashMap<String, NameState> = HashMap::with_capacity(names.len());
         for chunk in names.chunks(CHUNK_ROWS) {
             let rows: Vec<(String, KeyId, String)> =
                 sqlx::query_as(sql!("SELECT s3_key, key_id, state FROM s3_keys WHERE s3_key {}", in_texts(1)))
@@ -171,11 +171,11 @@ impl Db {
                     .fetch_all(self.writer())
                     .await?;
             found.extend(rows.into_iter().map(|(name, key, state)| match state.as_str() {
-                "deleted" => (name, KeyState::Deleted(key)),
-                _ => (name, KeyState::Known(key)),
+                "deleted" => (name, NameState::Deleted(key)),
+                _ => (name, NameState::Known(key)),
             }));
         }
-        Ok(names.iter().map(|name| found.get(name).copied().unwrap_or(KeyState::Unknown)).collect())
+        Ok(names.iter().map(|name| found.get(name).copied().unwrap_or(NameState::Unknown)).collect())
     }
 
     /// As if an object's row had named them once: their bytes wait for the grace.
@@ -304,8 +304,8 @@ impl Collect for Db {
         run!("doom objects", self.doom_once(numbers, horizon, now_ms))
     }
 
-    async fn key_states(&self, names: &[String]) -> Result<Vec<KeyState>, CatalogError> {
-        run!("look up bucket keys", self.read_key_states(names))
+    async fn name_states(&self, names: &[String]) -> Result<Vec<NameState>, CatalogError> {
+        run!("look up bucket keys", self.read_name_states(names))
     }
 
     async fn burn_keys(&self, names: &[String], now_ms: i64) -> Result<u64, CatalogError> {

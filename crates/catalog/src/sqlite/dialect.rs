@@ -21,6 +21,9 @@ pub(super) const FOR_KEY_SHARE: &str = "";
 pub(super) const LOCK_WORKSPACES: &str = "";
 pub(super) const GREATEST: &str = "max";
 
+/// How the database checks its own files, 100 faults at most.
+pub(super) const CHECK_FILES: Option<&str> = Some("PRAGMA integrity_check(100)");
+
 /// Grouped reads at a time.
 pub(super) const READ_LANES: usize = 2;
 /// Rows in one statement; the JSON of a batch stays within a few MiB.

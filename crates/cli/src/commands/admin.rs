@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{report, reported, seconds};
+use super::{bytes, report, reported, seconds};
 use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::output::{clean, grouped, table, text};
@@ -52,12 +52,38 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compare what is on record with what is there, and say what is damaged (exit status 1); safe beside running servers
+    #[command(visible_alias = "fsck")]
+    Verify(Verify),
     /// Count projects, objects, bytes and pending work
     Stats {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What to verify, and how.
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// Only what this project reaches (id or name)
+    #[arg(long)]
+    project: Option<String>,
+    /// Read every byte of every object; else only commits, trees and tags are read, and packs are looked at from outside
+    #[arg(long)]
+    full: bool,
+    /// Where another good copy of something damaged is found, store it anew; nothing is deleted
+    #[arg(long)]
+    repair: bool,
+    /// Begin anew, also where a run was stopped before its end
+    #[arg(long)]
+    restart: bool,
+    /// Read no more bytes per second from the store, such as 500K, 50M or 1G
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_rate: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
@@ -77,8 +103,38 @@ pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
                 ))),
             }
         }
+        Command::Verify(verify) => verified(verify, settings).await,
         Command::Stats { json } => report(settings, Operation::AdminStats {}, json, counted).await,
     }
+}
+
+async fn verified(verify: Verify, settings: &Settings) -> Result<(), Failure> {
+    let Verify { project, full, repair, restart, max_rate: rate, json } = verify;
+    let operation = Operation::AdminVerify { project, full, repair, restart, rate };
+    let answer = reported(settings, operation, json, findings).await?;
+    match (answer["errors"].as_u64().unwrap_or(0), answer["repaired"].as_u64().unwrap_or(0)) {
+        (0, _) => Ok(()),
+        (errors, 0) => Err(Failure::failed(format!("damage was found: {errors} errors"))),
+        (errors, repaired) => Err(Failure::failed(format!(
+            "damage was found: {errors} errors; {repaired} findings were repaired: verify again to see what is left"
+        ))),
+    }
+}
+
+/// The findings, each with what to do about it, then the counts.
+fn findings(answer: &Value) -> String {
+    let mut shown = String::new();
+    for finding in answer["findings"].as_array().into_iter().flatten() {
+        let repaired = if finding["repaired"] == true { " (repaired)" } else { "" };
+        let [level, code, subject] = ["level", "code", "subject"].map(|name| text(finding, name));
+        let [detail, remedy] = ["detail", "remedy"].map(|name| text(finding, name));
+        shown.push_str(&format!("{level}{repaired}: {code} {subject}: {detail}\n  {remedy}\n"));
+    }
+    let mut counts = answer.clone();
+    if let Some(members) = counts.as_object_mut() {
+        members.remove("findings");
+    }
+    shown + &counted(&counts)
 }
 
 fn migrated(answer: &Value) -> String {

@@ -34,6 +34,20 @@ fn seconds(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
 }
 
+/// A number of bytes: `4096`, `500K`, `50M`, `1G`, in powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let shift = match text.bytes().last() {
+        Some(b'K' | b'k') => 10,
+        Some(b'M' | b'm') => 20,
+        Some(b'G' | b'g') => 30,
+        _ => 0,
+    };
+    let number = if shift == 0 { text } else { text.get(..text.len() - 1).unwrap_or_default() };
+    let number = number.parse::<u64>().ok().filter(|number| *number > 0);
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("{text:?} is no number of bytes; name one, as in 4096, 500K, 50M or 1G"))
+}
+
 /// Runs the operation, then prints its answer: as JSON, or as `human` tells it.
 async fn report(
     settings: &Settings,
@@ -61,7 +75,7 @@ async fn reported(
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{bytes, seconds};
 
     #[test]
     fn times_have_a_number_and_a_unit() {
@@ -72,6 +86,16 @@ mod tests {
             ["", "h", "24", "1.5h", "-1s", "24 h", "1w", "99999999999999999999d", "18446744073709551615d", "1\u{fc}"]
         {
             assert!(seconds(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_a_number_and_may_have_a_unit() {
+        for (text, expected) in [("1", 1), ("4096", 4096), ("500K", 512_000), ("50m", 50 << 20), ("1G", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(expected));
+        }
+        for text in ["", "0", "M", "1.5M", "-1", "1 M", "1T", "99999999999G", "1\u{fc}"] {
+            assert!(bytes(text).is_err(), "{text:?}");
         }
     }
 }

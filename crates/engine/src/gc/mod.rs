@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::lease::Lease;
 use crate::mark::Marking;
 use crate::progress::Progress;
 use crate::{Engine, EngineError, Result};
@@ -99,13 +100,17 @@ impl Engine {
             }
             return Ok(report);
         }
-        let lease = self.lease(JOB).await?.ok_or(EngineError::Conflict {
-            code: "gc_running",
-            detail: "Another collection is running; wait for it to end.".to_owned(),
-        })?;
-        let outcome = lease.kept(self.collect(options, project, progress)).await;
-        lease.end(outcome.as_ref().ok()).await;
-        outcome
+        let (lease, _) = Lease::take(self, JOB, "gc_running").await?;
+        match lease.kept(self.collect(options, project, progress)).await {
+            Ok(report) => {
+                lease.finish(&serde_json::to_string(&report).map_err(EngineError::internal)?).await?;
+                Ok(report)
+            }
+            Err(error) => {
+                lease.stop().await;
+                Err(error)
+            }
+        }
     }
 
     /// Collects garbage if the last collection, by whoever, is longer ago than `interval`; `None` = it is not, or somebody is at it. The

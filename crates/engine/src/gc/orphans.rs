@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use treehold_catalog::KeyState;
+use treehold_catalog::NameState;
 
 use super::GcReport;
 use crate::progress::Progress;
@@ -36,13 +36,13 @@ impl Engine {
     }
 
     async fn judge_names(&self, names: Vec<String>, apply: bool, report: &mut GcReport) -> Result<()> {
-        let states = self.catalog.key_states(&names).await?;
+        let states = self.catalog.name_states(&names).await?;
         let mut unknown = Vec::new();
         for (name, state) in names.into_iter().zip(states) {
             match state {
-                KeyState::Known(_) => {}
-                KeyState::Unknown => unknown.push(name),
-                KeyState::Deleted(_) => {
+                NameState::Known(_) => {}
+                NameState::Unknown => unknown.push(name),
+                NameState::Deleted(_) => {
                     report.orphans += 1;
                     if apply {
                         self.store.delete(&name).await?;

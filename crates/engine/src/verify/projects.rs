@@ -1,0 +1,239 @@
+//! Projects: what their refs lead to, and what they are said to reach.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use treehold_catalog::{AttemptState, CatalogError, Guard, OpKind, Project, PublishOutcome, RefState, RoaringTreemap};
+use treehold_object::{Kind, ObjectId};
+use uuid::Uuid;
+
+use super::connectivity::{By, Edge, Walk};
+use super::finding::{Code, Damage, Finding, Level};
+use super::{ROWS, Run};
+use crate::{EngineError, Result};
+
+/// How often a project is walked again because its refs moved while something was found missing.
+const TRIES: usize = 3;
+/// Projects listed at once.
+const PROJECTS: u32 = 100;
+/// Unfinished attempts that are looked at.
+const ATTEMPTS: u32 = 1000;
+
+/// A project that was walked.
+struct Walked {
+    walk: Walk,
+    state: RefState,
+    /// Reach as it was before; `None`: it does not decode.
+    reach: Option<RoaringTreemap>,
+    /// What refs, the remote's as we know it included, and unfinished attempts lead to.
+    present: RoaringTreemap,
+    tips: Vec<ObjectId>,
+}
+
+impl Run<'_> {
+    pub(super) async fn check_projects(&mut self) -> Result<()> {
+        if let Some(project) = self.state.asked.project {
+            let project = self.engine.find_project(&project.to_string()).await?;
+            return self.check_project(&project).await;
+        }
+        loop {
+            let after = Uuid::try_parse(&self.state.after).ok();
+            let projects = self.engine.catalog.projects(after, PROJECTS).await?;
+            if projects.is_empty() {
+                return Ok(());
+            }
+            for project in projects {
+                self.check_project(&project).await?;
+                self.reached(project.id.to_string());
+            }
+        }
+    }
+
+    async fn check_project(&mut self, project: &Project) -> Result<()> {
+        let outcome = match self.check_refs(project).await {
+            Ok(()) => self.check_pending(project).await,
+            failed => failed,
+        };
+        self.state.checked.projects += 1;
+        match outcome {
+            // It was deleted meanwhile.
+            Err(EngineError::NotFound { code: "project_not_found", .. }) => Ok(()),
+            Err(EngineError::Internal(cause)) => match cause.downcast_ref::<CatalogError>() {
+                Some(error @ CatalogError::Invalid { .. }) => {
+                    let damage = Damage::new(Code::RowInvalid, error.to_string());
+                    self.find(damage, project.id.to_string(), Some(project.id), false);
+                    Ok(())
+                }
+                _ => Err(EngineError::Internal(cause)),
+            },
+            outcome => outcome,
+        }
+    }
+
+    /// Walks again where refs moved while something was found missing: it may have been given up.
+    async fn check_refs(&mut self, project: &Project) -> Result<()> {
+        for tries in 1.. {
+            let checked = self.state.checked.clone();
+            let mut walked = self.walk_project(project).await?;
+            self.compare_reach(project, &mut walked).await?;
+            let open = |finding: &Finding| finding.level == Level::Error && !finding.repaired;
+            let moved =
+                walked.walk.found.iter().any(open) && self.engine.catalog.ref_state(project.id).await? != walked.state;
+            let again = moved && tries < TRIES;
+            if !again {
+                self.add_commit_rows(&mut walked).await?;
+            }
+            for finding in walked.walk.found {
+                if !again || finding.repaired {
+                    self.state.findings.add(finding);
+                }
+            }
+            if !again {
+                break;
+            }
+            self.state.checked = checked;
+        }
+        Ok(())
+    }
+
+    async fn walk_project(&mut self, project: &Project) -> Result<Walked> {
+        let (catalog, id) = (Arc::clone(&self.engine.catalog), project.id);
+        let state = catalog.ref_state(id).await?;
+        let cut: HashSet<ObjectId> = catalog.shallow(id).await?.into_iter().collect();
+        let blobs = self.state.asked.full && self.state.asked.project.is_some();
+        let mut walk = Walk::new(id, cut, blobs);
+        let reach = match catalog.reach(id).await {
+            Ok(reach) => Some(reach),
+            Err(error @ CatalogError::Invalid { .. }) => {
+                walk.find(Damage::new(Code::ReachInvalid, error.to_string()), id.to_string(), false);
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut edges = Vec::new();
+        for (whose, known) in
+            [("ref", catalog.references(id, "").await?), ("remote ref", catalog.remote_references(id, "").await?)]
+        {
+            edges.extend(known.into_iter().map(|known| Edge {
+                oid: known.oid,
+                kind: known.name.starts_with("refs/heads/").then_some(Kind::Commit),
+                by: By::Root(format!("{whose} {}", known.name).into()),
+            }));
+        }
+        self.state.checked.refs += edges.len() as u64;
+        let tips = edges.iter().map(|edge| edge.oid).collect();
+        self.follow(&mut walk, edges).await?;
+        let present = walk.seen.clone();
+        self.follow_attempts(&mut walk).await?;
+        walk.past = true;
+        let mut after = 0;
+        loop {
+            let moves = catalog.inspect_moves(id, after, ROWS).await?;
+            let Some(last) = moves.last() else { break };
+            after = last.id;
+            self.state.checked.moves += moves.len() as u64;
+            let mut edges = Vec::new();
+            for step in moves {
+                let by = By::Root(format!("an earlier value of {}", step.name).into());
+                edges.extend(step.tips.into_iter().flatten().map(|oid| Edge { oid, kind: None, by: by.clone() }));
+            }
+            self.follow(&mut walk, edges).await?;
+        }
+        Ok(Walked { walk, state, reach, present, tips })
+    }
+
+    /// Commits that are stored and wait for the remote.
+    async fn follow_attempts(&mut self, walk: &mut Walk) -> Result<()> {
+        let stored = |state| !matches!(state, AttemptState::Prepared);
+        let attempts = self.engine.catalog.open_attempts(None, ATTEMPTS).await?.into_iter();
+        let attempts = attempts.filter(|attempt| attempt.project == walk.project && stored(attempt.state));
+        let edges = attempts.map(|attempt| Edge {
+            oid: attempt.commit,
+            kind: Some(Kind::Commit),
+            by: By::Root(format!("attempt {}", attempt.id).into()),
+        });
+        let edges = edges.collect();
+        self.follow(walk, edges).await
+    }
+
+    /// Compares what the project is said to reach with what it does. After the walk reach may have grown, before it it had nothing
+    /// that a ref, present or past, did not lead to.
+    async fn compare_reach(&mut self, project: &Project, walked: &mut Walked) -> Result<()> {
+        let Some(before) = walked.reach.take() else { return Ok(()) };
+        let now = self.engine.catalog.reach(project.id).await?;
+        let missing = &walked.present - &now;
+        let lost = |finding: &Finding| finding.level == Level::Error && !finding.repaired;
+        let whole = !walked.walk.found.iter().any(lost);
+        if let Some(first) = missing.min() {
+            // Not if refs were set back since: then it is another set that must be there.
+            if self.engine.catalog.ref_state(project.id).await?.shrinks == walked.state.shrinks {
+                let detail = format!("{} objects, the first one is number {first}", missing.len());
+                let repaired = self.repairs() && self.grow_reach(project, missing, walked.state).await?;
+                walked.walk.find(Damage::new(Code::ReachMissing, detail), project.id.to_string(), repaired);
+            }
+        }
+        let extra = &before - &walked.walk.seen;
+        if let (Some(first), true) = (extra.min(), whole) {
+            let detail = format!("{} numbers, the first one is {first}", extra.len());
+            walked.walk.find(Damage::new(Code::ReachExtra, detail), project.id.to_string(), false);
+        }
+        Ok(())
+    }
+
+    /// Adds what a walk from the refs has proven, if none of them was set back since.
+    async fn grow_reach(&self, project: &Project, missing: RoaringTreemap, state: RefState) -> Result<bool> {
+        let mut op = self.engine.begin_op(Some(project.id), OpKind::Refs).await?;
+        let id = op.id;
+        op.numbers = missing;
+        let mut publish = self.engine.publication(project.id, &op, Vec::new(), "verify");
+        publish.guard = Some(Guard::Kept(state));
+        let outcome = self.engine.catalog.publish(&publish).await;
+        if !matches!(outcome, Ok(PublishOutcome::Published)) {
+            self.engine.end(id).await;
+        }
+        Ok(outcome? == PublishOutcome::Published)
+    }
+
+    /// Adds commits that the commit table lacks; a commit that is new there since it was looked for lacks nothing.
+    async fn add_commit_rows(&mut self, walked: &mut Walked) -> Result<()> {
+        let rows = std::mem::take(&mut walked.walk.rowless);
+        let mut lacking = Vec::new();
+        for chunk in rows.chunks(ROWS as usize) {
+            let oids: Vec<ObjectId> = chunk.iter().map(|row| row.oid).collect();
+            let known = self.engine.catalog.commits(&oids).await?;
+            lacking.extend(chunk.iter().zip(known).filter(|(_, known)| known.is_none()).map(|(row, _)| row.clone()));
+        }
+        let stale = |finding: &Finding| finding.code == Code::CommitParentsStale;
+        let parents: Vec<String> =
+            walked.walk.found.iter().filter(|finding| stale(finding)).map(|finding| finding.subject.clone()).collect();
+        if self.repairs() && !(lacking.is_empty() && parents.is_empty()) {
+            for chunk in lacking.chunks(ROWS as usize) {
+                self.engine.catalog.put_commits(chunk).await?;
+            }
+            self.add_parents(walked, parents).await?;
+            self.engine.renumber(&walked.tips).await?;
+        }
+        for row in lacking {
+            let damage = Damage::new(Code::CommitRowMissing, "the commit table does not have it");
+            walked.walk.find(damage, row.oid.to_string(), self.repairs());
+        }
+        Ok(())
+    }
+
+    /// Parents that are missing are written again with their commits; such that are wrong stay.
+    async fn add_parents(&mut self, walked: &mut Walked, stale: Vec<String>) -> Result<()> {
+        let oids: Vec<ObjectId> = stale.iter().filter_map(|oid| ObjectId::from_hex(oid.as_bytes()).ok()).collect();
+        let rows: Vec<_> = self.engine.catalog.commits(&oids).await?.into_iter().flatten().collect();
+        self.engine.catalog.put_commits(&rows).await?;
+        let parents = self.engine.catalog.inspect_parents(&oids).await?;
+        let whole = |oid: &str| {
+            let right = |row: &&treehold_catalog::CommitRow| row.oid.to_string() == oid;
+            let at = oids.iter().position(|known| known.to_string() == oid);
+            rows.iter().find(right).zip(at).is_some_and(|(row, at)| parents.get(at) == Some(&row.parents))
+        };
+        for finding in walked.walk.found.iter_mut().filter(|finding| finding.code == Code::CommitParentsStale) {
+            finding.repaired = whole(&finding.subject);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! Repair: another good copy, wherever it is, goes into a fresh pack, and the ledger is told. Nothing is deleted or overwritten.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use treehold_catalog::{InspectedKey, InspectedObject, KeyState, Move, OpKind};
+use treehold_object::pack::{EntryHeader, EntryKind};
+use treehold_object::zlib::Inflater;
+use treehold_object::{Kind, ObjectId, delta, hash, loose, second_opinion};
+use treehold_store::{Object, RawBase, RawPack, StoreError, loose_key};
+use uuid::Uuid;
+
+use super::finding::{Code, Damage};
+use super::objects::windows;
+use super::{ROWS, Run};
+use crate::{Result, blocking};
+
+/// No object is larger, bytes, where the ledger says nothing about its size.
+const OBJECT_MAX: u64 = 1 << 30;
+/// No chain of deltas is longer.
+const CHAIN_MAX: usize = 4096;
+
+/// An object to be found elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub oid: ObjectId,
+    /// Its type, where it is known.
+    pub kind: Option<Kind>,
+    /// Its row; `None`: the ledger does not have it.
+    pub row: Option<InspectedObject>,
+}
+
+impl Wanted {
+    pub fn of(row: &InspectedObject) -> Self {
+        Self { oid: row.oid, kind: Some(row.kind), row: Some(row.clone()) }
+    }
+
+    /// Whether this is the object, by all that is known of it.
+    fn fits(&self, object: &Object) -> bool {
+        let Object { kind, content, .. } = object;
+        let as_recorded = |row: &InspectedObject| {
+            (row.kind, row.size) == (*kind, content.len() as u64) && row.sha256 == hash::sha256(*kind, content)
+        };
+        self.kind.is_none_or(|expected| expected == *kind)
+            && hash(*kind, content) == Ok(self.oid)
+            && second_opinion(*kind, content) == self.oid
+            && self.row.as_ref().is_none_or(as_recorded)
+    }
+}
+
+/// What is looked for, and what was found.
+#[derive(Debug, Default)]
+struct Search {
+    open: HashMap<ObjectId, Wanted>,
+    found: Vec<(Wanted, Object)>,
+}
+
+impl Search {
+    fn new(wanted: Vec<Wanted>) -> Self {
+        Self { open: wanted.into_iter().map(|wanted| (wanted.oid, wanted)).collect(), found: Vec::new() }
+    }
+
+    fn oids(&self) -> Vec<ObjectId> {
+        self.open.keys().copied().collect()
+    }
+
+    fn offer(&mut self, oid: ObjectId, kind: Kind, content: Bytes) {
+        let object = Object { oid, kind, content };
+        if let Some(wanted) = self.open.remove(&oid) {
+            match wanted.fits(&object) {
+                true => self.found.push((wanted, object)),
+                false => drop(self.open.insert(oid, wanted)),
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Moves every object of a key to a fresh pack: from where it is if it is whole there, else from another copy. What is nowhere
+    /// stays, and is told. `true`: nothing stayed.
+    pub(super) async fn rescue_key(&mut self, key: &InspectedKey) -> Result<bool> {
+        if !self.repairs() {
+            return Ok(false);
+        }
+        let (mut from, mut whole) = (0, true);
+        loop {
+            let rows = self.engine.catalog.inspect_places(key.id, from, ROWS).await?;
+            let Some(last) = rows.last() else { return Ok(whole) };
+            from = last.offset + 1;
+            for window in windows(&rows) {
+                let rescued = self.rescue(window.iter().map(Wanted::of).collect()).await?;
+                for row in window.iter().filter(|row| !rescued.contains_key(&row.oid)) {
+                    whole = false;
+                    let damage =
+                        Damage::new(Code::ObjectLost, format!("{} is damaged, and there is no other copy", key.key));
+                    self.find(damage, row.oid.to_string(), None, false);
+                }
+            }
+        }
+    }
+
+    /// Looks for good copies and records them in fresh places; what was found, by oid. Nothing without `repair`.
+    pub(super) async fn rescue(&mut self, wanted: Vec<Wanted>) -> Result<HashMap<ObjectId, Object>> {
+        if !self.repairs() || wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut search = Search::new(wanted);
+        self.search_places(&mut search).await?;
+        self.search_catalog(&mut search).await?;
+        self.search_loose(&mut search).await?;
+        self.search_packs(&mut search).await?;
+        if search.found.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let op = self.engine.begin_op(None, OpKind::Repack).await?;
+        let id = op.id;
+        let outcome = self.engine.kept_alive(id, self.store_copies(id, search.found)).await;
+        self.engine.end_op(op).await;
+        outcome
+    }
+
+    /// Pins an object that was condemned: it is live again. `false`: the ledger does not have it.
+    pub(super) async fn pin_again(&self, oid: ObjectId) -> Result<bool> {
+        let op = self.engine.begin_op(None, OpKind::Repack).await?;
+        let pinned = self.engine.catalog.pin(op.id, &[oid]).await;
+        self.engine.end_op(op).await;
+        Ok(pinned?.pop().flatten().is_some())
+    }
+
+    /// Where the ledger says, and in the cache, which keeps nothing that was not verified.
+    async fn search_places(&self, search: &mut Search) -> Result<()> {
+        let rows = search.open.values().filter_map(|wanted| wanted.row.as_ref());
+        let located: Vec<_> = rows.filter_map(InspectedObject::located).collect();
+        let locations = self.engine.locations(&located).await?;
+        for object in self.engine.store.get_stored(&locations).await {
+            match object {
+                Ok(Object { oid, kind, content }) => search.offer(oid, kind, content),
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::Refused { .. })) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        for Object { oid, kind, content } in
+            self.engine.store.cached(&search.oids(), u64::MAX).await.into_iter().flatten()
+        {
+            search.offer(oid, kind, content);
+        }
+        Ok(())
+    }
+
+    /// Trees of heads, commits, and pending work that is kept in the database.
+    async fn search_catalog(&self, search: &mut Search) -> Result<()> {
+        let catalog = &self.engine.catalog;
+        let oids = search.oids();
+        for (oid, raw) in oids.iter().zip(catalog.trees(&oids).await?) {
+            raw.into_iter().for_each(|raw| search.offer(*oid, Kind::Tree, raw));
+        }
+        for row in catalog.commits(&oids).await?.into_iter().flatten() {
+            search.offer(row.oid, Kind::Commit, row.raw);
+        }
+        let mut after = None;
+        while !search.open.is_empty() {
+            let projects = catalog.projects(after, ROWS).await?;
+            let Some(last) = projects.last() else { break };
+            after = Some(last.id);
+            for project in &projects {
+                let oids = search.oids();
+                // A row that does not unpack is no copy; it is told when the project is looked at.
+                let contents = catalog.pending_contents(project.id, &oids).await.unwrap_or_default();
+                for (oid, content) in oids.iter().zip(contents) {
+                    content.into_iter().for_each(|content| search.offer(*oid, Kind::Blob, content));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Loose objects, whether or not the ledger knows of them.
+    async fn search_loose(&self, search: &mut Search) -> Result<()> {
+        for oid in search.oids() {
+            if let Some(value) = self.engine.store.bucket().get(&loose_key(&oid), None).await?
+                && let Ok((kind, content)) = loose::decode(&value, OBJECT_MAX, &mut Inflater::default())
+            {
+                search.offer(oid, kind, content.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Other entries: in packs whose copy the ledger did not choose, in doomed ones, and elsewhere in the same pack.
+    async fn search_packs(&self, search: &mut Search) -> Result<()> {
+        let mut after = String::new();
+        while !search.open.is_empty() {
+            let keys = self.engine.catalog.inspect_keys(&after, None, ROWS).await?;
+            let Some(last) = keys.last() else { break };
+            after = last.key.clone();
+            let there = |key: &&InspectedKey| matches!(key.state, KeyState::Present | KeyState::Doomed);
+            for key in keys.iter().filter(there).filter(|key| key.key.ends_with(".pack")) {
+                let pack = match self.engine.store.raw_pack(&key.key).await {
+                    Ok(pack) => pack,
+                    Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                let hits = pack.entries().iter().enumerate().filter(|(_, entry)| search.open.contains_key(&entry.oid));
+                let hits: Vec<(usize, ObjectId)> = hits.map(|(at, entry)| (at, entry.oid)).collect();
+                for (at, oid) in hits {
+                    if let Some((kind, content)) = copy_in_pack(&pack, at).await? {
+                        search.offer(oid, kind, content);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Two packs: of objects that have a row, which move there, and of objects that get one.
+    async fn store_copies(&self, op: Uuid, copies: Vec<(Wanted, Object)>) -> Result<HashMap<ObjectId, Object>> {
+        let mut rescued = HashMap::with_capacity(copies.len());
+        let (moving, new): (Vec<_>, Vec<_>) = copies.into_iter().partition(|(wanted, _)| wanted.row.is_some());
+        if !moving.is_empty() {
+            let (froms, objects): (Vec<_>, Vec<_>) =
+                moving.into_iter().map(|(wanted, object)| (wanted.row.map_or(0, |row| row.key_id), object)).unzip();
+            let pack = self.engine.store.build_pack(objects.clone()).await?;
+            let key = self.engine.upload_pack(op, &pack).await?;
+            let rows = crate::writer::new_objects(&pack);
+            let moves: Vec<Move> = froms.into_iter().zip(rows).map(|(from, object)| Move { from, object }).collect();
+            let now_ms = self.engine.ambient.now_ms();
+            let moved = self.engine.catalog.move_objects(op, key, &moves, now_ms).await?;
+            let moved = objects.into_iter().zip(moved).filter(|(_, moved)| *moved);
+            rescued.extend(moved.map(|(object, _)| (object.oid, object)));
+        }
+        if !new.is_empty() {
+            let objects: Vec<Object> = new.into_iter().map(|(_, object)| object).collect();
+            let pack = self.engine.store.build_pack(objects.clone()).await?;
+            self.engine.store_pack(op, pack).await?;
+            rescued.extend(objects.into_iter().map(|object| (object.oid, object)));
+        }
+        self.engine.chores.stored();
+        for oid in rescued.keys() {
+            tracing::info!(%oid, "a copy of a damaged or missing object was stored in a fresh pack");
+        }
+        Ok(rescued)
+    }
+}
+
+/// The content of an entry, deltas applied; `None` if it cannot be had.
+async fn copy_in_pack(pack: &RawPack, mut at: usize) -> Result<Option<(Kind, Bytes)>> {
+    let mut deltas = Vec::new();
+    loop {
+        let run = match pack.read(at..at + 1).await {
+            Ok(run) => run,
+            Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(entry) = run.entries.first().copied() else { return Ok(None) };
+        let Some((kind, content)) = blocking(move || Ok(inflated(&run.bytes))).await? else { return Ok(None) };
+        if let EntryKind::Whole(kind) = kind {
+            return blocking(move || Ok(applied(content, deltas).map(|content| (kind, content.into())))).await;
+        }
+        deltas.push(content);
+        let base = match entry.base {
+            RawBase::Whole => None,
+            RawBase::At(offset) => pack.entries().binary_search_by_key(&offset, |entry| entry.offset).ok(),
+            RawBase::Named(oid) => pack.entries().iter().position(|entry| entry.oid == oid),
+        };
+        match base {
+            Some(base) if deltas.len() < CHAIN_MAX => at = base,
+            _ => return Ok(None),
+        }
+    }
+}
+
+fn inflated(entry: &[u8]) -> Option<(EntryKind, Vec<u8>)> {
+    let (header, length) = EntryHeader::decode(entry).ok()??;
+    let zlib = entry.get(length..).filter(|_| header.size <= OBJECT_MAX)?;
+    let (content, _) = Inflater::default().inflate(zlib, header.size).ok()?;
+    Some((header.kind, content))
+}
+
+/// Deltas, the one nearest to the whole object last.
+fn applied(mut content: Vec<u8>, deltas: Vec<Vec<u8>>) -> Option<Vec<u8>> {
+    for delta in deltas.iter().rev() {
+        content = delta::apply(&content, delta, OBJECT_MAX).ok()?;
+    }
+    Some(content)
+}
