@@ -57,20 +57,34 @@ where
     report(&model.checker().threads(threads).spawn_bfs().join(), begun)
 }
 
-/// Looks for a state in which one of `harm` does not hold, the nearest first, and stops there.
-pub fn hunt<M>(model: M, harm: &[&'static str]) -> Report
+/// Looks for the nearest state in which one of `harm` does not hold.
+pub fn hunt<M>(model: &M, harm: &[&'static str]) -> Report
 where
-    M: Model + Send + Sync + 'static,
+    M: Model + Clone + Send + Sync + 'static,
     M::State: Clone + fmt::Debug + Hash + PartialEq + Send + Sync + 'static,
     M::Action: Clone + fmt::Debug + PartialEq + Send + Sync + 'static,
 {
     let begun = Instant::now();
     let until = HasDiscoveries::AnyOf(harm.iter().copied().collect());
-    let mut report = report(&model.checker().finish_when(until).spawn_bfs().join(), begun);
-    report.violations.retain(|violation| harm.contains(&violation.property));
-    // The search ended early: what it did not reach says nothing.
-    report.unreached.clear();
-    report
+    let mut found: Option<Report> = None;
+    loop {
+        let mut search = model.clone().checker().finish_when(until.clone());
+        if let Some(violation) = found.as_ref().and_then(|report| report.violations.first()) {
+            // The checker keeps the last path that it saw, not the shortest: look again, less far. It counts states, not steps.
+            search = search.target_max_depth(violation.trace.len() + 1);
+        }
+        let mut next = report(&search.spawn_bfs().join(), begun);
+        next.violations.retain(|violation| harm.contains(&violation.property));
+        next.violations.sort_by_key(|violation| violation.trace.len());
+        next.violations.truncate(1);
+        // The search ended early: what it did not reach says nothing.
+        next.unreached.clear();
+        match found {
+            Some(nearest) if next.violations.is_empty() => return Report { took: begun.elapsed(), ..nearest },
+            None if next.violations.is_empty() => return next,
+            _ => found = Some(next),
+        }
+    }
 }
 
 fn report<M>(checker: &impl Checker<M>, begun: Instant) -> Report

@@ -4,3 +4,4 @@
 pub mod bits;
 pub mod check;
 pub mod collection;
+pub mod push;

@@ -25,8 +25,9 @@ pub fn base() -> Collection {
 /// Instances that are looked through at every change, with their names.
 pub fn small() -> Vec<(&'static str, Collection)> {
     vec![
-        ("two writers", Collection { ops: [1, 1], stale_epoch: true, reaper: true, ..published() }),
-        ("zombie collector", Collection { ops: [0, 1], zombie: true, ..published() }),
+        ("one writer", Collection { ops: [0, 1], stale_epoch: true, reaper: true, ..published() }),
+        ("two writers", Collection { ops: [1, 1], ..published() }),
+        ("zombie collector", Collection { ops: [0, 1], stale_epoch: true, zombie: true, ..published() }),
         ("attempts", Collection { ops: [1, 1], attempts: true, cycles: 2, deletions: 1, reaper: true, ..base() }),
         ("repack beside a writer", Collection { ops: [0, 1], repacks: [1, 0], reads: 1, ..published() }),
         ("two repackers", Collection { repacks: [1, 1], reads: 1, on_top: false, ..published() }),

@@ -1,0 +1,52 @@
+//! Both models hold, and each of their rules is needed.
+
+use treehold_model::check::{explore, hunt};
+use treehold_model::{collection, push};
+
+const THREADS: usize = 2;
+
+/// Goal: no order of steps breaks an invariant, and what must be possible is.
+/// Method: every state of each small instance.
+#[test]
+fn collection_holds() {
+    for (name, instance) in collection::sizes::small() {
+        let report = explore(instance, THREADS);
+        println!("{name}: {report}");
+        assert!(report.violations.is_empty() && report.unreached.is_empty(), "{name}: {report}");
+    }
+}
+
+#[test]
+fn push_holds() {
+    for (name, instance) in push::sizes::small() {
+        let report = explore(instance, THREADS);
+        println!("{name}: {report}");
+        assert!(report.violations.is_empty() && report.unreached.is_empty(), "{name}: {report}");
+    }
+}
+
+/// Goal: the checker sees the harm that each rule is there against.
+/// Method: leave the rule out, and nothing else.
+#[test]
+fn collection_needs_each_rule() {
+    for mutant in collection::mutants::Mutant::ALL {
+        let instance = mutant.instance();
+        let report = hunt(&instance, collection::harm());
+        println!("without {mutant:?}: {report}");
+        assert!(!report.violations.is_empty(), "{mutant:?} does no harm");
+        let whole = explore(collection::Collection { mutant: None, ..instance }, THREADS);
+        assert!(whole.violations.is_empty(), "the harm of {mutant:?} is not its own: {whole}");
+    }
+}
+
+#[test]
+fn push_needs_each_rule() {
+    for mutant in push::mutants::Mutant::ALL {
+        let instance = mutant.instance();
+        let report = hunt(&instance, push::harm());
+        println!("without {mutant:?}: {report}");
+        assert!(!report.violations.is_empty(), "{mutant:?} does no harm");
+        let whole = explore(push::Push { mutant: None, ..instance }, THREADS);
+        assert!(whole.violations.is_empty(), "the harm of {mutant:?} is not its own: {whole}");
+    }
+}
