@@ -74,7 +74,7 @@ impl Collection {
         }
         let open = catalog.ops.iter().flatten().filter(|row| row.state == OpState::Open);
         let oldest = open.map(|row| row.epoch).min().unwrap_or(catalog.epoch).min(catalog.epoch);
-        catalog.horizon = match self.is(Mutant::HorizonIgnoresOps) {
+        catalog.horizon = match self.is(Mutant::HorizonIgnoresOps) || self.is(Mutant::HorizonPastOps) {
             true => catalog.epoch,
             false if self.is(Mutant::HorizonMayFall) => oldest,
             false => catalog.horizon.max(oldest),
@@ -97,7 +97,8 @@ impl Collection {
     /// G6: judges again; the row goes, and its key is doomed when no row is left in it.
     fn doom(&self, catalog: &mut Catalog, marked: Marked, object: u8) -> Option<()> {
         let row = catalog.rows[object as usize]?;
-        let spared = row.life == Life::Live || row.seen_epoch >= marked.horizon || marked.live.has(object);
+        let seen = row.seen_epoch >= marked.horizon || marked.live.has(object);
+        let spared = row.life == Life::Live || seen && !self.is(Mutant::DoomByStateAlone);
         if spared && !marked.condemned.has(object) {
             return None;
         }

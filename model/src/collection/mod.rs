@@ -1,4 +1,4 @@
-//! Collection beside writers that deduplicate: RELIABILITY's G1–G7, W0–W5 and N1–N5, as one state machine.
+//! Collection beside writers that deduplicate, as one state machine: W0–W5, G1–G7 and N1–N5 of docs/reliability.md.
 //!
 //! Each action is one transaction of the catalog or one call to the bucket. The checker takes them in every order.
 
@@ -27,8 +27,8 @@ pub struct Collection {
     pub ops: [u8; 2],
     /// Whether the second writer also builds on top of what is published.
     pub on_top: bool,
-    /// Whether a writer may read the epoch long before it records its operation. The code reads it under a lock; the protocol
-    /// does not need that.
+    /// Whether a writer may read the epoch long before it records its operation. The code reads it in the same transaction;
+    /// publications do not need that, attempts do.
     pub stale_epoch: bool,
     /// Operations that each repacker may begin.
     pub repacks: [u8; 2],

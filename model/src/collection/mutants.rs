@@ -12,6 +12,11 @@ pub enum Mutant {
     NoPublishFence,
     /// G2 raises the horizon past open operations, and W5 does not compare.
     HorizonIgnoresOps,
+    /// G2 raises the horizon past open operations; W5 compares. Those that publish begin again, but recording an attempt
+    /// (`store_commit`) asks only whether the operation is open.
+    HorizonPastOps,
+    /// W0 reads the epoch before the transaction that records the operation. W5 sees it, `store_commit` does not.
+    SplitBegin,
     /// W1 does not raise `seen_epoch`.
     PinWithoutEpoch,
     /// W1 takes a condemned object as it is.
@@ -48,14 +53,20 @@ pub enum Mutant {
     DeleteUnburntOrphan,
     /// R5: a reader takes the first 404 for damage.
     ReaderTrustsFirst404,
+    /// W4 does not ask whether the key is still reserved. Harmless: it is, while the operation is open.
+    NoReservedCheck,
+    /// G6 looks whether the row is still condemned, and no more. Harmless: whoever uses it has revived it.
+    DoomByStateAlone,
 }
 
 impl Mutant {
-    /// All of them.
-    pub const ALL: [Self; 21] = [
+    /// Those that do harm.
+    pub const ALL: [Self; 23] = [
         Self::HorizonMayFall,
         Self::NoPublishFence,
         Self::HorizonIgnoresOps,
+        Self::HorizonPastOps,
+        Self::SplitBegin,
         Self::PinWithoutEpoch,
         Self::UseCondemnedUnrevived,
         Self::NameReused,
@@ -76,13 +87,22 @@ impl Mutant {
         Self::ReaderTrustsFirst404,
     ];
 
+    /// Rules that others imply: without any one of them there is no harm. The code keeps them.
+    pub const HARMLESS: [Self; 2] = [Self::NoReservedCheck, Self::DoomByStateAlone];
+
     /// The smallest instance in which leaving the rule out does harm.
     pub fn instance(self) -> Collection {
         let mutant = Some(self);
         match self {
-            Self::HorizonMayFall | Self::NoPublishFence => {
-                Collection { ops: [0, 1], stale_epoch: true, cycles: 2, published: true, deletions: 1, mutant, ..base() }
-            }
+            Self::HorizonMayFall | Self::NoPublishFence => Collection {
+                ops: [0, 1],
+                stale_epoch: true,
+                cycles: 2,
+                published: true,
+                deletions: 1,
+                mutant,
+                ..base()
+            },
             Self::NoOpenCheck => {
                 Collection { ops: [0, 1], cycles: 1, published: true, deletions: 1, reaper: true, mutant, ..base() }
             }
@@ -91,7 +111,7 @@ impl Mutant {
             Self::OpRootsNotMarked => {
                 Collection { ops: [0, 1], on_top: true, cycles: 2, published: true, deletions: 1, mutant, ..base() }
             }
-            Self::AttemptsNotMarked => {
+            Self::AttemptsNotMarked | Self::HorizonPastOps | Self::SplitBegin => {
                 Collection { ops: [1, 0], attempts: true, cycles: 2, reaper: true, mutant, ..base() }
             }
             Self::ChildrenImplied => {
@@ -113,7 +133,9 @@ impl Mutant {
             Self::HorizonIgnoresOps
             | Self::PinWithoutEpoch
             | Self::UseCondemnedUnrevived
-            | Self::DoomWithoutRecheck => {
+            | Self::DoomWithoutRecheck
+            | Self::NoReservedCheck
+            | Self::DoomByStateAlone => {
                 Collection { ops: [0, 1], cycles: 2, published: true, deletions: 1, mutant, ..base() }
             }
         }

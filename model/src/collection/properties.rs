@@ -59,9 +59,10 @@ pub(super) fn all(model: &Collection) -> Vec<Property<Collection>> {
         }));
     }
     if model.on_top {
-        all.push(Property::sometimes("a commit is published after the ref of its base was deleted", |_, state: &State| {
-            state.catalog.refs == Bits::of(&[D])
-        }));
+        all.push(Property::sometimes(
+            "a commit is published after the ref of its base was deleted",
+            |_, state: &State| state.catalog.refs == Bits::of(&[D]),
+        ));
     }
     if model.attempts {
         all.push(Property::sometimes("an attempt waits while nothing else keeps its objects", |_, state: &State| {
@@ -72,7 +73,9 @@ pub(super) fn all(model: &Collection) -> Vec<Property<Collection>> {
     if model.repacks[0] > 0 {
         all.push(Property::sometimes("objects move while the ref stays", |_, state: &State| {
             let row = state.catalog.rows[X as usize];
-            state.catalog.refs.has(C) && state.catalog.keys[0] == KeyState::Deleted && row.is_some_and(|row| row.key != 0)
+            state.catalog.refs.has(C)
+                && state.catalog.keys[0] == KeyState::Deleted
+                && row.is_some_and(|row| row.key != 0)
         }));
     }
     if model.orphan {
@@ -84,9 +87,12 @@ pub(super) fn all(model: &Collection) -> Vec<Property<Collection>> {
         }));
     }
     if model.failovers > 0 {
-        all.push(Property::sometimes("a commit is published after a fail-over", |model: &Collection, state: &State| {
-            state.left.failovers < model.failovers && state.catalog.refs.iter().any(|commit| commit != C)
-        }));
+        all.push(Property::sometimes(
+            "a commit is published after a fail-over",
+            |model: &Collection, state: &State| {
+                state.left.failovers < model.failovers && state.catalog.refs.iter().any(|commit| commit != C)
+            },
+        ));
     }
     all
 }

@@ -40,7 +40,10 @@ pub fn small() -> Vec<(&'static str, Collection)> {
 pub fn full() -> Vec<(&'static str, Collection)> {
     vec![
         ("two writers, stale epochs", Collection { ops: [1, 1], stale_epoch: true, reaper: true, ..published() }),
-        ("two writers from nothing", Collection { ops: [1, 2], on_top: true, cycles: 2, deletions: 1, reaper: true, ..base() }),
+        (
+            "two writers from nothing",
+            Collection { ops: [1, 2], on_top: true, cycles: 2, deletions: 1, reaper: true, ..base() },
+        ),
         ("zombie collector", Collection { ops: [1, 1], zombie: true, ..published() }),
         ("attempts", Collection { ops: [1, 1], attempts: true, ..published() }),
         ("repack", Collection { ops: [0, 1], repacks: [1, 1], reads: 1, reaper: true, ..published() }),

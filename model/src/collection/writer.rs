@@ -14,7 +14,7 @@ impl Collection {
                 if state.left.ops[writer as usize] > 0 {
                     let plans = [Plan::First].into_iter().chain((writer == 1 && self.on_top).then_some(Plan::OnTop));
                     let plans = plans.chain(state.catalog.outbox.iter().map(Plan::Resume));
-                    actions.extend(plans.map(|plan| match self.stale_epoch {
+                    actions.extend(plans.map(|plan| match self.stale_epoch || self.is(Mutant::SplitBegin) {
                         true => Action::ReadEpoch(writer, plan),
                         false => Action::BeginOp(writer, plan),
                     }));
@@ -55,6 +55,8 @@ impl Collection {
             Action::Reserve(writer) => self.reserve(state, writer)?,
             Action::Put(writer) => self.put(state, writer)?,
             Action::Register(writer) => self.register(state, writer)?,
+            // Like a publication it makes a root, but without the fence: an open operation is never behind the horizon, as
+            // W0 is one transaction and G2 stays below every open operation.
             Action::Park(writer) => {
                 let work = working(state, writer)?;
                 state.catalog.open_op(work.op)?;
@@ -138,7 +140,7 @@ impl Collection {
         let catalog = &mut state.catalog;
         let op = self.checked_op(catalog, work.op)?;
         let reserved = catalog.keys[key as usize] == KeyState::Reserved(work.op);
-        if !reserved && !self.is(Mutant::NoOpenCheck) {
+        if !reserved && !self.is(Mutant::NoOpenCheck) && !self.is(Mutant::NoReservedCheck) {
             return None;
         }
         for object in work.missing.iter() {

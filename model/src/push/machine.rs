@@ -74,7 +74,8 @@ impl Push {
     /// pending, on top of the newest that is known. First it is looked whether that has a commit of this request in it already.
     fn plan(&self, state: &mut State, engine: u8, request: u8) -> Option<()> {
         let careless = self.is(Mutant::RetryCommitsAnew);
-        let earlier: Vec<Attempt> = state.attempts.iter().filter(|attempt| attempt.request == request).copied().collect();
+        let earlier: Vec<Attempt> =
+            state.attempts.iter().filter(|attempt| attempt.request == request).copied().collect();
         let over = |attempt: &Attempt| matches!(attempt.state, AttemptState::Moved | AttemptState::Superseded);
         if !careless && (state.answers[request as usize].is_some() || !earlier.iter().all(over)) {
             return None;
@@ -92,25 +93,30 @@ impl Push {
         // Times are taken once for a request, by whichever engine is first to record an attempt.
         let first = earlier.first().map(|attempt| state.commits[attempt.commit as usize].time);
         let time = first.unwrap_or(engine + 1);
-        state.engines[engine as usize] = Some(Planned { request, base, revision: state.pending?, time });
+        let revision = state.pending?;
+        if state.content(base) == revision {
+            // Nothing to commit.
+            return None;
+        }
+        state.engines[engine as usize] = Some(Planned { request, base, revision, time });
         Some(())
     }
 
     /// An attempt of the request, given up or not, whose commit is in the history of `base`.
     fn landed_before(&self, state: &State, request: u8, base: u8) -> Option<usize> {
-        let attempts = state.attempts.iter().enumerate().filter(|(_, attempt)| attempt.request == request);
         if self.is(Mutant::NoLookBack) {
             return None;
         }
-        let looked_at: Vec<(usize, &Attempt)> = match self.is(Mutant::LookBackOnce) {
-            true => attempts.last().into_iter().collect(),
-            false => attempts.collect(),
-        };
+        let attempts = state.attempts.iter().enumerate().filter(|(_, attempt)| attempt.request == request);
+        let mut attempts: Vec<(usize, &Attempt)> = attempts.collect();
+        if self.is(Mutant::LookBackOnce) {
+            attempts.drain(..attempts.len().saturating_sub(1));
+        }
         let landed = |commit: u8| match self.is(Mutant::NoAncestorCheck) {
             true => commit == base,
             false => state.is_ancestor(commit, base),
         };
-        looked_at.into_iter().find(|(_, attempt)| landed(attempt.commit)).map(|(number, _)| number)
+        attempts.into_iter().find(|(_, attempt)| landed(attempt.commit)).map(|(number, _)| number)
     }
 
     /// `PUSHING` is refused while another push of the branch is undecided. The push names the base: the remote compares.
@@ -122,9 +128,8 @@ impl Push {
         }
         let mut attempt = state.attempts[number as usize];
         let repeated = attempt.state != AttemptState::Stored;
-        let mut old = attempt.base;
         if repeated && self.is(Mutant::OldValueAnew) {
-            old = state.tip;
+            attempt.old = state.tip;
         }
         if repeated && self.is(Mutant::NewTimeOnRetry) {
             let commit = Commit { time: 3, ..state.commits[attempt.commit as usize] };
@@ -135,11 +140,6 @@ impl Push {
         }
         (attempt.state, attempt.reply) = (AttemptState::Pushing, None);
         state.attempts[number as usize] = attempt;
-        let push = (old, attempt.commit);
-        if !state.pushes.contains(&push) {
-            state.pushes.push(push);
-            state.pushes.sort_unstable();
-        }
         Some(())
     }
 
@@ -163,6 +163,8 @@ impl Push {
 
     /// A timeout, a reset, a cut report, a death: no answer is no answer.
     fn lose(&self, state: &mut State, number: u8) {
+        let Attempt { old, commit, .. } = state.attempts[number as usize];
+        state.launch((old, commit));
         let attempt = &mut state.attempts[number as usize];
         (attempt.reply, attempt.lost) = (None, true);
         attempt.state = match self.mutant {
@@ -218,6 +220,15 @@ fn prepare(state: &mut State, engine: u8) -> Option<()> {
     let Planned { request, base, revision, time } = planned;
     let commit = state.number_of(Commit { parent: base, by: Author::Request(request), revision, time });
     let prepared = AttemptState::Prepared;
-    state.attempts.push(Attempt { request, base, commit, revision, state: prepared, reply: None, lost: false });
+    state.attempts.push(Attempt {
+        request,
+        base,
+        old: base,
+        commit,
+        revision,
+        state: prepared,
+        reply: None,
+        lost: false,
+    });
     Some(())
 }

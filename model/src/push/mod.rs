@@ -1,4 +1,4 @@
-//! Committing and pushing: RELIABILITY's commit machine, against a remote that answers late, wrongly or not at all.
+//! Committing and pushing (docs/reliability.md), against a remote that answers late, wrongly or not at all.
 //!
 //! One user, one branch, one file. Each action is one transaction of the catalog, one step of an engine or one of the remote's.
 
@@ -59,7 +59,8 @@ pub enum Action {
     Deliver(u8),
     /// The remote refuses it for good.
     Refuse(u8),
-    /// The remote does not know our credentials, is busy or cannot be reached: `PAUSED`.
+    /// The remote does not know our credentials, is busy or cannot be reached: `PAUSED`. This push was not sent; the same one may
+    /// have been, earlier.
     TurnAway(u8),
     /// The engine hears the answer.
     Hear(u8),
@@ -79,7 +80,7 @@ pub enum Action {
     Fetch(u8),
     /// Our branch goes forward to where the remote's was seen.
     Pull,
-    /// A push that was sent long ago is carried out, or carried out again.
+    /// A push that was sent earlier is carried out, or carried out again.
     LandLate(u8),
     /// Somebody else pushes.
     ForeignPush,

@@ -72,7 +72,9 @@ pub(super) fn all(model: &Push) -> Vec<Property<Push>> {
 fn possible(model: &Push) -> Vec<Property<Push>> {
     let mut all = Vec::new();
     if model.foreign > 0 || model.attempts > 1 {
-        all.push(Property::sometimes("an attempt is MOVED", |_, state: &State| is_somewhere(state, AttemptState::Moved)));
+        all.push(Property::sometimes("an attempt is MOVED", |_, state: &State| {
+            is_somewhere(state, AttemptState::Moved)
+        }));
     }
     if model.refusals > 0 {
         all.push(Property::sometimes("an attempt is REJECTED", |_, state: &State| {
@@ -86,13 +88,16 @@ fn possible(model: &Push) -> Vec<Property<Push>> {
         }));
     }
     if model.saves > 1 {
-        all.push(Property::sometimes("a newer edit stays pending beside its committed forerunner", |_, state: &State| {
-            let finalized = |revision| {
-                let mut attempts = state.attempts.iter();
-                attempts.any(|attempt| attempt.state == AttemptState::Finalized && attempt.revision < revision)
-            };
-            state.pending.is_some_and(finalized)
-        }));
+        all.push(Property::sometimes(
+            "a newer edit stays pending beside its committed forerunner",
+            |_, state: &State| {
+                let finalized = |revision| {
+                    let mut attempts = state.attempts.iter();
+                    attempts.any(|attempt| attempt.state == AttemptState::Finalized && attempt.revision < revision)
+                };
+                state.pending.is_some_and(finalized)
+            },
+        ));
     }
     if model.forces > 0 {
         all.push(Property::sometimes("one push lands twice", |_, state: &State| state.again));
@@ -118,7 +123,9 @@ fn is_kept(_: &Push, state: &State) -> bool {
 fn is_answered(state: &State) -> bool {
     let landed = state.history(state.tip);
     state.answers.iter().zip(0..).all(|(answer, request)| match answer {
-        Some(Answer::Done(commit)) => landed.has(*commit) && state.of_request(landed, request).all(|one| one == *commit),
+        Some(Answer::Done(commit)) => {
+            landed.has(*commit) && state.of_request(landed, request).all(|one| one == *commit)
+        }
         _ => true,
     })
 }

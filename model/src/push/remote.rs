@@ -25,15 +25,15 @@ impl Push {
         match action {
             Action::Deliver(number) => {
                 let attempt = state.attempts[number as usize];
-                let mut sent = state.pushes.iter().filter(|(_, new)| *new == attempt.commit).copied();
-                let fits = sent.find(|(old, _)| *old == state.tip || self.is(Mutant::ForcedPush));
-                let reply = match fits {
-                    _ if state.refused.has(attempt.commit) => Reply::Refused,
-                    Some((_, new)) => {
-                        land(state, new);
-                        Reply::Ok
-                    }
-                    None => Reply::Stale,
+                let fits = attempt.old == state.tip || self.is(Mutant::ForcedPush);
+                state.launch((attempt.old, attempt.commit));
+                let reply = if state.refused.has(attempt.commit) {
+                    Reply::Refused
+                } else if fits {
+                    land(state, attempt.commit);
+                    Reply::Ok
+                } else {
+                    Reply::Stale
                 };
                 state.attempts[number as usize].reply = Some(reply);
             }

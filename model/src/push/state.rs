@@ -86,8 +86,10 @@ pub enum Reply {
 pub struct Attempt {
     /// The request that it is for.
     pub request: u8,
-    /// The parent, and what the remote's branch must be for the push to land.
+    /// The parent.
     pub base: u8,
+    /// What the remote's branch must be for the push to land: the base, but for a mutant.
+    pub old: u8,
     /// The commit's oid, saved before anything is sent.
     pub commit: u8,
     /// The revision of the pending file when the commit was prepared.
@@ -158,7 +160,8 @@ pub struct State {
     pub tips: Bits,
     /// Commits that the remote refuses.
     pub refused: Bits,
-    /// Pushes that were sent, as (old, new): each may be carried out at any time, not at all, or again.
+    /// Pushes that reached the network and were not turned away, as (old, new): each may be carried out at any time, not at all, or
+    /// again.
     pub pushes: Vec<(u8, u8)>,
     /// `attempts`, oldest first.
     pub attempts: Vec<Attempt>,
@@ -175,6 +178,23 @@ pub struct State {
 }
 
 impl State {
+    /// The revision of the file that a commit has.
+    pub fn content(&self, commit: u8) -> u8 {
+        let mut at = commit;
+        while self.commits[at as usize].revision == 0 && at != BASE {
+            at = self.commits[at as usize].parent;
+        }
+        self.commits[at as usize].revision
+    }
+
+    /// A push is under way from now on.
+    pub fn launch(&mut self, push: (u8, u8)) {
+        if !self.pushes.contains(&push) {
+            self.pushes.push(push);
+            self.pushes.sort_unstable();
+        }
+    }
+
     /// A commit and everything below it.
     pub fn history(&self, commit: u8) -> Bits {
         let mut all = Bits::default();

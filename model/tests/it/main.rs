@@ -39,6 +39,19 @@ fn collection_needs_each_rule() {
     }
 }
 
+/// Goal: what the mutants' doc comments call implied is, so that the list of needed rules is right.
+#[test]
+fn collection_has_rules_that_others_imply() {
+    for mutant in collection::mutants::Mutant::HARMLESS {
+        for (name, instance) in collection::sizes::small().into_iter().filter(|(_, instance)| instance.ops == [0, 1]) {
+            let report = explore(collection::Collection { mutant: Some(mutant), ..instance }, THREADS);
+            println!("without {mutant:?}, {name}: {report}");
+            let harm = report.violations.iter().find(|violation| collection::harm().contains(&violation.property));
+            assert!(harm.is_none(), "without {mutant:?}, {name}: {report}");
+        }
+    }
+}
+
 #[test]
 fn push_needs_each_rule() {
     for mutant in push::mutants::Mutant::ALL {
