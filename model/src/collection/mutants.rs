@@ -31,6 +31,8 @@ pub enum Mutant {
     ChildrenImplied,
     /// G3 forgets the roots of open operations.
     OpRootsNotMarked,
+    /// W0 records less than what the operation builds on: a commit goes on top of the remote's tip, the roots are our refs.
+    BaseNotAmongRoots,
     /// G3 forgets attempts that wait.
     AttemptsNotMarked,
     /// G6 dooms what G4 condemned, without a look at the row as it is now.
@@ -61,7 +63,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Those that do harm.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::HorizonMayFall,
         Self::NoPublishFence,
         Self::HorizonIgnoresOps,
@@ -74,6 +76,7 @@ impl Mutant {
         Self::NoOpenCheck,
         Self::ChildrenImplied,
         Self::OpRootsNotMarked,
+        Self::BaseNotAmongRoots,
         Self::AttemptsNotMarked,
         Self::DoomWithoutRecheck,
         Self::DoomKeyWithRows,
@@ -108,7 +111,7 @@ impl Mutant {
             }
             Self::NameReused => Collection { ops: [0, 1], cycles: 1, published: true, deletions: 1, mutant, ..base() },
             Self::RegisterBeforePut => Collection { ops: [1, 0], mutant, ..base() },
-            Self::OpRootsNotMarked => {
+            Self::OpRootsNotMarked | Self::BaseNotAmongRoots => {
                 Collection { ops: [0, 1], on_top: true, cycles: 2, published: true, deletions: 1, mutant, ..base() }
             }
             Self::AttemptsNotMarked | Self::HorizonPastOps | Self::SplitBegin => {

@@ -49,7 +49,7 @@ impl Collection {
                 state.left.ops[writer as usize] -= 1;
                 state.writers[writer as usize] = Writer::Beginning(plan, state.catalog.epoch);
             }
-            Action::BeginOp(writer, plan) => begin_op(state, writer, plan)?,
+            Action::BeginOp(writer, plan) => self.begin_op(state, writer, plan)?,
             Action::Crash(writer) => state.writers[writer as usize] = Writer::Idle,
             Action::Pin(writer, object) => self.pin(state, writer, object)?,
             Action::Reserve(writer) => self.reserve(state, writer)?,
@@ -65,6 +65,28 @@ impl Collection {
             Action::Publish(writer) => self.publish(state, writer)?,
             _ => return None,
         }
+        Some(())
+    }
+
+    /// W0: the operation's epoch and roots are on record before anything is looked up.
+    fn begin_op(&self, state: &mut State, writer: u8, plan: Plan) -> Option<()> {
+        let epoch = match state.writers[writer as usize] {
+            Writer::Beginning(_, epoch) => epoch,
+            _ => {
+                state.left.ops[writer as usize] -= 1;
+                state.catalog.epoch
+            }
+        };
+        let roots = match plan {
+            Plan::OnTop if !state.catalog.refs.has(C) => return None,
+            Plan::OnTop if !self.is(Mutant::BaseNotAmongRoots) => closure(Bits::of(&[C])),
+            _ => Bits::default(),
+        };
+        let op = state.begun;
+        state.begun += 1;
+        state.catalog.ops[op as usize] = Some(Op { state: OpState::Open, epoch, roots });
+        let work = Work { plan, op, unpinned: needs_of(plan), missing: Bits::default(), upload: Upload::None };
+        state.writers[writer as usize] = Writer::Working(work);
         Some(())
     }
 
@@ -186,28 +208,6 @@ impl Collection {
         let row = catalog.ops[op as usize]?;
         (row.state == OpState::Open || self.is(Mutant::NoOpenCheck)).then_some(row)
     }
-}
-
-/// W0: the operation's epoch and roots are on record before anything is looked up.
-fn begin_op(state: &mut State, writer: u8, plan: Plan) -> Option<()> {
-    let epoch = match state.writers[writer as usize] {
-        Writer::Beginning(_, epoch) => epoch,
-        _ => {
-            state.left.ops[writer as usize] -= 1;
-            state.catalog.epoch
-        }
-    };
-    let roots = match plan {
-        Plan::OnTop if !state.catalog.refs.has(C) => return None,
-        Plan::OnTop => closure(Bits::of(&[C])),
-        Plan::First | Plan::Resume(_) => Bits::default(),
-    };
-    let op = state.begun;
-    state.begun += 1;
-    state.catalog.ops[op as usize] = Some(Op { state: OpState::Open, epoch, roots });
-    let work = Work { plan, op, unpinned: needs_of(plan), missing: Bits::default(), upload: Upload::None };
-    state.writers[writer as usize] = Writer::Working(work);
-    Some(())
 }
 
 fn working(state: &State, writer: u8) -> Option<Work> {

@@ -73,9 +73,11 @@ impl Push {
     /// A request, or the same one again: its answer if it has one, the rest of what it began, else a new commit of what is
     /// pending, on top of the newest that is known. First it is looked whether that has a commit of this request in it already.
     fn plan(&self, state: &mut State, engine: u8, request: u8) -> Option<()> {
-        let careless = self.is(Mutant::RetryCommitsAnew);
         let earlier: Vec<Attempt> =
             state.attempts.iter().filter(|attempt| attempt.request == request).copied().collect();
+        let is_there = |state| earlier.iter().any(|attempt| attempt.state == state);
+        let gave_way = is_there(AttemptState::Superseded) && is_there(AttemptState::Finalized);
+        let careless = self.is(Mutant::RetryCommitsAnew) || self.is(Mutant::SecondRoundAnew) && gave_way;
         let over = |attempt: &Attempt| matches!(attempt.state, AttemptState::Moved | AttemptState::Superseded);
         if !careless && (state.answers[request as usize].is_some() || !earlier.iter().all(over)) {
             return None;

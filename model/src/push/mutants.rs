@@ -24,6 +24,9 @@ pub enum Mutant {
     RejectedClears,
     /// The same request again makes a new commit, whatever became of it before.
     RetryCommitsAnew,
+    /// An engine that gave up its attempt, since another engine was faster with the same request, plans again without a look at the
+    /// request's answer.
+    SecondRoundAnew,
     /// A new attempt does not look whether an earlier one of its request has landed after all.
     NoLookBack,
     /// It looks at the last one only.
@@ -38,7 +41,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NewTimeOnRetry,
         Self::UnknownIsFailure,
         Self::UnknownIsSuccess,
@@ -48,6 +51,7 @@ impl Mutant {
         Self::ClearWhenSent,
         Self::RejectedClears,
         Self::RetryCommitsAnew,
+        Self::SecondRoundAnew,
         Self::NoLookBack,
         Self::LookBackOnce,
         Self::NoAncestorCheck,
@@ -68,6 +72,7 @@ impl Mutant {
             }
             Self::FinalizeElsewhere => Push { saves: 2, local_commits: 1, mutant, ..base() },
             Self::NoAncestorCheck => Push { saves: 2, attempts: 2, foreign: 1, mutant, ..base() },
+            Self::SecondRoundAnew => Push { engines: 2, saves: 2, attempts: 3, mutant, ..base() },
             Self::LookBackOnce => Push { saves: 2, attempts: 3, mutant, ..base() },
         }
     }
