@@ -1,6 +1,6 @@
-//! `treehold-model [collection|push] [--size small|full] [--mutant NAME] [--threads N] [--list]`: looks through the instances of a model
-//! and prints what it finds, or the nearest harm that a mutant does. Ends with 1 where an invariant is violated, or a mutant
-//! does no harm.
+//! `treehold-model [collection|push] [--size small|full] [--only TEXT] [--mutant NAME|all] [--threads N] [--list]`: looks through the
+//! instances of a model and prints what it finds, or the nearest harm that a mutant does. Ends with 1 where an invariant is violated, or
+//! a mutant does no harm.
 
 use std::fmt::Debug;
 use std::process::ExitCode;
@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use treehold_model::check::{Report, explore, hunt};
 use treehold_model::{collection, push};
 
-const USAGE: &str =
-    "usage: treehold-model [collection|push] [--size small|full] [--mutant NAME|all] [--threads N] [--list]";
+const USAGE: &str = "usage: treehold-model [collection|push] [--size small|full] [--only TEXT] [--mutant NAME|all] [--threads N] [--list]";
 
 /// What is asked for.
 struct Asked {
     collection: bool,
     push: bool,
     full: bool,
+    /// What an instance's name must hold.
+    only: String,
     mutant: Option<String>,
     threads: usize,
     list: bool,
@@ -38,12 +39,14 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut asked = Asked { collection: false, push: false, full: false, mutant: None, threads, list: false };
+    let only = String::new();
+    let mut asked = Asked { collection: false, push: false, full: false, only, mutant: None, threads, list: false };
     while let Some(word) = words.next() {
         match word.as_str() {
             "collection" => asked.collection = true,
             "push" => asked.push = true,
             "--list" => asked.list = true,
+            "--only" => asked.only = words.next()?,
             "--mutant" => asked.mutant = Some(words.next()?),
             "--threads" => asked.threads = words.next()?.parse().ok()?,
             "--size" => match words.next()?.as_str() {
@@ -102,7 +105,7 @@ fn run<M: Debug, U: Debug + Copy>(
         }
         return good;
     }
-    for (instance, model) in instances {
+    for (instance, model) in instances.into_iter().filter(|(instance, _)| instance.contains(&asked.only)) {
         let report = explored(model, asked.threads);
         println!("{name}, {instance}: {report}");
         good &= report.violations.is_empty() && report.unreached.is_empty();

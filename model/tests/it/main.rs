@@ -43,7 +43,8 @@ fn collection_needs_each_rule() {
 #[test]
 fn collection_has_rules_that_others_imply() {
     for mutant in collection::mutants::Mutant::HARMLESS {
-        for (name, instance) in collection::sizes::small().into_iter().filter(|(_, instance)| instance.ops == [0, 1]) {
+        let small = collection::sizes::small().into_iter();
+        for (name, instance) in small.filter(|(_, instance)| instance.repacks == [0, 0] && !instance.attempts) {
             let report = explore(collection::Collection { mutant: Some(mutant), ..instance }, THREADS);
             println!("without {mutant:?}, {name}: {report}");
             let harm = report.violations.iter().find(|violation| collection::harm().contains(&violation.property));
