@@ -44,9 +44,9 @@ pub fn full() -> Vec<(&'static str, Collection)> {
             "two writers from nothing",
             Collection { ops: [1, 2], on_top: true, cycles: 2, deletions: 1, reaper: true, ..base() },
         ),
-        ("zombie collector", Collection { ops: [1, 1], zombie: true, ..published() }),
-        ("attempts", Collection { ops: [1, 1], attempts: true, ..published() }),
-        ("repack", Collection { ops: [0, 1], repacks: [1, 1], reads: 1, reaper: true, ..published() }),
+        ("zombie collector", Collection { ops: [1, 1], stale_epoch: true, zombie: true, ..published() }),
+        ("attempts", Collection { ops: [1, 1], attempts: true, reaper: true, ..published() }),
+        ("repack", Collection { ops: [0, 1], repacks: [1, 1], cycles: 1, reads: 1, on_top: false, ..published() }),
         ("orphans", Collection { ops: [1, 1], orphan: true, cycles: 2, deletions: 1, reaper: true, ..base() }),
         ("fail-over", Collection { ops: [1, 1], failovers: 1, ..published() }),
     ]

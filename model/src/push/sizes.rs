@@ -35,7 +35,7 @@ pub fn full() -> Vec<(&'static str, Push)> {
     vec![
         ("two engines, others push", Push { engines: 2, saves: 2, attempts: 3, foreign: 1, refusals: 1, ..base() }),
         ("two requests", Push { requests: 2, saves: 2, attempts: 3, foreign: 1, ..base() }),
-        ("others force", Push { engines: 2, saves: 2, attempts: 3, foreign: 1, forces: 1, ..base() }),
+        ("others force", Push { engines: 2, saves: 2, attempts: 2, foreign: 1, forces: 1, ..base() }),
         ("stale looks", Push { saves: 2, attempts: 3, foreign: 1, forces: 1, stale_looks: true, ..base() }),
         ("local commits", Push { requests: 2, saves: 2, attempts: 2, foreign: 1, local_commits: 1, ..base() }),
     ]
