@@ -1,0 +1,236 @@
+//! The machine: what engines, the reconciler and the client's retries do. Every step of an attempt is conditional on its state, as the
+//! code's is on the fence, so that it does not matter which engine takes it.
+
+use super::mutants::Mutant;
+use super::state::{Answer, Attempt, AttemptState, Author, Commit, Planned, Reply, State};
+use super::{Action, Push};
+
+impl Push {
+    pub(super) fn machine_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.left.saves > 0 {
+            actions.push(Action::Save);
+        }
+        for engine in 0..self.engines {
+            match state.engines[engine as usize] {
+                None => actions.extend((0..self.requests).map(|request| Action::Plan(engine, request))),
+                Some(_) => actions.extend([Action::Prepare(engine), Action::Crash(engine)]),
+            }
+        }
+        for (attempt, number) in state.attempts.iter().zip(0..) {
+            match attempt.state {
+                AttemptState::Prepared => actions.extend([Action::Store(number), Action::GiveUp(number)]),
+                AttemptState::Stored => actions.push(Action::Send(number)),
+                AttemptState::Pushing => actions.extend([Action::Hear(number), Action::Lose(number)]),
+                AttemptState::Unknown => {
+                    actions.extend([Action::Send(number), Action::Defer(number)]);
+                    actions.extend(self.shown(state).iter().map(|shown| Action::Look(number, shown)));
+                }
+                AttemptState::Paused => actions.extend([Action::Send(number), Action::GiveUp(number)]),
+                AttemptState::Landed => actions.push(Action::Finalize(number)),
+                AttemptState::Moved => actions.push(Action::GiveUp(number)),
+                AttemptState::Finalized | AttemptState::Rejected | AttemptState::Superseded => {}
+            }
+        }
+        if state.left.local_commits > 0 && state.pending.is_some() {
+            actions.push(Action::CommitLocally);
+        }
+        actions.extend(self.shown(state).iter().map(Action::Fetch));
+        actions.push(Action::Pull);
+    }
+
+    /// Takes a step of ours; `None` if it is refused, or is not ours.
+    pub(super) fn step(&self, state: &mut State, action: Action) -> Option<()> {
+        match action {
+            Action::Save => {
+                state.left.saves -= 1;
+                state.acknowledged += 1;
+                state.pending = Some(state.acknowledged);
+            }
+            Action::Plan(engine, request) => self.plan(state, engine, request)?,
+            Action::Prepare(engine) => prepare(state, engine)?,
+            Action::Crash(engine) => state.engines[engine as usize] = None,
+            Action::Store(number) => state.attempts[number as usize].state = AttemptState::Stored,
+            Action::Send(number) => self.send(state, number)?,
+            Action::Hear(number) => self.hear(state, number)?,
+            Action::Lose(number) => self.lose(state, number),
+            Action::Look(number, shown) => self.look(state, number, shown),
+            Action::Defer(number) => state.attempts[number as usize].state = AttemptState::Paused,
+            Action::GiveUp(number) => state.attempts[number as usize].state = AttemptState::Superseded,
+            Action::Finalize(number) => self.finalize(state, number)?,
+            Action::CommitLocally => {
+                state.left.local_commits -= 1;
+                let revision = state.pending.take()?;
+                let commit = Commit { parent: state.local, by: Author::Local, revision, time: 0 };
+                state.local = state.number_of(commit);
+            }
+            Action::Fetch(shown) => state.known = shown,
+            Action::Pull if state.is_ancestor(state.local, state.known) => state.local = state.known,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// A request, or the same one again: its answer if it has one, the rest of what it began, else a new commit of what is
+    /// pending, on top of the newest that is known. First it is looked whether that has a commit of this request in it already.
+    fn plan(&self, state: &mut State, engine: u8, request: u8) -> Option<()> {
+        let earlier: Vec<Attempt> =
+            state.attempts.iter().filter(|attempt| attempt.request == request).copied().collect();
+        let is_there = |state| earlier.iter().any(|attempt| attempt.state == state);
+        let gave_way = is_there(AttemptState::Superseded) && is_there(AttemptState::Finalized);
+        let careless = self.is(Mutant::RetryCommitsAnew) || self.is(Mutant::SecondRoundAnew) && gave_way;
+        let over = |attempt: &Attempt| matches!(attempt.state, AttemptState::Moved | AttemptState::Superseded);
+        if !careless && (state.answers[request as usize].is_some() || !earlier.iter().all(over)) {
+            return None;
+        }
+        let ahead = state.is_ancestor(state.local, state.known);
+        if !ahead && !state.is_ancestor(state.known, state.local) {
+            // Diverged: a sync must merge first.
+            return None;
+        }
+        let base = if ahead { state.known } else { state.local };
+        if !careless && let Some(number) = self.landed_before(state, request, base) {
+            state.attempts[number].state = AttemptState::Landed;
+            return Some(());
+        }
+        // Times are taken once for a request, by whichever engine is first to record an attempt.
+        let first = earlier.first().map(|attempt| state.commits[attempt.commit as usize].time);
+        let time = first.unwrap_or(engine + 1);
+        let revision = state.pending?;
+        if state.content(base) == revision {
+            // Nothing to commit.
+            return None;
+        }
+        state.engines[engine as usize] = Some(Planned { request, base, revision, time });
+        Some(())
+    }
+
+    /// An attempt of the request, given up or not, whose commit is in the history of `base`.
+    fn landed_before(&self, state: &State, request: u8, base: u8) -> Option<usize> {
+        if self.is(Mutant::NoLookBack) {
+            return None;
+        }
+        let attempts = state.attempts.iter().enumerate().filter(|(_, attempt)| attempt.request == request);
+        let mut attempts: Vec<(usize, &Attempt)> = attempts.collect();
+        if self.is(Mutant::LookBackOnce) {
+            attempts.drain(..attempts.len().saturating_sub(1));
+        }
+        let landed = |commit: u8| match self.is(Mutant::NoAncestorCheck) {
+            true => commit == base,
+            false => state.is_ancestor(commit, base),
+        };
+        attempts.into_iter().find(|(_, attempt)| landed(attempt.commit)).map(|(number, _)| number)
+    }
+
+    /// `PUSHING` is refused while another push of the branch is undecided. The push names the base: the remote compares.
+    fn send(&self, state: &mut State, number: u8) -> Option<()> {
+        let others = state.attempts.iter().zip(0..).filter(|(_, other)| *other != number);
+        let undecided = |state| matches!(state, AttemptState::Pushing | AttemptState::Unknown);
+        if others.map(|(attempt, _)| attempt.state).any(undecided) {
+            return None;
+        }
+        let mut attempt = state.attempts[number as usize];
+        let repeated = attempt.state != AttemptState::Stored;
+        if repeated && self.is(Mutant::OldValueAnew) {
+            attempt.old = state.tip;
+        }
+        if repeated && self.is(Mutant::NewTimeOnRetry) {
+            let commit = Commit { time: 3, ..state.commits[attempt.commit as usize] };
+            attempt.commit = state.number_of(commit);
+        }
+        if self.is(Mutant::ClearWhenSent) {
+            self.clear(state, attempt.revision);
+        }
+        (attempt.state, attempt.reply) = (AttemptState::Pushing, None);
+        state.attempts[number as usize] = attempt;
+        Some(())
+    }
+
+    fn hear(&self, state: &mut State, number: u8) -> Option<()> {
+        let attempt = &mut state.attempts[number as usize];
+        attempt.state = match attempt.reply.take()? {
+            Reply::Ok => AttemptState::Landed,
+            // It may be our own earlier push that moved the branch.
+            Reply::Stale => AttemptState::Unknown,
+            Reply::Refused => AttemptState::Rejected,
+        };
+        let Attempt { request, revision, state: now, .. } = *attempt;
+        if now == AttemptState::Rejected {
+            state.answers[request as usize].get_or_insert(Answer::Rejected);
+            if self.is(Mutant::RejectedClears) {
+                self.clear(state, revision);
+            }
+        }
+        Some(())
+    }
+
+    /// A timeout, a reset, a cut report, a death: no answer is no answer.
+    fn lose(&self, state: &mut State, number: u8) {
+        let Attempt { old, commit, .. } = state.attempts[number as usize];
+        state.launch((old, commit));
+        let attempt = &mut state.attempts[number as usize];
+        (attempt.reply, attempt.lost) = (None, true);
+        attempt.state = match self.mutant {
+            Some(Mutant::UnknownIsFailure) => AttemptState::Rejected,
+            Some(Mutant::UnknownIsSuccess) => AttemptState::Landed,
+            _ => AttemptState::Unknown,
+        };
+    }
+
+    /// The branch at the commit, or above it: landed. At the base: nothing is known. Elsewhere: it cannot land any more.
+    fn look(&self, state: &mut State, number: u8, shown: u8) {
+        let attempt = state.attempts[number as usize];
+        if shown == attempt.base {
+            return;
+        }
+        let above = state.is_ancestor(attempt.commit, shown) && !self.is(Mutant::NoAncestorCheck);
+        let landed = shown == attempt.commit || above;
+        state.known = shown;
+        state.attempts[number as usize].state = if landed { AttemptState::Landed } else { AttemptState::Moved };
+    }
+
+    /// FINALIZE: our branch goes to the commit unless it is past it, pending work of that revision is settled, the request is
+    /// answered. Where our branch has gone elsewhere, the attempt waits for the merge.
+    fn finalize(&self, state: &mut State, number: u8) -> Option<()> {
+        let attempt = state.attempts[number as usize];
+        let before = state.local;
+        let passed = state.is_ancestor(attempt.commit, before);
+        if state.is_ancestor(before, attempt.commit) || self.is(Mutant::FinalizeSetsBack) {
+            state.local = attempt.commit;
+        } else if !passed && !self.is(Mutant::FinalizeElsewhere) {
+            return None;
+        }
+        state.rewound |= !state.is_ancestor(before, state.local);
+        state.known = attempt.commit;
+        self.clear(state, attempt.revision);
+        state.answers[attempt.request as usize].get_or_insert(Answer::Done(attempt.commit));
+        state.attempts[number as usize].state = AttemptState::Finalized;
+        Some(())
+    }
+
+    /// Pending work goes if its revision is the one that was committed.
+    fn clear(&self, state: &mut State, revision: u8) {
+        if state.pending == Some(revision) || self.is(Mutant::ClearByPath) {
+            state.pending = None;
+        }
+    }
+}
+
+/// PREPARED: the commit and its oid are on record before anything is sent.
+fn prepare(state: &mut State, engine: u8) -> Option<()> {
+    let planned = state.engines[engine as usize].take()?;
+    state.left.attempts = state.left.attempts.checked_sub(1)?;
+    let Planned { request, base, revision, time } = planned;
+    let commit = state.number_of(Commit { parent: base, by: Author::Request(request), revision, time });
+    let prepared = AttemptState::Prepared;
+    state.attempts.push(Attempt {
+        request,
+        base,
+        old: base,
+        commit,
+        revision,
+        state: prepared,
+        reply: None,
+        lost: false,
+    });
+    Some(())
+}

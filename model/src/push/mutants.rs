@@ -1,0 +1,79 @@
+//! The rules, one by one: a mutant is the machine without one of them.
+
+use super::Push;
+use super::sizes::base;
+
+/// A rule that is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Sending again makes the commit again, with another time: it has another oid.
+    NewTimeOnRetry,
+    /// A lost answer is told as a refusal.
+    UnknownIsFailure,
+    /// A lost answer is told as success.
+    UnknownIsSuccess,
+    /// The push does not name the old value.
+    ForcedPush,
+    /// A push that is sent again names the old value that the remote has now.
+    OldValueAnew,
+    /// FINALIZE clears the pending path whatever its revision.
+    ClearByPath,
+    /// Pending work is cleared when the push is sent.
+    ClearWhenSent,
+    /// A refusal clears pending work.
+    RejectedClears,
+    /// The same request again makes a new commit, whatever became of it before.
+    RetryCommitsAnew,
+    /// An engine that gave up its attempt, since another engine was faster with the same request, plans again without a look at the
+    /// request's answer.
+    SecondRoundAnew,
+    /// A new attempt does not look whether an earlier one of its request has landed after all.
+    NoLookBack,
+    /// It looks at the last one only.
+    LookBackOnce,
+    /// Only a branch that is at the commit shows that it landed, not one that is above it.
+    NoAncestorCheck,
+    /// FINALIZE sets our branch to the commit wherever it is.
+    FinalizeSetsBack,
+    /// FINALIZE settles pending work also where our branch has gone elsewhere and does not get the commit.
+    FinalizeElsewhere,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::NewTimeOnRetry,
+        Self::UnknownIsFailure,
+        Self::UnknownIsSuccess,
+        Self::ForcedPush,
+        Self::OldValueAnew,
+        Self::ClearByPath,
+        Self::ClearWhenSent,
+        Self::RejectedClears,
+        Self::RetryCommitsAnew,
+        Self::SecondRoundAnew,
+        Self::NoLookBack,
+        Self::LookBackOnce,
+        Self::NoAncestorCheck,
+        Self::FinalizeSetsBack,
+        Self::FinalizeElsewhere,
+    ];
+
+    /// An instance in which leaving the rule out does harm.
+    pub fn instance(self) -> Push {
+        let mutant = Some(self);
+        match self {
+            Self::UnknownIsFailure | Self::UnknownIsSuccess | Self::ClearWhenSent => Push { mutant, ..base() },
+            Self::RejectedClears => Push { refusals: 1, mutant, ..base() },
+            Self::ClearByPath => Push { saves: 2, mutant, ..base() },
+            Self::ForcedPush | Self::OldValueAnew | Self::FinalizeSetsBack => Push { foreign: 1, mutant, ..base() },
+            Self::NewTimeOnRetry | Self::RetryCommitsAnew | Self::NoLookBack => {
+                Push { saves: 2, attempts: 2, mutant, ..base() }
+            }
+            Self::FinalizeElsewhere => Push { saves: 2, local_commits: 1, mutant, ..base() },
+            Self::NoAncestorCheck => Push { saves: 2, attempts: 2, foreign: 1, mutant, ..base() },
+            Self::SecondRoundAnew => Push { engines: 2, saves: 2, attempts: 3, mutant, ..base() },
+            Self::LookBackOnce => Push { saves: 2, attempts: 3, mutant, ..base() },
+        }
+    }
+}
