@@ -31,7 +31,7 @@ impl Push {
                 AttemptState::Finalized | AttemptState::Rejected | AttemptState::Superseded => {}
             }
         }
-        if state.left.local_commits > 0 && state.pending.is_some() {
+        if state.left.local_commits > 0 {
             actions.push(Action::CommitLocally);
         }
         actions.extend(self.shown(state).iter().map(Action::Fetch));
@@ -56,11 +56,10 @@ impl Push {
             Action::Look(number, shown) => self.look(state, number, shown),
             Action::Defer(number) => state.attempts[number as usize].state = AttemptState::Paused,
             Action::GiveUp(number) => state.attempts[number as usize].state = AttemptState::Superseded,
-            Action::Finalize(number) => self.finalize(state, number)?,
+            Action::Finalize(number) => self.finalize(state, number),
             Action::CommitLocally => {
                 state.left.local_commits -= 1;
-                let revision = state.pending.take()?;
-                let commit = Commit { parent: state.local, by: Author::Local, revision, time: 0 };
+                let commit = Commit { parent: state.local, by: Author::Local, revision: 0, time: 0 };
                 state.local = state.number_of(commit);
             }
             Action::Fetch(shown) => state.known = shown,
@@ -189,22 +188,22 @@ impl Push {
     }
 
     /// FINALIZE: our branch goes to the commit unless it is past it, pending work of that revision is settled, the request is
-    /// answered. Where our branch has gone elsewhere, the attempt waits for the merge.
-    fn finalize(&self, state: &mut State, number: u8) -> Option<()> {
+    /// answered. Where our branch has gone elsewhere, pending work stays until a merge brings the commit.
+    fn finalize(&self, state: &mut State, number: u8) {
         let attempt = state.attempts[number as usize];
         let before = state.local;
         let passed = state.is_ancestor(attempt.commit, before);
-        if state.is_ancestor(before, attempt.commit) || self.is(Mutant::FinalizeSetsBack) {
+        let ahead = state.is_ancestor(before, attempt.commit);
+        if ahead || self.is(Mutant::FinalizeSetsBack) {
             state.local = attempt.commit;
-        } else if !passed && !self.is(Mutant::FinalizeElsewhere) {
-            return None;
         }
         state.rewound |= !state.is_ancestor(before, state.local);
         state.known = attempt.commit;
-        self.clear(state, attempt.revision);
+        if ahead || passed || self.is(Mutant::FinalizeElsewhere) {
+            self.clear(state, attempt.revision);
+        }
         state.answers[attempt.request as usize].get_or_insert(Answer::Done(attempt.commit));
         state.attempts[number as usize].state = AttemptState::Finalized;
-        Some(())
     }
 
     /// Pending work goes if its revision is the one that was committed.

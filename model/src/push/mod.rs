@@ -32,7 +32,7 @@ pub struct Push {
     pub forces: u8,
     /// Refusals by the remote.
     pub refusals: u8,
-    /// Commits that are not pushed.
+    /// Commits of another user that are not pushed.
     pub local_commits: u8,
     /// Whether a look at the remote's refs may show any of its past.
     pub stale_looks: bool,
@@ -74,7 +74,7 @@ pub enum Action {
     GiveUp(u8),
     /// The one transaction that moves our branch, settles pending work and answers.
     Finalize(u8),
-    /// A commit that is not pushed.
+    /// A commit of another user that is not pushed.
     CommitLocally,
     /// A fetch records where the remote's branch is.
     Fetch(u8),

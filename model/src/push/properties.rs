@@ -19,7 +19,7 @@ pub(super) const FORWARD: &str = "A5 we move branches forward only";
 pub(super) const TOGETHER: &str = "A6 our branch and the remote's, as last seen, are on one line";
 
 /// A7.
-pub(super) const ARRIVED: &str = "A7 what is finalized is in our branch";
+pub(super) const ARRIVED: &str = "A7 what is finalized is in our branch, or its edit is in view";
 
 /// All invariants: each stands for harm to somebody.
 pub(super) const HARM: [&str; 7] = [KEPT, ONCE, ANSWERED, REFUSED, FORWARD, TOGETHER, ARRIVED];
@@ -48,7 +48,8 @@ pub(super) fn all(model: &Push) -> Vec<Property<Push>> {
         }),
         Property::always(ARRIVED, |_, state: &State| {
             let mut finalized = state.attempts.iter().filter(|attempt| attempt.state == AttemptState::Finalized);
-            finalized.all(|attempt| state.is_ancestor(attempt.commit, state.local))
+            finalized
+                .all(|attempt| state.is_ancestor(attempt.commit, state.local) || is_in_view(state, attempt.revision))
         }),
         Property::sometimes("an attempt is PREPARED", |_, state: &State| is_somewhere(state, AttemptState::Prepared)),
         Property::sometimes("an attempt is STORED", |_, state: &State| is_somewhere(state, AttemptState::Stored)),
@@ -118,6 +119,12 @@ fn is_kept(_: &Push, state: &State) -> bool {
     let committed = state.history(state.local).and(state.history(state.tip));
     let mut revisions = committed.iter().map(|commit| state.commits[commit as usize].revision);
     state.pending == Some(state.acknowledged) || revisions.any(|revision| revision == state.acknowledged)
+}
+
+/// An edit, or a newer one, is pending or in the history of our branch.
+fn is_in_view(state: &State, revision: u8) -> bool {
+    let mut committed = state.history(state.local).iter().map(|commit| state.commits[commit as usize].revision);
+    state.pending.is_some_and(|pending| pending >= revision) || committed.any(|there| there >= revision)
 }
 
 fn is_answered(state: &State) -> bool {

@@ -137,7 +137,7 @@ pub struct Left {
     pub forces: u8,
     /// Refusals by the remote.
     pub refusals: u8,
-    /// Commits that are not pushed.
+    /// Commits of another user that are not pushed.
     pub local_commits: u8,
 }
 

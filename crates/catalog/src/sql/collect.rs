@@ -15,6 +15,9 @@ use crate::fault::{Fault, run};
 use crate::ledger::KeyId;
 use crate::rows::{Rows, Type, arguments, sql};
 
+/// SQL: the horizon from which a collection reckons has not been lost in a fail-over, and with it what the collection rests on.
+const HORIZON_STANDS: &str = "objects.seen_epoch < (SELECT horizon FROM gc_state WHERE id = 1)";
+
 type StaleRow = (i64, i64, Option<i64>, i64);
 
 fn stale((number, seen_epoch, condemned_at_ms, bytes): StaleRow) -> Result<Stale, CatalogError> {
@@ -111,7 +114,7 @@ impl Db {
             lock_objects(&mut tx, chunk).await?;
             let update = sql!(
                 "UPDATE objects SET state = 'C', condemned_at = $1
-                 WHERE number {} AND state = 'L' AND seen_epoch < $2",
+                 WHERE number {} AND state = 'L' AND seen_epoch < $2 AND {HORIZON_STANDS}",
                 in_ints(3)
             );
             let update = sqlx::query(update).bind(now_ms).bind(horizon).bind(ints(chunk.iter().copied()));
@@ -143,7 +146,8 @@ impl Db {
             lock_objects(&mut tx, chunk).await?;
             remember_bases(&mut tx, chunk, horizon).await?;
             let delete = sql!(
-                "DELETE FROM objects WHERE number {} AND state = 'C' AND seen_epoch < $1 RETURNING oid, len, key_id",
+                "DELETE FROM objects WHERE number {} AND state = 'C' AND seen_epoch < $1 AND {HORIZON_STANDS}
+                 RETURNING oid, len, key_id",
                 in_ints(2)
             );
             let gone: Vec<(Vec<u8>, i64, KeyId)> =

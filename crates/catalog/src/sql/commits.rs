@@ -22,6 +22,8 @@ impl Db {
 
     async fn store_once(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, Fault> {
         let mut tx = self.begin().await?;
+        // A stored attempt keeps its commit alive, as a ref does: what a publication is held to holds here.
+        publish::check_horizon(&mut tx, store.op).await?;
         let registered = register::register_in(&mut tx, store.op, store.key, &store.objects, store.now_ms).await?;
         graph::put_trees_in(&mut tx, &store.trees).await?;
         graph::put_commits_in(&mut tx, std::slice::from_ref(&store.commit)).await?;

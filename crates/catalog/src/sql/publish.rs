@@ -68,10 +68,21 @@ fn holds(guard: Guard, now: RefState) -> bool {
     }
 }
 
+/// Refuses an operation that the collector has overtaken; the horizon stays where it is until the transaction ends.
+pub(super) async fn check_horizon(tx: &mut Transaction, op: Uuid) -> Result<(), Fault> {
+    let horizon = hold_horizon(tx).await?;
+    let epoch = ledger::lock_open_op(tx, op).await?;
+    if epoch < horizon { Err(CatalogError::OpLost.into()) } else { Ok(()) }
+}
+
+async fn hold_horizon(tx: &mut Transaction) -> Result<i64, Fault> {
+    let horizon = sqlx::query_scalar(sql!("SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE}"));
+    Ok(horizon.fetch_one(&mut **tx).await?)
+}
+
 /// The horizon cannot move while this transaction holds its row, and an op that the collector has overtaken is refused.
 async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
-    let horizon: i64 =
-        sqlx::query_scalar(sql!("SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut **tx).await?;
+    let horizon = hold_horizon(tx).await?;
     let closed = sqlx::query(
         "UPDATE ops SET state = 'done'
          WHERE op_id = $1 AND state = 'open' AND epoch >= $2 AND (project IS NULL OR project = $3)",
