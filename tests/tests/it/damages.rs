@@ -14,7 +14,7 @@ use treehold_catalog::{Catalog, Job, Located, RoaringTreemap};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Code, Engine, EngineConfig, Limits};
 use treehold_object::{ObjectId, second_opinion};
-use treehold_store::{Bucket, DirectoryBucket, ObjectStore, StoreOptions};
+use treehold_store::{Bucket, DirectoryBucket, Location, Object, ObjectStore, StoreError, StoreOptions};
 use uuid::Uuid;
 
 use crate::deployment::{Deployment, Setup};
@@ -200,6 +200,43 @@ impl Lab {
         page.entries.into_iter().map(|(name, _)| name).collect()
     }
 
+    /// Other copies of all objects, which no row names: every other one loose, the others in a pack that is doomed.
+    pub async fn keep_copies(&self) {
+        let numbers = self.ints("SELECT number FROM objects ORDER BY number").await;
+        let numbers: Vec<u64> = numbers.into_iter().map(|number| number as u64).collect();
+        let located = self.catalog.locate_numbers(&numbers).await.expect("locate");
+        let objects: Vec<Object> =
+            self.read(located).await.into_iter().map(|read| read.expect("a whole object")).collect();
+        let (loose, packed): (Vec<_>, Vec<_>) = objects.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        let store = self.store();
+        store.put_loose_many(loose.into_iter().map(|(_, object)| object).collect()).await.expect("loose objects");
+        let pack = store.build_pack(packed.into_iter().map(|(_, object)| object).collect()).await.expect("a pack");
+        let name = treehold_store::pack_key(&pack.checksum, Uuid::new_v4().into_bytes());
+        store.put_pack(&pack, &name).await.expect("a pack");
+        let op = self.uuid(Uuid::new_v4());
+        let values = format!("('{name}', 'doomed', 1, {op}, 9000000000000)");
+        self.execute(format!("INSERT INTO s3_keys (s3_key, state, kept, op_id, doomed_at) VALUES {values}")).await;
+    }
+
+    /// From the bucket, by the ledger's word.
+    async fn read(&self, located: Vec<Located>) -> Vec<Result<Object, StoreError>> {
+        let chains = self.catalog.chains(&located).await.expect("chains");
+        let locations: Vec<Location> = located
+            .into_iter()
+            .zip(chains)
+            .map(|(Located { oid, kind, size, key, offset, length, .. }, bases)| Location {
+                oid,
+                kind,
+                size,
+                key,
+                offset,
+                length,
+                bases,
+            })
+            .collect();
+        self.store().get_many(&locations).await
+    }
+
     /// Reads every object of the ledger, each at its place, and those of the project as its users would: what comes is right.
     pub async fn serves_nothing_wrong(&self, project: Uuid) {
         let numbers: Vec<u64> =
@@ -211,21 +248,7 @@ impl Lab {
                 assert_eq!(second_opinion(raw.kind, &raw.content), object.oid, "wrong bytes were served");
             }
         }
-        let chains = self.catalog.chains(&located).await.expect("chains");
-        let locations: Vec<treehold_store::Location> = located
-            .into_iter()
-            .zip(chains)
-            .map(|(Located { oid, kind, size, key, offset, length, .. }, bases)| treehold_store::Location {
-                oid,
-                kind,
-                size,
-                key,
-                offset,
-                length,
-                bases,
-            })
-            .collect();
-        for read in self.store().get_many(&locations).await.into_iter().flatten() {
+        for read in self.read(located).await.into_iter().flatten() {
             assert_eq!(second_opinion(read.kind, &read.content), read.oid, "wrong bytes were served");
         }
     }

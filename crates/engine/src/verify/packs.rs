@@ -42,6 +42,7 @@ impl Indexed {
 
 impl Run<'_> {
     pub(super) async fn check_packs(&mut self) -> Result<()> {
+        self.progress.step("checking packs", self.state.checked.packs, None);
         loop {
             let keys = self.engine.catalog.inspect_keys(&self.state.after, None, ROWS).await?;
             let Some(last) = keys.last().map(|key| key.key.clone()) else { return Ok(()) };
