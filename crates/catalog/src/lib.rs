@@ -18,8 +18,10 @@ pub mod jobs;
 pub mod ledger;
 pub mod pending;
 pub mod projects;
+pub mod rebuild;
 pub mod refs;
 pub mod repack;
+pub mod snapshots;
 pub mod tokens;
 pub mod views;
 
@@ -43,9 +45,11 @@ pub use pending::{
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
+pub use rebuild::{FoundKey, Rebuild, RebuildFrom};
 pub use refs::{ClearPending, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
+pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{Access, Token, TokenHash, Tokens};
 pub use views::{BranchView, ViewKey, Views};
@@ -66,6 +70,8 @@ pub trait Catalog:
     + Attempts
     + Commits
     + Jobs
+    + Rebuild
+    + Snapshots
     + Admin
     + Send
     + Sync

@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treehold_engine::api::{
-    Access, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
+    Access, Oid, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
 };
-use treehold_engine::{Engine, Progress, RepackOptions};
+use treehold_engine::{Engine, ManifestChoice, Progress, RebuildOptions, RepackOptions};
 use uuid::Uuid;
 
+use crate::backup;
 use crate::failure::Failure;
 use crate::open::Opened;
 
@@ -103,6 +104,22 @@ pub enum Operation {
     AdminStats {},
     /// Brings the database's schema up to date.
     AdminMigrate {},
+    /// Makes the ledger again from the bucket.
+    AdminRebuild {
+        /// Give up what the ledger has.
+        force: bool,
+        /// `auto`, `none`, `latest` or a commit.
+        manifest: String,
+    },
+    /// Writes a manifest.
+    AdminManifest {},
+    /// Copies the embedded database and store.
+    AdminBackup {
+        /// Absolute path of the copy's directory.
+        dir: PathBuf,
+    },
+    /// Fences off what was under way before the database was set back.
+    AdminFence {},
     /// Coalesces small packs and drops dead weight.
     AdminRepack {
         /// Only say what would be done.
@@ -128,6 +145,10 @@ impl Operation {
             Self::Export { .. } => "export",
             Self::AdminStats {} => "admin-stats",
             Self::AdminMigrate {} => "admin-migrate",
+            Self::AdminRebuild { .. } => "admin-rebuild",
+            Self::AdminManifest {} => "admin-manifest",
+            Self::AdminBackup { .. } => "admin-backup",
+            Self::AdminFence {} => "admin-fence",
             Self::AdminRepack { .. } => "admin-repack",
         }
     }
@@ -181,12 +202,37 @@ impl Operation {
                 let report = opened.migrate().await?;
                 Ok(json!({"applied": report.applied, "current": report.current}))
             }
+            Self::AdminRebuild { force, manifest } => {
+                let options = RebuildOptions { force: *force, manifest: manifest_choice(manifest)? };
+                opened.migrate().await?;
+                value(&engine.rebuild(options, progress).await?)
+            }
+            Self::AdminManifest {} => match engine.write_manifest(progress).await? {
+                Some(report) => value(&report),
+                None => Err(Failure::failed("a manifest is being written already; repeat the command later")),
+            },
+            Self::AdminBackup { dir } => backup::backup(opened, dir, progress).await,
+            Self::AdminFence {} => Ok(json!({"epoch": opened.fence().await?})),
             Self::AdminRepack { dry_run, grace_s } => {
                 let grace = grace_s.map_or(engine.key_grace(), Duration::from_secs);
                 value(&engine.repack(RepackOptions { dry_run: *dry_run, grace }, progress).await?)
             }
         }
     }
+}
+
+fn manifest_choice(text: &str) -> Result<ManifestChoice, Failure> {
+    Ok(match text {
+        "auto" => ManifestChoice::Auto,
+        "none" => ManifestChoice::Nowhere,
+        "latest" => ManifestChoice::Newest,
+        commit => match commit.parse::<Oid>() {
+            Ok(commit) => ManifestChoice::Commit(commit.0),
+            Err(_) => {
+                return Err(Failure::usage("--manifest takes `auto`, `none`, `latest` or a commit's 40 hex digits"));
+            }
+        },
+    })
 }
 
 fn value(answer: &impl Serialize) -> Result<Value, Failure> {

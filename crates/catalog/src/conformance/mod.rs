@@ -13,8 +13,10 @@ mod ledger_races;
 mod model;
 mod pending;
 mod projects;
+mod rebuild;
 mod refs;
 mod settle;
+mod snapshots;
 mod tokens;
 mod views;
 
@@ -122,6 +124,11 @@ where
         graph::trees_come_back,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
+        rebuild::records_what_the_bucket_holds,
+        rebuild::begins_only_where_nothing_is_lost,
+        rebuild::fences_off_what_was_begun_before,
+        snapshots::come_back_as_they_were,
+        snapshots::are_published_by_a_living_operation,
     );
     run_work(&make).await;
 }

@@ -69,7 +69,7 @@ fn holds(guard: Guard, now: RefState) -> bool {
 }
 
 /// The horizon cannot move while this transaction holds its row, and an op that the collector has overtaken is refused.
-async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
+pub(super) async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
     let horizon: i64 =
         sqlx::query_scalar(sql!("SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut **tx).await?;
     let closed = sqlx::query(

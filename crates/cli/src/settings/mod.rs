@@ -15,6 +15,9 @@ use crate::failure::Failure;
 use keys::Options;
 pub use load::Load;
 
+/// How often a manifest is written where nobody says otherwise, seconds.
+const MANIFEST_INTERVAL_S: u64 = 3600;
+
 /// Where a value comes from. Later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -79,6 +82,8 @@ pub struct Settings {
     pub log: Option<String>,
     /// Memory for decoded trees, bytes.
     pub tree_cache_bytes: u64,
+    /// How often a manifest is written, seconds; 0 = never.
+    pub manifest_interval_s: u64,
     /// Limits.
     pub limits: Limits,
     /// How much is done at once.
@@ -131,6 +136,7 @@ impl Settings {
         }
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
+        let manifest_interval_s = values.optional_number("manifest_interval", 1 << 31)?.unwrap_or(MANIFEST_INTERVAL_S);
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
@@ -152,6 +158,7 @@ impl Settings {
             cache_dir,
             log,
             tree_cache_bytes,
+            manifest_interval_s,
             limits,
             load,
             given: values.given,
