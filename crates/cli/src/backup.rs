@@ -4,6 +4,7 @@
 //! BACKUP/treehold-backup.json   what it is; written last, so that a backup that has it is whole
 //! BACKUP/treehold.db            the database at one moment
 //! BACKUP/store/objects/         the store: everything that the database names, and what was there beside it
+//! BACKUP/tmp  BACKUP/.lock      for the backup at work
 //! ```
 //! The database is copied first and the files after it: what it names was durable before it was named, and stays for the grace after it
 //! was given up. That is looked up at the end all the same.
@@ -99,6 +100,9 @@ pub async fn backup(opened: &Opened, dir: &Path, progress: &dyn Progress) -> Res
     let _lock = home::lock(&dir.join(".lock"))?.ok_or_else(busy)?;
     let store = dir.join("store");
     home::make_private(&store.join("objects"))?;
+    let temp = dir.join("tmp");
+    home::make_private(&temp)?;
+    home::empty(&temp).map_err(failed("clear what an earlier backup left"))?;
     let fresh = dir.join("treehold.db.new");
     let mut copied = Copied::default();
     for _ in 0..TRIES {
@@ -107,7 +111,7 @@ pub async fn backup(opened: &Opened, dir: &Path, progress: &dyn Progress) -> Res
         let done = opened.catalog().copy_to(&fresh).await;
         done.map_err(|error| Failure::failed("cannot copy the database").because(error))?;
         std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect the copy"))?;
-        copy_files(&places.store, &store, &mut copied, progress).await?;
+        copy_files(&places.store, &store, &temp, &mut copied, progress).await?;
         let copy = open_copy(&fresh).await?;
         let looked = look(&*copy, &store).await;
         copy.close().await;
@@ -134,9 +138,7 @@ fn check_target(places: &Places, dir: &Path) -> Result<(), Failure> {
     if dir.starts_with(&places.store) || places.store.starts_with(dir) || database.starts_with(dir) {
         return Err(Failure::usage("the backup must lie outside of the store and not around it"));
     }
-    let known = |name: &Path| {
-        [ABOUT, DATABASE, "treehold.db.new", "store", ".lock"].iter().any(|known| name == Path::new(known))
-    };
+    let known = |name: &str| [ABOUT, "store", "tmp", ".lock"].contains(&name) || name.starts_with(DATABASE);
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -144,7 +146,7 @@ fn check_target(places: &Places, dir: &Path) -> Result<(), Failure> {
     };
     for entry in entries {
         let name = entry.map_err(failed(format!("look into {}", dir.display())))?.file_name();
-        if !known(Path::new(&name)) && !known(Path::new(&name).with_extension("db.new").as_path()) {
+        if !name.to_str().is_some_and(known) {
             let text =
                 format!("{} holds {}, which is no backup: name another directory", dir.display(), name.display());
             return Err(Failure::failed(text));
@@ -215,7 +217,13 @@ fn files(store: &Path) -> io::Result<BTreeMap<PathBuf, u64>> {
 }
 
 /// Copies what `to` does not have in the same size: a file of the store never changes. Durable on return.
-async fn copy_files(from: &Path, to: &Path, copied: &mut Copied, progress: &dyn Progress) -> Result<(), Failure> {
+async fn copy_files(
+    from: &Path,
+    to: &Path,
+    temp: &Path,
+    copied: &mut Copied,
+    progress: &dyn Progress,
+) -> Result<(), Failure> {
     let (source, target) = (from.to_owned(), to.to_owned());
     let list = blocking(move || {
         let there = files(&target).map_err(failed("list the copy"))?;
@@ -230,12 +238,12 @@ async fn copy_files(from: &Path, to: &Path, copied: &mut Copied, progress: &dyn 
     let mut dirs = BTreeSet::new();
     for (round, chunk) in new.chunks(FILES).enumerate() {
         progress.step("copying files", copied.kept + (round * FILES) as u64, Some(total));
-        let (source, target, chunk) = (from.to_owned(), to.to_owned(), chunk.to_vec());
+        let (source, target, temp, chunk) = (from.to_owned(), to.to_owned(), temp.to_owned(), chunk.to_vec());
         dirs.extend(chunk.iter().filter_map(|path| path.parent().map(Path::to_owned)));
         let (files, bytes) = blocking(move || {
             let (mut files, mut bytes) = (0, 0);
             for path in chunk {
-                let copied = copy_file(&source.join(&path), &target.join(&path));
+                let copied = copy_file(&source.join(&path), &target.join(&path), &temp);
                 // What the sweeper took meanwhile is not named by the database.
                 if let Some(size) = copied.map_err(failed(format!("copy {}", path.display())))? {
                     (files, bytes) = (files + 1, bytes + size);
@@ -254,8 +262,8 @@ async fn copy_files(from: &Path, to: &Path, copied: &mut Copied, progress: &dyn 
     .await
 }
 
-/// Whole or not at all; `None`: it is not there any more.
-fn copy_file(from: &Path, to: &Path) -> io::Result<Option<u64>> {
+/// Whole or not at all; `None`: it is not there any more. `temp` is a directory of the same file system.
+fn copy_file(from: &Path, to: &Path, temp: &Path) -> io::Result<Option<u64>> {
     let dir = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut source = match File::open(from) {
         Ok(source) => source,
@@ -266,7 +274,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<Option<u64>> {
         std::fs::create_dir_all(dir)?;
         dir.parent().map_or(Ok(()), home::sync_dir)?;
     }
-    let mut file = tempfile::Builder::new().prefix(".copy-").tempfile_in(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(temp)?;
     let size = io::copy(&mut source, file.as_file_mut())?;
     file.as_file().set_permissions(source.metadata()?.permissions())?;
     file.as_file().sync_all()?;
@@ -282,7 +290,7 @@ async fn finish(dir: &Path, fresh: &Path, about: &About) -> Result<(), Failure> 
         let write = || -> io::Result<()> {
             File::open(&fresh)?.sync_all()?;
             std::fs::rename(&fresh, dir.join(DATABASE))?;
-            let mut file = tempfile::Builder::new().prefix(".copy-").tempfile_in(&dir)?;
+            let mut file = tempfile::NamedTempFile::new_in(dir.join("tmp"))?;
             io::Write::write_all(&mut file, &text)?;
             file.as_file().sync_all()?;
             file.persist(dir.join(ABOUT)).map_err(|error| error.error)?;
@@ -325,14 +333,16 @@ pub async fn restore(settings: &Settings, backup: &Path, progress: &dyn Progress
     let store = backup.join("store");
     check_empty(&places, &store)?;
     home::make_private(&places.store.join("objects"))?;
+    let temp = open::store_temp_dir(&places.store, &home);
+    home::make_private(&temp)?;
     let mut copied = Copied::default();
-    copy_files(&store, &places.store, &mut copied, progress).await?;
+    copy_files(&store, &places.store, &temp, &mut copied, progress).await?;
     progress.step("copying the database", 0, None);
     let mut fresh = places.database.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
     remove_database(&fresh)?;
-    copy_file(&backup.join(DATABASE), &fresh).map_err(failed("copy the database"))?;
+    std::fs::copy(backup.join(DATABASE), &fresh).map_err(failed("copy the database"))?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect the database"))?;
     let catalog = open_copy(&fresh).await?;
     let epoch = settle(&*catalog, &about, &places.store).await;

@@ -290,7 +290,7 @@ fn store_dir(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// Files on their way into a directory store are renamed, so they must lie on its file system, but not in it.
-fn store_temp_dir(store: &Path, home: &Home) -> PathBuf {
+pub fn store_temp_dir(store: &Path, home: &Home) -> PathBuf {
     if store.parent() == Some(home.dir()) {
         return home.temp_dir();
     }

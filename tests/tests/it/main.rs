@@ -2,6 +2,7 @@
 
 mod actions;
 mod aftermath;
+mod backup;
 mod bad_input;
 mod batch_read;
 mod commits;
@@ -34,6 +35,7 @@ mod pending;
 mod probe;
 mod projects;
 mod push;
+mod rebuild;
 mod remote_tools;
 mod remotes;
 mod sync;
