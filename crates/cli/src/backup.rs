@@ -310,9 +310,8 @@ async fn prune(from: &Path, copy: &Path, named: HashSet<String>) -> Result<u64, 
         let pack = |path: &Path| path.with_extension("pack").to_string_lossy().into_owned();
         let stale = stale.keys().filter(|path| {
             let name = path.to_string_lossy();
-            !there.contains_key(*path)
-                && !named.contains(&*name)
-                && !(name.ends_with(".idx") && named.contains(&pack(path)))
+            let index = name.ends_with(".idx") && named.contains(&pack(path));
+            !(index || there.contains_key(*path) || named.contains(&*name))
         });
         let mut removed = 0;
         for path in stale {

@@ -27,6 +27,7 @@ mod hostile;
 mod isolation;
 mod lists;
 mod objects;
+mod operations;
 mod outages;
 mod overload;
 mod packs;

@@ -124,13 +124,25 @@ where
         graph::trees_come_back,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
+    );
+    run_rebuild(&make).await;
+    run_work(&make).await;
+}
+
+/// What is lost and comes back.
+async fn run_rebuild<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
         rebuild::records_what_the_bucket_holds,
         rebuild::begins_only_where_nothing_is_lost,
         rebuild::fences_off_what_was_begun_before,
         snapshots::come_back_as_they_were,
         snapshots::are_published_by_a_living_operation,
     );
-    run_work(&make).await;
 }
 
 /// What people do in projects.

@@ -168,10 +168,14 @@ impl Engine {
     /// Makes again what the bucket says. No server may be at work on the database.
     pub async fn rebuild(&self, options: RebuildOptions, progress: &dyn Progress) -> Result<RebuildReport> {
         let (holder, now_ms) = (self.ambient.uuid(), self.ambient.now_ms());
-        let job = self.catalog.take_job(JOB, holder, now_ms, now_ms.saturating_add(LEASE_MS)).await?;
+        // Where nobody else can be there, whoever had the job is gone.
+        let then_ms = if self.config.sole { i64::MAX } else { now_ms };
+        let job = self.catalog.take_job(JOB, holder, then_ms, now_ms.saturating_add(LEASE_MS)).await?;
         let job = job.ok_or_else(|| EngineError::Conflict {
             code: "rebuild_running",
-            detail: "Another rebuild of this database is at work; wait for its end.".to_owned(),
+            detail:
+                "Another rebuild of this database is at work; one that was cut off counts as that for five minutes."
+                    .to_owned(),
         })?;
         let from = match (options.force, job.progress.is_some()) {
             (true, _) => RebuildFrom::Anything,
