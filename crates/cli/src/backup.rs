@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! BACKUP/treehold-backup.json   what it is; written last, so that a backup that has it is whole
-//! BACKUP/treehold.db            the database at one moment
+//! BACKUP/treehold-<ms>.db       the database at one moment; the file before names it
 //! BACKUP/store/objects/         the store: everything that the database names, and what was there beside it
 //! BACKUP/tmp  BACKUP/.lock      for the backup at work
 //! ```
@@ -28,8 +28,8 @@ use crate::settings::Settings;
 
 /// The file that says what a backup is.
 const ABOUT: &str = "treehold-backup.json";
-/// The database in it.
-const DATABASE: &str = "treehold.db";
+/// How the names of databases in it begin.
+const DATABASE: &str = "treehold-";
 /// The form of a backup that this program writes and reads.
 const FORMAT: u32 = 1;
 /// Files copied between two steps of the progress.
@@ -47,6 +47,8 @@ struct About {
     version: String,
     schema_version: i64,
     made_at_ms: i64,
+    /// The file.
+    database: String,
     projects: u64,
     pending: u64,
     objects: u64,
@@ -54,15 +56,19 @@ struct About {
 }
 
 impl About {
-    fn new(schema_version: i64, stats: LedgerStats) -> Self {
+    fn new(made_at_ms: i64, schema_version: i64, stats: LedgerStats) -> Self {
         let LedgerStats { projects, pending, objects, keys, .. } = stats;
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { format: FORMAT, version, schema_version, made_at_ms: Host.now_ms(), projects, pending, objects, keys }
+        let (version, database) = (env!("CARGO_PKG_VERSION").to_owned(), database_name(made_at_ms));
+        Self { format: FORMAT, version, schema_version, made_at_ms, database, projects, pending, objects, keys }
     }
 
     fn counts(&self) -> [u64; 4] {
         [self.projects, self.pending, self.objects, self.keys]
     }
+}
+
+fn database_name(made_at_ms: i64) -> String {
+    format!("{DATABASE}{made_at_ms}.db")
 }
 
 /// Files that were copied, and those that were there.
@@ -103,7 +109,8 @@ pub async fn backup(opened: &Opened, dir: &Path, progress: &dyn Progress) -> Res
     let temp = dir.join("tmp");
     home::make_private(&temp)?;
     home::empty(&temp).map_err(failed("clear what an earlier backup left"))?;
-    let fresh = dir.join("treehold.db.new");
+    let made_at_ms = Host.now_ms();
+    let fresh = dir.join(database_name(made_at_ms));
     let mut copied = Copied::default();
     for _ in 0..TRIES {
         remove_database(&fresh)?;
@@ -115,8 +122,9 @@ pub async fn backup(opened: &Opened, dir: &Path, progress: &dyn Progress) -> Res
         let copy = open_copy(&fresh).await?;
         let looked = look(&*copy, &store).await;
         copy.close().await;
-        let (about, named, missing) = looked?;
+        let (version, stats, named, missing) = looked?;
         if missing.is_empty() {
+            let about = About::new(made_at_ms, version, stats);
             finish(dir, &fresh, &about).await?;
             let removed = prune(&places.store, &store, named).await?;
             let mut answer = serde_json::to_value(&about).unwrap_or_default();
@@ -138,7 +146,7 @@ fn check_target(places: &Places, dir: &Path) -> Result<(), Failure> {
     if dir.starts_with(&places.store) || places.store.starts_with(dir) || database.starts_with(dir) {
         return Err(Failure::usage("the backup must lie outside of the store and not around it"));
     }
-    let known = |name: &str| [ABOUT, "store", "tmp", ".lock"].contains(&name) || name.starts_with(DATABASE);
+    let known = |name: &str| ["store", "tmp", ".lock"].contains(&name) || name.starts_with(DATABASE);
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -173,8 +181,11 @@ async fn open_copy(file: &Path) -> Result<std::sync::Arc<dyn Catalog>, Failure> 
     opened.map_err(|error| Failure::failed(format!("cannot open {}", file.display())).because(error))
 }
 
+/// Schema version, counts, named keys, missing keys.
+type Looked = (i64, LedgerStats, HashSet<String>, Vec<String>);
+
 /// What a database holds, the keys that it names, and those of them that `store` lacks.
-async fn look(catalog: &dyn Catalog, store: &Path) -> Result<(About, HashSet<String>, Vec<String>), Failure> {
+async fn look(catalog: &dyn Catalog, store: &Path) -> Result<Looked, Failure> {
     let unreadable = |error| Failure::failed("the copy of the database cannot be read").because(error);
     let (mut named, mut missing, mut after) = (HashSet::new(), Vec::new(), 0);
     loop {
@@ -190,7 +201,7 @@ async fn look(catalog: &dyn Catalog, store: &Path) -> Result<(About, HashSet<Str
     }
     let version = catalog.schema_version().await.map_err(unreadable)?;
     let stats = catalog.stats().await.map_err(unreadable)?;
-    Ok((About::new(version, stats), named, missing))
+    Ok((version, stats, named, missing))
 }
 
 /// Files below `objects` by their path from the store, with their sizes.
@@ -289,12 +300,20 @@ async fn finish(dir: &Path, fresh: &Path, about: &About) -> Result<(), Failure> 
         let text = serde_json::to_vec_pretty(&about).map_err(|error| Failure::failed("no JSON").because(error))?;
         let write = || -> io::Result<()> {
             File::open(&fresh)?.sync_all()?;
-            std::fs::rename(&fresh, dir.join(DATABASE))?;
+            home::sync_dir(&dir)?;
             let mut file = tempfile::NamedTempFile::new_in(dir.join("tmp"))?;
             io::Write::write_all(&mut file, &text)?;
             file.as_file().sync_all()?;
             file.persist(dir.join(ABOUT)).map_err(|error| error.error)?;
-            home::sync_dir(&dir)
+            home::sync_dir(&dir)?;
+            for entry in std::fs::read_dir(&dir)? {
+                let name = entry?.file_name();
+                let old = name.to_str().is_some_and(|name| name.starts_with(DATABASE) && name != ABOUT);
+                if old && Some(&*name) != fresh.file_name() {
+                    std::fs::remove_file(dir.join(name))?;
+                }
+            }
+            Ok(())
         };
         write().map_err(failed("finish the backup"))
     })
@@ -341,7 +360,7 @@ pub async fn restore(settings: &Settings, backup: &Path, progress: &dyn Progress
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
     remove_database(&fresh)?;
-    std::fs::copy(backup.join(DATABASE), &fresh).map_err(failed("copy the database"))?;
+    std::fs::copy(backup.join(&about.database), &fresh).map_err(failed("copy the database"))?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect the database"))?;
     let catalog = open_copy(&fresh).await?;
     let epoch = settle(&*catalog, &about, &places.store).await;
@@ -372,8 +391,12 @@ fn about(backup: &Path) -> Result<About, Failure> {
     if about["format"] != json!(FORMAT) {
         return Err(Failure::failed("the backup is of a newer release: restore it with that one"));
     }
-    serde_json::from_value(about)
-        .map_err(|error| Failure::failed(format!("{} does not read", file.display())).because(error))
+    let about: About = serde_json::from_value(about)
+        .map_err(|error| Failure::failed(format!("{} does not read", file.display())).because(error))?;
+    if about.database != database_name(about.made_at_ms) {
+        return Err(Failure::failed(format!("{} names a database that is none of a backup", file.display())));
+    }
+    Ok(about)
 }
 
 fn check_empty(places: &Places, store: &Path) -> Result<(), Failure> {
@@ -396,12 +419,11 @@ fn check_empty(places: &Places, store: &Path) -> Result<(), Failure> {
 /// Brings the copy to this program's schema, compares it with what the backup says, and fences off what was under way in it.
 async fn settle(catalog: &dyn Catalog, about: &About, store: &Path) -> Result<i64, Failure> {
     let broken = |error| Failure::failed("the backup's database cannot be used").because(error);
-    let version = catalog.schema_version().await.map_err(broken)?;
-    if version > catalog.schema_known() {
+    if catalog.schema_version().await.map_err(broken)? > catalog.schema_known() {
         return Err(Failure::failed("the backup's schema is newer than this program: restore it with a newer release"));
     }
-    let (found, _, missing) = look(catalog, store).await?;
-    if found.counts() != about.counts() || version != about.schema_version {
+    let (version, stats, _, missing) = look(catalog, store).await?;
+    if About::new(about.made_at_ms, version, stats).counts() != about.counts() || version != about.schema_version {
         return Err(Failure::failed("the backup's database is not the one that the backup tells of"));
     }
     if let Some(key) = missing.first() {

@@ -193,6 +193,12 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
     if let Operation::AdminRepack { dry_run: true, .. } = operation {
         check_store(settings)?;
     }
+    // Made anew, a store has nothing to rebuild from: its place was misspelled.
+    if let Operation::AdminRebuild { .. } = operation
+        && let Some(objects) = store_dir(settings).map(|store| store.join("objects")).filter(|dir| !dir.exists())
+    {
+        return Err(Failure::failed(format!("there is no store here: {} is missing", objects.display())));
+    }
     let home = Home::open(&settings.data_dir)?;
     let schema = match operation {
         Operation::AdminMigrate {} | Operation::AdminRebuild { .. } => Schema::Leave,

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rand::Rng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::aftermath::{big_remote, bucket_fsck, count, random};
+use crate::aftermath::{big_remote, bucket_fsck, count, kill, random};
 use crate::deployment::{Deployment, Setup};
 use crate::git_tools::Clone;
 use crate::remote_tools::{commit, commit_body, save};
@@ -149,6 +150,49 @@ async fn only_whole_and_only_into_nothing() {
     drop(std::mem::replace(&mut d.data, target));
     d.up().await;
     assert_eq!(d.get(&format!("/files/{project}/a.txt")).await.text(), "a");
+}
+
+/// Goal: a backup that dies leaves the last one as good as it was, or is whole itself; the next one goes on from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_dies_leaves_the_last_one() {
+    let mut d = Deployment::start(Setup::Embedded).await;
+    let mut random = random("backup that dies");
+    let (project, user) = (d.local_project().await, Uuid::new_v4());
+    let copies = TempDir::new().expect("a directory");
+    let copy = copies.path().join("copy");
+    save(&d, project, user, "round.txt", "0").await;
+    well(&d, &["backup", text(&copy)]).await;
+    for round in 1..5 {
+        save(&d, project, user, "round.txt", &round.to_string()).await;
+        save(&d, project, user, &format!("large-{round}.txt"), &format!("{round} ").repeat(200_000)).await;
+        d.kill();
+        let mut command = d.command(&["admin", "backup", text(&copy)]).await;
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().expect("the binary runs");
+        tokio::time::sleep(std::time::Duration::from_millis(random.random_range(5..250))).await;
+        if child.try_wait().expect("its state").is_none() {
+            kill(child.id());
+        }
+        child.wait().expect("its end");
+        let target = TempDir::new().expect("a directory");
+        well(&d, &["restore", text(&copy), "--data-dir", text(target.path())]).await;
+        let own = std::mem::replace(&mut d.data, target);
+        d.up().await;
+        let seen: u32 =
+            d.get(&format!("/files/{project}/round.txt?user={user}")).await.text().parse().expect("a number");
+        assert!(seen <= round, "{seen} in round {round}");
+        for large in 1..=seen {
+            let reply = d.get(&format!("/files/{project}/large-{large}.txt?user={user}")).await;
+            assert!(reply.status == 200 || large == seen, "{large} of {seen}: {}", reply.text());
+        }
+        d.kill();
+        d.data = own;
+        d.up().await;
+    }
+    let last = well(&d, &["backup", text(&copy)]).await;
+    assert_eq!(last["pending"], json!(5), "{last}");
+    let names = std::fs::read_dir(&copy).expect("the copy").flatten().map(|entry| entry.file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(".db")).count(), 1, "old databases are gone");
 }
 
 /// Goal: where there is no file to copy, an operator is told what to do instead; after that was done, what was under way is fenced off.
