@@ -1,5 +1,7 @@
 //! Schema and readiness.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
@@ -26,6 +28,20 @@ pub trait Admin {
     async fn schema_version(&self) -> Result<i64, CatalogError>;
     /// Whether the database answers and takes writes here.
     async fn ping(&self) -> Result<(), CatalogError>;
+    /// The newest schema that this program knows.
+    fn schema_known(&self) -> i64;
+    /// The database's clock, Unix milliseconds; `None` = it has none but ours.
+    async fn clock_ms(&self) -> Result<Option<i64>, CatalogError>;
+    /// Writes a copy of everything, as of one moment, into a new file, beside readers and writers; durable on return. `false`: this
+    /// database is not one file, and has better means.
+    async fn copy_to(&self, file: &Path) -> Result<bool, CatalogError>;
+    /// Ends all connections, after what is at work on them; everything is in its file then, if it is one.
+    async fn close(&self);
+}
+
+/// The number of the last migration.
+pub(crate) fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 fn fault(error: MigrateError) -> Fault {

@@ -23,6 +23,8 @@ pub enum OpKind {
     Refs,
     /// Moving objects to other places in the bucket.
     Repack,
+    /// Writing down what the bucket does not say by itself.
+    Manifest,
 }
 
 /// An open operation (W0).

@@ -20,8 +20,10 @@ pub mod jobs;
 pub mod ledger;
 pub mod pending;
 pub mod projects;
+pub mod rebuild;
 pub mod refs;
 pub mod repack;
+pub mod snapshots;
 pub mod tokens;
 pub mod views;
 
@@ -50,9 +52,11 @@ pub use pending::{
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
+pub use rebuild::{FoundKey, Rebuild, RebuildFrom};
 pub use refs::{ClearPending, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
+pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{Access, Token, TokenHash, Tokens};
 pub use views::{BranchView, ViewKey, Views};
@@ -75,6 +79,8 @@ pub trait Catalog:
     + Commits
     + Jobs
     + Inspect
+    + Rebuild
+    + Snapshots
     + Admin
     + Send
     + Sync

@@ -1,6 +1,7 @@
 //! Treehold's one program: the server, and what an operator does on the command line.
 
 mod ambient;
+mod backup;
 mod cache;
 mod cli;
 mod commands;

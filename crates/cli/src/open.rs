@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use treehold_catalog::{Catalog, MigrationReport, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
-use treehold_engine::{Engine, EngineConfig, Progress};
+use treehold_engine::{Ambient, Engine, EngineConfig, Progress};
 use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
 
 use crate::ambient::Host;
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MERGE_ATTEMPTS: u32 = 5;
 /// How old an operation's last sign of life may be before it counts as dead.
 const OP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Clocks that differ by more are worth a warning, milliseconds.
+const CLOCK_OFFSET_MS: i64 = 5_000;
 /// How long emptied keys keep their bytes beside a database that can be set back to any time of the last week.
 const KEY_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The same for the embedded database, which is backed up with its store or not at all.
@@ -36,11 +38,62 @@ pub struct Opened {
     pub engine: Engine,
     catalog: Arc<dyn Catalog>,
     bucket: Arc<dyn Bucket>,
+    /// Where database and store lie, if both are files here.
+    places: Option<Places>,
     /// Held to the end: dropped after the engine.
     _locks: Vec<Lock>,
 }
 
+/// Database and store of the embedded set-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// The directory that holds `objects`.
+    pub store: PathBuf,
+}
+
+impl Places {
+    /// `None` if either is elsewhere.
+    pub fn of(settings: &Settings) -> Option<Self> {
+        Some(Self { database: settings.database_file()?.to_owned(), store: store_dir(settings)? })
+    }
+}
+
 impl Opened {
+    /// Where database and store lie, if both are files here.
+    pub fn places(&self) -> Option<&Places> {
+        self.places.as_ref()
+    }
+
+    /// Everything that is not object bytes.
+    pub fn catalog(&self) -> &dyn Catalog {
+        &*self.catalog
+    }
+
+    /// After the database was set back in time: nothing that was under way then can finish. The epoch from now on.
+    pub async fn fence(&self) -> Result<i64, Failure> {
+        let now_ms = Host.now_ms();
+        let fenced = self.catalog.set_back(now_ms).await;
+        fenced.map_err(|error| Failure::failed("cannot fence off what was under way").because(error))
+    }
+
+    /// Says in the log how far the database's clock is from ours. Nothing is decided by clocks alone, but grace and leases are
+    /// measured by them.
+    pub async fn compare_clocks(&self) {
+        match self.catalog.clock_ms().await {
+            Ok(None) => {}
+            Ok(Some(theirs)) => {
+                let ahead_ms = Host.now_ms().saturating_sub(theirs);
+                match ahead_ms.abs() > CLOCK_OFFSET_MS {
+                    true => tracing::warn!(ahead_ms, "this clock and the database's differ: keep both with NTP"),
+                    false => tracing::info!(ahead_ms, "this clock and the database's agree"),
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the database's clock could not be read"),
+        }
+    }
+
     /// Brings the schema up to date.
     pub async fn migrate(&self) -> Result<MigrationReport, Failure> {
         migrate(&*self.catalog).await
@@ -84,6 +137,7 @@ pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Sc
     let catalog = treehold_catalog::open_catalog_with(&settings.database_url, options).await.map_err(|error| {
         Failure::failed("cannot open the database; check `database_url` and that it runs").because(error)
     })?;
+    warn_if_newer(&*catalog).await;
     match schema {
         Schema::Leave => {}
         Schema::MigrateOwn if !settings.embedded() => {
@@ -101,6 +155,20 @@ pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Sc
         }
     }
     assemble(settings, home, catalog, locks, schema == Schema::Migrate).await
+}
+
+/// A release works with the schema of the next one; of later ones nobody knows.
+async fn warn_if_newer(catalog: &dyn Catalog) {
+    if let Ok(version) = catalog.schema_version().await
+        && version > catalog.schema_known()
+    {
+        let known = catalog.schema_known();
+        tracing::warn!(
+            version,
+            known,
+            "the database's schema is newer than this program: bring all servers to one release"
+        );
+    }
 }
 
 /// Takes the locks of an embedded database: the data directory's, and the database file's own if it lies elsewhere.
@@ -125,9 +193,15 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
     if looks_only(operation) {
         check_store(settings)?;
     }
+    // Made anew, a store has nothing to rebuild from: its place was misspelled.
+    if let Operation::AdminRebuild { .. } = operation
+        && let Some(objects) = store_dir(settings).map(|store| store.join("objects")).filter(|dir| !dir.exists())
+    {
+        return Err(Failure::failed(format!("there is no store here: {} is missing", objects.display())));
+    }
     let home = Home::open(&settings.data_dir)?;
     let schema = match operation {
-        Operation::AdminMigrate {} => Schema::Leave,
+        Operation::AdminMigrate {} | Operation::AdminRebuild { .. } => Schema::Leave,
         _ => Schema::MigrateOwn,
     };
     if !settings.embedded() {
@@ -136,6 +210,9 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
     let began = Instant::now();
     loop {
         if let Some(stream) = client::connect(&home).await? {
+            if let Operation::AdminRebuild { .. } = operation {
+                return Err(Failure::failed("a server is at work on this database: stop it, then rebuild"));
+            }
             return client::call(stream, operation, progress).await;
         }
         if let Some(locks) = own(settings, &home)? {
@@ -219,7 +296,7 @@ async fn assemble(
         .map_err(|error| Failure::usage(format!("`allow_remote`: {error}")))?;
     let store = ObjectStore::new(bucket.clone(), options);
     let engine = Engine::new(catalog.clone(), store, Arc::new(remote), Arc::new(Host), engine_config(settings, home));
-    Ok(Opened { engine, catalog, bucket, _locks: locks })
+    Ok(Opened { engine, catalog, bucket, places: Places::of(settings), _locks: locks })
 }
 
 /// The directory of a directory store.
@@ -228,7 +305,7 @@ fn store_dir(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// Files on their way into a directory store are renamed, so they must lie on its file system, but not in it.
-fn store_temp_dir(store: &Path, home: &Home) -> PathBuf {
+pub fn store_temp_dir(store: &Path, home: &Home) -> PathBuf {
     if store.parent() == Some(home.dir()) {
         return home.temp_dir();
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treehold_engine::api::{
-    Access, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
+    Access, Oid, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
 };
-use treehold_engine::{Engine, GcOptions, Progress, RepackOptions, VerifyOptions};
+use treehold_engine::{Engine, GcOptions, ManifestChoice, Progress, RebuildOptions, RepackOptions, VerifyOptions};
 use uuid::Uuid;
 
+use crate::backup;
 use crate::failure::Failure;
 use crate::open::Opened;
 
@@ -117,6 +118,22 @@ pub enum Operation {
         /// Also where more goes than the brake allows.
         force: bool,
     },
+    /// Makes the ledger again from the bucket.
+    AdminRebuild {
+        /// Give up what the ledger has.
+        force: bool,
+        /// `auto`, `none`, `latest` or a commit.
+        manifest: String,
+    },
+    /// Writes a manifest.
+    AdminManifest {},
+    /// Copies the embedded database and store.
+    AdminBackup {
+        /// Absolute path of the copy's directory.
+        dir: PathBuf,
+    },
+    /// Fences off what was under way before the database was set back.
+    AdminFence {},
     /// Coalesces small packs and drops dead weight.
     AdminRepack {
         /// Only say what would be done.
@@ -156,6 +173,10 @@ impl Operation {
             Self::AdminStats {} => "admin-stats",
             Self::AdminMigrate {} => "admin-migrate",
             Self::AdminGc { .. } => "admin-gc",
+            Self::AdminRebuild { .. } => "admin-rebuild",
+            Self::AdminManifest {} => "admin-manifest",
+            Self::AdminBackup { .. } => "admin-backup",
+            Self::AdminFence {} => "admin-fence",
             Self::AdminRepack { .. } => "admin-repack",
             Self::AdminVerify { .. } => "admin-verify",
         }
@@ -215,6 +236,17 @@ impl Operation {
                 let options = GcOptions { apply: *apply, grace, project: project.clone(), now: *now, force: *force };
                 value(&engine.gc(&options, progress).await?)
             }
+            Self::AdminRebuild { force, manifest } => {
+                let options = RebuildOptions { force: *force, manifest: manifest_choice(manifest)? };
+                opened.migrate().await?;
+                value(&engine.rebuild(options, progress).await?)
+            }
+            Self::AdminManifest {} => match engine.write_manifest(progress).await? {
+                Some(report) => value(&report),
+                None => Err(Failure::failed("a manifest is being written already; repeat the command later")),
+            },
+            Self::AdminBackup { dir } => backup::backup(opened, dir, progress).await,
+            Self::AdminFence {} => Ok(json!({"epoch": opened.fence().await?})),
             Self::AdminRepack { dry_run, grace_s } => {
                 let grace = grace_s.map_or(engine.key_grace(), Duration::from_secs);
                 value(&engine.repack(RepackOptions { dry_run: *dry_run, grace }, progress).await?)
@@ -226,6 +258,20 @@ impl Operation {
             }
         }
     }
+}
+
+fn manifest_choice(text: &str) -> Result<ManifestChoice, Failure> {
+    Ok(match text {
+        "auto" => ManifestChoice::Auto,
+        "none" => ManifestChoice::Nowhere,
+        "latest" => ManifestChoice::Newest,
+        commit => match commit.parse::<Oid>() {
+            Ok(commit) => ManifestChoice::Commit(commit.0),
+            Err(_) => {
+                return Err(Failure::usage("--manifest takes `auto`, `none`, `latest` or a commit's 40 hex digits"));
+            }
+        },
+    })
 }
 
 fn value(answer: &impl Serialize) -> Result<Value, Failure> {

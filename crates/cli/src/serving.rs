@@ -23,6 +23,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(30);
 const SWEEP_AFTER: Duration = Duration::from_millis(500);
 /// Between two looks whether a collection is due, at most.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long after its start a server first looks whether a manifest is due, and how often from then on, at most.
+const FIRST_MANIFEST: Duration = Duration::from_secs(600);
+const MANIFEST_LOOK: Duration = Duration::from_secs(60);
 /// How long `serve` waits for a command or a stopping server to give the data directory up.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long requests at work may take after the server was told to stop.
@@ -41,6 +44,7 @@ pub struct Serving {
     http: JoinHandle<Result<(), Failure>>,
     housekeeping: JoinHandle<()>,
     collecting: JoinHandle<()>,
+    manifests: JoinHandle<()>,
     control: Option<JoinHandle<()>>,
 }
 
@@ -70,7 +74,9 @@ impl Serving {
         let probe = settings.store_url.starts_with("s3://");
         let housekeeping = tokio::spawn(housekeep(opened.clone(), probe, stop.clone()));
         let collecting = tokio::spawn(collect(opened.clone(), settings.gc_interval, stop.clone()));
-        Ok(Self { address, key, opened, stop, http, housekeeping, collecting, control })
+        let interval = Duration::from_secs(settings.manifest_interval_s);
+        let manifests = tokio::spawn(write_manifests(opened.clone(), interval, stop.clone()));
+        Ok(Self { address, key, opened, stop, http, housekeeping, collecting, manifests, control })
     }
 
     /// Where it listens.
@@ -106,6 +112,7 @@ impl Serving {
         }
         let _ended = self.housekeeping.await;
         let _ended = self.collecting.await;
+        let _ended = self.manifests.await;
         match ended {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(failure))) => Err(failure),
@@ -178,6 +185,43 @@ async fn answer(listener: TcpListener, app: App, stop: CancellationToken) -> Res
         .map_err(|error| Failure::failed("the server could not go on").because(error))
 }
 
+/// Writes a manifest whenever the last one, whoever wrote it, is older than `interval`; never if that is zero.
+async fn write_manifests(opened: Arc<Opened>, interval: Duration, stop: CancellationToken) {
+    if interval.is_zero() {
+        return;
+    }
+    let mut pause = interval.min(FIRST_MANIFEST);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = interval.min(MANIFEST_LOOK);
+        let engine = opened.engine.clone();
+        let mut round = tokio::spawn(async move {
+            let age_ms = engine.manifest_age_ms().await?;
+            let young =
+                age_ms.and_then(|age| u64::try_from(age).ok()).is_some_and(|age| Duration::from_millis(age) < interval);
+            if young { Ok(None) } else { engine.write_manifest(&()).await }
+        });
+        let ended = tokio::select! {
+            () = stop.cancelled() => {
+                round.abort();
+                return;
+            }
+            ended = &mut round => ended,
+        };
+        match ended {
+            Ok(Ok(Some(report))) => {
+                tracing::info!(commit = %report.commit, objects = report.objects, "a manifest was written")
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::warn!(code = error.code(), cause = ?error, "no manifest was written: {error}"),
+            Err(error) => tracing::error!(%error, "writing a manifest broke"),
+        }
+    }
+}
+
 /// A round at start and every 30 s: settles unfinished attempts, removes what never became live. The latter also soon after
 /// something was stored, so that content which was there already takes its room twice for a moment only.
 async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
@@ -187,6 +231,7 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
             () = opened.probe() => {}
         }
     }
+    opened.compare_clocks().await;
     let mut due = tokio::time::Instant::now();
     loop {
         let now = tokio::time::Instant::now();

@@ -59,13 +59,26 @@ impl Engine {
         if cut.is_empty() {
             return Ok(Known::default());
         }
-        let rows = with_generations(self.reached(tips, &cut).await?, HashMap::new());
+        let rows = with_generations(self.reached(Known::default(), tips, &cut).await?, HashMap::new());
         Ok(Known { rows: rows.into_iter().map(|row| (row.oid, Some(row))).collect(), slim: false, whole: true })
     }
 
+    /// Every commit that `tips` reach, without its raw bytes; those of `cut` have no parents.
+    pub(crate) async fn reached_slim(
+        &self,
+        tips: &[ObjectId],
+        cut: &HashSet<ObjectId>,
+    ) -> Result<HashMap<ObjectId, CommitRow>> {
+        self.reached(Known::default().slim(), tips, cut).await
+    }
+
     /// Every commit that `tips` reach; those of `cut` have no parents.
-    async fn reached(&self, tips: &[ObjectId], cut: &HashSet<ObjectId>) -> Result<HashMap<ObjectId, CommitRow>> {
-        let mut known = Known::default();
+    async fn reached(
+        &self,
+        mut known: Known,
+        tips: &[ObjectId],
+        cut: &HashSet<ObjectId>,
+    ) -> Result<HashMap<ObjectId, CommitRow>> {
         let mut rows = HashMap::new();
         let mut open = tips.to_vec();
         while let Some(oid) = open.pop() {
@@ -84,7 +97,7 @@ impl Engine {
 
     /// Numbers the generations of a history again that is whole now: its later commits were numbered from a cut.
     pub(crate) async fn renumber(&self, tips: &[ObjectId]) -> Result<()> {
-        let rows = with_generations(self.reached(tips, &HashSet::new()).await?, HashMap::new());
+        let rows = with_generations(self.reached(Known::default(), tips, &HashSet::new()).await?, HashMap::new());
         for chunk in rows.chunks(ROWS) {
             self.catalog.put_commits(chunk).await?;
         }

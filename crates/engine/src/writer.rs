@@ -118,7 +118,11 @@ impl Engine {
 
     /// W2 and W3: a pack under a fresh name, durable, not yet in the ledger.
     pub(crate) async fn upload_pack(&self, op: Uuid, pack: &FinishedPack) -> Result<KeyId> {
-        let key = self.fresh_name(pack);
+        self.upload_pack_as(op, pack, self.fresh_name(pack)).await
+    }
+
+    /// The same under a name that the caller made of a fresh one.
+    pub(crate) async fn upload_pack_as(&self, op: Uuid, pack: &FinishedPack, key: String) -> Result<KeyId> {
         let reserved = self.catalog.reserve(op, std::slice::from_ref(&key)).await?.pop().flatten();
         let reserved = reserved.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
         self.store.put_pack(pack, &key).await?;

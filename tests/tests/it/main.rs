@@ -2,6 +2,7 @@
 
 mod actions;
 mod aftermath;
+mod backup;
 mod bad_input;
 mod batch_read;
 mod collection;
@@ -28,6 +29,7 @@ mod hostile;
 mod isolation;
 mod lists;
 mod objects;
+mod operations;
 mod outages;
 mod overload;
 mod packs;
@@ -36,6 +38,7 @@ mod pending;
 mod probe;
 mod projects;
 mod push;
+mod rebuild;
 mod remote_tools;
 mod remotes;
 mod sync;

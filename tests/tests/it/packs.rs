@@ -16,7 +16,7 @@ const FILES: usize = 40;
 const COMMITS: usize = 120;
 
 /// A remote whose files of text change a few lines at a time, packed with deltas.
-fn long_history(d: &Deployment, name: &str, random: &mut StdRng) -> Repo {
+pub fn long_history(d: &Deployment, name: &str, random: &mut StdRng) -> Repo {
     let repo = Repo::init_bare(d.remotes.path().join(format!("{name}.git")));
     let mut files: Vec<Vec<String>> =
         (0..FILES).map(|_| (0..80).map(|line| format!("line {line} {}\n", random.random::<u64>())).collect()).collect();

@@ -15,8 +15,10 @@ mod ledger_races;
 mod model;
 mod pending;
 mod projects;
+mod rebuild;
 mod refs;
 mod settle;
+mod snapshots;
 mod tokens;
 mod views;
 
@@ -124,6 +126,7 @@ where
         graph::trees_come_back,
     );
     run_upkeep(&make).await;
+    run_rebuild(&make).await;
     run_work(&make).await;
 }
 
@@ -150,6 +153,22 @@ where
         inspect::what_stands_still,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
+    );
+}
+
+/// What is lost and comes back.
+async fn run_rebuild<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
+        rebuild::records_what_the_bucket_holds,
+        rebuild::begins_only_where_nothing_is_lost,
+        rebuild::fences_off_what_was_begun_before,
+        snapshots::come_back_as_they_were,
+        snapshots::are_published_by_a_living_operation,
     );
 }
 

@@ -21,6 +21,13 @@ pub(super) const GREATEST: &str = "greatest";
 
 /// A file check that a client can ask for: none.
 pub(super) const CHECK_FILES: Option<&str> = None;
+/// Removes all rows of a table.
+pub(super) const EMPTY: &str = "TRUNCATE";
+/// Begins a transaction that sees one moment.
+pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Numbers that were given stay given, whatever was lost.
+pub(super) const NUMBERS_AHEAD: [&str; 1] = ["SELECT setval('object_blocks', greatest(
+    (SELECT last_value FROM object_blocks), (SELECT coalesce(max(number), 0) / 1024 + 1 FROM objects)))"];
 
 /// Grouped reads at a time.
 pub(super) const READ_LANES: usize = 2;

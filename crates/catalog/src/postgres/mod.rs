@@ -32,6 +32,8 @@ mod pending;
 mod projects;
 #[path = "../sql/publish.rs"]
 mod publish;
+#[path = "../sql/rebuild.rs"]
+mod rebuild;
 #[path = "../sql/refs.rs"]
 mod refs;
 #[path = "../sql/register.rs"]
@@ -42,6 +44,8 @@ mod repack;
 mod roots;
 #[path = "../sql/settle.rs"]
 mod settle;
+#[path = "../sql/snapshots.rs"]
+mod snapshots;
 #[path = "../sql/tokens.rs"]
 mod tokens;
 #[path = "../sql/views.rs"]

@@ -1,5 +1,6 @@
 //! Connections.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Executor};
 
 use crate::Catalog;
-use crate::admin::{Admin, MigrationReport, migrate};
+use crate::admin::{Admin, MigrationReport, migrate, newest};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
@@ -175,6 +176,11 @@ impl PostgresCatalog {
         report
     }
 
+    async fn read_clock(&self) -> Result<Option<i64>, Fault> {
+        let clock = sqlx::query_scalar("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)");
+        Ok(Some(clock.fetch_one(&self.pool).await?))
+    }
+
     async fn answer(&self) -> Result<(), Fault> {
         let mut connection = self.pool.acquire().await?;
         refuse_standby(&mut connection).await?;
@@ -200,6 +206,22 @@ impl Admin for PostgresCatalog {
 
     async fn ping(&self) -> Result<(), CatalogError> {
         run!("ping", self.answer())
+    }
+
+    fn schema_known(&self) -> i64 {
+        newest(&sqlx::migrate!("../../migrations/postgres"))
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, CatalogError> {
+        run!("read the clock", self.read_clock())
+    }
+
+    async fn copy_to(&self, _file: &Path) -> Result<bool, CatalogError> {
+        Ok(false)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
     }
 }
 

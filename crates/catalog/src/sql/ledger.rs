@@ -21,6 +21,7 @@ fn kind_name(kind: OpKind) -> &'static str {
         OpKind::Pending => "pending",
         OpKind::Refs => "refs",
         OpKind::Repack => "repack",
+        OpKind::Manifest => "manifest",
     }
 }
 

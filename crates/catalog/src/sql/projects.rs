@@ -37,19 +37,7 @@ pub(super) fn project(row: Row) -> Project {
 impl Db {
     async fn create_project_once(&self, new: &NewProject) -> Result<CreateOutcome, Fault> {
         let mut tx = self.begin().await?;
-        let inserted = sqlx::query(sql!(
-            "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
-        ))
-        .bind(new.id)
-        .bind(&new.name)
-        .bind(&new.default_branch)
-        .bind(&new.remote_url)
-        .bind(new.created_at_ms)
-        .bind(new.receive.deny_non_fast_forwards)
-        .bind(new.receive.deny_deletes)
-        .execute(&mut *tx)
-        .await?;
-        if inserted.rows_affected() == 1 {
+        if insert(&mut tx, new).await? {
             tx.commit().await?;
             return Ok(CreateOutcome::Created(new.clone()));
         }
@@ -132,6 +120,23 @@ impl Db {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// `false`: its id or name is taken.
+pub(super) async fn insert(tx: &mut Transaction, new: &NewProject) -> Result<bool, Fault> {
+    let inserted = sqlx::query(sql!(
+        "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
+    ))
+    .bind(new.id)
+    .bind(&new.name)
+    .bind(&new.default_branch)
+    .bind(&new.remote_url)
+    .bind(new.created_at_ms)
+    .bind(new.receive.deny_non_fast_forwards)
+    .bind(new.receive.deny_deletes)
+    .execute(&mut **tx)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
 }
 
 #[async_trait]

@@ -81,7 +81,7 @@ async fn hold_horizon(tx: &mut Transaction) -> Result<i64, Fault> {
 }
 
 /// The horizon cannot move while this transaction holds its row, and an op that the collector has overtaken is refused.
-async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
+pub(super) async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
     let horizon = hold_horizon(tx).await?;
     let closed = sqlx::query(
         "UPDATE ops SET state = 'done'

@@ -27,7 +27,7 @@ const COLUMNS: &[(&str, Type)] = &[
 type Known = (Vec<u8>, i64, i64, i64, Vec<u8>, i64);
 
 /// What the first row of each object says.
-type Found = HashMap<ObjectId, Registered>;
+pub(super) type Found = HashMap<ObjectId, Registered>;
 
 impl Db {
     pub(super) async fn register_once(
@@ -89,7 +89,7 @@ pub(super) async fn judge_key(tx: &mut Transaction, key: KeyId, kept: bool, now_
 }
 
 /// Each object once, as it comes first. The same id with other content is a collision within one pack.
-fn distinct(objects: &[NewObject]) -> Result<Vec<&NewObject>, CatalogError> {
+pub(super) fn distinct(objects: &[NewObject]) -> Result<Vec<&NewObject>, CatalogError> {
     let mut seen: HashMap<ObjectId, &NewObject> = HashMap::with_capacity(objects.len());
     let mut first = Vec::with_capacity(objects.len());
     for object in objects {
@@ -119,7 +119,12 @@ fn check(object: &NewObject, (_, number, kind, size, sha256, _): &Known) -> Resu
 
 /// Inserts what is new, with numbers in the order given, and makes live what is known. Rows are locked in the order of
 /// their oids, whoever else registers the same. A number that a known object does not need is lost.
-async fn insert(tx: &mut Transaction, epoch: i64, key: KeyId, objects: &[&NewObject]) -> Result<Found, Fault> {
+pub(super) async fn insert(
+    tx: &mut Transaction,
+    epoch: i64,
+    key: KeyId,
+    objects: &[&NewObject],
+) -> Result<Found, Fault> {
     let numbers = Db::take_numbers(tx, codec::signed(objects.len() as u64)?).await?;
     let mut numbered: Vec<(&NewObject, i64)> = objects.iter().copied().zip(numbers).collect();
     numbered.sort_unstable_by_key(|(object, _)| object.oid);

@@ -22,6 +22,13 @@ struct Row {
     expires_at: Option<i64>,
 }
 
+#[derive(sqlx::FromRow)]
+struct Hashed {
+    #[sqlx(flatten)]
+    row: Row,
+    hash: Vec<u8>,
+}
+
 impl Row {
     fn token(self) -> Result<Token, Fault> {
         let Self { id, project, name, access, created_at: created_at_ms, expires_at: expires_at_ms } = self;
@@ -31,19 +38,7 @@ impl Row {
 
 impl Db {
     async fn create_token_once(&self, token: &Token, hash: &TokenHash) -> Result<(), Fault> {
-        sqlx::query(sql!(
-            "INSERT INTO tokens ({COLUMNS}, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING"
-        ))
-        .bind(token.id)
-        .bind(token.project)
-        .bind(&token.name)
-        .bind(codec::access_name(token.access))
-        .bind(token.created_at_ms)
-        .bind(token.expires_at_ms)
-        .bind(&hash[..])
-        .execute(self.writer())
-        .await?;
-        Ok(())
+        insert(self.writer(), token, hash).await
     }
 
     async fn list_tokens(&self, project: Option<Uuid>, after: Option<Uuid>, limit: u32) -> Result<Vec<Token>, Fault> {
@@ -74,6 +69,39 @@ impl Db {
         let gone = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id).execute(self.writer()).await?;
         Ok(gone.rows_affected() == 1)
     }
+}
+
+/// Nothing happens if there is a token with this id.
+pub(super) async fn insert<'e, E>(db: E, token: &Token, hash: &TokenHash) -> Result<(), Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    sqlx::query(sql!(
+        "INSERT INTO tokens ({COLUMNS}, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING"
+    ))
+    .bind(token.id)
+    .bind(token.project)
+    .bind(&token.name)
+    .bind(codec::access_name(token.access))
+    .bind(token.created_at_ms)
+    .bind(token.expires_at_ms)
+    .bind(&hash[..])
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// All tokens of a project, with the hashes of their secrets.
+pub(super) async fn with_hashes(tx: &mut Transaction, project: Uuid) -> Result<Vec<(Token, TokenHash)>, Fault> {
+    let rows: Vec<Hashed> = sqlx::query_as(sql!("SELECT {COLUMNS}, hash FROM tokens WHERE project = $1 ORDER BY id"))
+        .bind(project)
+        .fetch_all(&mut **tx)
+        .await?;
+    let token = |row: Hashed| {
+        let hash = TokenHash::try_from(&row.hash[..]).map_err(|_| CatalogError::Invalid { what: "token" })?;
+        Ok((row.row.token()?, hash))
+    };
+    rows.into_iter().map(token).collect()
 }
 
 #[async_trait]

@@ -23,6 +23,15 @@ pub(super) const GREATEST: &str = "max";
 
 /// How the database checks its own files, 100 faults at most.
 pub(super) const CHECK_FILES: Option<&str> = Some("PRAGMA integrity_check(100)");
+/// Removes all rows of a table.
+pub(super) const EMPTY: &str = "DELETE FROM";
+/// Begins a transaction that sees one moment.
+pub(super) const SNAPSHOT: &str = "BEGIN";
+/// Numbers that were given stay given, whatever was lost.
+pub(super) const NUMBERS_AHEAD: [&str; 2] = [
+    "INSERT INTO object_numbers (id, next) VALUES (1, 1) ON CONFLICT DO NOTHING",
+    "UPDATE object_numbers SET next = max(next, (SELECT coalesce(max(number), 0) + 1 FROM objects)) WHERE id = 1",
+];
 
 /// Grouped reads at a time.
 pub(super) const READ_LANES: usize = 2;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
 
 use crate::Catalog;
-use crate::admin::{Admin, MigrationReport, migrate};
+use crate::admin::{Admin, MigrationReport, migrate, newest};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
@@ -128,6 +129,19 @@ impl SqliteCatalog {
         migrate(sqlx::migrate!("../../migrations/sqlite"), &mut *connection).await
     }
 
+    /// On a connection of its own: it reads, and must keep neither the writer nor a reader from others.
+    async fn copy(&self, file: &Path) -> Result<bool, Fault> {
+        let path = file.to_str().ok_or(CatalogError::Invalid { what: "name of the copy" })?;
+        let mut connection = (*self.writer.connect_options()).clone().connect().await?;
+        let copied = sqlx::query("VACUUM INTO $1").bind(path).execute(&mut connection).await;
+        connection.close().await?;
+        copied?;
+        // SQLite leaves the copy to the system's caches.
+        let synced = tokio::fs::File::open(file).await.map_err(sqlx::Error::Io)?.sync_all().await;
+        synced.map_err(sqlx::Error::Io)?;
+        Ok(true)
+    }
+
     async fn answer(&self) -> Result<(), Fault> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
         Ok(())
@@ -154,6 +168,23 @@ impl Admin for SqliteCatalog {
 
     async fn ping(&self) -> Result<(), CatalogError> {
         run!("ping", self.answer())
+    }
+
+    fn schema_known(&self) -> i64 {
+        newest(&sqlx::migrate!("../../migrations/sqlite"))
+    }
+
+    async fn clock_ms(&self) -> Result<Option<i64>, CatalogError> {
+        Ok(None)
+    }
+
+    async fn copy_to(&self, file: &Path) -> Result<bool, CatalogError> {
+        run!("copy the database", self.copy(file))
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 

@@ -87,3 +87,21 @@ async fn a_place_that_cannot_be_opened_is_unavailable() {
     assert!(missing.is_err());
     assert!(open_catalog("mysql://localhost/x").await.is_err());
 }
+
+/// Goal: a copy taken beside a writer is one moment of the database, whole, in one file.
+#[tokio::test]
+async fn a_copy_is_whole_by_itself() {
+    let (dir, path) = scratch();
+    let catalog = SqliteCatalog::open(&path).await.expect("open");
+    catalog.migrate().await.expect("migrate");
+    let copy = dir.path().join("it's a copy.db");
+    assert!(catalog.copy_to(&copy).await.expect("copy"));
+    assert!(catalog.copy_to(&copy).await.is_err(), "never over something that is there");
+    let names =
+        || std::fs::read_dir(dir.path()).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+    assert_eq!(names().filter(|name| name.to_string_lossy().starts_with("it's")).count(), 1);
+    let opened = SqliteCatalog::open(&copy).await.expect("open the copy");
+    assert_eq!(opened.schema_version().await.expect("version"), opened.schema_known());
+    opened.close().await;
+    assert_eq!(names().filter(|name| name.to_string_lossy().starts_with("it's")).count(), 1, "closed, it is one file");
+}

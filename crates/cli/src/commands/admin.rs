@@ -1,11 +1,15 @@
 //! `treehold admin`
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{bytes, report, reported, seconds};
+use crate::backup;
 use crate::failure::Failure;
 use crate::operation::Operation;
-use crate::output::{clean, grouped, table, text};
+use crate::output::{self, clean, grouped, table, text};
+use crate::progress::Bar;
 use crate::settings::Settings;
 
 /// What to do.
@@ -55,6 +59,45 @@ pub enum Command {
     /// Compare what is on record with what is there, and say what is damaged (exit status 1); safe beside running servers
     #[command(visible_alias = "fsck")]
     Verify(Verify),
+    /// Make the ledger, the commit graph and everybody's reach again from the store, after the database was lost; no server may run
+    Rebuild {
+        /// Give up what the ledger has, and read the whole store again
+        #[arg(long)]
+        force: bool,
+        /// Where projects, refs and pending work come from: `none` = the database; `latest` = the newest manifest in the store, or a
+        /// manifest's commit, for projects that the database lacks; `auto` = the newest manifest if the database has no project
+        #[arg(long, value_name = "WHICH", default_value = "auto")]
+        manifest: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write projects, refs and pending work into the store as a manifest, as `serve` does now and then
+    Manifest {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the embedded database and store into DIR, beside a running server too; what is there from the last time is not copied again
+    Backup {
+        /// Made if missing
+        dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the data directory from a backup
+    Restore {
+        /// The directory of `backup`
+        #[arg(required_unless_present = "fence")]
+        backup: Option<PathBuf>,
+        /// Copy nothing: the database was set back by other means (point-in-time recovery, pg_restore); fence off what was under way
+        #[arg(long, conflicts_with = "backup")]
+        fence: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Count projects, objects, bytes and pending work
     Stats {
         /// Print JSON
@@ -104,6 +147,26 @@ pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
             }
         }
         Command::Verify(verify) => verified(verify, settings).await,
+        Command::Rebuild { force, manifest, json } => {
+            let answer = reported(settings, Operation::AdminRebuild { force, manifest }, json, rebuilt).await?;
+            match answer["damage"].as_u64() {
+                None | Some(0) => Ok(()),
+                Some(damage) => Err(Failure::failed(format!("{damage} of the findings are damage: see the list"))),
+            }
+        }
+        Command::Manifest { json } => report(settings, Operation::AdminManifest {}, json, counted).await,
+        Command::Backup { dir, json } => {
+            let dir = std::path::absolute(&dir).map_err(|error| Failure::usage(format!("the directory: {error}")))?;
+            report(settings, Operation::AdminBackup { dir }, json, counted).await
+        }
+        Command::Restore { backup: Some(backup), json, .. } => {
+            let bar = Bar::new();
+            let answer = backup::restore(settings, &backup, &bar).await;
+            bar.finish();
+            let answer = answer?;
+            output::print(&if json { output::pretty(&answer) } else { counted(&answer) })
+        }
+        Command::Restore { json, .. } => report(settings, Operation::AdminFence {}, json, counted).await,
         Command::Stats { json } => report(settings, Operation::AdminStats {}, json, counted).await,
     }
 }
@@ -150,6 +213,15 @@ fn collected(answer: &Value) -> String {
         _ => "",
     };
     counted(answer) + hint
+}
+
+/// Counts, then a line for each finding.
+fn rebuilt(answer: &Value) -> String {
+    let mut counts = answer.clone();
+    let findings = counts.as_object_mut().and_then(|counts| counts.remove("findings"));
+    let findings = findings.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let lines = findings.iter().map(|finding| format!("{}\n", clean(&finding.to_string())));
+    counted(&counts) + &lines.collect::<String>()
 }
 
 /// Members as rows, nested ones with dots.

@@ -18,6 +18,8 @@ pub use load::Load;
 
 /// Between two collections, where nobody says otherwise, seconds.
 const GC_INTERVAL_S: u64 = 24 * 3600;
+/// How often a manifest is written where nobody says otherwise, seconds.
+const MANIFEST_INTERVAL_S: u64 = 3600;
 
 /// Where a value comes from. Later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +87,8 @@ pub struct Settings {
     pub tree_cache_bytes: u64,
     /// Between two collections; zero: none.
     pub gc_interval: Duration,
+    /// How often a manifest is written, seconds; 0 = never.
+    pub manifest_interval_s: u64,
     /// Limits.
     pub limits: Limits,
     /// How much is done at once.
@@ -138,6 +142,7 @@ impl Settings {
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
+        let manifest_interval_s = values.optional_number("manifest_interval", 1 << 31)?.unwrap_or(MANIFEST_INTERVAL_S);
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
@@ -160,6 +165,7 @@ impl Settings {
             log,
             tree_cache_bytes,
             gc_interval,
+            manifest_interval_s,
             limits,
             load,
             given: values.given,

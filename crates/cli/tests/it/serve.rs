@@ -167,7 +167,12 @@ fn requests_at_work_are_answered_before_it_stops() {
     stream.read_exact(&mut interim).unwrap();
     assert_eq!(&interim[..], b"HTTP/1.1 100 Continue\r\n\r\n");
     server.signal("-TERM");
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    // Whoever asks whether it is ready finds nobody there from now on.
+    let gone = (0..250).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::net::TcpStream::connect(&server.address).is_err()
+    });
+    assert!(gone, "it still takes connections");
     stream.write_all(b"hello").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -16,7 +16,7 @@ const COMMITS_BYTES: usize = 16 << 20;
 
 impl Engine {
     /// Of a long history, the commits beyond the first megabytes are read twice, so that its messages are not in memory all at once.
-    pub(super) async fn put_commits_of(&self, quarantine: Arc<Quarantine>) -> Result<()> {
+    pub(crate) async fn put_commits_of(&self, quarantine: Arc<Quarantine>) -> Result<()> {
         let source = Arc::clone(&quarantine);
         let bare = blocking(move || {
             let commits = source.iter().filter(|object| object.kind == Kind::Commit);

@@ -31,14 +31,14 @@ use crate::writer::Operation;
 use crate::{Engine, EngineError, Result, blocking};
 
 /// Rows written to the catalog at once.
-const ROWS: usize = 1000;
+pub(crate) const ROWS: usize = 1000;
 /// Content of the rows that are written at once, bytes; one row may be larger.
-const ROW_BYTES: usize = 8 << 20;
+pub(crate) const ROW_BYTES: usize = 8 << 20;
 /// Bases of deltas that are kept in memory while a pack is resolved, by all threads together, bytes.
-const BASES_BYTES: usize = 96 << 20;
+pub(crate) const BASES_BYTES: usize = 96 << 20;
 
 /// Threads that resolve a pack: all cores, up to where the disk and the table of objects would be what they wait for.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().min(16))
 }
 
@@ -103,7 +103,7 @@ impl From<IngestError> for Refused {
 }
 
 /// A quarantine whose spool file cannot be read any more.
-pub(super) fn unreadable(error: IngestError) -> EngineError {
+pub(crate) fn unreadable(error: IngestError) -> EngineError {
     match error {
         IngestError::Io(source) => EngineError::Unavailable { what: "the spool disk", source: Box::new(source) },
         other => EngineError::internal(other),

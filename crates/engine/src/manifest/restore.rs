@@ -1,0 +1,208 @@
+//! Projects, refs and pending work from a manifest.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use treehold_catalog::{PendingRow, ProjectSnapshot, Ref};
+use treehold_object::{Kind, ObjectId};
+use uuid::Uuid;
+
+use super::MARKER;
+use super::format::{ProjectFile, WorkspaceFile};
+use crate::api::Oid;
+use crate::intake::commit_row;
+use crate::progress::Progress;
+use crate::rebuild::{Finding, ManifestChoice, RebuildReport};
+use crate::tree::{Item, entries};
+use crate::{Engine, EngineError, Result};
+
+/// Files read at once.
+const FILES: usize = 64;
+
+/// What cannot be used, and why; or what fails for all.
+enum Unusable {
+    Damaged(String),
+    Failed(EngineError),
+}
+
+impl From<EngineError> for Unusable {
+    fn from(error: EngineError) -> Self {
+        match error {
+            // A missing or corrupt object.
+            EngineError::Internal(cause) => Self::Damaged(cause.to_string()),
+            other => Self::Failed(other),
+        }
+    }
+}
+
+type Usable<T> = std::result::Result<T, Unusable>;
+
+impl Engine {
+    /// `manifests`: packs that hold a manifest's commit, the newest first.
+    pub(crate) async fn restore_projects(
+        &self,
+        choice: ManifestChoice,
+        manifests: &[String],
+        report: &mut RebuildReport,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let commit = match choice {
+            ManifestChoice::Nowhere => return Ok(()),
+            ManifestChoice::Auto if !self.catalog.projects(None, 1).await?.is_empty() => return Ok(()),
+            ManifestChoice::Commit(commit) => Some(commit),
+            ManifestChoice::Auto | ManifestChoice::Newest => self.newest_manifest(manifests).await?,
+        };
+        let Some(commit) = commit else {
+            return match choice {
+                ManifestChoice::Auto => Ok(()),
+                _ => Err(EngineError::not_found("manifest_not_found", "The bucket holds no manifest.")),
+            };
+        };
+        report.manifest = Some(commit.to_string());
+        let root = match self.manifest_tree(commit).await {
+            Ok(root) => root,
+            Err(Unusable::Failed(error)) => return Err(error),
+            // Which one to take instead is the operator's to say.
+            Err(Unusable::Damaged(detail)) => {
+                let detail = format!("The manifest {commit} cannot be used: {detail}.");
+                return Err(EngineError::unprocessable("bad_manifest", detail));
+            }
+        };
+        for (_, fan) in root {
+            for (name, item) in self.level_or_find(commit, fan, report).await? {
+                match self.project_of(item).await {
+                    Ok(snapshot) => self.restore_one(snapshot, report).await?,
+                    Err(Unusable::Failed(error)) => return Err(error),
+                    Err(Unusable::Damaged(detail)) => {
+                        let detail = format!("project {name}: {detail}");
+                        report.find(Finding::DamagedManifest { commit: Oid(commit), detail });
+                    }
+                }
+                progress.step("restoring projects", report.projects_restored, None);
+            }
+        }
+        Ok(())
+    }
+
+    async fn newest_manifest(&self, packs: &[String]) -> Result<Option<ObjectId>> {
+        for key in packs {
+            let Ok(pack) = self.store.raw_pack(key).await else { continue };
+            let oids: Vec<ObjectId> = pack.entries().iter().map(|entry| entry.oid).collect();
+            let located = self.catalog.locate(&oids).await?;
+            let commits = located.iter().flatten().filter(|object| object.kind == Kind::Commit);
+            for commit in commits {
+                match self.manifest_tree(commit.oid).await {
+                    Ok(_) => return Ok(Some(commit.oid)),
+                    Err(Unusable::Failed(error)) => return Err(error),
+                    Err(Unusable::Damaged(detail)) => tracing::warn!(key, detail, "a manifest cannot be used"),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What `projects` of a manifest has.
+    async fn manifest_tree(&self, commit: ObjectId) -> Usable<Vec<(String, Item)>> {
+        let raw = self.object_of(commit, Kind::Commit).await?;
+        let message = raw.windows(2).position(|pair| pair == b"\n\n").and_then(|at| raw.get(at + 2..));
+        if !message.is_some_and(|message| message.starts_with(format!("{MARKER}\n").as_bytes())) {
+            return Err(Unusable::Damaged(format!("commit {commit} is no manifest")));
+        }
+        let root = self.level(commit_row(commit, raw)?.tree).await?;
+        let projects = root.into_iter().find(|(name, _)| name == "projects");
+        let (_, projects) = projects.ok_or_else(|| Unusable::Damaged("it has no projects".to_owned()))?;
+        self.level(projects.oid).await
+    }
+
+    async fn level_or_find(
+        &self,
+        commit: ObjectId,
+        fan: Item,
+        report: &mut RebuildReport,
+    ) -> Result<Vec<(String, Item)>> {
+        match self.level(fan.oid).await {
+            Ok(level) => Ok(level),
+            Err(Unusable::Failed(error)) => Err(error),
+            Err(Unusable::Damaged(detail)) => {
+                report.find(Finding::DamagedManifest { commit: Oid(commit), detail });
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    async fn level(&self, tree: ObjectId) -> Usable<Vec<(String, Item)>> {
+        let raw = self.object_of(tree, Kind::Tree).await?;
+        let named = |entry: Result<(&treehold_object::BStr, Item)>| entry.map(|(name, item)| (name.to_string(), item));
+        Ok(entries(&raw).map(named).collect::<Result<_>>()?)
+    }
+
+    async fn object_of(&self, oid: ObjectId, kind: Kind) -> Usable<Bytes> {
+        let object = self.objects(&[oid]).await?.pop().flatten().filter(|object| object.kind == kind);
+        object.map(|object| object.content).ok_or_else(|| Unusable::Damaged(format!("{kind} {oid} is missing")))
+    }
+
+    async fn project_of(&self, item: Item) -> Usable<ProjectSnapshot> {
+        let level = self.level(item.oid).await?;
+        let find = |wanted: &str| level.iter().find(|(name, _)| name == wanted).map(|(_, item)| item.oid);
+        let file = find("project.json").ok_or_else(|| Unusable::Damaged("it has no project.json".to_owned()))?;
+        let file: ProjectFile = json(&self.object_of(file, Kind::Blob).await?)?;
+        let mut snapshot = file.snapshot().map_err(Unusable::Damaged)?;
+        let Some(workspaces) = find("workspaces") else { return Ok(snapshot) };
+        for chunk in self.level(workspaces).await?.chunks(FILES) {
+            for (_, item) in chunk {
+                let file: WorkspaceFile = json(&self.object_of(item.oid, Kind::Blob).await?)?;
+                snapshot.workspaces.push(file.snapshot().map_err(Unusable::Damaged)?);
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// What the ledger has no object for is left out, as no ref may name what is not there (law 3).
+    async fn restore_one(&self, mut snapshot: ProjectSnapshot, report: &mut RebuildReport) -> Result<()> {
+        let project = snapshot.project.id;
+        let refs = std::mem::take(&mut snapshot.refs);
+        snapshot.refs = self.present(project, refs, |known| (Some(known.oid), known.name.clone()), report).await?;
+        let remote = std::mem::take(&mut snapshot.remote_refs);
+        let shown = |known: &Ref| (Some(known.oid), format!("{} of the remote", known.name));
+        snapshot.remote_refs = self.present(project, remote, shown, report).await?;
+        let mut pending = 0;
+        for workspace in &mut snapshot.workspaces {
+            let rows = std::mem::take(&mut workspace.rows);
+            let shown = |row: &PendingRow| (row.oid, format!("pending {}", row.path));
+            workspace.rows = self.present(project, rows, shown, report).await?;
+            pending += workspace.rows.len() as u64;
+        }
+        match self.catalog.restore_project(&snapshot).await? {
+            true => {
+                report.projects_restored += 1;
+                report.pending_restored += pending;
+            }
+            false => report.find(Finding::ProjectExists { project }),
+        }
+        Ok(())
+    }
+
+    async fn present<T>(
+        &self,
+        project: Uuid,
+        all: Vec<T>,
+        shown: impl Fn(&T) -> (Option<ObjectId>, String),
+        report: &mut RebuildReport,
+    ) -> Result<Vec<T>> {
+        let oids: Vec<ObjectId> = all.iter().filter_map(|one| shown(one).0).collect();
+        let mut located = self.catalog.locate(&oids).await?.into_iter();
+        let mut present = Vec::with_capacity(all.len());
+        for one in all {
+            match shown(&one) {
+                (Some(oid), needed_by) if located.next().flatten().is_none() => {
+                    report.find(Finding::MissingObject { project, oid: Oid(oid), needed_by });
+                }
+                _ => present.push(one),
+            }
+        }
+        Ok(present)
+    }
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Usable<T> {
+    serde_json::from_slice(bytes).map_err(|error| Unusable::Damaged(error.to_string()))
+}
