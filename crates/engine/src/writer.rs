@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, RoaringTreemap};
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, hash};
 use treehold_store::{FinishedPack, Object};
 use uuid::Uuid;
@@ -119,14 +120,17 @@ impl Engine {
     /// W2 and W3: a pack under a fresh name, durable, not yet in the ledger.
     pub(crate) async fn upload_pack(&self, op: Uuid, pack: &FinishedPack) -> Result<KeyId> {
         let key = self.fresh_name(pack);
+        point("W2").await?;
         let reserved = self.catalog.reserve(op, std::slice::from_ref(&key)).await?.pop().flatten();
         let reserved = reserved.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
+        point("W3").await?;
         self.store.put_pack(pack, &key).await?;
         Ok(reserved)
     }
 
     /// W4 of an uploaded pack; ledger numbers in the pack's order.
     pub(crate) async fn register_pack(&self, op: Uuid, key: KeyId, pack: FinishedPack) -> Result<Vec<u64>> {
+        point("W4").await?;
         let registered = self.catalog.register(op, key, &new_objects(&pack), self.ambient.now_ms()).await?;
         self.chores.stored();
         Ok(registered.into_iter().map(|registered| registered.number).collect())

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
+use treehold_fault::point;
 use treehold_object::ObjectId;
 
 use crate::remote::{Endpoint, PushSpec, Pushed};
@@ -51,6 +52,7 @@ impl Engine {
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
         let pack = self.push_pack(attempt, fresh).await?;
         let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
+        point("U1").await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
         let pushed = self.send(attempt, at, &mut parcel).await?;
         self.judge(attempt, at, &mut parcel, pushed).await
@@ -58,6 +60,7 @@ impl Engine {
 
     /// Sends the pack; and once more, whole, if the remote could not unpack deltas against its own objects.
     async fn send(&self, attempt: &Attempt, at: &Endpoint, parcel: &mut Parcel<'_>) -> Result<Pushed> {
+        point("U3").await?;
         let pushed = self.post(attempt, at, parcel.pack.path()).await;
         let Pushed::Lacking(detail) = &pushed else { return Ok(pushed) };
         let Some(fresh) = parcel.thin.take() else { return Ok(pushed) };
@@ -87,6 +90,7 @@ impl Engine {
         mut pushed: Pushed,
     ) -> Result<Settled> {
         for sent in 1.. {
+            point("U4").await?;
             let detail = match pushed {
                 Pushed::Landed => {
                     self.step(attempt, AttemptState::Landed, None).await?;
@@ -118,6 +122,7 @@ impl Engine {
 
     /// Settles an attempt whose outcome is unknown by the remote's refs; `None` = it has not landed: repeat the same push.
     async fn look(&self, attempt: &mut Attempt, at: &Endpoint) -> Result<Option<Settled>> {
+        point("U2").await?;
         let name = branch_ref(&attempt.branch);
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let tip = refs.refs.iter().find(|(found, _)| *found == name).map(|(_, oid)| *oid);
@@ -194,6 +199,7 @@ impl Engine {
     }
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
+        point("U5").await?;
         // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
         if attempt.base != Some(attempt.commit) {
             publish.refs = vec![update(attempt, onto(attempt))];

@@ -11,6 +11,7 @@ mod resume;
 use std::collections::HashMap;
 
 use treehold_catalog::{AttemptChange, AttemptState, KeyId, Project, StoreCommit, WorkspaceKey};
+use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
 
@@ -168,6 +169,7 @@ impl Engine {
         if refused {
             return Err(machine::moved(&intent.branch));
         }
+        point("C2").await?;
         let planned = self.plan_commit(intent, &parent, merged).await?;
         if policy.dry_run {
             return Ok(Round::Done(planned.answer));
@@ -264,6 +266,7 @@ impl Engine {
     async fn make_durable(&self, planned: &mut Planned) -> Result<(Operation, Fresh)> {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
+        point("C1").await?;
         let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
         match self.store_prepared(planned, &pack, &name, &mut op, key).await {
             Ok(fresh) => Ok((op, fresh)),
@@ -282,7 +285,10 @@ impl Engine {
         op: &mut Operation,
         key: KeyId,
     ) -> Result<Fresh> {
-        let stored = async { Ok(self.store.put_pack(pack, name).await?) };
+        let stored = async {
+            point("C3").await?;
+            Ok(self.store.put_pack(pack, name).await?)
+        };
         let attempt = &mut planned.attempt;
         let pushed_onto_parent = attempt.push && attempt.remote_base == attempt.base;
         let before = async {
@@ -293,6 +299,7 @@ impl Engine {
         };
         let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(op, &planned.reused), before)?;
         before.extend(std::mem::take(&mut planned.trees_before));
+        point("C4").await?;
         let to = AttemptState::Stored;
         let store = StoreCommit {
             op: op.id,

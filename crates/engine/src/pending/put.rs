@@ -4,6 +4,7 @@ use treehold_catalog::{
     Action, Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project,
     RowExpectation, WorkspaceKey,
 };
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
@@ -62,6 +63,7 @@ impl Engine {
     /// Compares with the caller's view (pending, else head) as the condition asks; without one the last write wins, and the
     /// replaced version stays in local history. A write that equals the head removes the row.
     pub async fn put_pending(&self, project: &str, user: Uuid, path: &[u8], put: PutPending) -> Result<PendingAnswer> {
+        point("A1").await?;
         let path = shaped_path(path)?;
         let blob = match &put.body {
             PendingBody::Deleted => None,
@@ -132,9 +134,11 @@ impl Engine {
         let write = PendingWrite { path: draft.spot.path.clone(), expect, change: change.clone() };
         let now_ms = self.ambient.now_ms();
         let expected = judged.then_some(seen.revision);
+        point("A4").await?;
         match self.catalog.write_pending(&seen.key, expected, &[write], now_ms).await? {
             PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(Round::Lost(seen.key)),
             PendingOutcome::Written { revision, rows } => {
+                point("A5").await?;
                 let kept = seen.row.as_ref().map(|row| row.revision);
                 let row_revision = rows[0].or(kept.filter(|_| !equals_head)).unwrap_or(revision);
                 Ok(Round::Done(answer(draft, &seen, &change, row_revision)))
@@ -216,6 +220,7 @@ impl Engine {
             return Ok(Content::Inline(blob.content.clone()));
         }
         if draft.op.is_none() {
+            point("A2").await?;
             let op = draft.op.insert(self.begin_op(Some(project.id), OpKind::Pending).await?);
             self.store_objects(op, vec![blob.clone()]).await?;
         }
