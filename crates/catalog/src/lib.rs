@@ -32,7 +32,7 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
-pub use commits::{Commits, StoreCommit, StoredCommit};
+pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
 pub use jobs::{Job, Jobs};

@@ -20,6 +20,9 @@ use crate::{Engine, EngineError, Result};
 /// How often the same push is sent within one request while its outcome is unknown.
 const SENDS: usize = 3;
 
+/// So long after a commit was made, an answer about refs may come from a time before its push (a replica that lags, a cache).
+const LAG_MS: i64 = 10 * 60_000;
+
 /// What became of a push.
 #[derive(Debug)]
 pub(crate) enum Settled {
@@ -126,7 +129,7 @@ impl Engine {
         let name = branch_ref(&attempt.branch);
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let tip = refs.refs.iter().find(|(found, _)| *found == name).map(|(_, oid)| *oid);
-        if tip == attempt.remote_base {
+        if tip == attempt.remote_base || self.may_be_past(attempt, tip).await? {
             return Ok(None);
         }
         let landed = match tip {
@@ -144,6 +147,20 @@ impl Engine {
         };
         self.step(attempt, to, None).await?;
         Ok(Some(settled))
+    }
+
+    /// Whether `tip` is where the branch was before the push was made for it. Then it says nothing: believed, it would give up a
+    /// commit that may have landed, and its edits would be committed once more. The same push again decides, until the answer cannot be
+    /// old any more and the branch must have been set back.
+    async fn may_be_past(&self, attempt: &Attempt, tip: Option<ObjectId>) -> Result<bool> {
+        let Some(base) = attempt.remote_base else { return Ok(false) };
+        if self.ambient.now_ms().saturating_sub(attempt.created_at_ms) > LAG_MS {
+            return Ok(false);
+        }
+        match tip {
+            None => Ok(true),
+            Some(tip) => self.is_ancestor(attempt.project, tip, base).await,
+        }
     }
 
     async fn rejected(&self, attempt: &mut Attempt, message: String) -> Result<Settled> {

@@ -262,14 +262,14 @@ impl Engine {
     }
 
     /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
-    /// What is to be pushed is made ready meanwhile.
-    async fn make_durable(&self, planned: &mut Planned) -> Result<(Operation, Fresh)> {
+    /// What is to be pushed is made ready meanwhile. `None` = an edit was undone meanwhile: plan again.
+    async fn make_durable(&self, planned: &mut Planned) -> Result<Option<(Operation, Fresh)>> {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
         point("C1").await?;
-        let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
+        let Some((mut op, key)) = self.prepare(&planned.attempt, &name).await? else { return Ok(None) };
         match self.store_prepared(planned, &pack, &name, &mut op, key).await {
-            Ok(fresh) => Ok((op, fresh)),
+            Ok(fresh) => Ok(Some((op, fresh))),
             Err(error) => {
                 self.end_op(op).await;
                 Err(error)
@@ -329,7 +329,7 @@ impl Engine {
             }
             self.check_pushable(attempt).await?;
         }
-        let (op, fresh) = self.make_durable(&mut planned).await?;
+        let Some((op, fresh)) = self.make_durable(&mut planned).await? else { return Ok(Round::Again) };
         let attempt = &mut planned.attempt;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {

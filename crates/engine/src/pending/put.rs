@@ -46,6 +46,8 @@ struct Draft {
     put: PutPending,
     /// The base that the caller named is known to be an object of the project.
     base_known: bool,
+    /// What equals the head is recorded all the same, as a commit is under way that may change the head.
+    explicit: bool,
     /// Large content is durable in the bucket already, under this operation: it stays open until the row names the object.
     op: Option<Operation>,
 }
@@ -81,7 +83,7 @@ impl Engine {
             check_branch(branch)?;
         }
         let spot = EditSpot { project, branch: put.branch.clone(), user, path };
-        let mut draft = Draft { spot, blob, put, base_known: false, op: None };
+        let mut draft = Draft { spot, blob, put, base_known: false, explicit: false, op: None };
         let mut written = self.try_put(&mut draft).await;
         if let Ok(Round::Lost(key)) = &written {
             // Writes of new names look at the whole workspace: those that lost a race take turns.
@@ -112,8 +114,9 @@ impl Engine {
         let judged = self.judge_name(draft, &seen, new).await?;
         let base = base_oid(draft, &seen);
         let equals_head = new == seen.head.filter(|item| !item.is_tree());
-        let change = match equals_head {
-            true => PendingChange::Clear,
+        let explicit = draft.explicit && seen.row.is_some();
+        let change = match equals_head && !explicit {
+            true => PendingChange::Undo,
             false => PendingChange::Set {
                 action: match (new, seen.head) {
                     (None, _) => Action::Deleted,
@@ -137,6 +140,10 @@ impl Engine {
         point("A4").await?;
         match self.catalog.write_pending(&seen.key, expected, &[write], now_ms).await? {
             PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(Round::Lost(seen.key)),
+            PendingOutcome::CommitUnderWay(_) => {
+                draft.explicit = true;
+                Ok(Round::Lost(seen.key))
+            }
             PendingOutcome::Written { revision, rows } => {
                 point("A5").await?;
                 let kept = seen.row.as_ref().map(|row| row.revision);
@@ -253,7 +260,7 @@ fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
 fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {
     let path = Path(draft.spot.path.clone());
     match change {
-        PendingChange::Clear => {
+        PendingChange::Clear | PendingChange::Undo => {
             let head = seen.head.filter(|item| !item.is_tree());
             PendingAnswer {
                 path,
