@@ -9,6 +9,7 @@ mod conflicts;
 mod crashes;
 mod dedup;
 mod deployment;
+mod endurance;
 mod exports;
 mod files;
 mod git_fetch;
