@@ -11,6 +11,17 @@ use crate::error::CatalogError;
 use crate::graph::CommitRow;
 use crate::ledger::{KeyId, NewObject};
 
+/// What [`Commits::prepare_commit`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepared {
+    /// It is known from here on, and this key is reserved.
+    Ready(KeyId),
+    /// The name was used before; nothing was written.
+    NameTaken,
+    /// A pending row that it takes is gone: its user has undone the edit. Nothing was written.
+    Undone,
+}
+
 /// What [`Commits::store_commit`] records.
 #[derive(Debug, Clone)]
 pub struct StoreCommit {
@@ -43,14 +54,15 @@ pub struct StoredCommit {
 #[async_trait]
 pub trait Commits {
     /// PREPARED, W0 and W2 in one transaction: saves the attempt, opens the operation `op` for its project and reserves the bucket
-    /// key `name`; `None` = the name was used before, and nothing was written. Repeating it is safe.
+    /// key `name`, if every pending row that the attempt takes is still there, or a later version of it. From then on none of them can be
+    /// undone without a trace ([`crate::PendingChange::Undo`]). Repeating it is safe.
     async fn prepare_commit(
         &self,
         attempt: &Attempt,
         op: Uuid,
         name: &str,
         now_ms: i64,
-    ) -> Result<Option<KeyId>, CatalogError>;
+    ) -> Result<Prepared, CatalogError>;
     /// W4 and STORED in one transaction: registers the objects ([`crate::Ledger::register`], with its errors), records trees and
     /// the commit, and moves the attempt on. `None` = somebody else moved the attempt; nothing was written.
     async fn store_commit(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, CatalogError>;

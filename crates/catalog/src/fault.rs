@@ -115,22 +115,30 @@ pub(crate) async fn pause(attempt: u32) {
 }
 
 /// Runs a call that makes one whole transaction or one statement, again if it lost against another transaction, and
-/// names `action` in its errors.
+/// names `action` in its errors. To tests it is a fault point of that name: done or not, its answer may be lost.
 macro_rules! run {
     ($action:literal, $call:expr) => {{
-        let mut attempt = 0;
-        loop {
-            match $call.await {
-                Err(fault) if $crate::fault::Fault::is_conflict(&fault) && attempt < $crate::fault::RETRIES_MAX => {
-                    attempt += 1;
-                    $crate::fault::pause(attempt).await;
+        let done = async {
+            let mut attempt = 0;
+            loop {
+                match $call.await {
+                    Err(fault) if $crate::fault::Fault::is_conflict(&fault) && attempt < $crate::fault::RETRIES_MAX => {
+                        attempt += 1;
+                        $crate::fault::pause(attempt).await;
+                    }
+                    outcome => break outcome.map_err(|fault| fault.into_error($action)),
                 }
-                outcome => break outcome.map_err(|fault| fault.into_error($action)),
             }
-        }
+        };
+        treehold_fault::call($action, done, |lost| $crate::fault::lost($action, lost)).await
     }};
 }
 pub(crate) use run;
+
+/// What a caller sees of a fault that was injected: as when the connection breaks.
+pub(crate) fn lost(action: &'static str, lost: treehold_fault::Injected) -> CatalogError {
+    CatalogError::Unavailable { action, source: Box::new(lost) }
+}
 
 #[cfg(test)]
 mod tests {

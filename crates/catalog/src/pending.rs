@@ -91,8 +91,11 @@ pub enum PendingChange {
         /// Inline content is stored once per project and oid, compressed by the catalog.
         content: Content,
     },
-    /// Remove the row (a write that equals the head, or a reset).
+    /// Remove the row (a reset).
     Clear,
+    /// Remove the row, since the write equals the head. Where a commit is under way that may have taken the row, the head may be about to
+    /// change, and nothing is written ([`PendingOutcome::CommitUnderWay`]): the edit must be recorded with `Set`.
+    Undo,
 }
 
 /// One write of a batch.
@@ -121,6 +124,9 @@ pub enum PendingOutcome {
     Mismatch(usize),
     /// The workspace's revision is not `expected_revision`; nothing was written.
     WorkspaceMoved(i64),
+    /// A row was to be undone that a commit may have taken (an attempt of the user is neither final nor given up); nothing was written.
+    /// Index of the first such write.
+    CommitUnderWay(usize),
 }
 
 /// A replaced version, kept as local history.

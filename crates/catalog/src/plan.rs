@@ -15,6 +15,8 @@ pub(crate) struct Workspace {
     pub(crate) rows: HashMap<BString, PendingRow>,
     /// Whether the revision has to be written back.
     pub(crate) moved: bool,
+    /// Whether a commit is under way that may have taken rows; known only where a write undoes one.
+    pub(crate) committing: bool,
 }
 
 /// The changes of any number of calls.
@@ -62,7 +64,7 @@ impl Plan {
         }
         let draft = match draft(workspace, writes, now_ms) {
             Ok(draft) => draft,
-            Err(index) => return PendingOutcome::Mismatch(index),
+            Err(refusal) => return refusal,
         };
         workspace.moved |= draft.revision != workspace.revision;
         workspace.revision = draft.revision;
@@ -79,15 +81,17 @@ impl Plan {
     }
 }
 
-/// Goes through the writes in order; a later write of the same path sees the earlier one. The index of the first write
-/// whose expectation fails is the error.
-fn draft(workspace: &Workspace, writes: &[PendingWrite], now_ms: i64) -> Result<Draft, usize> {
+/// Goes through the writes in order; a later write of the same path sees the earlier one. The first that cannot be done is the error.
+fn draft(workspace: &Workspace, writes: &[PendingWrite], now_ms: i64) -> Result<Draft, PendingOutcome> {
     let mut draft = Draft { revision: workspace.revision, ..Draft::default() };
     for (index, write) in writes.iter().enumerate() {
         let before = || workspace.rows.get(&write.path);
         let current = draft.rows.get(&write.path).map_or_else(before, Option::as_ref);
         if !is_met(write.expect, current) {
-            return Err(index);
+            return Err(PendingOutcome::Mismatch(index));
+        }
+        if write.change == PendingChange::Undo && current.is_some() && workspace.committing {
+            return Err(PendingOutcome::CommitUnderWay(index));
         }
         let next = new_row(write, draft.revision + 1, now_ms);
         if is_same(current, next.as_ref()) {
@@ -119,7 +123,7 @@ fn is_same(current: Option<&PendingRow>, next: Option<&PendingRow>) -> bool {
 
 fn new_row(write: &PendingWrite, revision: i64, now_ms: i64) -> Option<PendingRow> {
     match &write.change {
-        PendingChange::Clear => None,
+        PendingChange::Clear | PendingChange::Undo => None,
         PendingChange::Set { action, mode, oid, size, base_oid, .. } => Some(PendingRow {
             path: write.path.clone(),
             action: *action,

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod control;
 mod failure;
+mod faults;
 mod files;
 mod home;
 mod open;
@@ -45,6 +46,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Completions(args) = &cli.command {
         return commands::completions::run(args);
     }
+    faults::arm()?;
     let settings = Settings::resolve(&cli.options)?;
     start_log(&settings, &cli)?;
     if let Command::ConfigCheck(args) = &cli.command {

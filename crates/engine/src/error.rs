@@ -190,6 +190,12 @@ impl From<CatalogError> for EngineError {
     }
 }
 
+impl From<treehold_fault::Injected> for EngineError {
+    fn from(injected: treehold_fault::Injected) -> Self {
+        Self::Unavailable { what: "the store", source: Box::new(injected) }
+    }
+}
+
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         match error {

@@ -3,6 +3,7 @@
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use treehold_catalog::{Attempt, AttemptState, KeyId};
+use treehold_fault::point;
 use treehold_store::CacheStats;
 
 use crate::{Engine, EngineError, Result};
@@ -89,6 +90,7 @@ impl Engine {
 
     pub(crate) async fn remove_key(&self, key: KeyId, name: String) -> Result<()> {
         self.store.delete(&name).await?;
+        point("G7").await?;
         self.catalog.key_deleted(key).await?;
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, RoaringTreemap};
+use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, Prepared, RoaringTreemap};
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, hash};
 use treehold_store::{FinishedPack, Object};
 use uuid::Uuid;
@@ -102,12 +103,15 @@ impl Engine {
         treehold_store::pack_key(&pack.checksum, self.ambient.uuid().into_bytes())
     }
 
-    /// PREPARED, W0 and W2: from here on the attempt is known, and the pack's name reserved. Nothing was sent yet.
-    pub(crate) async fn prepare(&self, attempt: &Attempt, name: &str) -> Result<(Operation, KeyId)> {
+    /// PREPARED, W0 and W2: from here on the attempt is known, and the pack's name reserved. Nothing was sent yet. `None` = an edit that
+    /// it takes was undone meanwhile.
+    pub(crate) async fn prepare(&self, attempt: &Attempt, name: &str) -> Result<Option<(Operation, KeyId)>> {
         let id = self.ambient.uuid();
-        let key = self.catalog.prepare_commit(attempt, id, name, self.ambient.now_ms()).await?;
-        let key = key.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
-        Ok((Operation { id, numbers: RoaringTreemap::new() }, key))
+        match self.catalog.prepare_commit(attempt, id, name, self.ambient.now_ms()).await? {
+            Prepared::Ready(key) => Ok(Some((Operation { id, numbers: RoaringTreemap::new() }, key))),
+            Prepared::Undone => Ok(None),
+            Prepared::NameTaken => Err(EngineError::internal("a fresh pack name was used before")),
+        }
     }
 
     /// Uploads a finished pack under a fresh name and registers what it holds; ledger numbers in the pack's order.
@@ -123,14 +127,17 @@ impl Engine {
 
     /// The same under a name that the caller made of a fresh one.
     pub(crate) async fn upload_pack_as(&self, op: Uuid, pack: &FinishedPack, key: String) -> Result<KeyId> {
+        point("W2").await?;
         let reserved = self.catalog.reserve(op, std::slice::from_ref(&key)).await?.pop().flatten();
         let reserved = reserved.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
+        point("W3").await?;
         self.store.put_pack(pack, &key).await?;
         Ok(reserved)
     }
 
     /// W4 of an uploaded pack; ledger numbers in the pack's order.
     pub(crate) async fn register_pack(&self, op: Uuid, key: KeyId, pack: FinishedPack) -> Result<Vec<u64>> {
+        point("W4").await?;
         let registered = self.catalog.register(op, key, &new_objects(&pack), self.ambient.now_ms()).await?;
         self.chores.stored();
         Ok(registered.into_iter().map(|registered| registered.number).collect())

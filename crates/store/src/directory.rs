@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use treehold_fault::blocking_point;
 
 use crate::bucket::{Bucket, ListPage, Payload, Put};
 use crate::error::StoreError;
@@ -81,6 +82,11 @@ fn failure(action: &'static str, err: std::io::Error) -> StoreError {
         | ErrorKind::Unsupported => StoreError::Refused { action, store: NAME, source },
         _ => StoreError::Unavailable { action, store: NAME, source },
     }
+}
+
+/// A fault point.
+fn step(name: &'static str) -> std::io::Result<()> {
+    blocking_point(name).map_err(std::io::Error::other)
 }
 
 /// Syncs, or ends the process.
@@ -171,6 +177,7 @@ impl Disk {
                 Err(err) => return Err(err),
             }
         };
+        step("D4")?;
         // Also where the file was there before: its writer may not have come this far.
         sync_directory(&parent)?;
         Ok(put)
@@ -189,6 +196,7 @@ impl Disk {
         {
             return Ok(());
         }
+        step("D1")?;
         let mut temp = tempfile::Builder::new()
             .prefix(TEMP_PREFIX)
             .rand_bytes(16)
@@ -198,7 +206,9 @@ impl Disk {
             Payload::Bytes(bytes) => temp.write_all(bytes)?,
             Payload::File(path) => std::io::copy(&mut File::open(path)?, &mut temp).map(|_| ())?,
         }
+        step("D2")?;
         sync(temp.as_file(), temp.path());
+        step("D3")?;
         temp.persist_noclobber(place).map(|_| ()).map_err(|err| err.error)
     }
 
@@ -209,7 +219,9 @@ impl Disk {
         if file.set_permissions(Permissions::from_mode(MODE)).is_err() {
             return Ok(false);
         }
+        step("D2")?;
         sync(&file, path);
+        step("D3")?;
         match std::fs::hard_link(path, place) {
             Err(err) if !matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => Ok(false),
             linked => linked.map(|()| true),

@@ -1,6 +1,6 @@
 //! kill -9 of the server in the middle of its work: what was answered is there, once, and the rest is cleaned up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -12,7 +12,7 @@ use crate::both;
 use crate::deployment::{Deployment, REMOTE_TOKEN, Reply, json_body};
 
 /// A request that may find nobody there.
-async fn attempt(request: reqwest::RequestBuilder) -> Option<Reply> {
+pub async fn attempt(request: reqwest::RequestBuilder) -> Option<Reply> {
     let response = request.send().await.ok()?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.ok()?.to_vec();
@@ -20,7 +20,7 @@ async fn attempt(request: reqwest::RequestBuilder) -> Option<Reply> {
 }
 
 /// One user who saves one file after the other, waiting for each answer.
-struct Writer {
+pub struct Writer {
     user: Uuid,
     random: StdRng,
     saves: u64,
@@ -32,12 +32,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(random: StdRng) -> Self {
+    pub fn new(random: StdRng) -> Self {
         Self { user: Uuid::new_v4(), random, saves: 0, answered: BTreeMap::new(), open: None, revision: 0 }
     }
 
     /// Saves until nobody answers.
-    async fn load(&mut self, d: &Deployment, project: Uuid) {
+    pub async fn load(&mut self, d: &Deployment, project: Uuid) {
         loop {
             let path = format!("notes/{}.md", self.random.random_range(0..5));
             self.saves += 1;
@@ -59,7 +59,7 @@ impl Writer {
     }
 
     /// Everything that was answered is there; what was not may be.
-    async fn check(&mut self, d: &Deployment, project: Uuid) {
+    pub async fn check(&mut self, d: &Deployment, project: Uuid) {
         let list = d.get(&format!("/pending/{project}/{}", self.user)).await.ok(200);
         let rows: BTreeMap<&str, i64> = list["changes"]
             .as_array()
@@ -87,18 +87,18 @@ impl Writer {
 }
 
 /// One user who commits again and again, each time under a new key.
-struct Committer {
-    user: Uuid,
+pub struct Committer {
+    pub user: Uuid,
     project: Uuid,
     push: bool,
     count: usize,
     /// Answers, by key.
-    answered: BTreeMap<String, Value>,
+    pub answered: BTreeMap<String, Value>,
     open: Option<String>,
 }
 
 impl Committer {
-    fn new(project: Uuid, push: bool) -> Self {
+    pub fn new(project: Uuid, push: bool) -> Self {
         let user = Uuid::new_v4();
         Self { user, project, push, count: 0, answered: BTreeMap::new(), open: None }
     }
@@ -112,7 +112,7 @@ impl Committer {
     }
 
     /// Commits until nobody answers.
-    async fn load(&mut self, d: &Deployment) {
+    pub async fn load(&mut self, d: &Deployment) {
         loop {
             self.count += 1;
             let key = format!("{} commit {}", self.user, self.count);
@@ -127,7 +127,7 @@ impl Committer {
     }
 
     /// The unanswered request again, and some answered ones: the same key, the same commit.
-    async fn retry(&mut self, d: &Deployment) {
+    pub async fn retry(&mut self, d: &Deployment) {
         if let Some(key) = self.open.take() {
             let reply = d.send(self.commit(d, &key)).await.ok(200);
             self.answered.insert(key, reply);
@@ -138,9 +138,11 @@ impl Committer {
     }
 
     /// Each key's commit is in the history once.
-    fn check(&self, history: &[String]) {
+    pub fn check(&self, history: &[String]) {
+        let mut times: HashMap<&str, usize> = HashMap::new();
+        history.iter().for_each(|message| *times.entry(message).or_default() += 1);
         for key in self.answered.keys() {
-            assert_eq!(history.iter().filter(|message| *message == key).count(), 1, "{key}");
+            assert_eq!(times.get(key.as_str()), Some(&1), "{key}");
         }
         let mine = history.iter().filter(|message| message.starts_with(&self.user.to_string())).count();
         assert_eq!(mine, self.answered.len(), "a commit that nobody asked for");

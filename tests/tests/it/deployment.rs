@@ -133,6 +133,7 @@ impl Deployment {
 
     /// Another setting, from the next command or start on.
     pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != variable);
         self.settings.push((variable.to_owned(), value.to_owned()));
     }
 
@@ -154,19 +155,26 @@ impl Deployment {
 
     /// Starts the server and waits for its line.
     pub async fn up(&mut self) {
+        assert!(self.up_unless_it_dies().await, "no address: {}", self.log());
+    }
+
+    /// The same; `false` = it ended before it could be reached.
+    pub async fn up_unless_it_dies(&mut self) -> bool {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]).await;
         let log = std::fs::File::options().create(true).append(true).open(self.data.path().join("server.log"));
-        let mut child = command
-            .env("TREEHOLD_LOG", "trace")
-            .stdout(Stdio::piped())
-            .stderr(log.expect("a log"))
-            .spawn()
-            .expect("the server starts");
+        if !self.settings.iter().any(|(variable, _)| variable == "TREEHOLD_LOG") {
+            command.env("TREEHOLD_LOG", "trace");
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(log.expect("a log")).spawn().expect("the server starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
-        let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {}", self.log()));
+        let Some(base) = line.trim().strip_prefix("listening on ") else {
+            child.wait().expect("its end");
+            return false;
+        };
         self.base = base.to_owned();
         self.server = Some(child);
+        true
     }
 
     /// kill -9.

@@ -12,6 +12,7 @@ mod crashes;
 mod damages;
 mod dedup;
 mod deployment;
+mod endurance;
 mod exports;
 mod files;
 mod git_fetch;

@@ -1,8 +1,23 @@
-use super::attempts::attempt;
 use super::*;
-use crate::{AttemptChange, AttemptState, CatalogError, CommitRow, KeyId, StoreCommit};
+use crate::{
+    AttemptChange, AttemptState, CatalogError, CommitRow, KeyId, PendingOutcome, Prepared, SnapshotRow, StoreCommit,
+};
 
 const NAME: &str = "objects/pack/pack-commit.pack";
+
+/// An attempt that takes nothing pending.
+fn attempt(project: Uuid, branch: &str) -> crate::Attempt {
+    crate::Attempt { snapshot: Vec::new(), ..super::attempts::attempt(project, branch) }
+}
+
+impl Prepared {
+    fn key(self) -> KeyId {
+        match self {
+            Self::Ready(key) => key,
+            other => panic!("not prepared: {other:?}"),
+        }
+    }
+}
 
 fn stored(op: Uuid, key: KeyId, of: &crate::Attempt, contents: &[&'static str]) -> StoreCommit {
     StoreCommit {
@@ -36,12 +51,12 @@ pub(super) async fn are_recorded_step_by_step(case: Case) {
     let project = case.project().await;
     let mut attempt = attempt(project, "main");
     let op = Uuid::new_v4();
-    let key = case.catalog.prepare_commit(&attempt, op, NAME, NOW).await.expect("prepare").expect("a fresh name");
+    let key = case.catalog.prepare_commit(&attempt, op, NAME, NOW).await.expect("prepare").key();
     assert_eq!(case.catalog.attempt(attempt.id).await.expect("attempt"), Some(attempt.clone()));
     assert_eq!(seen(&case, attempt.id).await, (Some(AttemptState::Prepared), [false; 3]));
     case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
     let again = case.catalog.prepare_commit(&attempt, op, NAME, NOW).await.expect("prepare again");
-    assert_eq!(again, Some(key), "a repetition after a lost answer");
+    assert_eq!(again, Prepared::Ready(key), "a repetition after a lost answer");
 
     let done = case.catalog.store_commit(&stored(op, key, &attempt, &["a", "b"])).await.expect("store").expect("ours");
     attempt.fence = done.fence;
@@ -59,10 +74,10 @@ pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
     let project = case.project().await;
     let first = attempt(project, "main");
     let (op, other) = (Uuid::new_v4(), Uuid::new_v4());
-    let key = case.catalog.prepare_commit(&first, op, NAME, NOW).await.expect("prepare").expect("a fresh name");
+    let key = case.catalog.prepare_commit(&first, op, NAME, NOW).await.expect("prepare").key();
     // A name that somebody else has: neither the attempt nor the operation is there.
     let second = attempt(project, "main");
-    assert_eq!(case.catalog.prepare_commit(&second, other, NAME, NOW).await.expect("prepare"), None);
+    assert_eq!(case.catalog.prepare_commit(&second, other, NAME, NOW).await.expect("prepare"), Prepared::NameTaken);
     assert_eq!(case.catalog.attempt(second.id).await.expect("attempt"), None);
     assert!(matches!(case.catalog.heartbeat(other, NOW).await, Err(CatalogError::OpLost)));
     let gone = attempt(Uuid::new_v4(), "main");
@@ -82,7 +97,7 @@ pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
     assert!(matches!(refused, Err(CatalogError::OpLost)), "{refused:?}");
     let op = Uuid::new_v4();
     let name = "objects/pack/pack-3.pack";
-    let key = case.catalog.prepare_commit(&third, op, name, NOW).await.expect("prepare").expect("a fresh name");
+    let key = case.catalog.prepare_commit(&third, op, name, NOW).await.expect("prepare").key();
     let known = case.op(project).await;
     case.register(known, &[object("b")]).await;
     let mut forged = stored(op, key, &third, &["a", "b"]);
@@ -99,7 +114,7 @@ pub(super) async fn may_make_the_same_objects(case: Case) {
         let (catalog, attempt) = (case.catalog.clone(), attempt(project, "main"));
         async move {
             let (op, name) = (Uuid::new_v4(), format!("objects/pack/pack-{racer}.pack"));
-            let key = catalog.prepare_commit(&attempt, op, &name, NOW).await.expect("prepare").expect("a fresh name");
+            let key = catalog.prepare_commit(&attempt, op, &name, NOW).await.expect("prepare").key();
             let mut contents = ["a", "b", "c", "d"];
             contents.rotate_left(racer % 4);
             let done = catalog.store_commit(&stored(op, key, &attempt, &contents)).await.expect("store");
@@ -110,4 +125,33 @@ pub(super) async fn may_make_the_same_objects(case: Case) {
     });
     let numbers = together(racing).await;
     assert!(numbers.iter().all(|of_one| *of_one == numbers[0]), "{numbers:?}");
+}
+
+/// An edit that is undone before a commit that took it is known is not committed; after that, undoing it leaves a trace.
+pub(super) async fn know_what_was_undone(case: Case) {
+    let key = case.workspace().await;
+    let undo = || PendingWrite { path: "a".into(), expect: RowExpectation::Any, change: PendingChange::Undo };
+    let (_, rows) = case.write(&key, &[edit("a", "a")]).await;
+    let mut taken = attempt(key.project, "main");
+    taken.user = Some(key.user);
+    taken.snapshot = vec![SnapshotRow { path: "a".into(), revision: rows[0], oid: Some(oid("a")), mode: 0o100644 }];
+    let prepare = async || case.catalog.prepare_commit(&taken, Uuid::new_v4(), NAME, NOW).await.expect("prepare");
+    let wrote = case.catalog.write_pending(&key, None, &[undo()], NOW).await.expect("write");
+    assert!(matches!(wrote, PendingOutcome::Written { .. }), "{wrote:?}");
+    assert_eq!(prepare().await, Prepared::Undone);
+    assert_eq!(case.catalog.attempt(taken.id).await.expect("attempt"), None);
+
+    case.write(&key, &[edit("a", "b")]).await;
+    prepare().await.key();
+    let refused = case.catalog.write_pending(&key, None, &[edit("c", "c"), undo()], NOW).await.expect("write");
+    assert_eq!(refused, PendingOutcome::CommitUnderWay(1));
+    assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1.len(), 1, "nothing was written");
+    // Another user's commit is not in the way, nor is one that was given up.
+    let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
+    case.write(&other, &[edit("a", "a")]).await;
+    case.write(&other, &[undo()]).await;
+    let change = AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+    case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
+    case.write(&key, &[undo()]).await;
+    assert!(case.catalog.pending(&key, None).await.expect("pending").1.is_empty());
 }

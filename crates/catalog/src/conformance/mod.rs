@@ -205,6 +205,7 @@ where
         commits::are_recorded_step_by_step,
         commits::are_recorded_whole_or_not_at_all,
         commits::may_make_the_same_objects,
+        commits::know_what_was_undone,
         model::pending_follows_the_model,
     );
 }

@@ -15,6 +15,8 @@ use crate::rows::sql;
 
 const COLUMNS: &str = "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
     commit_oid, raw, snapshot, objects, state, fence, last_error, created_at, updated_at";
+/// What is neither final nor given up; an index has these.
+pub(super) const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED', 'PAUSED')";
 const INVALID: CatalogError = CatalogError::Invalid { what: "attempt" };
 
 /// A snapshot row as JSON: path and oid in hex, since paths are bytes.
@@ -203,7 +205,6 @@ impl Db {
     }
 
     async fn find_open_attempts(&self, of: Option<(Uuid, &str)>, limit: u32) -> Result<Vec<Attempt>, Fault> {
-        const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED', 'PAUSED')";
         let rows = match of {
             Some((project, branch)) => sqlx::query_as::<Database, Stored>(sql!(
                 "SELECT {COLUMNS} FROM attempts WHERE {OPEN} AND project = $2 AND branch = $3 ORDER BY seq LIMIT $1"

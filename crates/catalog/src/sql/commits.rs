@@ -5,19 +5,24 @@ use uuid::Uuid;
 
 use super::*;
 use crate::attempts::Attempt;
-use crate::commits::{Commits, StoreCommit, StoredCommit};
+use crate::commits::{Commits, Prepared, StoreCommit, StoredCommit};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::ledger::{KeyId, OpKind};
+use crate::ledger::OpKind;
 
 impl Db {
-    async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Option<KeyId>, Fault> {
+    async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Prepared, Fault> {
         let mut tx = self.begin().await?;
         ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
-        let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else { return Ok(None) };
+        let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else {
+            return Ok(Prepared::NameTaken);
+        };
+        if !settle::all_there(&mut tx, attempt).await? {
+            return Ok(Prepared::Undone);
+        }
         attempts::insert(&mut *tx, attempt).await?;
         tx.commit().await?;
-        Ok(Some(key))
+        Ok(Prepared::Ready(key))
     }
 
     async fn store_once(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, Fault> {
@@ -42,7 +47,7 @@ impl Commits for Db {
         op: Uuid,
         name: &str,
         now_ms: i64,
-    ) -> Result<Option<KeyId>, CatalogError> {
+    ) -> Result<Prepared, CatalogError> {
         run!("prepare a commit", self.prepare_once(attempt, op, name, now_ms))
     }
 

@@ -1,4 +1,4 @@
-//! What a commit leaves of the pending work that it took (docs/reliability.md, FINALIZED).
+//! What a commit takes of pending work, and what it leaves (docs/reliability.md, PREPARED and FINALIZED).
 //!
 //! The order matters: rows that are still as committed go to local history and vanish; rows that changed since stay
 //! and from now on start from the committed blob.
@@ -6,6 +6,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::attempts::Attempt;
 use crate::fault::Fault;
 use crate::refs::ClearPending;
 use crate::rows::{Rows, Type, arguments, sql};
@@ -23,15 +24,7 @@ pub(super) async fn settle(
     if clear.rows.is_empty() {
         return Ok(());
     }
-    let workspace: Option<i64> = sqlx::query_scalar(sql!(
-        "SELECT id FROM workspaces WHERE project = $1 AND branch = $2 AND user_id = $3 {FOR_UPDATE}"
-    ))
-    .bind(project)
-    .bind(&clear.branch)
-    .bind(clear.user)
-    .fetch_optional(&mut **tx)
-    .await?;
-    let Some(workspace) = workspace else { return Ok(()) };
+    let Some(workspace) = lock_workspace(tx, project, &clear.branch, clear.user).await? else { return Ok(()) };
     let mut changes = 0;
     for chunk in clear.rows.chunks(CHUNK_ROWS) {
         changes += remove_committed(tx, workspace, chunk, now_ms).await?;
@@ -45,6 +38,36 @@ pub(super) async fn settle(
             .await?;
     }
     Ok(())
+}
+
+async fn lock_workspace(tx: &mut Transaction, project: Uuid, branch: &str, user: Uuid) -> Result<Option<i64>, Fault> {
+    let id = sqlx::query_scalar(sql!(
+        "SELECT id FROM workspaces WHERE project = $1 AND branch = $2 AND user_id = $3 {FOR_UPDATE}"
+    ));
+    Ok(id.bind(project).bind(branch).bind(user).fetch_optional(&mut **tx).await?)
+}
+
+/// Whether every pending row that an attempt takes is still there, in whatever version. Holds the workspace, so that none is undone
+/// before the attempt is known.
+pub(super) async fn all_there(tx: &mut Transaction, attempt: &Attempt) -> Result<bool, Fault> {
+    let taken: Vec<_> = attempt.snapshot.iter().filter(|row| row.revision.is_some()).map(|row| &row.path).collect();
+    let Some(user) = attempt.user.filter(|_| !taken.is_empty()) else { return Ok(true) };
+    let Some(workspace) = lock_workspace(tx, attempt.project, &attempt.pending_branch, user).await? else {
+        return Ok(false);
+    };
+    for chunk in taken.chunks(CHUNK_ROWS) {
+        let select = sql!(
+            "SELECT count(*) FROM {} JOIN pending p ON p.workspace = $1 AND p.path = r.path",
+            rows(2, &[("path", Type::Blob)])
+        );
+        let paths = Rows::new().blobs(chunk.iter().copied());
+        let there: i64 =
+            sqlx::query_scalar_with(select, with_rows(arguments![workspace], paths)?).fetch_one(&mut **tx).await?;
+        if usize::try_from(there) != Ok(chunk.len()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 type Committed = (treehold_object::BString, i64, Option<treehold_object::ObjectId>);

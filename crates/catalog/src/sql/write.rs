@@ -13,7 +13,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
-use crate::pending::{PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::pending::{PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
 use crate::plan::{Plan, Workspace};
 use crate::rows::{Rows, Type, arguments, sql};
 
@@ -56,6 +56,7 @@ impl Db {
         }
         let mut workspaces = lock_workspaces(&mut tx, writes.iter().map(|write| &write.key)).await?;
         read_rows(&mut tx, &mut workspaces, writes).await?;
+        find_commits(&mut tx, &mut workspaces, writes).await?;
         let mut plan = Plan::default();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
@@ -211,6 +212,25 @@ async fn read_rows(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[
     }
     for workspace in workspaces.values_mut() {
         workspace.rows = found.remove(&workspace.id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Finds out where a commit is under way that may have taken rows that are to be undone. Whoever prepares one holds the workspace.
+async fn find_commits(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[Write]) -> Result<(), Fault> {
+    let undoes = |write: &&Write| write.writes.iter().any(|write| write.change == PendingChange::Undo);
+    for write in writes.iter().filter(undoes) {
+        let Some(workspace) = workspaces.get_mut(&write.key) else { continue };
+        let open: i64 = sqlx::query_scalar(sql!(
+            "SELECT count(*) FROM attempts WHERE {} AND project = $1 AND pending_branch = $2 AND user_id = $3",
+            attempts::OPEN
+        ))
+        .bind(write.key.project)
+        .bind(&write.key.branch)
+        .bind(write.key.user)
+        .fetch_one(&mut **tx)
+        .await?;
+        workspace.committing = open > 0;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
 };
+use treehold_fault::point;
 use treehold_object::ObjectId;
 
 use crate::remote::{Endpoint, PushSpec, Pushed};
@@ -18,6 +19,9 @@ use crate::{Engine, EngineError, Result};
 
 /// How often the same push is sent within one request while its outcome is unknown.
 const SENDS: usize = 3;
+
+/// So long after a commit was made, an answer about refs may come from a time before its push (a replica that lags, a cache).
+const LAG_MS: i64 = 10 * 60_000;
 
 /// What became of a push.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ impl Engine {
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
         let pack = self.push_pack(attempt, fresh).await?;
         let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
+        point("U1").await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
         let pushed = self.send(attempt, at, &mut parcel).await?;
         self.judge(attempt, at, &mut parcel, pushed).await
@@ -58,6 +63,7 @@ impl Engine {
 
     /// Sends the pack; and once more, whole, if the remote could not unpack deltas against its own objects.
     async fn send(&self, attempt: &Attempt, at: &Endpoint, parcel: &mut Parcel<'_>) -> Result<Pushed> {
+        point("U3").await?;
         let pushed = self.post(attempt, at, parcel.pack.path()).await;
         let Pushed::Lacking(detail) = &pushed else { return Ok(pushed) };
         let Some(fresh) = parcel.thin.take() else { return Ok(pushed) };
@@ -87,6 +93,7 @@ impl Engine {
         mut pushed: Pushed,
     ) -> Result<Settled> {
         for sent in 1.. {
+            point("U4").await?;
             let detail = match pushed {
                 Pushed::Landed => {
                     self.step(attempt, AttemptState::Landed, None).await?;
@@ -118,10 +125,11 @@ impl Engine {
 
     /// Settles an attempt whose outcome is unknown by the remote's refs; `None` = it has not landed: repeat the same push.
     async fn look(&self, attempt: &mut Attempt, at: &Endpoint) -> Result<Option<Settled>> {
+        point("U2").await?;
         let name = branch_ref(&attempt.branch);
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let tip = refs.refs.iter().find(|(found, _)| *found == name).map(|(_, oid)| *oid);
-        if tip == attempt.remote_base {
+        if tip == attempt.remote_base || self.may_be_past(attempt, tip).await? {
             return Ok(None);
         }
         let landed = match tip {
@@ -139,6 +147,20 @@ impl Engine {
         };
         self.step(attempt, to, None).await?;
         Ok(Some(settled))
+    }
+
+    /// Whether `tip` is where the branch was before the push was made for it. Then it says nothing: believed, it would give up a
+    /// commit that may have landed, and its edits would be committed once more. The same push again decides, until the answer cannot be
+    /// old any more and the branch must have been set back.
+    async fn may_be_past(&self, attempt: &Attempt, tip: Option<ObjectId>) -> Result<bool> {
+        let Some(base) = attempt.remote_base else { return Ok(false) };
+        if self.ambient.now_ms().saturating_sub(attempt.created_at_ms) > LAG_MS {
+            return Ok(false);
+        }
+        match tip {
+            None => Ok(true),
+            Some(tip) => self.is_ancestor(attempt.project, tip, base).await,
+        }
     }
 
     async fn rejected(&self, attempt: &mut Attempt, message: String) -> Result<Settled> {
@@ -194,6 +216,7 @@ impl Engine {
     }
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
+        point("U5").await?;
         // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
         if attempt.base != Some(attempt.commit) {
             publish.refs = vec![update(attempt, onto(attempt))];

@@ -11,6 +11,7 @@ mod resume;
 use std::collections::HashMap;
 
 use treehold_catalog::{AttemptChange, AttemptState, KeyId, Project, StoreCommit, WorkspaceKey};
+use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
 
@@ -172,6 +173,7 @@ impl Engine {
         if refused {
             return Err(machine::moved(&intent.branch));
         }
+        point("C2").await?;
         let planned = self.plan_commit(intent, &parent, merged).await?;
         if policy.dry_run {
             return Ok(Round::Done(planned.answer));
@@ -264,13 +266,14 @@ impl Engine {
     }
 
     /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
-    /// What is to be pushed is made ready meanwhile.
-    async fn make_durable(&self, planned: &mut Planned) -> Result<(Operation, Fresh)> {
+    /// What is to be pushed is made ready meanwhile. `None` = an edit was undone meanwhile: plan again.
+    async fn make_durable(&self, planned: &mut Planned) -> Result<Option<(Operation, Fresh)>> {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
-        let (mut op, key) = self.prepare(&planned.attempt, &name).await?;
+        point("C1").await?;
+        let Some((mut op, key)) = self.prepare(&planned.attempt, &name).await? else { return Ok(None) };
         match self.store_prepared(planned, &pack, &name, &mut op, key).await {
-            Ok(fresh) => Ok((op, fresh)),
+            Ok(fresh) => Ok(Some((op, fresh))),
             Err(error) => {
                 self.end_op(op).await;
                 Err(error)
@@ -286,7 +289,10 @@ impl Engine {
         op: &mut Operation,
         key: KeyId,
     ) -> Result<Fresh> {
-        let stored = async { Ok(self.store.put_pack(pack, name).await?) };
+        let stored = async {
+            point("C3").await?;
+            Ok(self.store.put_pack(pack, name).await?)
+        };
         let attempt = &mut planned.attempt;
         let pushed_onto_parent = attempt.push && attempt.remote_base == attempt.base;
         let before = async {
@@ -297,6 +303,7 @@ impl Engine {
         };
         let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(op, &planned.reused), before)?;
         before.extend(std::mem::take(&mut planned.trees_before));
+        point("C4").await?;
         let to = AttemptState::Stored;
         let store = StoreCommit {
             op: op.id,
@@ -326,7 +333,7 @@ impl Engine {
             }
             self.check_pushable(attempt).await?;
         }
-        let (op, fresh) = self.make_durable(&mut planned).await?;
+        let Some((op, fresh)) = self.make_durable(&mut planned).await? else { return Ok(Round::Again) };
         let attempt = &mut planned.attempt;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {

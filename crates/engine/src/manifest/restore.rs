@@ -11,7 +11,7 @@ use super::format::{ProjectFile, WorkspaceFile};
 use crate::api::Oid;
 use crate::intake::commit_row;
 use crate::progress::Progress;
-use crate::rebuild::{Finding, ManifestChoice, RebuildReport};
+use crate::rebuild::{BucketFinding, ManifestChoice, RebuildReport};
 use crate::tree::{Item, entries};
 use crate::{Engine, EngineError, Result};
 
@@ -74,7 +74,7 @@ impl Engine {
                     Err(Unusable::Failed(error)) => return Err(error),
                     Err(Unusable::Damaged(detail)) => {
                         let detail = format!("project {name}: {detail}");
-                        report.find(Finding::DamagedManifest { commit: Oid(commit), detail });
+                        report.find(BucketFinding::DamagedManifest { commit: Oid(commit), detail });
                     }
                 }
                 progress.step("restoring projects", report.projects_restored, None);
@@ -123,7 +123,7 @@ impl Engine {
             Ok(level) => Ok(level),
             Err(Unusable::Failed(error)) => Err(error),
             Err(Unusable::Damaged(detail)) => {
-                report.find(Finding::DamagedManifest { commit: Oid(commit), detail });
+                report.find(BucketFinding::DamagedManifest { commit: Oid(commit), detail });
                 Ok(Vec::new())
             }
         }
@@ -176,7 +176,7 @@ impl Engine {
                 report.projects_restored += 1;
                 report.pending_restored += pending;
             }
-            false => report.find(Finding::ProjectExists { project }),
+            false => report.find(BucketFinding::ProjectExists { project }),
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Engine {
         for one in all {
             match shown(&one) {
                 (Some(oid), needed_by) if located.next().flatten().is_none() => {
-                    report.find(Finding::MissingObject { project, oid: Oid(oid), needed_by });
+                    report.find(BucketFinding::MissingObject { project, oid: Oid(oid), needed_by });
                 }
                 _ => present.push(one),
             }

@@ -117,7 +117,7 @@ impl Engine {
         match self.catalog.write_pending(&key, None, &[write], now_ms).await? {
             PendingOutcome::Written { revision, rows } if rows[0].is_some() => Ok(DropAnswer { revision, dropped: 1 }),
             PendingOutcome::Written { .. } => Err(nothing_pending()),
-            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => {
+            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) | PendingOutcome::CommitUnderWay(_) => {
                 Err(EngineError::internal("an unconditional write was refused"))
             }
         }

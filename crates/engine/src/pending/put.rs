@@ -4,6 +4,7 @@ use treehold_catalog::{
     Action, Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project,
     RowExpectation, WorkspaceKey,
 };
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
@@ -45,6 +46,8 @@ struct Draft {
     put: PutPending,
     /// The base that the caller named is known to be an object of the project.
     base_known: bool,
+    /// What equals the head is recorded all the same, as a commit is under way that may change the head.
+    explicit: bool,
     /// Large content is durable in the bucket already, under this operation: it stays open until the row names the object.
     op: Option<Operation>,
 }
@@ -62,6 +65,7 @@ impl Engine {
     /// Compares with the caller's view (pending, else head) as the condition asks; without one the last write wins, and the
     /// replaced version stays in local history. A write that equals the head removes the row.
     pub async fn put_pending(&self, project: &str, user: Uuid, path: &[u8], put: PutPending) -> Result<PendingAnswer> {
+        point("A1").await?;
         let path = shaped_path(path)?;
         let blob = match &put.body {
             PendingBody::Deleted => None,
@@ -79,7 +83,7 @@ impl Engine {
             check_branch(branch)?;
         }
         let spot = EditSpot { project, branch: put.branch.clone(), user, path };
-        let mut draft = Draft { spot, blob, put, base_known: false, op: None };
+        let mut draft = Draft { spot, blob, put, base_known: false, explicit: false, op: None };
         let mut written = self.try_put(&mut draft).await;
         if let Ok(Round::Lost(key)) = &written {
             // Writes of new names look at the whole workspace: those that lost a race take turns.
@@ -110,8 +114,9 @@ impl Engine {
         let judged = self.judge_name(draft, &seen, new).await?;
         let base = base_oid(draft, &seen);
         let equals_head = new == seen.head.filter(|item| !item.is_tree());
-        let change = match equals_head {
-            true => PendingChange::Clear,
+        let explicit = draft.explicit && seen.row.is_some();
+        let change = match equals_head && !explicit {
+            true => PendingChange::Undo,
             false => PendingChange::Set {
                 action: match (new, seen.head) {
                     (None, _) => Action::Deleted,
@@ -132,9 +137,15 @@ impl Engine {
         let write = PendingWrite { path: draft.spot.path.clone(), expect, change: change.clone() };
         let now_ms = self.ambient.now_ms();
         let expected = judged.then_some(seen.revision);
+        point("A4").await?;
         match self.catalog.write_pending(&seen.key, expected, &[write], now_ms).await? {
             PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(Round::Lost(seen.key)),
+            PendingOutcome::CommitUnderWay(_) => {
+                draft.explicit = true;
+                Ok(Round::Lost(seen.key))
+            }
             PendingOutcome::Written { revision, rows } => {
+                point("A5").await?;
                 let kept = seen.row.as_ref().map(|row| row.revision);
                 let row_revision = rows[0].or(kept.filter(|_| !equals_head)).unwrap_or(revision);
                 Ok(Round::Done(answer(draft, &seen, &change, row_revision)))
@@ -216,6 +227,7 @@ impl Engine {
             return Ok(Content::Inline(blob.content.clone()));
         }
         if draft.op.is_none() {
+            point("A2").await?;
             let op = draft.op.insert(self.begin_op(Some(project.id), OpKind::Pending).await?);
             self.store_objects(op, vec![blob.clone()]).await?;
         }
@@ -248,7 +260,7 @@ fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
 fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {
     let path = Path(draft.spot.path.clone());
     match change {
-        PendingChange::Clear => {
+        PendingChange::Clear | PendingChange::Undo => {
             let head = seen.head.filter(|item| !item.is_tree());
             PendingAnswer {
                 path,

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tempfile::NamedTempFile;
 use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome, Ref, RefState, RefUpdate};
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::serve::{ReceiveHead, RefCommand, RefStatus, Report};
 use treehold_wire::{Arrival, Quarantine};
@@ -71,6 +72,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Report> {
         let project = self.find_project(project).await?;
+        point("P1").await?;
         let mut verdicts = Verdicts::of(&head.commands, head.capabilities.atomic);
         let existing = self.catalog.references(project.id, "refs/").await?;
         verdicts.judge_names(&project, &existing, &head.commands);
@@ -82,7 +84,10 @@ impl Engine {
         let op = self.begin_op(Some(project.id), OpKind::Import).await?;
         let id = op.id;
         match self.kept_alive(id, self.receive_under(op, &project, head, pack, &mut verdicts, progress)).await {
-            Ok(Ended::Published) => Ok(verdicts.report()),
+            Ok(Ended::Published) => {
+                point("P7").await?;
+                Ok(verdicts.report())
+            }
             Ok(Ended::Refused(unpack)) => {
                 self.end(id).await;
                 Ok(match unpack {
@@ -108,6 +113,7 @@ impl Engine {
     ) -> Result<Ended> {
         // What is found reachable from here on must still be when the refs move.
         let seen = self.catalog.ref_state(project.id).await?;
+        point("P2").await?;
         let received = match pack {
             None => None,
             Some(pack) => match self.take_push(project, pack, progress).await {
@@ -120,11 +126,14 @@ impl Engine {
                 Err(Refused::Pack(error)) => return Ok(Ended::Refused(Some(error.to_string()))),
             },
         };
+        point("P3").await?;
         self.judge_targets(project, &head.commands, received.as_ref(), verdicts).await?;
         if verdicts.none_left() {
             return Ok(Ended::Refused(None));
         }
+        point("P4").await?;
         self.store(project, &mut op, &head.commands, received, verdicts, progress).await?;
+        point("P6").await?;
         self.move_refs(project, &op, seen, &head.commands, verdicts).await
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde::Serialize;
 use treehold_catalog::{KeyId, OpKind};
+use treehold_fault::point;
 
 use crate::progress::Progress;
 use crate::{Engine, Result};
@@ -97,6 +98,7 @@ impl Engine {
     }
 
     async fn rewrite(&self, plan: Plan, report: &mut RepackReport, progress: &dyn Progress) -> Result<()> {
+        point("N1").await?;
         let op = self.begin_op(None, OpKind::Repack).await?;
         let total = plan.objects();
         let mut rewriting = Rewriting::new(self, op.id, report);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use treehold_catalog::{KeyId, Located, Move, NewObject, StoredKey};
+use treehold_fault::point;
 use treehold_object::{ObjectId, delta, hash};
 use treehold_store::{FinishedPack, Object, PackBuilder, PackEntry, StoreError};
 use uuid::Uuid;
@@ -42,6 +43,7 @@ impl<'a> Rewriting<'a> {
 
     /// Reads all objects of a key and adds them to the pack under way.
     pub async fn take(&mut self, key: &StoredKey) -> Result<()> {
+        point("N2").await?;
         let mut from = 0;
         // Where the objects of this key were: what deltas are against.
         let mut places: HashMap<u64, ObjectId> = HashMap::new();
@@ -84,12 +86,15 @@ impl<'a> Rewriting<'a> {
         if pack.entries.is_empty() {
             return Ok(());
         }
+        point("N3").await?;
         let key = self.engine.upload_pack(self.op, &pack).await?;
         self.report.packs += 1;
         self.report.written_bytes += pack.size + pack.idx.len() as u64;
         let moves: Vec<Move> = froms.into_iter().zip(pack.entries).map(|(from, entry)| moved(from, entry)).collect();
         let now_ms = self.engine.ambient.now_ms();
+        point("N4").await?;
         let moved = self.engine.catalog.move_objects(self.op, key, &moves, now_ms).await?;
+        point("N5").await?;
         self.report.objects += moved.into_iter().filter(|moved| *moved).count() as u64;
         self.engine.chores.stored();
         Ok(())

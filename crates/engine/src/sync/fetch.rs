@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt};
 use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome};
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, Policy};
 
 use crate::intake::{Arriving, Refused, Rules};
@@ -48,6 +49,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Tip> {
         let name = branch_ref(branch);
+        point("I2").await?;
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let Some(tip) = refs.refs.into_iter().find(|(found, _)| *found == name).map(|(_, oid)| oid) else {
             self.catalog.set_remote_refs(project.id, &[(name, None)]).await?;
@@ -109,6 +111,7 @@ impl Engine {
             depth: cut.filter(|_| first),
             pack_bytes_max: self.config.limits.pack_bytes,
         };
+        point("I3").await?;
         let fetching = self.remote.fetch(at, &spec).await?;
         self.take_in(project, &name, tip, fetching, shallow, progress).await
     }
@@ -132,15 +135,21 @@ impl Engine {
         let rules = Rules { policy: Policy::Import, shallow: &shallow, thin: false, inflated_ratio };
         // What the pack refers to must be reached when it is checked, and still be when it is published.
         let seen = self.catalog.ref_state(project.id).await?;
+        point("I4").await?;
         let received = self.quarantine(project, arriving(fetching), &rules, progress).await.map_err(refused)?;
         if received.quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
             return Err(invalid("The remote's pack does not hold the commit that was asked for."));
         }
         let bytes = received.quarantine.pack_len();
         let objects = received.quarantine.len() as u64;
+        point("I1").await?;
         let mut op = self.begin_op(Some(project.id), OpKind::Import).await?;
         let id = op.id;
-        let stored = self.kept_alive(id, self.store_received(&mut op, received, Some(tip), progress)).await;
+        let storing = async {
+            point("I5").await?;
+            self.store_received(&mut op, received, Some(tip), progress).await
+        };
+        let stored = self.kept_alive(id, storing).await;
         if let Err(error) = stored {
             self.end_op(op).await;
             return Err(error);
@@ -156,6 +165,7 @@ impl Engine {
             guard: Some(Guard::Kept(seen)),
             ..self.publication(project.id, &op, Vec::new(), "fetch")
         };
+        point("I6").await?;
         match self.catalog.publish(&publish).await? {
             PublishOutcome::Published => Ok(Tip { tip: Some(tip), objects, bytes }),
             PublishOutcome::Moved(..) => Err(EngineError::internal("a publication without refs was refused")),

@@ -1,0 +1,162 @@
+//! What must hold, judged without the engine: by the rows themselves and by stock git on a copy of the bucket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sqlx::{Connection, SqliteConnection};
+use treehold_store::Bucket;
+use treehold_tests::git::Repo;
+
+use crate::world::World;
+
+/// How far a key is on its one way.
+fn rank(state: &str) -> u8 {
+    match state {
+        "reserved" => 0,
+        "present" => 1,
+        "doomed" => 2,
+        "deleted" => 3,
+        _ => panic!("a key is {state}"),
+    }
+}
+
+/// What was seen before, to which nothing may go back.
+#[derive(Debug, Default)]
+pub struct Past {
+    keys: BTreeMap<i64, (String, u8)>,
+    horizon: i64,
+    epoch: i64,
+}
+
+async fn open(world: &World) -> SqliteConnection {
+    SqliteConnection::connect(&format!("sqlite://{}", world.database().display())).await.expect("the database")
+}
+
+impl Past {
+    /// I3 and I4: keys go one way, and so does the horizon.
+    pub async fn moved_on(&mut self, world: &World) {
+        let mut db = open(world).await;
+        let rows: Vec<(i64, String, String)> =
+            sqlx::query_as("SELECT key_id, s3_key, state FROM s3_keys").fetch_all(&mut db).await.expect("keys");
+        for (id, name, state) in rows {
+            let now = rank(&state);
+            let (known, before) = self.keys.entry(id).or_insert_with(|| (name.clone(), now));
+            assert_eq!(*known, name, "a key has another name");
+            assert!(now >= *before, "{name} went back to {state}");
+            *before = now;
+        }
+        let (epoch, horizon): (i64, i64) =
+            sqlx::query_as("SELECT epoch, horizon FROM gc_state").fetch_one(&mut db).await.expect("gc_state");
+        assert!(horizon >= self.horizon && epoch >= self.epoch, "the horizon went back");
+        (self.horizon, self.epoch) = (horizon, epoch);
+    }
+}
+
+/// Rows that must not be there once everything was settled.
+const LEFT: [(&str, &str); 9] = [
+    ("open operations", "SELECT count(*) FROM ops WHERE state = 'open'"),
+    ("reserved keys", "SELECT count(*) FROM s3_keys WHERE state = 'reserved'"),
+    ("doomed keys that were never live", "SELECT count(*) FROM s3_keys WHERE state = 'doomed' AND kept = 0"),
+    (
+        "attempts half done",
+        "SELECT count(*) FROM attempts WHERE state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED')",
+    ),
+    (
+        "objects in keys that are not there",
+        "SELECT count(*) FROM objects o LEFT JOIN s3_keys k ON k.key_id = o.key_id
+         WHERE k.state IS NULL OR k.state <> 'present'",
+    ),
+    (
+        "pending work without content",
+        "SELECT count(*) FROM pending p JOIN workspaces w ON w.id = p.workspace
+         LEFT JOIN pending_contents c ON c.project = w.project AND c.oid = p.oid AND c.content IS NOT NULL
+         LEFT JOIN objects o ON o.oid = p.oid
+         WHERE p.oid IS NOT NULL AND c.oid IS NULL AND o.oid IS NULL",
+    ),
+    (
+        "history without content",
+        "SELECT count(*) FROM pending_history p JOIN workspaces w ON w.id = p.workspace
+         LEFT JOIN pending_contents c ON c.project = w.project AND c.oid = p.oid AND c.content IS NOT NULL
+         LEFT JOIN objects o ON o.oid = p.oid
+         WHERE p.oid IS NOT NULL AND c.oid IS NULL AND o.oid IS NULL",
+    ),
+    (
+        "refs without a commit row",
+        "SELECT count(*) FROM refs r LEFT JOIN commits c ON c.oid = r.oid WHERE c.oid IS NULL",
+    ),
+    (
+        "present keys without an object",
+        "SELECT count(*) FROM s3_keys k WHERE state = 'present'
+         AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.key_id = k.key_id)",
+    ),
+];
+
+/// After everything was settled: nothing is half done, I1, I2 and I6. Answers the bucket with the refs as git sees them.
+pub async fn settled(world: &World) -> Repo {
+    let mut db = open(world).await;
+    for (what, query) in LEFT {
+        let count: i64 = sqlx::query_scalar(query).fetch_one(&mut db).await.expect("a number");
+        assert_eq!(count, 0, "{what}");
+    }
+    let dir = world.dir.path().join("copy.git");
+    _ = std::fs::remove_dir_all(&dir);
+    let copy = Repo::init_bare(&dir);
+    copy_bucket(&*world.bucket.sound, &dir).await;
+    let rows: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT name, oid FROM refs").fetch_all(&mut db).await.expect("refs");
+    let tips: Vec<String> = rows.iter().map(|(_, oid)| hex(oid)).collect();
+    for ((name, _), tip) in rows.iter().zip(&tips) {
+        copy.git().run(["update-ref", name, tip]);
+    }
+    copy.fsck_strict();
+    let ledger: Vec<(Vec<u8>, i64, i64, String)> =
+        sqlx::query_as("SELECT oid, type, size, state FROM objects").fetch_all(&mut db).await.expect("objects");
+    objects_are_there(&copy, &ledger);
+    let live: BTreeSet<String> = ledger.iter().filter(|(.., state)| state == "L").map(|(oid, ..)| hex(oid)).collect();
+    for oid in copy.reachable() {
+        assert!(live.contains(&oid), "{oid} is reached by a ref, and not live in the ledger");
+    }
+    copy
+}
+
+/// I2: every row of the ledger is an object that git finds in the bucket, of that type and size.
+fn objects_are_there(copy: &Repo, ledger: &[(Vec<u8>, i64, i64, String)]) {
+    let asked: String = ledger.iter().map(|(oid, ..)| format!("{}\n", hex(oid))).collect();
+    let found = copy.git().run_with(["cat-file", "--batch-check=%(objectname) %(objectsize)"], asked.as_bytes());
+    for ((oid, _, size, _), found) in ledger.iter().zip(found.lines()) {
+        assert_eq!(found, format!("{} {size}", hex(oid)), "what the ledger has is not in the bucket");
+    }
+}
+
+fn hex(oid: &[u8]) -> String {
+    oid.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn copy_bucket(bucket: &dyn Bucket, to: &Path) {
+    let mut after = None;
+    loop {
+        let page = bucket.list("objects/", after.as_deref(), 1000).await.expect("a list");
+        for (key, _) in page.entries {
+            let path = to.join(&key);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(path, bucket.get(&key, None).await.expect("a value").expect("a value")).expect("a file");
+        }
+        after = page.next;
+        if after.is_none() {
+            return;
+        }
+    }
+}
+
+/// Blobs that are in pending work, its history, or the ledger.
+pub async fn kept(world: &World) -> BTreeSet<String> {
+    let mut db = open(world).await;
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT oid FROM pending WHERE oid IS NOT NULL UNION SELECT oid FROM pending_history WHERE oid IS NOT NULL
+         UNION SELECT oid FROM objects",
+    )
+    .fetch_all(&mut db)
+    .await
+    .expect("oids");
+    rows.iter().map(|(oid,)| hex(oid)).collect()
+}

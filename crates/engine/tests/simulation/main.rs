@@ -1,0 +1,143 @@
+//! People work with engines on one catalog, one bucket and one remote, while calls fail before or after they are done, come late, and
+//! processes die: one seed decides who goes next and what goes wrong. `TREEHOLD_TEST_SEED` replays one episode,
+//! `TREEHOLD_SIMULATIONS` says how many there are.
+
+mod bucket;
+mod check;
+mod episode;
+mod gate;
+mod life;
+mod people;
+mod remote;
+mod replies;
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use episode::Episode;
+use gate::{Fate, Gate, Rates, Wanted};
+use world::Plan;
+
+/// The steps of each operation, by the points of `treehold_fault::POINTS`: docs/reliability.md has what must be true after a fault at
+/// each of them. The last two columns: it needs a remote; values in files.
+const STEPS: &[(&str, &[&str], bool, bool)] = &[
+    ("autosave", &["A1", "A2", "W2", "W3", "W4", "A4", "A5"], false, false),
+    ("commit", &["C1", "C2", "C3", "C4", "U5"], false, false),
+    ("push", &["C1", "C2", "C3", "C4", "U1", "U2", "U3", "U4", "U5"], true, false),
+    ("sync", &["I1", "I2", "I3", "I4", "I5", "W2", "W3", "W4", "I6"], true, false),
+    ("git push", &["P1", "P2", "P3", "P4", "W2", "W3", "W4", "P6", "P7"], false, false),
+    ("repack", &["N1", "N2", "N3", "W2", "W3", "N4", "N5"], false, false),
+    ("housekeep", &["G7"], false, false),
+    ("disk", &["D1", "D2", "D3", "D4"], false, true),
+];
+/// The gate is the process's: one test at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+const FATES: [Fate; 3] = [Fate::Fail, Fate::Late, Fate::Die];
+
+/// Faults that one episode is to see.
+const WANTED: usize = 4;
+/// How often what was missed is tried again.
+const TRIES: usize = 5;
+
+/// Every fault of every step, and what it needs.
+fn pairs() -> Vec<(Wanted, bool, bool)> {
+    let pair = |deed, point, remote, disk, fate| (Wanted { deed, point, fate, passes: 0 }, remote, disk);
+    let of = |&(deed, points, remote, disk): &(&'static str, &'static [&'static str], bool, bool)| {
+        points
+            .iter()
+            .flat_map(move |point| FATES.map(|fate| pair(deed, *point, remote, disk, fate)))
+            .collect::<Vec<_>>()
+    };
+    STEPS.iter().flat_map(of).collect()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+type Seen = BTreeMap<(&'static str, &'static str, Fate), u64>;
+
+/// What episodes came to.
+#[derive(Default)]
+struct Account {
+    episodes: u64,
+    grants: u64,
+    faults: u64,
+    deaths: u32,
+    seen: Seen,
+}
+
+/// All of an episode follows from its seed. Its remainder says which faults it is to see, among others that come by chance.
+fn episode(seed: u64, account: &mut Account) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let pairs = pairs();
+    let first = usize::try_from(seed % pairs.len() as u64).expect("small");
+    let chosen: Vec<_> = pairs.iter().cycle().skip(first).take(WANTED).copied().collect();
+    let wanted = chosen.iter().map(|(wanted, ..)| Wanted { passes: random.random_range(0..2), ..*wanted }).collect();
+    let remote = chosen.iter().any(|(_, remote, _)| *remote) || random.random_ratio(1, 8);
+    let plan = Plan {
+        seed,
+        remote,
+        engines: if remote || random.random_ratio(2, 3) { 1 } else { 2 },
+        directory: chosen.iter().any(|(.., disk)| *disk) || random.random_ratio(1, 8),
+        spoiled: random.random_ratio(1, 6),
+    };
+    let rates = match random.random_range(0..4) {
+        0 => Rates { fail: 0, late: 50, die: 0 },
+        1 => Rates { fail: 5, late: 20, die: 2 },
+        2 => Rates { fail: 20, late: 50, die: 5 },
+        _ => Rates { fail: 60, late: 100, die: 10 },
+    };
+    println!("TREEHOLD_TEST_SEED={seed}: {plan:?}, {rates:?}");
+    let gate = Arc::new(Gate::new(seed, rates, wanted));
+    treehold_fault::arm(Arc::clone(&gate) as _);
+    let mut episode = Episode::new(plan, &gate);
+    episode.run();
+    treehold_fault::disarm();
+    let (grants, faults, seen) = gate.account();
+    account.episodes += 1;
+    account.grants += grants;
+    account.faults += faults;
+    account.deaths += episode.deaths;
+    for (what, times) in seen {
+        *account.seen.entry(what).or_default() += times;
+    }
+}
+
+/// Goal: whatever goes wrong, what was answered is there, once, nothing is left half done, and the bucket is a sound git repository.
+/// Method: every fault of every step of docs/reliability.md, among others by chance.
+#[test]
+fn whatever_goes_wrong() {
+    let _alone = ALONE.lock();
+    let started = std::time::Instant::now();
+    let mut account = Account::default();
+    if let Some(seed) = number("TREEHOLD_TEST_SEED") {
+        return episode(seed, &mut account);
+    }
+    let pairs = pairs();
+    let all = pairs.len().div_ceil(WANTED) as u64;
+    let count = number("TREEHOLD_SIMULATIONS").unwrap_or(all);
+    // A seed that wants the pairs from `first` on.
+    let seed = |first: usize| (rand::random::<u64>() >> 20) * pairs.len() as u64 + first as u64;
+    for nth in 0..count {
+        episode(seed(nth as usize * WANTED % pairs.len()), &mut account);
+    }
+    let key = |wanted: &Wanted| (wanted.deed, wanted.point, wanted.fate);
+    let missed = |seen: &Seen| pairs.iter().position(|(wanted, ..)| !seen.contains_key(&key(wanted)));
+    for _ in 0..TRIES * usize::from(count >= all) {
+        if let Some(first) = missed(&account.seen) {
+            episode(seed(first), &mut account);
+        }
+    }
+    let seen = pairs.iter().filter(|(wanted, ..)| account.seen.contains_key(&key(wanted))).count();
+    let Account { episodes, grants, faults, deaths, .. } = account;
+    println!("{episodes} episodes, {grants} steps, {faults} faults, {deaths} deaths in {:?}", started.elapsed());
+    println!("{seen} of {} pairs of step and fault were seen", pairs.len());
+    let missed = missed(&account.seen).map(|at| key(&pairs[at].0));
+    assert!(missed.is_none() || count < all, "never seen: {missed:?}");
+}

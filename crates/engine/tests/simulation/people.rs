@@ -1,0 +1,279 @@
+//! Who works with the engine, and what they know: only what was answered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use rand::Rng;
+use rand::rngs::StdRng;
+use treehold_engine::api::{
+    At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, PendingAnswer, PendingBody, PutPending,
+    RefRequest, SyncRequest,
+};
+use treehold_engine::{Engine, EngineError, PushedPack, RepackOptions};
+use treehold_object::{CommitSpec, Kind, ObjectId, Signature, TreeEntry, encode_tree, hash};
+use treehold_wire::push::{PackOptions, PushObject, PushPack};
+use treehold_wire::serve::{PushCapabilities, ReceiveHead, RefCommand, Report};
+use uuid::Uuid;
+
+use crate::life::Deed;
+use crate::world::GRACE;
+
+/// What a file is to its user. `None` = there is none.
+pub type Content = Option<Vec<u8>>;
+
+/// What came out of a deed.
+#[derive(Debug)]
+pub enum Done {
+    Saved(usize, String, Content, Result<PendingAnswer, EngineError>),
+    Committed(usize, String, Result<CommitAnswer, EngineError>),
+    Pushed(Option<ObjectId>, Result<Report, EngineError>),
+    Other(&'static str, Result<(), EngineError>),
+}
+
+impl Done {
+    /// One line for the trace.
+    pub fn told(&self) -> String {
+        match self {
+            Done::Saved(_, path, content, Ok(answer)) => {
+                format!(
+                    "=> saved {path} {:?}: {:?} on {:?}, revision {}",
+                    text(content),
+                    answer.action,
+                    answer.base_oid,
+                    answer.revision
+                )
+            }
+            Done::Saved(_, path, content, Err(error)) => format!("=> not saved {path} {:?}: {error}", text(content)),
+            Done::Committed(_, key, Ok(answer)) => {
+                let files: Vec<_> =
+                    answer.files.iter().map(|file| format!("{} {:?}", file.path.0, file.action)).collect();
+                format!("=> {key}: {} on {:?}, {files:?}", answer.commit, answer.parents)
+            }
+            Done::Committed(_, key, Err(error)) => format!("=> {key}: {error}"),
+            Done::Pushed(new, answer) => format!("=> pushed {new:?}: {answer:?}"),
+            Done::Other(name, answer) => format!("=> {name}: {answer:?}"),
+        }
+    }
+}
+
+/// The beginning of a content, to tell it by.
+pub fn text(content: &Content) -> Option<String> {
+    content.as_ref().map(|content| String::from_utf8_lossy(content).lines().next().unwrap_or_default().to_owned())
+}
+
+/// A file of one user, which nobody else touches.
+#[derive(Debug, Default)]
+pub struct File {
+    /// What was answered last.
+    pub known: Content,
+    /// What was sent since, and not answered with success: it may or may not be there.
+    pub unsure: Vec<Content>,
+}
+
+#[derive(Debug)]
+pub struct Person {
+    pub id: Uuid,
+    pub files: BTreeMap<String, File>,
+    /// Commits that were answered, by key.
+    pub commits: BTreeMap<String, CommitAnswer>,
+    /// Keys whose request was answered that there is nothing to commit.
+    pub nothing: Vec<String>,
+    /// A commit that was not answered yet.
+    pub open: Option<(String, bool)>,
+    saves: u32,
+    keys: u32,
+}
+
+impl Person {
+    pub fn new(id: Uuid) -> Person {
+        let (files, commits, nothing) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Person { id, files, commits, nothing, open: None, saves: 0, keys: 0 }
+    }
+
+    /// Saves or deletes a file.
+    pub fn save(&mut self, who: usize, engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> {
+        let path = format!("by/{who}/{}", random.random_range(0..3));
+        self.saves += 1;
+        let known = self.files.get(&path).is_some_and(|file| file.known.is_some() && file.unsure.is_empty());
+        let content = match random.random_range(0..10) {
+            0 if known => None,
+            dice if dice < 4 => Some(format!("{who} {}\n", self.saves).repeat(40).into_bytes()),
+            _ => Some(format!("{who} {}\n", self.saves).into_bytes()),
+        };
+        let body = match &content {
+            Some(content) => PendingBody::Content(Bytes::from(content.clone())),
+            None => PendingBody::Deleted,
+        };
+        let put = PutPending { branch: None, mode: None, base: None, condition: Condition::default(), body };
+        let id = self.id;
+        self.files.entry(path.clone()).or_default().unsure.push(content.clone());
+        Box::pin(async move {
+            let saved = engine.put_pending(&project, id, path.as_bytes(), put).await;
+            Done::Saved(who, path, content, saved)
+        })
+    }
+
+    /// Commits, again under the same key if the last commit was not answered.
+    pub fn commit(&mut self, who: usize, engine: Engine, project: String, push: bool) -> Deed<Done> {
+        let keys = &mut self.keys;
+        let (key, push) = self.open.get_or_insert_with(|| {
+            *keys += 1;
+            (format!("commit {keys} of {who}"), push)
+        });
+        let (key, push) = (key.clone(), *push);
+        let author = Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None };
+        let request = CommitRequest {
+            user: self.id,
+            message: key.clone(),
+            author,
+            branch: None,
+            paths: None,
+            expected_head_sha: None,
+            on_conflict: OnConflict::Merge,
+            push: Some(push),
+            dry_run: false,
+        };
+        Box::pin(async move {
+            let committed = engine.commit(&project, &request, None, Some(&key)).await;
+            Done::Committed(who, key, committed)
+        })
+    }
+}
+
+/// A git client that pushes to a branch of its own.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// Where the branch was when it was last told.
+    pub known: Option<ObjectId>,
+    /// Where it may be besides.
+    pub unsure: Vec<Option<ObjectId>>,
+    pushes: u32,
+}
+
+pub const CLIENT_REF: &str = "refs/heads/by-git";
+
+impl Client {
+    /// Pushes a commit, rewrites the branch, or deletes it. The second value is where the branch then is.
+    pub fn push(&mut self, engine: Engine, project: String, random: &mut StdRng) -> (Deed<Done>, Option<ObjectId>) {
+        self.pushes += 1;
+        let dice = random.random_range(0..10);
+        let old = self.known;
+        let cut = dice == 1;
+        if dice == 0 && old.is_some() {
+            let head = self.head(old, None);
+            let deed =
+                Box::pin(async move { Done::Pushed(None, engine.receive_pack(&project, &head, None, &()).await) });
+            return (deed, None);
+        }
+        // Without the old tip as its parent, the move is no fast-forward.
+        let parent = old.filter(|_| dice != 2);
+        let (new, pack) = self.pack(parent);
+        let head = self.head(old, Some(new));
+        let deed = Box::pin(async move {
+            let pushed = match spooled(&engine, &pack, cut).await {
+                Ok(pack) => engine.receive_pack(&project, &head, Some(pack), &()).await,
+                Err(error) => Err(error),
+            };
+            Done::Pushed(Some(new), pushed)
+        });
+        (deed, Some(new))
+    }
+
+    fn head(&self, old: Option<ObjectId>, new: Option<ObjectId>) -> ReceiveHead {
+        let command = RefCommand { old, new, name: CLIENT_REF.into() };
+        let capabilities = PushCapabilities { ofs_delta: true, ..PushCapabilities::default() };
+        ReceiveHead { commands: vec![command], capabilities, ..ReceiveHead::default() }
+    }
+
+    /// A commit with a file of its own, and the pack of all that is new.
+    fn pack(&self, parent: Option<ObjectId>) -> (ObjectId, Vec<u8>) {
+        let named = |kind, content: &[u8]| hash(kind, content).expect("no collision");
+        let blob = format!("pushed {}\n", self.pushes).into_bytes();
+        let blob_oid = named(Kind::Blob, &blob);
+        let entry = TreeEntry { mode: 0o100644, name: b"file".as_slice().into(), oid: blob_oid };
+        let tree = encode_tree([entry]).expect("a tree");
+        let tree_oid = named(Kind::Tree, &tree);
+        let who = Signature::new("G", "g@example.org", 1_700_000_000 + i64::from(self.pushes), 0).expect("a name");
+        let message = format!("pushed {}", self.pushes).into();
+        let parents = parent.into_iter().collect();
+        let commit = CommitSpec { tree: tree_oid, parents, author: who.clone(), committer: who, message };
+        let commit = commit.encode().expect("a commit");
+        let oid = named(Kind::Commit, &commit);
+        let mut pack = PushPack::new(Vec::new(), 3, PackOptions::default()).expect("a pack");
+        let objects = [(oid, Kind::Commit, &commit), (tree_oid, Kind::Tree, &tree), (blob_oid, Kind::Blob, &blob)];
+        for (oid, kind, content) in objects {
+            pack.add(&PushObject { oid, kind, content, base: None }).expect("an object");
+        }
+        (oid, pack.finish().expect("a pack").0)
+    }
+}
+
+/// A pack as the server hands it over: in a spool file, or only half of it.
+async fn spooled(engine: &Engine, pack: &[u8], cut: bool) -> Result<PushedPack, EngineError> {
+    let (spool, arrival, mut writer) = engine.push_spool()?;
+    let part = if cut { &pack[..pack.len() / 2] } else { pack };
+    let len = writer.write(part).await.expect("a spool file");
+    let end = match cut {
+        true => {
+            drop(writer);
+            Err(EngineError::BadRequest("the connection is cut".to_owned()))
+        }
+        false => {
+            writer.finish();
+            Ok(len)
+        }
+    };
+    Ok(PushedPack { spool, arrival, rest: futures::stream::iter([end]).boxed() })
+}
+
+fn other(name: &'static str, work: impl Future<Output = Result<(), EngineError>> + Send + 'static) -> Deed<Done> {
+    Box::pin(async move { Done::Other(name, work.await) })
+}
+
+/// Pulls.
+pub fn sync(engine: Engine, project: String) -> Deed<Done> {
+    let request = SyncRequest { on_conflict: Some(OnConflict::Merge), ..SyncRequest::default() };
+    other("sync", async move { engine.sync(&project, &request, None, &()).await.map(|_| ()) })
+}
+
+/// Pushes what was only committed here.
+pub fn push(engine: Engine, project: String) -> Deed<Done> {
+    other("push", async move { engine.push(&project, None, None).await.map(|_| ()) })
+}
+
+/// Sweeps, settles, reaps.
+pub fn housekeep(engine: Engine) -> Deed<Done> {
+    other("housekeep", async move { engine.housekeep().await })
+}
+
+/// Packs what there is anew.
+pub fn repack(engine: Engine) -> Deed<Done> {
+    let options = RepackOptions { dry_run: false, grace: GRACE };
+    other("repack", async move { engine.repack(options, &()).await.map(|_| ()) })
+}
+
+/// Moves a side branch to the head, makes it or deletes it.
+pub fn refs(engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> {
+    let name = format!("refs/heads/side-{}", random.random_range(0..2));
+    let delete = random.random_ratio(1, 3);
+    other("refs", async move {
+        if delete {
+            return engine.delete_ref(&project, &name, None).await;
+        }
+        let head = engine.refs(&project, Some("refs/heads/main"), None, None).await?;
+        let Some(head) = head.refs.first() else { return Ok(()) };
+        let request = RefRequest { oid: Oid(head.oid.0), expected_oid: None, force: false };
+        engine.put_ref(&project, &name, &request).await.map(|_| ())
+    })
+}
+
+/// What a user sees at a path.
+pub async fn view(engine: &Engine, project: &str, user: Uuid, path: &str) -> Content {
+    let at = At { reference: None, user: Some(user) };
+    match engine.find_file(project, path.as_bytes(), &at).await {
+        Ok(meta) => Some(engine.file_content(&meta).await.expect("its content").to_vec()),
+        Err(EngineError::NotFound { .. }) => None,
+        Err(error) => panic!("{path} cannot be read: {error}"),
+    }
+}
