@@ -41,6 +41,7 @@ pub enum Kind {
     DoomedKey,
     ReachTooSmall,
     ReachTooLarge,
+    ReachDead,
     ReachUnreadable,
     BrokenRef,
     StaleCommit,
@@ -53,7 +54,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 29] = [
         Kind::FlippedByte,
         Kind::TruncatedPack,
         Kind::MissingPack,
@@ -73,6 +74,7 @@ impl Kind {
         Kind::DoomedKey,
         Kind::ReachTooSmall,
         Kind::ReachTooLarge,
+        Kind::ReachDead,
         Kind::ReachUnreadable,
         Kind::BrokenRef,
         Kind::StaleCommit,
@@ -85,7 +87,7 @@ impl Kind {
     ];
 
     /// What adding can make good, if the bytes are somewhere else.
-    pub const REPAIRABLE: [Kind; 14] = [
+    pub const REPAIRABLE: [Kind; 15] = [
         Kind::FlippedByte,
         Kind::TruncatedPack,
         Kind::MissingPack,
@@ -98,6 +100,7 @@ impl Kind {
         Kind::Condemned,
         Kind::DoomedKey,
         Kind::ReachTooSmall,
+        Kind::ReachDead,
         Kind::DeletedCommit,
         Kind::DeletedParent,
     ];
@@ -290,7 +293,7 @@ impl Lab {
             | Kind::WrongSha256
             | Kind::WrongKey
             | Kind::Condemned => self.damage_object(kind, project, random).await,
-            Kind::ReachTooSmall | Kind::ReachTooLarge | Kind::ReachUnreadable => {
+            Kind::ReachTooSmall | Kind::ReachTooLarge | Kind::ReachDead | Kind::ReachUnreadable => {
                 self.damage_reach(kind, project, random).await
             }
             _ => self.damage_rows(kind, project, random).await,
@@ -405,8 +408,14 @@ impl Lab {
                 Code::ReachMissing
             }
             Kind::ReachTooLarge => {
-                reach.insert(numbers.last().expect("a number") + random.random_range(100_000..200_000));
+                let others = self.ints("SELECT number FROM objects").await.into_iter().map(|number| number as u64);
+                let others: Vec<u64> = others.filter(|number| !reach.contains(*number)).collect();
+                reach.insert(*others.choose(random).expect("an object of another project"));
                 Code::ReachExtra
+            }
+            Kind::ReachDead => {
+                reach.insert(numbers.last().expect("a number") + random.random_range(100_000..200_000));
+                Code::ReachDead
             }
             _ => Code::ReachInvalid,
         };
