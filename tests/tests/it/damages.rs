@@ -34,7 +34,7 @@ pub enum Kind {
     WrongOffset,
     WrongLength,
     WrongSize,
-    WrongKind,
+    WrongType,
     WrongSha256,
     WrongKey,
     Condemned,
@@ -67,7 +67,7 @@ impl Kind {
         Kind::WrongOffset,
         Kind::WrongLength,
         Kind::WrongSize,
-        Kind::WrongKind,
+        Kind::WrongType,
         Kind::WrongSha256,
         Kind::WrongKey,
         Kind::Condemned,
@@ -289,7 +289,7 @@ impl Lab {
             | Kind::WrongOffset
             | Kind::WrongLength
             | Kind::WrongSize
-            | Kind::WrongKind
+            | Kind::WrongType
             | Kind::WrongSha256
             | Kind::WrongKey
             | Kind::Condemned => self.damage_object(kind, project, random).await,
@@ -380,7 +380,7 @@ impl Lab {
                 (format!("len = len + {}", [-1, 1, 50].choose(random).expect("one")), vec![Code::IdxDisagrees])
             }
             Kind::WrongSize => ("size = size + 1".to_owned(), vec![Code::ObjectCorrupt]),
-            Kind::WrongKind => ("type = type % 4 + 1".to_owned(), vec![Code::ObjectKind, Code::ObjectCorrupt]),
+            Kind::WrongType => ("type = type % 4 + 1".to_owned(), vec![Code::ObjectKind, Code::ObjectCorrupt]),
             Kind::WrongSha256 => {
                 (format!("sha256 = {}", self.bytes(&random.random::<[u8; 32]>())), vec![Code::ObjectSha256])
             }

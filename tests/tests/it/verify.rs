@@ -213,7 +213,7 @@ both! {
         let project = furnish(&d, &mut random).await;
         let (_d, lab) = stop(d).await;
         clean(&lab, "before").await;
-        for round in 0..rounds(240) {
+        for round in 0..rounds(290) {
             let kind = Kind::ALL[round % Kind::ALL.len()];
             let Damaged { codes, subject, undo } = lab.damage(kind, project, &mut random).await;
             let report = verified(&lab, &full()).await;
@@ -238,7 +238,7 @@ both! {
         let project = furnish(&d, &mut random).await;
         let (mut d, lab) = stop(d).await;
         lab.keep_copies().await;
-        for round in 0..rounds(28) {
+        for round in 0..rounds(15) {
             let kind = Kind::REPAIRABLE[round % Kind::REPAIRABLE.len()];
             let before = lab.names().await;
             let Damaged { codes, .. } = lab.damage(kind, project, &mut random).await;

@@ -1,6 +1,6 @@
 //! Projects: what their refs lead to, and what they are said to reach.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use treehold_catalog::{AttemptState, CatalogError, Guard, OpKind, Project, PublishOutcome, RefState, RoaringTreemap};
@@ -248,13 +248,11 @@ impl Run<'_> {
         let rows: Vec<_> = self.engine.catalog.commits(&oids).await?.into_iter().flatten().collect();
         self.engine.catalog.put_commits(&rows).await?;
         let parents = self.engine.catalog.inspect_parents(&oids).await?;
-        let whole = |oid: &str| {
-            let right = |row: &&treehold_catalog::CommitRow| row.oid.to_string() == oid;
-            let at = oids.iter().position(|known| known.to_string() == oid);
-            rows.iter().find(right).zip(at).is_some_and(|(row, at)| parents.get(at) == Some(&row.parents))
-        };
+        let parents: HashMap<ObjectId, Vec<ObjectId>> = oids.into_iter().zip(parents).collect();
+        let right = rows.iter().filter(|row| parents.get(&row.oid) == Some(&row.parents));
+        let right: HashSet<String> = right.map(|row| row.oid.to_string()).collect();
         for finding in walked.walk.found.iter_mut().filter(|finding| finding.code == Code::CommitParentsStale) {
-            finding.repaired = whole(&finding.subject);
+            finding.repaired = right.contains(&finding.subject);
         }
         Ok(())
     }
