@@ -34,13 +34,14 @@ pub enum Kind {
     WrongOffset,
     WrongLength,
     WrongSize,
-    WrongKind,
+    WrongType,
     WrongSha256,
     WrongKey,
     Condemned,
     DoomedKey,
     ReachTooSmall,
     ReachTooLarge,
+    ReachDead,
     ReachUnreadable,
     BrokenRef,
     StaleCommit,
@@ -53,7 +54,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 29] = [
         Kind::FlippedByte,
         Kind::TruncatedPack,
         Kind::MissingPack,
@@ -66,13 +67,14 @@ impl Kind {
         Kind::WrongOffset,
         Kind::WrongLength,
         Kind::WrongSize,
-        Kind::WrongKind,
+        Kind::WrongType,
         Kind::WrongSha256,
         Kind::WrongKey,
         Kind::Condemned,
         Kind::DoomedKey,
         Kind::ReachTooSmall,
         Kind::ReachTooLarge,
+        Kind::ReachDead,
         Kind::ReachUnreadable,
         Kind::BrokenRef,
         Kind::StaleCommit,
@@ -85,7 +87,7 @@ impl Kind {
     ];
 
     /// What adding can make good, if the bytes are somewhere else.
-    pub const REPAIRABLE: [Kind; 14] = [
+    pub const REPAIRABLE: [Kind; 15] = [
         Kind::FlippedByte,
         Kind::TruncatedPack,
         Kind::MissingPack,
@@ -98,6 +100,7 @@ impl Kind {
         Kind::Condemned,
         Kind::DoomedKey,
         Kind::ReachTooSmall,
+        Kind::ReachDead,
         Kind::DeletedCommit,
         Kind::DeletedParent,
     ];
@@ -286,11 +289,11 @@ impl Lab {
             | Kind::WrongOffset
             | Kind::WrongLength
             | Kind::WrongSize
-            | Kind::WrongKind
+            | Kind::WrongType
             | Kind::WrongSha256
             | Kind::WrongKey
             | Kind::Condemned => self.damage_object(kind, project, random).await,
-            Kind::ReachTooSmall | Kind::ReachTooLarge | Kind::ReachUnreadable => {
+            Kind::ReachTooSmall | Kind::ReachTooLarge | Kind::ReachDead | Kind::ReachUnreadable => {
                 self.damage_reach(kind, project, random).await
             }
             _ => self.damage_rows(kind, project, random).await,
@@ -377,7 +380,7 @@ impl Lab {
                 (format!("len = len + {}", [-1, 1, 50].choose(random).expect("one")), vec![Code::IdxDisagrees])
             }
             Kind::WrongSize => ("size = size + 1".to_owned(), vec![Code::ObjectCorrupt]),
-            Kind::WrongKind => ("type = type % 4 + 1".to_owned(), vec![Code::ObjectKind, Code::ObjectCorrupt]),
+            Kind::WrongType => ("type = type % 4 + 1".to_owned(), vec![Code::ObjectKind, Code::ObjectCorrupt]),
             Kind::WrongSha256 => {
                 (format!("sha256 = {}", self.bytes(&random.random::<[u8; 32]>())), vec![Code::ObjectSha256])
             }
@@ -405,8 +408,14 @@ impl Lab {
                 Code::ReachMissing
             }
             Kind::ReachTooLarge => {
-                reach.insert(numbers.last().expect("a number") + random.random_range(100_000..200_000));
+                let others = self.ints("SELECT number FROM objects").await.into_iter().map(|number| number as u64);
+                let others: Vec<u64> = others.filter(|number| !reach.contains(*number)).collect();
+                reach.insert(*others.choose(random).expect("an object of another project"));
                 Code::ReachExtra
+            }
+            Kind::ReachDead => {
+                reach.insert(numbers.last().expect("a number") + random.random_range(100_000..200_000));
+                Code::ReachDead
             }
             _ => Code::ReachInvalid,
         };

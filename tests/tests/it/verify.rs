@@ -103,7 +103,9 @@ fn full() -> VerifyOptions {
 }
 
 fn words(report: &VerifyReport) -> String {
-    let lines = report.findings.iter().take(20);
+    let errors = report.findings.iter().filter(|finding| finding.level == Level::Error);
+    let others = report.findings.iter().filter(|finding| finding.level != Level::Error);
+    let lines = errors.chain(others).take(20);
     lines.map(|finding| format!("\n  {} {}: {}", finding.code.name(), finding.subject, finding.detail)).collect()
 }
 
@@ -211,7 +213,7 @@ both! {
         let project = furnish(&d, &mut random).await;
         let (_d, lab) = stop(d).await;
         clean(&lab, "before").await;
-        for round in 0..rounds(240) {
+        for round in 0..rounds(290) {
             let kind = Kind::ALL[round % Kind::ALL.len()];
             let Damaged { codes, subject, undo } = lab.damage(kind, project, &mut random).await;
             let report = verified(&lab, &full()).await;
@@ -236,7 +238,7 @@ both! {
         let project = furnish(&d, &mut random).await;
         let (mut d, lab) = stop(d).await;
         lab.keep_copies().await;
-        for round in 0..rounds(60) {
+        for round in 0..rounds(15) {
             let kind = Kind::REPAIRABLE[round % Kind::REPAIRABLE.len()];
             let before = lab.names().await;
             let Damaged { codes, .. } = lab.damage(kind, project, &mut random).await;
@@ -244,7 +246,15 @@ both! {
             let report = verified(&lab, &VerifyOptions { repair: true, ..full() }).await;
             let open: Vec<_> = report.findings.iter().filter(|f| !f.repaired && f.level == Level::Error).collect();
             assert!(open.is_empty(), "round {round}: {kind:?}: {open:?}");
-            let told = report.findings.iter().any(|finding| codes.contains(&finding.code) && finding.repaired);
+            // What is seen from outside comes first, and all of that key is moved: a flipped byte by the checksum, an entry behind the
+            // end by the size.
+            let outside = match kind {
+                Kind::FlippedByte => Some(Code::PackCorrupt),
+                Kind::WrongOffset | Kind::WrongLength => Some(Code::KeyTruncated),
+                _ => None,
+            };
+            let meant = |code| codes.contains(&code) || outside == Some(code);
+            let told = report.findings.iter().any(|finding| meant(finding.code) && finding.repaired);
             assert!(told, "round {round}: {kind:?}:{}", words(&report));
             let after = lab.names().await;
             assert!(damaged.iter().all(|name| after.contains(name)), "round {round}: {kind:?} deleted something");

@@ -30,6 +30,10 @@ const OBJECT: &str =
 
 type KeyRow = (i64, String, String, i64, i64);
 
+type MoveRow = (i64, String, Option<Vec<u8>>, Option<Vec<u8>>);
+
+type ContentRow = (Vec<u8>, i64, i64, Option<Vec<u8>>);
+
 type PendingRow = (i64, String, Uuid, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, i64);
 
 #[derive(sqlx::FromRow)]
@@ -180,7 +184,7 @@ impl Db {
     }
 
     async fn moves_after(&self, project: Uuid, after: i64, limit: u32) -> Result<Vec<InspectedMove>, Fault> {
-        let rows: Vec<(i64, String, Option<Vec<u8>>, Option<Vec<u8>>)> =
+        let rows: Vec<MoveRow> =
             sqlx::query_as("SELECT id, name, old, new FROM reflog WHERE project = $1 AND id > $2 ORDER BY id LIMIT $3")
                 .bind(project)
                 .bind(after)
@@ -201,7 +205,7 @@ impl Db {
     ) -> Result<Vec<InspectedContent>, Fault> {
         // No oid is shorter than the empty string.
         let after = after.map_or_else(Vec::new, |oid| oid.as_slice().to_vec());
-        let rows: Vec<(Vec<u8>, i64, i64, Option<Vec<u8>>)> = sqlx::query_as(
+        let rows: Vec<ContentRow> = sqlx::query_as(
             "SELECT oid, size, CAST(encoding AS BIGINT), content FROM pending_contents
              WHERE project = $1 AND oid > $2 ORDER BY oid LIMIT $3",
         )
@@ -210,7 +214,7 @@ impl Db {
         .bind(i64::from(limit))
         .fetch_all(self.reader())
         .await?;
-        let row = |(oid, size, encoding, content): (Vec<u8>, i64, i64, Option<Vec<u8>>)| {
+        let row = |(oid, size, encoding, content): ContentRow| {
             let unpacked = content.map(|content| codec::unpack_content(encoding, size, content));
             let content = match unpacked {
                 None => Inspected::Bucket,

@@ -66,6 +66,8 @@ pub enum Code {
     ReflogBroken,
     /// A project reaches an object that its reach leaves out: it cannot be read by its id, and a push may be refused.
     ReachMissing,
+    /// A project's reach has numbers that no object has: exports and clones of all of it fail.
+    ReachDead,
     /// A project's reach has what no ref of it, present or past, reaches.
     ReachExtra,
     /// A project's reach does not decode.
@@ -134,6 +136,7 @@ impl Code {
             Self::ObjectSha256 | Self::ObjectKind => "restore the row from a backup of the database",
             Self::ReflogBroken => "nothing that a ref has now is concerned",
             Self::ReachMissing | Self::CommitRowMissing => "`--repair` adds what is missing",
+            Self::ReachDead => "`--repair` writes the reach without them",
             Self::CommitParentsStale => "`--repair` adds what is missing; restore rows that are wrong",
             Self::ReachInvalid | Self::RowInvalid => "restore the row from a backup of the database",
             Self::CommitRowStale => "delete the row, then `--repair` adds it again",

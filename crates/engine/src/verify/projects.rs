@@ -1,6 +1,6 @@
 //! Projects: what their refs lead to, and what they are said to reach.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use treehold_catalog::{AttemptState, CatalogError, Guard, OpKind, Project, PublishOutcome, RefState, RoaringTreemap};
@@ -16,6 +16,8 @@ use crate::{EngineError, Result};
 const TRIES: usize = 3;
 /// Projects listed at once.
 const PROJECTS: u32 = 100;
+/// Numbers looked up at once.
+const NUMBERS: usize = 8192;
 /// Unfinished attempts that are looked at.
 const ATTEMPTS: u32 = 1000;
 
@@ -162,17 +164,23 @@ impl Run<'_> {
         let Some(before) = walked.reach.take() else { return Ok(()) };
         let now = self.engine.catalog.reach(project.id).await?;
         let missing = &walked.present - &now;
+        let extra = &before - &walked.walk.seen;
+        let dead = &self.dead(&extra).await? & &now;
         let lost = |finding: &Finding| finding.level == Level::Error && !finding.repaired;
         let whole = !walked.walk.found.iter().any(lost);
-        if let Some(first) = missing.min() {
-            // Not if refs were set back since: then it is another set that must be there.
-            if self.engine.catalog.ref_state(project.id).await?.shrinks == walked.state.shrinks {
-                let detail = format!("{} objects, the first one is number {first}", missing.len());
-                let repaired = self.repairs() && self.grow_reach(project, missing, walked.state).await?;
-                walked.walk.find(Damage::new(Code::ReachMissing, detail), project.id.to_string(), repaired);
+        // Not if refs were set back since: then it is another set that must be there.
+        let kept = self.engine.catalog.ref_state(project.id).await?.shrinks == walked.state.shrinks;
+        if kept && !(missing.is_empty() && dead.is_empty()) {
+            let right = &(&now - &dead) | &walked.present;
+            let repaired = self.repairs() && self.set_reach(project, right, !dead.is_empty(), walked.state).await?;
+            for (code, numbers) in [(Code::ReachMissing, &missing), (Code::ReachDead, &dead)] {
+                if let Some(first) = numbers.min() {
+                    let detail = format!("{} numbers, the first one is {first}", numbers.len());
+                    walked.walk.find(Damage::new(code, detail), project.id.to_string(), repaired);
+                }
             }
         }
-        let extra = &before - &walked.walk.seen;
+        let extra = extra - dead;
         if let (Some(first), true) = (extra.min(), whole) {
             let detail = format!("{} numbers, the first one is {first}", extra.len());
             walked.walk.find(Damage::new(Code::ReachExtra, detail), project.id.to_string(), false);
@@ -180,13 +188,27 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Adds what a walk from the refs has proven, if none of them was set back since.
-    async fn grow_reach(&self, project: &Project, missing: RoaringTreemap, state: RefState) -> Result<bool> {
+    /// Those of the numbers that no object has.
+    async fn dead(&self, numbers: &RoaringTreemap) -> Result<RoaringTreemap> {
+        let mut dead = numbers.clone();
+        let all: Vec<u64> = numbers.iter().collect();
+        for chunk in all.chunks(NUMBERS) {
+            for row in self.engine.catalog.locate_numbers(chunk).await? {
+                dead.remove(row.number);
+            }
+        }
+        Ok(dead)
+    }
+
+    /// Adds what a walk from the refs has proven, if none of them was set back since. Where there are numbers that name nothing,
+    /// which no publication takes away, all of it is written anew without them, if no ref moved at all.
+    async fn set_reach(&self, project: &Project, right: RoaringTreemap, anew: bool, state: RefState) -> Result<bool> {
         let mut op = self.engine.begin_op(Some(project.id), OpKind::Refs).await?;
         let id = op.id;
-        op.numbers = missing;
+        op.numbers = right;
         let mut publish = self.engine.publication(project.id, &op, Vec::new(), "verify");
-        publish.guard = Some(Guard::Kept(state));
+        publish.guard = Some(if anew { Guard::Unmoved(state) } else { Guard::Kept(state) });
+        publish.replace_reach = anew;
         let outcome = self.engine.catalog.publish(&publish).await;
         if !matches!(outcome, Ok(PublishOutcome::Published)) {
             self.engine.end(id).await;
@@ -226,13 +248,11 @@ impl Run<'_> {
         let rows: Vec<_> = self.engine.catalog.commits(&oids).await?.into_iter().flatten().collect();
         self.engine.catalog.put_commits(&rows).await?;
         let parents = self.engine.catalog.inspect_parents(&oids).await?;
-        let whole = |oid: &str| {
-            let right = |row: &&treehold_catalog::CommitRow| row.oid.to_string() == oid;
-            let at = oids.iter().position(|known| known.to_string() == oid);
-            rows.iter().find(right).zip(at).is_some_and(|(row, at)| parents.get(at) == Some(&row.parents))
-        };
+        let parents: HashMap<ObjectId, Vec<ObjectId>> = oids.into_iter().zip(parents).collect();
+        let right = rows.iter().filter(|row| parents.get(&row.oid) == Some(&row.parents));
+        let right: HashSet<String> = right.map(|row| row.oid.to_string()).collect();
         for finding in walked.walk.found.iter_mut().filter(|finding| finding.code == Code::CommitParentsStale) {
-            finding.repaired = whole(&finding.subject);
+            finding.repaired = right.contains(&finding.subject);
         }
         Ok(())
     }
