@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MERGE_ATTEMPTS: u32 = 5;
 /// How old an operation's last sign of life may be before it counts as dead.
 const OP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Names of the bucket that a start looks at.
+const KEYS_LOOKED_AT: usize = 1000;
 /// Clocks that differ by more are worth a warning, milliseconds.
 const CLOCK_OFFSET_MS: i64 = 5_000;
 /// How long emptied keys keep their bytes beside a database that can be set back to any time of the last week.
@@ -76,6 +78,27 @@ impl Opened {
         let now_ms = Host.now_ms();
         let fenced = self.catalog.set_back(now_ms).await;
         fenced.map_err(|error| Failure::failed("cannot fence off what was under way").because(error))
+    }
+
+    /// Refuses a database that knows nothing of a store that is full: it was lost, or is not the store's. Whoever worked with it would
+    /// take everything in the store for garbage.
+    pub async fn check_ledger(&self) -> Result<(), Failure> {
+        let unreadable = |error| Failure::failed("the database does not answer").because(error);
+        if !self.catalog.stored_keys(0, 1).await.map_err(unreadable)?.is_empty() {
+            return Ok(());
+        }
+        // Whether the bucket answers is told elsewhere, and nothing hangs on it.
+        let Ok(page) = self.bucket.list("objects/pack/", None, KEYS_LOOKED_AT).await else { return Ok(()) };
+        let names: Vec<String> = page.entries.into_iter().map(|(key, _)| key).collect();
+        let packs = names.iter().filter(|name| name.ends_with(".pack")).cloned().collect::<Vec<_>>();
+        let known = self.catalog.known_keys(&packs).await.map_err(unreadable)?;
+        match packs.is_empty() || known.contains(&true) {
+            true => Ok(()),
+            false => Err(Failure::failed(
+                "the store holds packs, but the database knows of none: check `store_url` and `database_url`; if the database was \
+                 lost, restore it, or run `treehold admin rebuild`",
+            )),
+        }
     }
 
     /// Says in the log how far the database's clock is from ours. Nothing is decided by clocks alone, but grace and leases are
@@ -154,7 +177,20 @@ pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Sc
             }
         }
     }
+    if schema != Schema::Leave {
+        refuse_half_rebuilt(&*catalog).await?;
+    }
     assemble(settings, home, catalog, locks, schema == Schema::Migrate).await
+}
+
+/// What a rebuild has not read yet would look like garbage.
+async fn refuse_half_rebuilt(catalog: &dyn Catalog) -> Result<(), Failure> {
+    // A schema from before there were jobs has no rebuild either.
+    let jobs = catalog.jobs().await.unwrap_or_default();
+    match jobs.iter().any(|job| job.name == "rebuild" && job.progress.is_some()) {
+        false => Ok(()),
+        true => Err(Failure::failed("a rebuild was cut off: run `treehold admin rebuild` until it is done")),
+    }
 }
 
 /// A release works with the schema of the next one; of later ones nobody knows.

@@ -277,6 +277,9 @@ both! {
         assert_eq!(bucket.git().run(["log", "-1", "--format=%s", commit]), "Treehold manifest 1");
         assert!(bucket.git().run(["ls-tree", "-r", "--name-only", commit]).contains("project.json"));
         lose_database(&mut d).await;
+        // A server that knows nothing of the store would take it for garbage.
+        let served = d.cli(&["serve", "--listen", "127.0.0.1:0"]).await;
+        assert!(!served.status.success() && String::from_utf8_lossy(&served.stderr).contains("admin rebuild"));
         let report = well(&d, &["rebuild"]).await;
         assert_eq!(report["manifest"], json!(commit), "{report}");
         assert_eq!((&report["damage"], &report["projects_restored"]), (&json!(0), &json!(4)), "{report}");
@@ -356,8 +359,14 @@ both! {
             tokio::time::sleep(std::time::Duration::from_millis(random.random_range(50..1500))).await;
             if child.try_wait().expect("its state").is_none() {
                 kill(child.id());
+                println!("cut off");
             }
-            child.wait().expect("its end");
+            let ended = child.wait().expect("its end");
+            let begun = "SELECT count(*) FROM jobs WHERE name = 'rebuild' AND progress IS NOT NULL";
+            if !ended.success() && count(&d, begun).await == 1 {
+                let served = d.cli(&["serve", "--listen", "127.0.0.1:0"]).await;
+                assert!(!served.status.success() && String::from_utf8_lossy(&served.stderr).contains("cut off"));
+            }
             if d.setup == Setup::Cluster {
                 // The lease of the dead one would last for minutes, where others may be at work.
                 execute(&d, &["UPDATE jobs SET until = 0"]).await;
