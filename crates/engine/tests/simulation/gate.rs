@@ -206,6 +206,10 @@ impl State {
             dice if dice < die + fail + late => Fate::Late,
             _ => Fate::Pass,
         };
+        // Until its fault has come, a deed suffers no other that would end it first.
+        if matches!(fate, Fate::Fail | Fate::Die) && self.wanted.iter().any(|wanted| wanted.deed == deed) {
+            fate = Fate::Pass;
+        }
         let there = |wanted: &Wanted| (wanted.deed, wanted.point) == (deed, point);
         if let Some(at) = self.wanted.iter().position(there) {
             match self.wanted[at].passes {
