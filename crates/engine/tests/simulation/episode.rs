@@ -199,7 +199,8 @@ impl Episode {
             alive.life.calm(self.world.bucket.arrive());
             alive.life.calm(self.world.remote.arrive());
         }
-        if self.world.plan.remote && self.random.random_ratio(1, 4) {
+        let needed = self.gate.wanted().contains(&"sync");
+        if self.world.plan.remote && (needed || self.random.random_ratio(1, 4)) {
             self.outside += 1;
             self.world.outsider(self.outside);
         }

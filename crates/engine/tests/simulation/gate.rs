@@ -44,6 +44,9 @@ pub struct Wanted {
     pub passes: u32,
 }
 
+/// How often which fate came to a deed at a point.
+pub type Seen = BTreeMap<(&'static str, &'static str, Fate), u64>;
+
 struct Waiting {
     deed: &'static str,
     point: &'static str,
@@ -65,7 +68,7 @@ struct State {
     arrivals: u64,
     grants: u64,
     faults: u64,
-    seen: BTreeMap<(&'static str, &'static str, Fate), u64>,
+    seen: Seen,
     trace: String,
 }
 
@@ -142,7 +145,7 @@ impl Gate {
     }
 
     /// Grants, faults, and what came where.
-    pub fn account(&self) -> (u64, u64, BTreeMap<(&'static str, &'static str, Fate), u64>) {
+    pub fn account(&self) -> (u64, u64, Seen) {
         let state = self.state();
         (state.grants, state.faults, state.seen.clone())
     }
@@ -203,6 +206,10 @@ impl State {
             dice if dice < die + fail + late => Fate::Late,
             _ => Fate::Pass,
         };
+        // Until its fault has come, a deed suffers no other that would end it first.
+        if matches!(fate, Fate::Fail | Fate::Die) && self.wanted.iter().any(|wanted| wanted.deed == deed) {
+            fate = Fate::Pass;
+        }
         let there = |wanted: &Wanted| (wanted.deed, wanted.point) == (deed, point);
         if let Some(at) = self.wanted.iter().position(there) {
             match self.wanted[at].passes {

@@ -12,14 +12,13 @@ mod remote;
 mod replies;
 mod world;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use episode::Episode;
-use gate::{Fate, Gate, Rates, Wanted};
+use gate::{Fate, Gate, Rates, Seen, Wanted};
 use world::Plan;
 
 /// The steps of each operation, by the points of `treehold_fault::POINTS`: docs/reliability.md has what must be true after a fault at
@@ -59,8 +58,6 @@ fn pairs() -> Vec<(Wanted, bool, bool)> {
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
-
-type Seen = BTreeMap<(&'static str, &'static str, Fate), u64>;
 
 /// What episodes came to.
 #[derive(Default)]
