@@ -35,6 +35,8 @@ pub enum Scenario {
     Neighbour,
     /// Stock git clones, fetches and pushes
     Clients,
+    /// Collection and verification
+    Upkeep,
 }
 
 impl Scenario {
@@ -54,6 +56,7 @@ impl Scenario {
             Self::Forks => "Forks in one store",
             Self::Neighbour => "Noisy neighbour",
             Self::Clients => "Git clients",
+            Self::Upkeep => "Collection and verification",
         }
     }
 }
@@ -95,6 +98,8 @@ pub struct Plan {
     pub neighbour: [usize; 2],
     /// Clients that take everything at once.
     pub clones: usize,
+    /// Rows that fill the ledger up.
+    pub ledger: u64,
 }
 
 impl Plan {
@@ -118,6 +123,7 @@ impl Plan {
             commits: 5,
             neighbour: [300, 64],
             clones: 50,
+            ledger: 1_000_000,
         };
         match quick {
             false => full,
@@ -135,6 +141,7 @@ impl Plan {
                 commits: 1,
                 neighbour: [8, 4],
                 clones: 3,
+                ledger: 2_000,
                 ..full
             },
         }

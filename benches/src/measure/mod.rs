@@ -13,6 +13,7 @@ mod read;
 mod remote;
 mod scale;
 mod start;
+mod upkeep;
 
 use std::collections::HashMap;
 
@@ -68,6 +69,9 @@ pub async fn all(
     served(&mut bench).await?;
     if plan.has(Scenario::Remote) {
         remote::all(&mut bench).await?;
+    }
+    if plan.has(Scenario::Upkeep) {
+        upkeep::all(&mut bench).await?;
     }
     if let Some(Extras { scale, forks }) = extras {
         if let Some(repositories) = scale {

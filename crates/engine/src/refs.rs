@@ -191,10 +191,77 @@ impl Engine {
         self.closure(project, tips).await.map(Some)
     }
 
+    /// What becomes of the project's reach once the remote's branch `name` is known to be at `new`. `shallow` are its cuts by then.
+    pub(crate) async fn without_remote(
+        &self,
+        project: &Project,
+        name: &str,
+        new: Option<ObjectId>,
+        shallow: &[ObjectId],
+    ) -> Result<Shift> {
+        let mut remote = self.catalog.remote_references(project.id, "refs/").await?;
+        let Some(at) = remote.iter().position(|known| known.name == name) else { return Ok(Shift::Grows) };
+        let gone = remote.swap_remove(at).oid;
+        let onward = match new {
+            Some(new) => self.is_ancestor(project.id, gone, new).await?,
+            None => false,
+        };
+        if onward {
+            return Ok(Shift::Grows);
+        }
+        let ours = self.catalog.references(project.id, "refs/").await?;
+        let mut tips: Vec<ObjectId> = remote.iter().chain(&ours).map(|known| known.oid).chain(new).collect();
+        tips.sort_unstable();
+        tips.dedup();
+        if self.compare(project.id, &[gone], &tips).await?.ours.is_empty() {
+            return Ok(Shift::Keeps);
+        }
+        self.closure_with(project, tips, shallow).await.map(Shift::Becomes)
+    }
+
+    /// Records where the remote's branch is, if nothing had to be fetched for that.
+    pub(crate) async fn note_remote(&self, project: &Project, name: &str, new: Option<ObjectId>) -> Result<()> {
+        for _ in 0..TRIES {
+            let seen = self.catalog.ref_state(project.id).await?;
+            let shallow = self.catalog.shallow(project.id).await?;
+            let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
+            let id = op.id;
+            let published = async {
+                let shift = self.without_remote(project, name, new, &shallow).await?;
+                let replace_reach = shift.replaces();
+                op.numbers = shift.reach().unwrap_or_default();
+                let publish = Publish {
+                    guard: Some(Guard::Unmoved(seen)),
+                    remote_refs: vec![(name.to_owned(), new)],
+                    replace_reach,
+                    ..self.publication(project.id, &op, Vec::new(), "fetch")
+                };
+                Ok(self.catalog.publish(&publish).await?)
+            };
+            let published = self.kept_alive(id, published).await;
+            if matches!(published, Ok(PublishOutcome::Published)) {
+                return Ok(());
+            }
+            self.end(id).await;
+            published?;
+        }
+        Err(EngineError::Busy)
+    }
+
     /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
     /// away or are rewound.
     async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
-        let cuts = self.numbers_of(&self.catalog.shallow(project.id).await?).await?;
+        let shallow = self.catalog.shallow(project.id).await?;
+        self.closure_with(project, tips, &shallow).await
+    }
+
+    async fn closure_with(
+        &self,
+        project: &Project,
+        tips: Vec<ObjectId>,
+        shallow: &[ObjectId],
+    ) -> Result<RoaringTreemap> {
+        let cuts = self.numbers_of(shallow).await?;
         let firm = self.numbers_of(&tips).await?;
         let mut marking = Marking::new(self, &(), None);
         marking.walk(&[RootSet { project: Some(project.id), cuts, firm, loose: RoaringTreemap::new() }]).await?;
@@ -209,6 +276,32 @@ impl Engine {
             None => Err(EngineError::internal(format!("reachable object {oid} is not in the ledger"))),
         });
         found.collect()
+    }
+}
+
+/// What a move of the remote's branch does to reach.
+#[derive(Debug)]
+pub(crate) enum Shift {
+    /// It goes forward, or was not known before.
+    Grows,
+    /// What it had is reached by other refs, as they are now.
+    Keeps,
+    /// What only it had is lost: reach is this from now on, with the other refs as they are now.
+    Becomes(RoaringTreemap),
+}
+
+impl Shift {
+    /// Whether reach is replaced.
+    pub fn replaces(&self) -> bool {
+        matches!(self, Self::Becomes(_))
+    }
+
+    /// What it is then.
+    pub fn reach(self) -> Option<RoaringTreemap> {
+        match self {
+            Self::Becomes(reach) => Some(reach),
+            Self::Grows | Self::Keeps => None,
+        }
     }
 }
 

@@ -200,6 +200,40 @@ both! {
         bucket_fsck(&d).await;
     }
 
+    /// Goal: what only the remote's branch had, and has no more since others set it back there, is not reached any more; it is collected, and
+    /// the project is whole without it.
+    async fn a_remote_that_is_set_back(d) {
+        let origin = d.remote("docs", 5);
+        let project = d.connect("docs").await;
+        let sync = async || d.post(&format!("/projects/{project}/sync"), json!({})).await;
+        sync().await.ok(200);
+        let base = origin.rev_parse("main");
+        let (_dir, work) = d.clone_remote("docs");
+        let elsewhere = async |path: &str| {
+            work.git().run(["reset", "--quiet", "--hard", &base]);
+            work.git().run(["commit", "--quiet", "--amend", "--allow-empty", "-m", path]);
+            let commit = work.commit_file(path, format!("only in {path}\n"));
+            work.git().run(["push", "--quiet", "--force", "origin", "HEAD:refs/heads/main"]);
+            sync().await.problem(409, "diverged");
+            commit
+        };
+        let lost = elsewhere("one.txt").await;
+        let kept = elsewhere("two.txt").await;
+        gc_twice(&d).await;
+        let there = oids(&d).await;
+        assert!(there.contains(&kept) && !there.contains(&lost));
+        // The branch is gone at the remote, then back where ours is.
+        work.git().run(["push", "--quiet", "origin", ":refs/heads/main"]);
+        sync().await;
+        work.git().run(["push", "--quiet", "origin", &format!("{base}:refs/heads/main")]);
+        sync().await.ok(200);
+        gc_twice(&d).await;
+        assert_eq!(oids(&d).await, exported(&d, &[project]).await);
+        let verified = d.cli(&["admin", "verify", "--json"]).await;
+        let report: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
+        assert_eq!((&report["errors"], &report["warnings"]), (&json!(0), &json!(0)), "{report}");
+    }
+
     /// Goal: names in the bucket that nobody knows are burnt and go; what is not ours stays, and so does a name that comes back.
     async fn orphans(d) {
         let project = d.local_project().await;

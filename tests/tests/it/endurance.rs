@@ -288,6 +288,7 @@ async fn chores(d: &Deployment, remote: Uuid, over: &AtomicBool) {
         attempt(d.request("DELETE", &format!("/projects/{imported}"))).await;
         // Through the server where it is the only one that may; whether it succeeds depends on when the server dies.
         d.cli(&["admin", "repack", "--grace", "1s"]).await;
+        d.cli(&["admin", "gc", "--apply", "--grace", "0s", "--force"]).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use treehold_catalog::{KeyId, RoaringTreemap, Stale};
+use treehold_fault::point;
 use uuid::Uuid;
 
 use super::plan::{Plan, ROWS};
-use super::{GcOptions, GcReport, OPS_KEPT, REFLOG_KEPT};
+use super::{GcOptions, GcReport, OPS_KEPT, REFLOG_KEPT, brake};
 use crate::progress::Progress;
 use crate::{Engine, Result};
 
@@ -22,6 +23,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<GcReport> {
         let mut report = GcReport { condemned: 0, ..plan.report.clone() };
+        point("G4").await?;
         let total = Some(plan.condemn.len() + plan.condemned.len());
         for chunk in chunks(&plan.condemn) {
             report.condemned += self.catalog.condemn(&chunk, plan.horizon, self.ambient.now_ms()).await?;
@@ -44,6 +46,9 @@ impl Engine {
         }
         let grace = options.grace.unwrap_or(self.config.key_grace);
         if project.is_none() {
+            let names = self.scan_orphans(false, &mut report, progress).await?;
+            brake(options, report.orphans, names, "names in the bucket are unknown to the database")?;
+            (report.orphans, report.foreign) = (0, 0);
             self.scan_orphans(true, &mut report, progress).await?;
         }
         report.deleted_keys = self.delete_doomed(grace).await?.len() as u64;
@@ -53,6 +58,7 @@ impl Engine {
     /// G6, for those that have waited long enough. With no grace these are also the ones that were condemned just now.
     /// The keys that lost objects.
     async fn doom(&self, plan: &Plan, report: &mut GcReport, progress: &dyn Progress) -> Result<BTreeSet<KeyId>> {
+        point("G6").await?;
         let mut shrunk = BTreeSet::new();
         let mine = &plan.condemn | &plan.condemned;
         let mut after = 0;

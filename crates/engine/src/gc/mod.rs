@@ -10,11 +10,13 @@ mod plan;
 use std::time::Duration;
 
 use serde::Serialize;
+use treehold_fault::point;
 use uuid::Uuid;
 
 use crate::lease::Lease;
 use crate::mark::Marking;
 use crate::progress::Progress;
+use crate::rebuild;
 use crate::{Engine, EngineError, Result};
 use plan::Plan;
 
@@ -133,15 +135,29 @@ impl Engine {
     }
 
     async fn collect(&self, options: &GcOptions, project: Option<Uuid>, progress: &dyn Progress) -> Result<GcReport> {
+        self.refuse_while_rebuilding().await?;
         let plan = self.plan_gc(options, project, progress).await?;
         check_brake(&plan, options)?;
         self.apply_gc(plan, options, project, progress).await
     }
 
+    /// A ledger that is being made again does not know yet what is there.
+    async fn refuse_while_rebuilding(&self) -> Result<()> {
+        match self.catalog.jobs().await?.iter().any(|job| job.name == rebuild::JOB && job.progress.is_some()) {
+            false => Ok(()),
+            true => Err(EngineError::Conflict {
+                code: "rebuild_unfinished",
+                detail: "The ledger is being rebuilt, or that was cut off: `admin rebuild` goes on.".to_owned(),
+            }),
+        }
+    }
+
     /// G1 to G3 (G1 and G2 only to apply), and what follows from them.
     async fn plan_gc(&self, options: &GcOptions, project: Option<Uuid>, progress: &dyn Progress) -> Result<Plan> {
         let horizon = if options.apply {
+            point("G1").await?;
             self.catalog.next_epoch().await?;
+            point("G2").await?;
             self.catalog.raise_horizon(self.silent_before_ms()).await?
         } else {
             self.catalog.horizon_ahead().await?
@@ -151,6 +167,7 @@ impl Engine {
             Some(project) => Some(self.once_reached(project, progress).await?),
             None => None,
         };
+        point("G3").await?;
         let without = project.filter(|_| options.now);
         let roots = self.catalog.roots(self.ago_ms(REFLOG_KEPT), without).await?;
         if let Some((what, oid)) = roots.missing.first() {
@@ -179,14 +196,18 @@ impl Engine {
 
 fn check_brake(plan: &Plan, options: &GcOptions) -> Result<()> {
     let (condemned, objects) = (plan.report.condemned, plan.report.objects);
-    if options.force || condemned <= BRAKE_MIN || condemned <= objects / BRAKE_SHARE {
+    brake(options, condemned, objects, "objects would be condemned")
+}
+
+/// Refuses what is more likely a defect, or the wrong database, than garbage.
+fn brake(options: &GcOptions, part: u64, all: u64, what: &str) -> Result<()> {
+    if options.force || part <= BRAKE_MIN || part <= all / BRAKE_SHARE {
         return Ok(());
     }
     Err(EngineError::Conflict {
         code: "gc_brake",
         detail: format!(
-            "{condemned} of {objects} objects would be condemned, more than one in {BRAKE_SHARE}: look at a dry run first; \
-             `--force` goes on if that is right"
+            "{part} of {all} {what}, more than one in {BRAKE_SHARE}: look at a dry run first; `--force` goes on if that is right"
         ),
     })
 }

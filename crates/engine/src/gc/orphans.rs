@@ -13,8 +13,14 @@ use crate::{Engine, Result};
 const NAMES: usize = 1000;
 
 impl Engine {
-    /// Every writer records a name before it writes there, so that one that is listed and then has no row has no writer.
-    pub(super) async fn scan_orphans(&self, apply: bool, report: &mut GcReport, progress: &dyn Progress) -> Result<()> {
+    /// Every writer records a name before it writes there, so that one that is listed and then has no row has no writer. How many names
+    /// there are.
+    pub(super) async fn scan_orphans(
+        &self,
+        apply: bool,
+        report: &mut GcReport,
+        progress: &dyn Progress,
+    ) -> Result<u64> {
         let (mut after, mut seen) = (None, 0);
         loop {
             let page = self.store.bucket().list("objects/", after.as_deref(), NAMES).await?;
@@ -30,7 +36,7 @@ impl Engine {
             progress.step("scanning the bucket", seen, None);
             after = page.next;
             if after.is_none() {
-                return Ok(());
+                return Ok(seen);
             }
         }
     }

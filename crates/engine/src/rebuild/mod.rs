@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::{Engine, EngineError, Result};
 
 /// The job's name.
-const JOB: &str = "rebuild";
+pub(crate) const JOB: &str = "rebuild";
 /// How long a job belongs to a holder that says nothing, milliseconds.
 pub(crate) const LEASE_MS: i64 = 5 * 60_000;
 /// How often the holder says that it is there.

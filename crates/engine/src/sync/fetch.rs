@@ -7,6 +7,7 @@ use treehold_object::{Kind, ObjectId, Policy};
 
 use crate::intake::{Arriving, Refused, Rules};
 use crate::progress::Progress;
+use crate::refs::Shift;
 use crate::remote::{Endpoint, FetchSpec, Fetching, RemoteError};
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
@@ -52,7 +53,7 @@ impl Engine {
         point("I2").await?;
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let Some(tip) = refs.refs.into_iter().find(|(found, _)| *found == name).map(|(_, oid)| oid) else {
-            self.catalog.set_remote_refs(project.id, &[(name, None)]).await?;
+            self.note_remote(project, &name, None).await?;
             return Ok(Tip::default());
         };
         self.fetch_commit(project, branch, tip, at, depth, progress).await
@@ -88,7 +89,7 @@ impl Engine {
         // The branch may also have been set back to a commit that we have: git would send nothing.
         let tips = ours.iter().chain(&remote).any(|known| known.oid == tip);
         if tips || self.catalog.may_read(project.id, &[tip]).await? == [true] {
-            self.catalog.set_remote_refs(project.id, &[(name, Some(tip))]).await?;
+            self.note_remote(project, &name, Some(tip)).await?;
             return Ok(Tip { tip: Some(tip), ..Tip::default() });
         }
         let shallow = self.catalog.shallow(project.id).await?;
@@ -159,10 +160,23 @@ impl Engine {
             tips.extend(self.catalog.references(project.id, "refs/").await?.into_iter().map(|known| known.oid));
             self.renumber(&tips).await?;
         }
+        let shift = self.kept_alive(id, self.without_remote(project, name, Some(tip), &shallow)).await;
+        let shift = match shift {
+            Ok(shift) => shift,
+            Err(error) => {
+                self.end_op(op).await;
+                return Err(error);
+            }
+        };
+        let replace_reach = shift.replaces();
+        // Where the remote was set back, what is left was worked out from all refs.
+        let guard = if matches!(shift, Shift::Grows) { Guard::Kept(seen) } else { Guard::Unmoved(seen) };
+        op.numbers = shift.reach().unwrap_or(op.numbers);
         let publish = Publish {
             remote_refs: vec![(name.to_owned(), Some(tip))],
             shallow: Some(shallow),
-            guard: Some(Guard::Kept(seen)),
+            guard: Some(guard),
+            replace_reach,
             ..self.publication(project.id, &op, Vec::new(), "fetch")
         };
         point("I6").await?;

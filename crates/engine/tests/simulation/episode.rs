@@ -146,6 +146,9 @@ impl Episode {
         if often("repack", 6) {
             deeds.push(("repack", people::repack(engine())));
         }
+        if often("gc", 4) {
+            deeds.push(("gc", people::gc(engine())));
+        }
         if often("refs", 4) {
             deeds.push(("refs", people::refs(engine(), self.project.clone(), &mut self.random)));
         }

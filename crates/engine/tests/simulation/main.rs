@@ -30,6 +30,7 @@ const STEPS: &[(&str, &[&str], bool, bool)] = &[
     ("sync", &["I1", "I2", "I3", "I4", "I5", "W2", "W3", "W4", "I6"], true, false),
     ("git push", &["P1", "P2", "P3", "P4", "W2", "W3", "W4", "P6", "P7"], false, false),
     ("repack", &["N1", "N2", "N3", "W2", "W3", "N4", "N5"], false, false),
+    ("gc", &["G1", "G2", "G3", "G4", "G6"], false, false),
     ("housekeep", &["G7"], false, false),
     ("disk", &["D1", "D2", "D3", "D4"], false, true),
 ];

@@ -1,6 +1,7 @@
 //! Who works with the engine, and what they know: only what was answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use treehold_engine::api::{
     At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, PendingAnswer, PendingBody, PutPending,
     RefRequest, SyncRequest,
 };
-use treehold_engine::{Engine, EngineError, PushedPack, RepackOptions};
+use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions};
 use treehold_object::{CommitSpec, Kind, ObjectId, Signature, TreeEntry, encode_tree, hash};
 use treehold_wire::push::{PackOptions, PushObject, PushPack};
 use treehold_wire::serve::{PushCapabilities, ReceiveHead, RefCommand, Report};
@@ -251,6 +252,12 @@ pub fn housekeep(engine: Engine) -> Deed<Done> {
 pub fn repack(engine: Engine) -> Deed<Done> {
     let options = RepackOptions { dry_run: false, grace: GRACE };
     other("repack", async move { engine.repack(options, &()).await.map(|_| ()) })
+}
+
+/// Collects whatever nothing names at the moment, without a grace.
+pub fn gc(engine: Engine) -> Deed<Done> {
+    let options = GcOptions { apply: true, grace: Some(Duration::ZERO), force: true, ..GcOptions::default() };
+    other("gc", async move { engine.gc(&options, &()).await.map(|_| ()) })
 }
 
 /// Moves a side branch to the head, makes it or deletes it.
