@@ -99,6 +99,8 @@ pub trait Collect {
     /// G3. Everything that keeps objects alive, read in one snapshot. Reflog entries count that are not older than `reflog_since_ms`; those of
     /// the project `without_reflog_of` do not.
     async fn roots(&self, reflog_since_ms: i64, without_reflog_of: Option<Uuid>) -> Result<Roots, CatalogError>;
+    /// Tree and parents of commits, from the commit table, in the order given; `None` = not there. For walks: no more is read than they need.
+    async fn lineage(&self, oids: &[ObjectId]) -> Result<Vec<Option<(ObjectId, Vec<ObjectId>)>>, CatalogError>;
     /// What the reflog of a project names, as roots.
     async fn reflog_roots(&self, project: Uuid) -> Result<RootSet, CatalogError>;
     /// Ledger numbers and kinds, in the order given; `None` = not in the ledger. For walks.
@@ -117,8 +119,9 @@ pub trait Collect {
     async fn doom(&self, numbers: &[u64], horizon: i64, now_ms: i64) -> Result<Doomed, CatalogError>;
     /// What the ledger knows of names that are in the bucket, in the order given.
     async fn name_states(&self, names: &[String]) -> Result<Vec<NameState>, CatalogError>;
-    /// Burns names that no row has: from now on they are doomed, and nobody can reserve them. How many were burnt.
-    async fn burn_keys(&self, names: &[String], now_ms: i64) -> Result<u64, CatalogError>;
+    /// Burns names that no row has: from now on they are doomed, and nobody can reserve them. How many were burnt; none if the horizon is
+    /// another one than this: the ledger was made anew meanwhile.
+    async fn burn_keys(&self, names: &[String], horizon: i64, now_ms: i64) -> Result<u64, CatalogError>;
     /// Forgets reflog entries from before `reflog_before_ms`, and operations that ended and were silent since `ops_before_ms`.
     async fn forget(&self, reflog_before_ms: i64, ops_before_ms: i64) -> Result<Forgotten, CatalogError>;
     /// Forgets the whole reflog of a project; how many entries.

@@ -26,6 +26,7 @@ pub mod repack;
 pub mod snapshots;
 pub mod tokens;
 pub mod views;
+pub mod vitals;
 
 mod codec;
 mod fault;
@@ -60,6 +61,7 @@ pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{Access, Token, TokenHash, Tokens};
 pub use views::{BranchView, ViewKey, Views};
+pub use vitals::{Vitals, Watch};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -78,6 +80,7 @@ pub trait Catalog:
     + Attempts
     + Commits
     + Jobs
+    + Watch
     + Inspect
     + Rebuild
     + Snapshots

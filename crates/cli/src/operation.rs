@@ -189,11 +189,7 @@ impl Operation {
             Self::ProjectCreate { name, id, default_branch, remote, receive } => {
                 let remote = remote.clone().map(|url| RemoteSpec { url });
                 let (name, default_branch) = (name.clone(), default_branch.clone());
-                let spec = ProjectSpec { name, default_branch, remote, receive: *receive };
-                let (view, created) = engine.create_project(*id, &spec).await?;
-                let mut answer = value(&view)?;
-                answer["created"] = json!(created);
-                Ok(answer)
+                create(engine, *id, &ProjectSpec { name, default_branch, remote, receive: *receive }).await
             }
             Self::ProjectSet { project, receive } => {
                 let change = ProjectChange { receive: Some(*receive) };
@@ -208,11 +204,7 @@ impl Operation {
             }
             Self::TokenCreate { project, name, access, lifetime_s } => {
                 let lifetime = lifetime_s.map(Duration::from_secs);
-                let spec = TokenSpec { name: name.clone(), access: *access, lifetime };
-                let made = engine.create_token(project, &spec).await?;
-                let mut answer = value(&made.token)?;
-                answer["secret"] = json!(made.secret.expose());
-                Ok(answer)
+                create_token(engine, project, &TokenSpec { name: name.clone(), access: *access, lifetime }).await
             }
             Self::TokenList { project } => tokens(engine, project.as_deref()).await,
             Self::TokenRevoke { id } => {
@@ -276,6 +268,20 @@ fn manifest_choice(text: &str) -> Result<ManifestChoice, Failure> {
 
 fn value(answer: &impl Serialize) -> Result<Value, Failure> {
     serde_json::to_value(answer).map_err(|error| Failure::failed("the answer cannot be written as JSON").because(error))
+}
+
+async fn create(engine: &Engine, id: Option<Uuid>, spec: &ProjectSpec) -> Result<Value, Failure> {
+    let (view, created) = engine.create_project(id, spec).await?;
+    let mut answer = value(&view)?;
+    answer["created"] = json!(created);
+    Ok(answer)
+}
+
+async fn create_token(engine: &Engine, project: &str, spec: &TokenSpec) -> Result<Value, Failure> {
+    let made = engine.create_token(project, spec).await?;
+    let mut answer = value(&made.token)?;
+    answer["secret"] = json!(made.secret.expose());
+    Ok(answer)
 }
 
 /// All pages, or as many as `limit` asks for.

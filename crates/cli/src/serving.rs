@@ -21,6 +21,8 @@ use crate::settings::Settings;
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// After something was stored, how long a sweep waits for more: one for many writes, and none beside an answer.
 const SWEEP_AFTER: Duration = Duration::from_millis(500);
+/// After a collection that failed the next one waits for so long, unless collections are more frequent.
+const COLLECT_AGAIN: Duration = Duration::from_secs(3600);
 /// Between two looks whether a collection is due, at most.
 const LOOK: Duration = Duration::from_secs(60);
 /// How long after its start a server first looks whether a manifest is due, and how often from then on, at most.
@@ -274,11 +276,13 @@ async fn collect(opened: Arc<Opened>, interval: Duration, stop: CancellationToke
     if interval.is_zero() {
         return;
     }
+    let mut pause = interval.min(LOOK);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(interval.min(LOOK)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = interval.min(LOOK);
         let engine = opened.engine.clone();
         let mut round = tokio::spawn(async move { engine.gc_if_due(interval).await });
         let ended = tokio::select! {
@@ -295,9 +299,13 @@ async fn collect(opened: Arc<Opened>, interval: Duration, stop: CancellationToke
                 tracing::info!(condemned, collected, deleted, "garbage was collected");
             }
             Ok(Err(error)) => {
+                pause = interval.min(COLLECT_AGAIN);
                 tracing::error!(code = error.code(), cause = ?error, "garbage was not collected: {error}");
             }
-            Err(error) => tracing::error!(%error, "the collection broke"),
+            Err(error) => {
+                pause = interval.min(COLLECT_AGAIN);
+                tracing::error!(%error, "the collection broke");
+            }
         }
     }
 }

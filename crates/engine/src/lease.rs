@@ -45,13 +45,21 @@ impl Lease {
         loop {
             match tokio::time::timeout(RENEW, &mut work).await {
                 Ok(outcome) => return outcome,
-                Err(_) if self.renew().await? => {}
+                Err(_) if self.is_kept().await => {}
                 Err(_) => {
                     let detail = "The run was taken over by another one.".to_owned();
                     return Err(EngineError::Conflict { code: "taken_over", detail });
                 }
             }
         }
+    }
+
+    /// Whether nobody else has taken the job over, as far as that can be found out: nothing rests on it.
+    async fn is_kept(&self) -> bool {
+        self.renew().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, job = self.job, "a lease could not be renewed");
+            true
+        })
     }
 
     async fn renew(&self) -> Result<bool> {

@@ -46,6 +46,7 @@ mod tree;
 mod upload;
 mod verify;
 mod view;
+mod vitals;
 mod writer;
 
 use std::collections::HashMap;
@@ -69,8 +70,10 @@ pub use receive::PushedPack;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
+pub use treehold_catalog::Vitals;
 pub use upload::{Advertised, Upload, Uploaded};
 pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
+pub use vitals::{Watched, WatchedJob, attempt_state};
 
 /// The verbs' result.
 pub type Result<T> = std::result::Result<T, EngineError>;

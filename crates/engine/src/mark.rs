@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use treehold_catalog::{CommitRow, Located, RoaringTreemap, RootSet};
-use treehold_object::{Kind, ObjectId, parse_tag};
+use treehold_catalog::{Located, RoaringTreemap, RootSet};
+use treehold_object::{Kind, ObjectId, parse_commit, parse_tag};
 use treehold_store::StoreError;
 
 use crate::objects::windows;
@@ -119,15 +119,11 @@ impl<'a> Marking<'a> {
                 Kind::Commit | Kind::Tag => {}
             }
         }
-        let mut edges = Vec::new();
-        for (object, row) in self.commits(&commits, pass.absent).await? {
-            edges.push(row.tree);
-            if !pass.set.cuts.contains(object.number) {
-                edges.extend(row.parents);
+        let mut edges = self.commits(&commits, pass).await?;
+        for window in windows(&tags, WINDOW) {
+            for (_, content) in self.contents(window, pass.absent).await? {
+                edges.push(parse_tag(&content).map_err(EngineError::internal)?.target);
             }
-        }
-        for (_, content) in self.contents(&tags, pass.absent).await? {
-            edges.push(parse_tag(&content).map_err(EngineError::internal)?.target);
         }
         self.follow(edges, open, pass.absent).await
     }
@@ -189,21 +185,29 @@ impl<'a> Marking<'a> {
         Ok(located)
     }
 
-    /// From the commit table, else from the bucket.
-    async fn commits(&self, located: &[Located], absent: Absent) -> Result<Vec<(Located, CommitRow)>> {
+    /// What commits name: from the commit table, else from the bucket.
+    async fn commits(&self, located: &[Located], pass: &Pass<'_>) -> Result<Vec<ObjectId>> {
         let oids: Vec<ObjectId> = located.iter().map(|object| object.oid).collect();
-        let (mut rows, mut others) = (Vec::with_capacity(located.len()), Vec::new());
-        for (object, row) in located.iter().zip(self.engine.catalog.commits(&oids).await?) {
+        let (mut edges, mut others) = (Vec::new(), Vec::new());
+        let mut take = |object: &Located, tree: ObjectId, parents: Vec<ObjectId>| {
+            edges.push(tree);
+            if !pass.set.cuts.contains(object.number) {
+                edges.extend(parents);
+            }
+        };
+        for (object, row) in located.iter().zip(self.engine.catalog.lineage(&oids).await?) {
             match row {
-                Some(row) => rows.push((object.clone(), row)),
+                Some((tree, parents)) => take(object, tree, parents),
                 None => others.push(object.clone()),
             }
         }
-        for (object, raw) in self.contents(&others, absent).await? {
-            let row = crate::intake::commit_row(object.oid, raw)?;
-            rows.push((object, row));
+        for window in windows(&others, WINDOW) {
+            for (object, raw) in self.contents(window, pass.absent).await? {
+                let commit = parse_commit(&raw).map_err(EngineError::internal)?;
+                take(&object, commit.tree, commit.parents);
+            }
         }
-        Ok(rows)
+        Ok(edges)
     }
 
     /// Contents from the bucket. One that cannot be read ends the walk, unless it is gone from the ledger and not needed.

@@ -224,6 +224,11 @@ impl Engine {
         for _ in 0..TRIES {
             let seen = self.catalog.ref_state(project.id).await?;
             let shallow = self.catalog.shallow(project.id).await?;
+            if let Some(tip) = new
+                && self.catalog.may_read(project.id, &[tip]).await? != [true]
+            {
+                return Err(EngineError::Busy);
+            }
             let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
             let id = op.id;
             let published = async {

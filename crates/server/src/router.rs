@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::Problem;
-use crate::handlers::{commits, export, files, health, history, objects, pending, projects, refs, remote};
+use crate::handlers::{commits, export, files, health, history, metrics, objects, pending, projects, refs, remote};
 use crate::{admission, auth, compress, context, git};
 
 impl App {
@@ -71,6 +71,7 @@ fn routes() -> Router<App> {
         .route("/git/{repo}/{*rest}", any(git::serve))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::read))
 }
 
 async fn route_not_found() -> Problem {

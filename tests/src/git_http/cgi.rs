@@ -18,10 +18,13 @@ pub(super) async fn run(entry: &Entry, request: Request<Incoming>) -> Result<Res
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     // A caller that goes away does not stop a push that has begun; so it is with real servers.
     command.kill_on_drop(false);
+    // `git` runs the backend as a child of its own.
+    command.process_group(0);
     let mut child = command.spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let (stdin, stdout) = stdin.zip(stdout).ok_or("the backend has no pipes")?;
-    tokio::spawn(feed(entry.clone(), request.into_body(), stdin));
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    tokio::spawn(feed(entry.clone(), request.into_body(), stdin, (child.id(), declared)));
 
     let mut stdout = BufReader::with_capacity(CHUNK_BYTES, stdout);
     let response = read_headers(&mut stdout).await?;
@@ -87,16 +90,26 @@ fn percent_decoded(path: &str) -> String {
 
 /// Copies the request's body into the backend. A backend that has read enough does not stop the copy: a client may
 /// read the answer only after it has sent everything.
-async fn feed(entry: Entry, mut body: Incoming, stdin: ChildStdin) {
+///
+/// A body that ends before its declared length leaves the backend reading for ever, and busily so: it is killed.
+async fn feed(entry: Entry, mut body: Incoming, stdin: ChildStdin, (pid, declared): (Option<u32>, Option<u64>)) {
     let mut stdin = Some(stdin);
+    let mut fed = 0;
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { continue };
+        fed += data.len() as u64;
         entry.update(|logged| logged.bytes_in += data.len() as u64);
         if let Some(pipe) = &mut stdin
             && pipe.write_all(&data).await.is_err()
         {
             stdin = None;
         }
+    }
+    let cut = declared.is_some_and(|declared| fed < declared);
+    let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid.filter(|_| cut) {
+        // It may have ended by itself.
+        let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
     }
 }
 

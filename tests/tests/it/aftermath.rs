@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use treehold_tests::git::Repo;
 
@@ -67,17 +67,22 @@ pub async fn count(d: &Deployment, query: &'static str) -> i64 {
     }
 }
 
-/// Runs a statement in the deployment's database, as an operator who knows what they do would.
-pub async fn execute(d: &Deployment, statement: &'static str) -> u64 {
+/// Statements in the deployment's database, as an operator who knows what they do would run them.
+pub async fn execute(d: &Deployment, statements: &[&'static str]) {
     match &d.database_url {
         Some(url) => {
             let mut connection = PgConnection::connect(url).await.expect("Postgres");
-            sqlx::query(statement).execute(&mut connection).await.expect(statement).rows_affected()
+            for statement in statements {
+                connection.execute(*statement).await.expect(statement);
+            }
         }
         None => {
             let url = format!("sqlite://{}", d.data.path().join("treehold.db").display());
             let mut connection = SqliteConnection::connect(&url).await.expect("SQLite");
-            sqlx::query(statement).execute(&mut connection).await.expect(statement).rows_affected()
+            for statement in statements {
+                connection.execute(*statement).await.expect(statement);
+            }
+            connection.close().await.expect("close");
         }
     }
 }

@@ -274,11 +274,11 @@ impl Everybody {
 async fn chores(d: &Deployment, remote: Uuid, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         let sync = json_body(d.request("POST", &format!("/projects/{remote}/sync")), &json!({"on_conflict": "merge"}));
-        if let Some(reply) = attempt(sync.header("X-Remote-Token", REMOTE_TOKEN)).await {
-            if ![200, 409].contains(&reply.status) {
-                let projects = attempt(d.request("GET", "/projects?limit=100")).await.map(|reply| reply.text());
-                panic!("{} of {remote} at {}: {projects:?}\n{}", reply.text(), d.url(""), d.log());
-            }
+        if let Some(reply) = attempt(sync.header("X-Remote-Token", REMOTE_TOKEN)).await
+            && ![200, 409].contains(&reply.status)
+        {
+            let projects = attempt(d.request("GET", "/projects?limit=100")).await.map(|reply| reply.text());
+            panic!("{} of {remote} at {}: {projects:?}\n{}", reply.text(), d.url(""), d.log());
         }
         let imported = Uuid::new_v4();
         let project = json!({"remote": {"url": d.git.url("big")}});

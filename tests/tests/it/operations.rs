@@ -2,9 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::aftermath::{count, until};
+use crate::aftermath::{count, execute, until};
 use crate::both;
-use crate::rebuild::execute;
 use crate::remote_tools::save;
 
 both! {
@@ -26,6 +25,30 @@ both! {
         d.set("TREEHOLD_MANIFEST_INTERVAL", "0");
         d.up().await;
         assert_eq!(count(&d, "SELECT count(*) FROM ops WHERE state = 'open' AND kind <> 'manifest'").await, 0);
+    }
+
+    /// Goal: what waits, and when upkeep was last done, can be watched.
+    async fn metrics(d) {
+        let metric = async |name: &str| {
+            let page = d.get("/metrics").await;
+            assert_eq!((page.status, page.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+            let page = page.text();
+            let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+            line.map(|value| value.parse::<f64>().expect("a number"))
+        };
+        assert_eq!(metric("treehold_open_operations").await, Some(0.0));
+        assert_eq!(metric("treehold_job_finished_timestamp_seconds{job=\"gc\"}").await, None);
+        for command in [&["admin", "gc", "--apply"][..], &["admin", "verify"]] {
+            let done = d.cli(command).await;
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+        for job in ["gc", "verify"] {
+            let finished = format!("treehold_job_finished_timestamp_seconds{{job=\"{job}\"}}");
+            until("it is told", async || metric(&finished).await > Some(1_700_000_000.0)).await;
+        }
+        assert_eq!(metric("treehold_job_report{job=\"verify\",number=\"errors\"}").await, Some(0.0));
+        let stranger = reqwest::get(d.url("/metrics")).await.expect("an answer");
+        assert_eq!(stranger.status(), 401);
     }
 
     /// Goal: a server that is older than its database says so, and works.

@@ -7,6 +7,7 @@ use treehold_tests::git_http::{Fault, On};
 use treehold_tests::s3::S3Server;
 use uuid::Uuid;
 
+use crate::aftermath::execute;
 use crate::both;
 use crate::deployment::{Deployment, REMOTE_TOKEN, json_body};
 use crate::remote_tools::*;
@@ -127,7 +128,7 @@ both! {
         let (remote, project, user) = edited(&d).await;
         let body = commit_body(user, "Prepared");
         let refused = commit_as(&d, project, &body, "prepared", "wrong-token").await.problem(502, "remote_auth");
-        execute(&d, "UPDATE attempts SET state = 'PREPARED'").await;
+        execute(&d, &["UPDATE attempts SET state = 'PREPARED'"]).await;
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let answer = commit_key(&d, project, &body, "prepared").await.ok(200);
         assert_eq!(answer["commit"], refused["commit"]);
@@ -258,7 +259,7 @@ both! {
             assert_eq!(pending(&d, project, user).await, ["text.txt"]);
             if d.setup == Setup::Cluster {
                 // Another process may be alive and pushing; its silence is waited for. Here it is known to be dead.
-                execute(&d, "UPDATE attempts SET updated_at = updated_at - 3600000").await;
+                execute(&d, &["UPDATE attempts SET updated_at = updated_at - 3600000"]).await;
             }
             let answer = commit_key(&d, project, &body, &key).await.ok(200);
             assert_eq!(answer["commit"], commit);

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use treehold_tests::postgres::Postgres;
 use uuid::Uuid;
 
-use crate::aftermath::{bucket_fsck, count, kill, random, until};
+use crate::aftermath::{bucket_fsck, count, execute, kill, random, until};
 use crate::both;
 use crate::deployment::{Deployment, Setup};
 use crate::git_tools::{Clone, url_with};
@@ -29,26 +28,6 @@ const LEDGER: [&str; 9] = [
     "DELETE FROM ops",
     "DELETE FROM gc_state",
 ];
-
-/// Statements on the deployment's database.
-pub async fn execute(d: &Deployment, statements: &[&'static str]) {
-    match &d.database_url {
-        Some(url) => {
-            let mut connection = PgConnection::connect(url).await.expect("Postgres");
-            for statement in statements {
-                connection.execute(*statement).await.expect(statement);
-            }
-        }
-        None => {
-            let url = format!("sqlite://{}", d.data.path().join("treehold.db").display());
-            let mut connection = SqliteConnection::connect(&url).await.expect("SQLite");
-            for statement in statements {
-                connection.execute(*statement).await.expect(statement);
-            }
-            connection.close().await.expect("close");
-        }
-    }
-}
 
 /// The whole database is gone; an empty one takes its place.
 async fn lose_database(d: &mut Deployment) {

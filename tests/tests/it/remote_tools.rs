@@ -161,19 +161,3 @@ pub async fn number(d: &Deployment, sql: &'static str) -> i64 {
         }
     }
 }
-
-/// Changes the database under the server, as an engine that died would have left it.
-pub async fn execute(d: &Deployment, sql: &'static str) {
-    match d.setup {
-        Setup::Embedded => {
-            let url = format!("sqlite://{}", d.data.path().join("treehold.db").display());
-            let pool = sqlx::SqlitePool::connect(&url).await.expect("the database");
-            sqlx::query(sql).execute(&pool).await.expect(sql);
-        }
-        Setup::Cluster => {
-            let pool =
-                sqlx::PgPool::connect(d.database_url.as_deref().expect("a database")).await.expect("the database");
-            sqlx::query(sql).execute(&pool).await.expect(sql);
-        }
-    }
-}

@@ -21,6 +21,7 @@ mod settle;
 mod snapshots;
 mod tokens;
 mod views;
+mod vitals;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -153,6 +154,7 @@ where
         inspect::what_stands_still,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
+        vitals::tell_what_is_under_way,
     );
 }
 

@@ -79,7 +79,36 @@ impl Db {
         Ok(wanted.iter().map(|oid| found.get(oid).copied()).collect())
     }
 
+    async fn read_lineage(&self, wanted: &[ObjectId]) -> Result<Vec<Option<(ObjectId, Vec<ObjectId>)>>, Fault> {
+        let mut found: HashMap<ObjectId, (ObjectId, Vec<ObjectId>)> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> =
+                sqlx::query_as(sql!("SELECT oid, tree, parents FROM commits WHERE oid {}", in_blobs(1)))
+                    .bind(oids(chunk))
+                    .fetch_all(self.writer())
+                    .await?;
+            for (oid, tree, parents) in rows {
+                found.insert(codec::oid(&oid)?, (codec::oid(&tree)?, codec::split_oids(&parents)?));
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+    }
+
+    /// One range of any width goes by its own order; several must be narrow, since all that is in them is sorted.
     async fn list_stale(&self, ranges: &[(u64, u64)], horizon: i64, limit: u32) -> Result<Vec<Stale>, Fault> {
+        if let [(first, last)] = ranges {
+            let rows: Vec<StaleRow> = sqlx::query_as(
+                "SELECT number, seen_epoch, CAST(NULL AS BIGINT), len FROM objects
+                 WHERE number BETWEEN $1 AND $2 AND state = 'L' AND seen_epoch < $3 ORDER BY number LIMIT $4",
+            )
+            .bind(codec::signed(*first)?)
+            .bind(codec::signed(*last)?)
+            .bind(horizon)
+            .bind(i64::from(limit))
+            .fetch_all(self.writer())
+            .await?;
+            return Ok(rows.into_iter().map(stale).collect::<Result<_, _>>()?);
+        }
         let select = sql!(
             "SELECT o.number, o.seen_epoch, CAST(NULL AS BIGINT), o.len
              FROM {} JOIN objects o ON o.number BETWEEN r.first AND r.last
@@ -183,16 +212,16 @@ impl Db {
     }
 
     /// As if an object's row had named them once: their bytes wait for the grace.
-    async fn burn_once(&self, names: &[String], now_ms: i64) -> Result<u64, Fault> {
+    async fn burn_once(&self, names: &[String], horizon: i64, now_ms: i64) -> Result<u64, Fault> {
         let mut burnt = 0;
         for chunk in names.chunks(CHUNK_ROWS) {
             let insert = sql!(
                 "INSERT INTO s3_keys (s3_key, state, kept, op_id, doomed_at) SELECT r.s3_key, 'doomed', 1, $1, $2 FROM {}
-                 WHERE true ORDER BY r.s3_key ON CONFLICT DO NOTHING",
-                rows(3, &[("s3_key", Type::Text)])
+                 WHERE (SELECT horizon FROM gc_state WHERE id = 1) = $3 ORDER BY r.s3_key ON CONFLICT DO NOTHING",
+                rows(4, &[("s3_key", Type::Text)])
             );
             let names = Rows::new().texts(chunk.iter().map(String::as_str));
-            let arguments = with_rows(arguments![Uuid::nil(), now_ms], names)?;
+            let arguments = with_rows(arguments![Uuid::nil(), now_ms, horizon], names)?;
             burnt += sqlx::query_with(insert, arguments).execute(self.writer()).await?.rows_affected();
         }
         Ok(burnt)
@@ -280,6 +309,10 @@ impl Collect for Db {
         run!("read roots", self.roots_once(reflog_since_ms, without_reflog_of))
     }
 
+    async fn lineage(&self, oids: &[ObjectId]) -> Result<Vec<Option<(ObjectId, Vec<ObjectId>)>>, CatalogError> {
+        run!("read history", self.read_lineage(oids))
+    }
+
     async fn reflog_roots(&self, project: Uuid) -> Result<RootSet, CatalogError> {
         run!("read a reflog", self.reflog_roots_once(project))
     }
@@ -312,8 +345,8 @@ impl Collect for Db {
         run!("look up bucket keys", self.read_name_states(names))
     }
 
-    async fn burn_keys(&self, names: &[String], now_ms: i64) -> Result<u64, CatalogError> {
-        run!("burn bucket keys", self.burn_once(names, now_ms))
+    async fn burn_keys(&self, names: &[String], horizon: i64, now_ms: i64) -> Result<u64, CatalogError> {
+        run!("burn bucket keys", self.burn_once(names, horizon, now_ms))
     }
 
     async fn forget(&self, reflog_before_ms: i64, ops_before_ms: i64) -> Result<Forgotten, CatalogError> {

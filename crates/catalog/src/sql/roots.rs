@@ -97,7 +97,7 @@ impl Db {
         let query = sqlx::query_as(AssertSqlSafe(reflog)).bind(cut_off(&sets));
         let query = query.bind(reflog_since_ms).bind(without.unwrap_or(Uuid::nil()));
         take(query, &mut tx, &mut sets, false).await?;
-        read_named(&mut tx, &mut sets, &mut missing).await?;
+        read_named(&mut tx, &mut sets).await?;
         tx.rollback().await?;
         let (objects, last) = (codec::unsigned(objects)?, codec::unsigned(last)?);
         Ok(Roots { sets: sets.into_values().collect(), missing, last, objects })
@@ -176,11 +176,7 @@ async fn find_missing(tx: &mut Transaction, source: &Source) -> Result<Vec<(&'st
 }
 
 /// What is named in lists: roots of open operations, and manifests.
-async fn read_named(
-    tx: &mut Transaction,
-    sets: &mut Sets,
-    missing: &mut Vec<(&'static str, ObjectId)>,
-) -> Result<(), Fault> {
+async fn read_named(tx: &mut Transaction, sets: &mut Sets) -> Result<(), Fault> {
     let ops: Vec<(Option<Uuid>, Vec<u8>)> =
         sqlx::query_as("SELECT project, roots FROM ops WHERE state = 'open'").fetch_all(&mut **tx).await?;
     for (project, roots) in ops {
@@ -191,13 +187,10 @@ async fn read_named(
     }
     let report: Option<Option<String>> =
         sqlx::query_scalar("SELECT report FROM jobs WHERE name = 'manifest'").fetch_optional(&mut **tx).await?;
-    let manifests = manifests(report.flatten().as_deref())?;
-    let found = numbers_of(tx, &manifests).await?;
-    for (_, number) in &found {
-        insert(set(sets, None), true, *number);
+    // One that was lost with its pack is nobody's loss once the next one is written.
+    for (_, number) in numbers_of(tx, &manifests(report.flatten().as_deref())?).await? {
+        insert(set(sets, None), false, number);
     }
-    let lost = manifests.iter().filter(|oid| !found.iter().any(|(there, _)| there == *oid));
-    missing.extend(lost.map(|oid| ("a manifest", *oid)));
     Ok(())
 }
 

@@ -49,6 +49,8 @@ mod snapshots;
 mod tokens;
 #[path = "../sql/views.rs"]
 mod views;
+#[path = "../sql/vitals.rs"]
+mod vitals;
 #[path = "../sql/write.rs"]
 mod write;
 

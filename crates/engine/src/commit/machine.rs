@@ -217,6 +217,9 @@ impl Engine {
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         point("U5").await?;
+        if !self.is_news(attempt).await? {
+            publish.remote_refs.clear();
+        }
         // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
         if attempt.base != Some(attempt.commit) {
             publish.refs = vec![update(attempt, onto(attempt))];
@@ -236,6 +239,19 @@ impl Engine {
                 Ok(())
             }
             PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(moved(&attempt.branch)),
+        }
+    }
+
+    /// Whether the commit is the newest that is known of the remote's branch: a look may have shown what others put on top of it.
+    async fn is_news(&self, attempt: &Attempt) -> Result<bool> {
+        if !attempt.push {
+            return Ok(false);
+        }
+        match self.remote_head(attempt.project, &attempt.branch).await? {
+            Some(known) if Some(known) != attempt.remote_base && Some(known) != attempt.base => {
+                self.is_ancestor(attempt.project, known, attempt.commit).await
+            }
+            _ => Ok(true),
         }
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::plan::{Plan, ROWS};
 use super::{GcOptions, GcReport, OPS_KEPT, REFLOG_KEPT, brake};
 use crate::progress::Progress;
-use crate::{Engine, Result};
+use crate::{Engine, EngineError, Result};
 
 /// Rows changed in one transaction: writers wait no longer than for that.
 const CHUNK: usize = 2048;
@@ -36,10 +36,9 @@ impl Engine {
             );
             report.spared += self.catalog.spare(&chunk).await?;
         }
-        report.reflog_entries = match project.filter(|_| options.now) {
-            Some(project) => self.catalog.forget_reflog(project).await?,
-            None => self.catalog.forget(self.ago_ms(REFLOG_KEPT), self.ago_ms(OPS_KEPT)).await?.reflog,
-        };
+        if let Some(project) = project.filter(|_| options.now) {
+            report.reflog_entries = self.catalog.forget_reflog(project).await?;
+        }
         let shrunk = self.doom(&plan, &mut report, progress).await?;
         if options.now {
             report.rewritten_keys = self.rewrite_keys(&shrunk, progress).await?;
@@ -47,9 +46,18 @@ impl Engine {
         let grace = options.grace.unwrap_or(self.config.key_grace);
         if project.is_none() {
             let names = self.scan_orphans(false, &mut report, progress).await?;
+            if report.objects == 0 && report.orphans > 0 && !options.force {
+                let detail = "The ledger is empty and the bucket is not: `admin rebuild`, or look at `database_url` and `store_url`.";
+                return Err(EngineError::Conflict { code: "ledger_empty", detail: detail.to_owned() });
+            }
             brake(options, report.orphans, names, "names in the bucket are unknown to the database")?;
             (report.orphans, report.foreign) = (0, 0);
             self.scan_orphans(true, &mut report, progress).await?;
+        }
+        match self.catalog.forget(self.ago_ms(REFLOG_KEPT), self.ago_ms(OPS_KEPT)).await {
+            Ok(forgotten) => report.reflog_entries += forgotten.reflog,
+            // What is too old stays a while longer.
+            Err(error) => tracing::warn!(%error, "old reflog entries were not forgotten"),
         }
         report.deleted_keys = self.delete_doomed(grace).await?.len() as u64;
         Ok(report)

@@ -104,6 +104,11 @@ impl Engine {
         }
         let (lease, _) = Lease::take(self, JOB, "gc_running").await?;
         match lease.kept(self.collect(options, project, progress)).await {
+            // What was done for one project is no collection of all.
+            Ok(report) if project.is_some() => {
+                lease.stop().await;
+                Ok(report)
+            }
             Ok(report) => {
                 lease.finish(&serde_json::to_string(&report).map_err(EngineError::internal)?).await?;
                 Ok(report)
@@ -136,9 +141,14 @@ impl Engine {
 
     async fn collect(&self, options: &GcOptions, project: Option<Uuid>, progress: &dyn Progress) -> Result<GcReport> {
         self.refuse_while_rebuilding().await?;
-        let plan = self.plan_gc(options, project, progress).await?;
-        check_brake(&plan, options)?;
-        self.apply_gc(plan, options, project, progress).await
+        let mut plan = self.plan_gc(options, project, progress).await?;
+        let braked = check_brake(&plan, options);
+        if braked.is_err() {
+            // What was condemned earlier, by a run that was not braked, goes on its way.
+            plan.condemn.clear();
+        }
+        let report = self.apply_gc(plan, options, project, progress).await?;
+        braked.map(|()| report)
     }
 
     /// A ledger that is being made again does not know yet what is there.

@@ -57,7 +57,7 @@ impl Engine {
             }
         }
         report.orphans += match apply {
-            true => self.catalog.burn_keys(&unknown, self.ambient.now_ms()).await?,
+            true => self.catalog.burn_keys(&unknown, report.horizon, self.ambient.now_ms()).await?,
             false => unknown.len() as u64,
         };
         Ok(())
@@ -70,7 +70,9 @@ fn owner(key: &str) -> Option<String> {
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if let Some(pack) = rest.strip_prefix("pack/pack-") {
         let stem = pack.strip_suffix(".pack").or_else(|| pack.strip_suffix(".idx"))?;
-        return (stem.len() == 40 && is_hex(stem)).then(|| format!("objects/pack/pack-{stem}.pack"));
+        // Packs of manifests have their time in front.
+        let hex = stem.strip_prefix("manifest-").and_then(|stem| stem.get(17..)).unwrap_or(stem);
+        return (hex.len() == 40 && is_hex(hex)).then(|| format!("objects/pack/pack-{stem}.pack"));
     }
     let (first, second) = rest.split_once('/')?;
     (first.len() == 2 && second.len() == 38 && is_hex(first) && is_hex(second)).then(|| key.to_owned())

@@ -12,6 +12,9 @@ pub(super) const ROWS: u32 = 8192;
 /// Ranges of numbers asked for at once.
 const RANGES: usize = 1024;
 
+/// Numbers that are asked for in several ranges at once; a wider range is asked for alone.
+const WIDE: u64 = 65_536;
+
 /// Ledger numbers by what is to become of them, and the report so far.
 pub(super) struct Plan {
     pub horizon: i64,
@@ -53,10 +56,17 @@ impl Plan {
             Some(garbage) => Box::new(runs(garbage.iter())),
             None => Box::new(gaps(reached.iter(), roots.last)),
         };
-        for range in ranges {
-            buffer.push(range);
-            if buffer.len() == RANGES {
+        let mut width = 0;
+        for (first, last) in ranges {
+            if last - first >= WIDE {
+                plan.take_stale(engine, vec![(first, last)]).await?;
+                continue;
+            }
+            buffer.push((first, last));
+            width += last - first + 1;
+            if buffer.len() == RANGES || width >= WIDE {
                 plan.take_stale(engine, std::mem::take(&mut buffer)).await?;
+                width = 0;
             }
         }
         plan.take_stale(engine, buffer).await?;

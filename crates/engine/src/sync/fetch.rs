@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome};
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, Policy};
+use treehold_wire::Quarantine;
 
 use crate::intake::{Arriving, Refused, Rules};
 use crate::progress::Progress;
@@ -124,16 +125,13 @@ impl Engine {
         name: &str,
         tip: ObjectId,
         fetching: Fetching,
-        mut shallow: Vec<ObjectId>,
+        before: Vec<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<Tip> {
-        let was_cut = !shallow.is_empty();
-        shallow.retain(|oid| !fetching.unshallow.contains(oid));
-        shallow.extend(&fetching.shallow);
-        shallow.sort_unstable();
-        shallow.dedup();
+        let told = Cuts { before, shallow: fetching.shallow.clone(), unshallow: fetching.unshallow.clone() };
+        let claimed: Vec<ObjectId> = told.before.iter().chain(&told.shallow).copied().collect();
         let inflated_ratio = self.ingest_limits().inflated_ratio;
-        let rules = Rules { policy: Policy::Import, shallow: &shallow, thin: false, inflated_ratio };
+        let rules = Rules { policy: Policy::Import, shallow: &claimed, thin: false, inflated_ratio };
         // What the pack refers to must be reached when it is checked, and still be when it is published.
         let seen = self.catalog.ref_state(project.id).await?;
         point("I4").await?;
@@ -141,6 +139,8 @@ impl Engine {
         if received.quarantine.get(&tip).is_none_or(|object| object.kind != Kind::Commit) {
             return Err(invalid("The remote's pack does not hold the commit that was asked for."));
         }
+        let was_cut = !told.before.is_empty();
+        let shallow = self.cuts(project, told, &received.quarantine).await?;
         let bytes = received.quarantine.pack_len();
         let objects = received.quarantine.len() as u64;
         point("I1").await?;
@@ -189,6 +189,41 @@ impl Engine {
                 Err(EngineError::Conflict { code: "head_moved", detail })
             }
         }
+    }
+}
+
+/// What a remote tells of where history is cut off.
+struct Cuts {
+    /// The project's cuts so far.
+    before: Vec<ObjectId>,
+    shallow: Vec<ObjectId>,
+    unshallow: Vec<ObjectId>,
+}
+
+impl Engine {
+    /// The project's cuts from now on. A remote is believed only as far as its pack shows it: a new cut is a commit that it has sent and
+    /// that was not whole here before, and an old one goes only if its parents are there. Else it could cut off what is ours, or have what
+    /// is another project's taken for this one's history.
+    async fn cuts(&self, project: &Project, told: Cuts, quarantine: &Quarantine) -> Result<Vec<ObjectId>> {
+        let Cuts { before, mut shallow, mut unshallow } = told;
+        shallow.retain(|oid| quarantine.get(oid).is_some_and(|object| object.kind == Kind::Commit));
+        let whole = self.catalog.may_read(project.id, &shallow).await?;
+        let mut whole = whole.into_iter();
+        shallow.retain(|_| !whole.next().unwrap_or(false));
+        unshallow.retain(|oid| before.contains(oid));
+        let rows = self.catalog.commits(&unshallow).await?;
+        let mut gone = Vec::with_capacity(unshallow.len());
+        for (oid, row) in unshallow.iter().zip(rows) {
+            let parents = row.map(|row| row.parents).unwrap_or_default();
+            let elsewhere: Vec<ObjectId> = parents.into_iter().filter(|oid| quarantine.get(oid).is_none()).collect();
+            if self.catalog.may_read(project.id, &elsewhere).await?.into_iter().all(|reached| reached) {
+                gone.push(*oid);
+            }
+        }
+        let mut cuts: Vec<ObjectId> = before.into_iter().filter(|oid| !gone.contains(oid)).chain(shallow).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        Ok(cuts)
     }
 }
 

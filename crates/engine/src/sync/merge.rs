@@ -1,6 +1,6 @@
 //! A merge commit of our branch and the remote's, where both have commits that the other lacks.
 
-use treehold_catalog::{OpKind, Project, PublishOutcome, RefUpdate};
+use treehold_catalog::{OpKind, Project, RefState, RefUpdate};
 use treehold_object::commit::CommitSpec;
 use treehold_object::ident::Signature;
 use treehold_object::{Kind, ObjectId};
@@ -18,6 +18,7 @@ impl Engine {
         ours: &Head,
         tip: ObjectId,
         dry_run: bool,
+        seen: RefState,
     ) -> Result<(Head, Vec<NewBytes>)> {
         let head = ours.commit.ok_or_else(|| EngineError::internal("an unborn branch cannot diverge"))?;
         let theirs = self.head_of(tip, ours.branch.clone()).await?;
@@ -54,16 +55,17 @@ impl Engine {
             return Ok((to, objects));
         }
         let mut op = self.begin_op(Some(project.id), OpKind::Commit).await?;
-        self.store_objects(&mut op, objects.clone()).await?;
-        self.record_objects(&objects).await?;
-        let update = RefUpdate { name: branch_ref(&branch), expected: Some(head), new: to.commit };
-        let publish = self.publication(project.id, &op, vec![update], "merge");
-        match self.catalog.publish(&publish).await? {
-            PublishOutcome::Published => Ok((to, Vec::new())),
-            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(EngineError::Conflict {
-                code: "head_moved",
-                detail: "The branch moved while it was merged; repeat.".to_owned(),
-            }),
+        let id = op.id;
+        let stored = async {
+            self.store_objects(&mut op, objects.clone()).await?;
+            self.record_objects(&objects).await
+        };
+        if let Err(error) = stored.await {
+            self.end(id).await;
+            return Err(error);
         }
+        let update = RefUpdate { name: branch_ref(&branch), expected: Some(head), new: to.commit };
+        self.publish_kept(&self.publication(project.id, &op, vec![update], "merge"), seen).await?;
+        Ok((to, Vec::new()))
     }
 }

@@ -3,7 +3,7 @@
 mod fetch;
 mod merge;
 
-use treehold_catalog::{OpKind, PendingRow, Project, Publish, PublishOutcome, RefUpdate};
+use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
@@ -59,12 +59,19 @@ impl Engine {
         let lock = self.branch_lock(project.id, branch);
         let _turn = lock.lock().await;
         let fetched = self.fetch_remote(project, branch, at, request.depth, progress).await?;
+        // What was fetched must still be reached when our branch goes there.
+        let seen = self.catalog.ref_state(project.id).await?;
+        if let Some(tip) = fetched.tip
+            && self.catalog.may_read(project.id, &[tip]).await? != [true]
+        {
+            return Err(moved_meanwhile());
+        }
         let from = match self.catalog.reference(project.id, &branch_ref(branch)).await? {
             Some(head) => self.head_of(head, Some(branch.to_owned())).await?,
             None => Head { branch: Some(branch.to_owned()), ..Head::default() },
         };
         let (to, unstored) = match fetched.tip {
-            Some(tip) => self.integrate(project, &from, tip, request).await?,
+            Some(tip) => self.integrate(project, &from, tip, request, seen).await?,
             None if from.commit.is_none() => {
                 self.refuse_other_branches(branch, at).await?;
                 (from.clone(), Vec::new())
@@ -106,11 +113,12 @@ impl Engine {
         from: &Head,
         tip: ObjectId,
         request: &SyncRequest,
+        seen: RefState,
     ) -> Result<(Head, Vec<NewBytes>)> {
         let branch = from.branch.clone();
         let Some(ours) = from.commit else {
             let to = self.head_of(tip, branch).await?;
-            self.advance(project, from, &to, request.dry_run).await?;
+            self.advance(project, from, &to, request.dry_run, seen).await?;
             return Ok((to, Vec::new()));
         };
         if self.is_ancestor(project.id, tip, ours).await? {
@@ -118,11 +126,11 @@ impl Engine {
         }
         if self.is_ancestor(project.id, ours, tip).await? {
             let to = self.head_of(tip, branch).await?;
-            self.advance(project, from, &to, request.dry_run).await?;
+            self.advance(project, from, &to, request.dry_run, seen).await?;
             return Ok((to, Vec::new()));
         }
         match request.on_conflict {
-            Some(OnConflict::Merge) => self.merge_remote(project, from, tip, request.dry_run).await,
+            Some(OnConflict::Merge) => self.merge_remote(project, from, tip, request.dry_run, seen).await,
             _ => Err(EngineError::Conflict {
                 code: "diverged",
                 detail: "Our branch has commits that the remote lacks, and the remote moved: sync with on_conflict \"merge\"."
@@ -132,7 +140,7 @@ impl Engine {
     }
 
     /// Moves our branch to a commit that was fetched.
-    async fn advance(&self, project: &Project, from: &Head, to: &Head, dry_run: bool) -> Result<()> {
+    async fn advance(&self, project: &Project, from: &Head, to: &Head, dry_run: bool, seen: RefState) -> Result<()> {
         if dry_run {
             return Ok(());
         }
@@ -140,12 +148,19 @@ impl Engine {
         let op = self.begin_op(Some(project.id), OpKind::Refs).await?;
         let update = RefUpdate { name: branch_ref(branch), expected: from.commit, new: to.commit };
         let publish = self.publication(project.id, &op, vec![update], "sync");
-        match self.catalog.publish(&publish).await? {
+        self.publish_kept(&publish, seen).await
+    }
+
+    /// Publishes if nothing was lost from reach since `seen`, and closes the operation either way.
+    pub(super) async fn publish_kept(&self, publish: &Publish, seen: RefState) -> Result<()> {
+        let publish = Publish { guard: Some(Guard::Kept(seen)), ..publish.clone() };
+        let published = self.catalog.publish(&publish).await;
+        if !matches!(published, Ok(PublishOutcome::Published)) {
+            self.end(publish.op).await;
+        }
+        match published? {
             PublishOutcome::Published => Ok(()),
-            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(EngineError::Conflict {
-                code: "head_moved",
-                detail: "The branch moved while it was synced; repeat.".to_owned(),
-            }),
+            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(moved_meanwhile()),
         }
     }
 
@@ -191,6 +206,11 @@ impl Engine {
         }
         Ok(touched)
     }
+}
+
+fn moved_meanwhile() -> EngineError {
+    let detail = "A branch moved, or was set back, while it was synced; repeat.".to_owned();
+    EngineError::Conflict { code: "head_moved", detail }
 }
 
 /// A change as answers show it.

@@ -33,10 +33,10 @@ impl Class {
     }
 }
 
-/// Class and project of a request. Health checks have none: they are never refused.
+/// Class and project of a request. Health checks and metrics have none: they are never refused.
 pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if matches!(template, "/healthz" | "/readyz") {
+    if matches!(template, "/healthz" | "/readyz" | "/metrics") {
         return None;
     }
     let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path();

@@ -5,6 +5,7 @@ pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod metrics;
 pub(crate) mod objects;
 pub(crate) mod pending;
 pub(crate) mod projects;
