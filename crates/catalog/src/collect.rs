@@ -48,6 +48,17 @@ pub struct Stale {
     pub bytes: u64,
 }
 
+/// A commit without its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// Its id.
+    pub oid: ObjectId,
+    /// Root tree.
+    pub tree: ObjectId,
+    /// Parents, in order.
+    pub parents: Vec<ObjectId>,
+}
+
 /// What [`Collect::doom`] gave up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Doomed {
@@ -99,8 +110,9 @@ pub trait Collect {
     /// G3. Everything that keeps objects alive, read in one snapshot. Reflog entries count that are not older than `reflog_since_ms`; those of
     /// the project `without_reflog_of` do not.
     async fn roots(&self, reflog_since_ms: i64, without_reflog_of: Option<Uuid>) -> Result<Roots, CatalogError>;
-    /// Tree and parents of commits, from the commit table, in the order given; `None` = not there. For walks: no more is read than they need.
-    async fn lineage(&self, oids: &[ObjectId]) -> Result<Vec<Option<(ObjectId, Vec<ObjectId>)>>, CatalogError>;
+    /// What the commit table has of `tips` and of what they reach in at most `steps` steps, each once, in no particular order: one round
+    /// trip ahead of a walk. Commits that are not recorded end it.
+    async fn lineage(&self, tips: &[ObjectId], steps: u32) -> Result<Vec<Lineage>, CatalogError>;
     /// What the reflog of a project names, as roots.
     async fn reflog_roots(&self, project: Uuid) -> Result<RootSet, CatalogError>;
     /// Ledger numbers and kinds, in the order given; `None` = not in the ledger. For walks.

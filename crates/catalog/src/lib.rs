@@ -37,7 +37,7 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
-pub use collect::{Collect, Doomed, Forgotten, NameState, RootSet, Roots, Stale};
+pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};

@@ -27,7 +27,10 @@ impl Lease {
     /// Takes a job; also what an unfinished run said of how far it came. A conflict of this code if somebody else has it.
     pub async fn take(engine: &Engine, job: &'static str, code: &'static str) -> Result<(Self, Option<String>)> {
         let (holder, now_ms) = (engine.ambient.uuid(), engine.ambient.now_ms());
-        let taken = engine.catalog.take_job(job, holder, now_ms, now_ms + LEASE_MS).await?;
+        // Where nobody else is there, a lease that was last renewed before we began was left by a process that is gone.
+        let left_ms = engine.chores.started_ms() + LEASE_MS;
+        let over_ms = if engine.config.sole { now_ms.max(left_ms) } else { now_ms };
+        let taken = engine.catalog.take_job(job, holder, over_ms, now_ms + LEASE_MS).await?;
         let detail = || "Another run is under way, or was killed less than half a minute ago.".to_owned();
         let taken = taken.ok_or_else(|| EngineError::Conflict { code, detail: detail() })?;
         let progress = Arc::new(Mutex::new(taken.progress.clone()));

@@ -3,11 +3,11 @@
 //! Objects are ledger numbers here and sets of them compressed bitmaps: what was reached and what is still to be looked at take a few
 //! bits for each object. Numbers of one pack lie together, and the lowest come first, so that neighbours are read at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use treehold_catalog::{Located, RoaringTreemap, RootSet};
+use treehold_catalog::{Lineage, Located, RoaringTreemap, RootSet};
 use treehold_object::{Kind, ObjectId, parse_commit, parse_tag};
 use treehold_store::StoreError;
 
@@ -18,6 +18,9 @@ use crate::{Engine, EngineError, Result};
 
 /// Commits or trees looked at in one step.
 const STEP: usize = 1024;
+/// How many generations of commits are read ahead of a few; many at a time need no look ahead.
+const AHEAD: u32 = 32;
+const FEW: usize = 64;
 /// Content of trees read at once, bytes; a single one may be larger.
 const WINDOW: u64 = 4 << 20;
 /// Ids that are known to be reached already, so that the ledger need not be asked again.
@@ -185,26 +188,47 @@ impl<'a> Marking<'a> {
         Ok(located)
     }
 
-    /// What commits name: from the commit table, else from the bucket.
-    async fn commits(&self, located: &[Located], pass: &Pass<'_>) -> Result<Vec<ObjectId>> {
-        let oids: Vec<ObjectId> = located.iter().map(|object| object.oid).collect();
-        let (mut edges, mut others) = (Vec::new(), Vec::new());
-        let mut take = |object: &Located, tree: ObjectId, parents: Vec<ObjectId>| {
-            edges.push(tree);
-            if !pass.set.cuts.contains(object.number) {
-                edges.extend(parents);
-            }
-        };
-        for (object, row) in located.iter().zip(self.engine.catalog.lineage(&oids).await?) {
-            match row {
-                Some((tree, parents)) => take(object, tree, parents),
-                None => others.push(object.clone()),
+    /// What commits name, and those before them as far as one look at the commit table shows them; the others are read from the bucket.
+    async fn commits(&mut self, located: &[Located], pass: &mut Pass<'_>) -> Result<Vec<ObjectId>> {
+        let tips: Vec<ObjectId> = located.iter().map(|object| object.oid).collect();
+        let steps = if tips.len() > FEW { 0 } else { AHEAD };
+        let ahead = self.engine.catalog.lineage(&tips, steps).await?;
+        let oids: Vec<ObjectId> = ahead.iter().map(|commit| commit.oid).collect();
+        let numbers = self.engine.catalog.numbers(&oids).await?;
+        // One that is not in the ledger is named again by its children, and judged then.
+        let ahead: HashMap<ObjectId, (u64, Lineage)> = (ahead.into_iter().zip(numbers))
+            .filter_map(|(commit, found)| Some((commit.oid, (found?.0, commit))))
+            .collect();
+        let mut edges = Vec::new();
+        let mut open: Vec<(u64, ObjectId)> = located.iter().map(|object| (object.number, object.oid)).collect();
+        let mut unknown = HashSet::new();
+        while let Some((number, oid)) = open.pop() {
+            let Some((_, commit)) = ahead.get(&oid) else {
+                unknown.insert(number);
+                continue;
+            };
+            edges.push(commit.tree);
+            let parents = if pass.set.cuts.contains(number) { &[][..] } else { &commit.parents };
+            for parent in parents {
+                match ahead.get(parent) {
+                    Some((number, _)) if self.whole.contains(*number) => {}
+                    Some((number, _)) if pass.seen.insert(*number) => {
+                        self.reached.insert(*number);
+                        open.push((*number, *parent));
+                    }
+                    Some(_) => {}
+                    None => edges.push(*parent),
+                }
             }
         }
-        for window in windows(&others, WINDOW) {
+        let unknown: Vec<Located> = located.iter().filter(|object| unknown.contains(&object.number)).cloned().collect();
+        for window in windows(&unknown, WINDOW) {
             for (object, raw) in self.contents(window, pass.absent).await? {
                 let commit = parse_commit(&raw).map_err(EngineError::internal)?;
-                take(&object, commit.tree, commit.parents);
+                edges.push(commit.tree);
+                if !pass.set.cuts.contains(object.number) {
+                    edges.extend(commit.parents);
+                }
             }
         }
         Ok(edges)

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
-use crate::{AttemptChange, AttemptState, CommitRow, Located, NameState, RootSet, Roots};
+use crate::{AttemptChange, AttemptState, CommitRow, Lineage, Located, NameState, RootSet, Roots};
 
 const ALL: (u64, u64) = (0, u64::MAX >> 1);
 
@@ -106,8 +106,8 @@ pub(super) async fn doomed_objects_take_their_rows_with_them(case: Case) {
     assert_eq!((doomed.objects, doomed.keys), (2, 1), "a key with one object left stays");
     assert_eq!(doomed.bytes, gone.length + object("alone").length);
     let commits = catalog.commits(&[kept.oid, gone.oid]).await.expect("commits");
-    let history = catalog.lineage(&[gone.oid, kept.oid]).await.expect("history");
-    assert_eq!(history, [None, Some((kept.oid, vec![kept.oid]))]);
+    let lineage = catalog.lineage(&[gone.oid, kept.oid], 3).await.expect("lineage");
+    assert_eq!(lineage, [Lineage { oid: kept.oid, tree: kept.oid, parents: vec![kept.oid] }]);
     assert_eq!(commits.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
     let trees = catalog.trees(&[kept.oid, gone.oid]).await.expect("trees");
     assert_eq!(trees.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
@@ -116,6 +116,37 @@ pub(super) async fn doomed_objects_take_their_rows_with_them(case: Case) {
     assert_eq!(catalog.doomed_before(NOW + 1, 10).await.expect("doomed").len(), 1);
     assert_eq!(catalog.doomed_never_live(10).await.expect("doomed"), [], "it was live once");
     assert_eq!(catalog.doom(&give_up, horizon, NOW).await.expect("again").objects, 0);
+}
+
+pub(super) async fn lineage_is_read_some_steps_ahead(case: Case) {
+    let catalog = &case.catalog;
+    let name = |at: usize| oid(format!("commit {at}"));
+    let row = |at: usize| CommitRow {
+        oid: name(at),
+        tree: oid(format!("tree {at}")),
+        parents: if at == 0 { Vec::new() } else { vec![name(at - 1), name(at / 2)] },
+        generation: at as u64 + 1,
+        time: 1,
+        raw: bytes::Bytes::from_static(b"raw"),
+    };
+    let rows: Vec<CommitRow> = (0..50).map(row).collect();
+    catalog.put_commits(&rows).await.expect("commits");
+    for (tips, steps) in [(vec![49], 0_u32), (vec![49, 20], 3), (vec![49], 60), (vec![99], 3)] {
+        let mut expected: BTreeSet<usize> = tips.iter().copied().filter(|tip| *tip < 50).collect();
+        for _ in 0..steps {
+            let parents = expected.iter().filter(|at| **at > 0).flat_map(|at| [at - 1, at / 2]);
+            expected.extend(parents.collect::<Vec<_>>());
+        }
+        let tips: Vec<ObjectId> = tips.into_iter().map(name).collect();
+        let mut found = catalog.lineage(&tips, steps).await.expect("lineage");
+        found.sort_by_key(|lineage| lineage.oid);
+        let mut expected: Vec<Lineage> = expected
+            .into_iter()
+            .map(|at| Lineage { oid: rows[at].oid, tree: rows[at].tree, parents: rows[at].parents.clone() })
+            .collect();
+        expected.sort_by_key(|lineage| lineage.oid);
+        assert_eq!(found, expected);
+    }
 }
 
 pub(super) async fn deltas_outlive_what_they_rest_on(case: Case) {

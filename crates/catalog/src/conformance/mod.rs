@@ -142,6 +142,7 @@ where
         collect::horizons_rise_with_the_oldest_operation,
         collect::objects_are_given_up_in_two_steps,
         collect::doomed_objects_take_their_rows_with_them,
+        collect::lineage_is_read_some_steps_ahead,
         collect::deltas_outlive_what_they_rest_on,
         collect::everything_that_names_an_object_is_a_root,
         collect::cut_histories_are_kept_apart,

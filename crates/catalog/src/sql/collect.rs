@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::codec;
-use crate::collect::{Collect, Doomed, Forgotten, NameState, RootSet, Roots, Stale};
+use crate::collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::ledger::KeyId;
@@ -61,7 +61,7 @@ impl Db {
             "SELECT {GREATEST}(horizon, coalesce((SELECT min(epoch) FROM ops WHERE state = 'open'), epoch + 1))
              FROM gc_state WHERE id = 1"
         ));
-        Ok(horizon.fetch_one(self.writer()).await?)
+        Ok(horizon.fetch_one(self.reader()).await?)
     }
 
     async fn find_numbers(&self, wanted: &[ObjectId]) -> Result<Vec<Option<(u64, Kind)>>, Fault> {
@@ -70,7 +70,7 @@ impl Db {
             let rows: Vec<(Vec<u8>, i64, i64)> =
                 sqlx::query_as(sql!("SELECT oid, number, CAST(type AS BIGINT) FROM objects WHERE oid {}", in_blobs(1)))
                     .bind(oids(chunk))
-                    .fetch_all(self.writer())
+                    .fetch_all(self.reader())
                     .await?;
             for (oid, number, kind) in rows {
                 found.insert(codec::oid(&oid)?, (codec::unsigned(number)?, codec::kind(kind)?));
@@ -79,19 +79,29 @@ impl Db {
         Ok(wanted.iter().map(|oid| found.get(oid).copied()).collect())
     }
 
-    async fn read_lineage(&self, wanted: &[ObjectId]) -> Result<Vec<Option<(ObjectId, Vec<ObjectId>)>>, Fault> {
-        let mut found: HashMap<ObjectId, (ObjectId, Vec<ObjectId>)> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> =
-                sqlx::query_as(sql!("SELECT oid, tree, parents FROM commits WHERE oid {}", in_blobs(1)))
-                    .bind(oids(chunk))
-                    .fetch_all(self.writer())
-                    .await?;
+    async fn read_lineage(&self, tips: &[ObjectId], steps: u32) -> Result<Vec<Lineage>, Fault> {
+        let mut lineage = Vec::with_capacity(tips.len());
+        for chunk in tips.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = sqlx::query_as(sql!(
+                "WITH RECURSIVE walk (oid, distance) AS (
+                     SELECT oid, CAST(0 AS BIGINT) FROM commits WHERE oid {}
+                     UNION
+                     SELECT p.parent, w.distance + 1 FROM walk w JOIN commit_parents p ON p.oid = w.oid
+                     WHERE w.distance < $2
+                 )
+                 SELECT c.oid, c.tree, c.parents FROM (SELECT DISTINCT oid FROM walk) w JOIN commits c ON c.oid = w.oid",
+                in_blobs(1)
+            ))
+            .bind(oids(chunk))
+            .bind(i64::from(steps))
+            .fetch_all(self.reader())
+            .await?;
             for (oid, tree, parents) in rows {
-                found.insert(codec::oid(&oid)?, (codec::oid(&tree)?, codec::split_oids(&parents)?));
+                let (oid, tree) = (codec::oid(&oid)?, codec::oid(&tree)?);
+                lineage.push(Lineage { oid, tree, parents: codec::split_oids(&parents)? });
             }
         }
-        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+        Ok(lineage)
     }
 
     /// One range of any width goes by its own order; several must be narrow, since all that is in them is sorted.
@@ -105,7 +115,7 @@ impl Db {
             .bind(codec::signed(*last)?)
             .bind(horizon)
             .bind(i64::from(limit))
-            .fetch_all(self.writer())
+            .fetch_all(self.reader())
             .await?;
             return Ok(rows.into_iter().map(stale).collect::<Result<_, _>>()?);
         }
@@ -120,7 +130,7 @@ impl Db {
         };
         let ranges = Rows::new().ints(ends(|range| range.0)?).ints(ends(|range| range.1)?);
         let arguments = with_rows(arguments![horizon, i64::from(limit)], ranges)?;
-        let rows: Vec<StaleRow> = sqlx::query_as_with(select, arguments).fetch_all(self.writer()).await?;
+        let rows: Vec<StaleRow> = sqlx::query_as_with(select, arguments).fetch_all(self.reader()).await?;
         Ok(rows.into_iter().map(stale).collect::<Result<_, _>>()?)
     }
 
@@ -131,7 +141,7 @@ impl Db {
         )
         .bind(codec::signed(after)?)
         .bind(i64::from(limit))
-        .fetch_all(self.writer())
+        .fetch_all(self.reader())
         .await?;
         Ok(rows.into_iter().map(stale).collect::<Result<_, _>>()?)
     }
@@ -201,7 +211,7 @@ impl Db {
             let rows: Vec<(String, KeyId, String)> =
                 sqlx::query_as(sql!("SELECT s3_key, key_id, state FROM s3_keys WHERE s3_key {}", in_texts(1)))
                     .bind(texts(chunk.iter().map(String::as_str)))
-                    .fetch_all(self.writer())
+                    .fetch_all(self.reader())
                     .await?;
             found.extend(rows.into_iter().map(|(name, key, state)| match state.as_str() {
                 "deleted" => (name, NameState::Deleted(key)),
@@ -309,8 +319,8 @@ impl Collect for Db {
         run!("read roots", self.roots_once(reflog_since_ms, without_reflog_of))
     }
 
-    async fn lineage(&self, oids: &[ObjectId]) -> Result<Vec<Option<(ObjectId, Vec<ObjectId>)>>, CatalogError> {
-        run!("read history", self.read_lineage(oids))
+    async fn lineage(&self, tips: &[ObjectId], steps: u32) -> Result<Vec<Lineage>, CatalogError> {
+        run!("read history", self.read_lineage(tips, steps))
     }
 
     async fn reflog_roots(&self, project: Uuid) -> Result<RootSet, CatalogError> {
