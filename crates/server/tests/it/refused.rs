@@ -63,7 +63,6 @@ async fn unknown_routes_and_methods_are_problems() {
         "/projects/p/search",
         "/projects/p/changes",
         "/projects/p/pulls",
-        "/metrics",
         "/openapi.json",
         "/docs",
         "/files",
