@@ -59,6 +59,9 @@ struct Args {
     /// Forks in one store [default: 100; with --quick 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     forks: Option<u32>,
+    /// Rows that fill up the ledger that is collected [default: 1000000; with --quick 2000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    ledger: Option<u64>,
     /// Measure only these
     #[arg(long, value_name = "SCENARIO", value_enum, value_delimiter = ',')]
     only: Vec<Scenario>,
@@ -93,6 +96,7 @@ impl Args {
             history: or(self.history, plan.history),
             scale: [few.min(many), many],
             forks: [or(self.forks, forks), forked],
+            ledger: self.ledger.unwrap_or(plan.ledger),
             ..plan
         }
     }
