@@ -37,8 +37,6 @@ pub trait Rebuild {
     /// are keys in use whose objects are lost, and all reach, since numbers will mean other objects. `false`: the ledger has objects
     /// and was to be empty; nothing changed.
     async fn begin_rebuild(&self, from: RebuildFrom) -> Result<bool, CatalogError>;
-    /// For each name, whether the ledger has a row for it, in whatever state: it is no concern of a rebuild then.
-    async fn known_keys(&self, names: &[String]) -> Result<Vec<bool>, CatalogError>;
     /// Records keys that stand in the bucket with what they hold, in one transaction; a known object keeps its first location. A key
     /// that holds nothing new is doomed, and goes after the grace. How many objects have their place in each; `None` = the key was
     /// known already. `Collision` and `Invalid` as for [`crate::Ledger::register`].

@@ -125,6 +125,4 @@ pub trait Refs {
     /// After `Unavailable` the outcome is unknown (the connection may have ended during the commit). Repeating is safe: under the
     /// same op it is `OpLost` if it had been committed, under a new one `Moved` with the very oid that was to be set.
     async fn publish(&self, publish: &Publish) -> Result<PublishOutcome, CatalogError>;
-    /// Records what the remote was seen to have, outside of a publication.
-    async fn set_remote_refs(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), CatalogError>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use treehold_catalog::{Catalog, MigrationReport, PostgresOptions};
+use treehold_catalog::{Catalog, MigrationReport, NameState, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Engine, EngineConfig, Progress};
 use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
@@ -91,8 +91,8 @@ impl Opened {
         let Ok(page) = self.bucket.list("objects/pack/", None, KEYS_LOOKED_AT).await else { return Ok(()) };
         let names: Vec<String> = page.entries.into_iter().map(|(key, _)| key).collect();
         let packs = names.iter().filter(|name| name.ends_with(".pack")).cloned().collect::<Vec<_>>();
-        let known = self.catalog.known_keys(&packs).await.map_err(unreadable)?;
-        match packs.is_empty() || known.contains(&true) {
+        let states = self.catalog.name_states(&packs).await.map_err(unreadable)?;
+        match packs.is_empty() || states.iter().any(|state| *state != NameState::Unknown) {
             true => Ok(()),
             false => Err(Failure::failed(
                 "the store holds packs, but the database knows of none: check `store_url` and `database_url`; if the database was \

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use treehold_engine::Secret;
 use treehold_server::{App, ServeOptions, ServerConfig};
@@ -188,6 +188,21 @@ async fn answer(listener: TcpListener, app: App, stop: CancellationToken) -> Res
         .map_err(|error| Failure::failed("the server could not go on").because(error))
 }
 
+/// Works in a task of its own: should a round break, the next one still comes. `None` = the server stops.
+async fn round<T: Send + 'static>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<Result<T, JoinError>> {
+    let mut round = tokio::spawn(work);
+    tokio::select! {
+        () = stop.cancelled() => {
+            round.abort();
+            None
+        }
+        ended = &mut round => Some(ended),
+    }
+}
+
 /// Writes a manifest whenever the last one, whoever wrote it, is older than `interval`; never if that is zero.
 async fn write_manifests(opened: Arc<Opened>, interval: Duration, stop: CancellationToken) {
     if interval.is_zero() {
@@ -201,18 +216,15 @@ async fn write_manifests(opened: Arc<Opened>, interval: Duration, stop: Cancella
         }
         pause = interval.min(MANIFEST_LOOK);
         let engine = opened.engine.clone();
-        let mut round = tokio::spawn(async move {
+        let Some(ended) = round(&stop, async move {
             let age_ms = engine.manifest_age_ms().await?;
             let young =
                 age_ms.and_then(|age| u64::try_from(age).ok()).is_some_and(|age| Duration::from_millis(age) < interval);
             if young { Ok(None) } else { engine.write_manifest(&()).await }
-        });
-        let ended = tokio::select! {
-            () = stop.cancelled() => {
-                round.abort();
-                return;
-            }
-            ended = &mut round => ended,
+        })
+        .await
+        else {
+            return;
         };
         match ended {
             Ok(Ok(Some(report))) => {
@@ -242,17 +254,9 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
         if whole {
             due = now + HOUSEKEEPING;
         }
-        // A task of its own: should a round break, the next one still comes.
         let engine = opened.engine.clone();
-        let round = async move { if whole { engine.housekeep().await } else { engine.sweep().await } };
-        let mut round = tokio::spawn(round);
-        let ended = tokio::select! {
-            () = stop.cancelled() => {
-                round.abort();
-                return;
-            }
-            ended = &mut round => ended,
-        };
+        let work = async move { if whole { engine.housekeep().await } else { engine.sweep().await } };
+        let Some(ended) = round(&stop, work).await else { return };
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -284,14 +288,7 @@ async fn collect(opened: Arc<Opened>, interval: Duration, stop: CancellationToke
         }
         pause = interval.min(LOOK);
         let engine = opened.engine.clone();
-        let mut round = tokio::spawn(async move { engine.gc_if_due(interval).await });
-        let ended = tokio::select! {
-            () = stop.cancelled() => {
-                round.abort();
-                return;
-            }
-            ended = &mut round => ended,
-        };
+        let Some(ended) = round(&stop, async move { engine.gc_if_due(interval).await }).await else { return };
         match ended {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(report))) => {

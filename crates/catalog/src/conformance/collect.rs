@@ -181,7 +181,7 @@ pub(super) async fn everything_that_names_an_object_is_a_root(case: Case) {
     let main = "refs/heads/main";
     case.publish(project, vec![update(main, None, Some(oid("old")))]).await;
     case.publish(project, vec![update(main, Some(oid("old")), Some(oid("tip")))]).await;
-    catalog.set_remote_refs(project, &[(main.to_owned(), Some(oid("remote")))]).await.expect("remote refs");
+    case.remote_refs(project, &[(main, Some(oid("remote")))]).await;
     let key = WorkspaceKey { project, branch: "main".to_owned(), user: Uuid::new_v4() };
     let large = PendingWrite {
         change: PendingChange::Set {
@@ -224,7 +224,7 @@ pub(super) async fn everything_that_names_an_object_is_a_root(case: Case) {
     // An operation that is open keeps what it began from, also after the ref is gone.
     let op = case.op(project).await;
     case.publish(project, vec![update(main, Some(oid("tip")), None)]).await;
-    catalog.set_remote_refs(project, &[(main.to_owned(), None)]).await.expect("remote refs");
+    case.remote_refs(project, &[(main, None)]).await;
     let of_op = |roots: Roots| ["tip", "remote"].map(|name| only(&roots).loose.contains(number(name)));
     assert_eq!(of_op(catalog.roots(NOW + 1, None).await.expect("roots")), [true, true]);
     catalog.end_op(op).await.expect("end");

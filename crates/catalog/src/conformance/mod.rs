@@ -312,6 +312,14 @@ impl Case {
         self.catalog.publish(&publication(project, op, refs)).await.expect("publish")
     }
 
+    /// Records what the remote has.
+    async fn remote_refs(&self, project: Uuid, refs: &[(&str, Option<ObjectId>)]) {
+        let op = self.op(project).await;
+        let remote_refs = refs.iter().map(|(name, oid)| ((*name).to_owned(), *oid)).collect();
+        let publish = Publish { remote_refs, ..publication(project, op, Vec::new()) };
+        self.catalog.publish(&publish).await.expect("publish");
+    }
+
     /// Writes pending work that must be accepted: the revision, and those of the rows.
     async fn write(&self, key: &WorkspaceKey, writes: &[PendingWrite]) -> (i64, Vec<Option<i64>>) {
         match self.catalog.write_pending(key, None, writes, NOW).await.expect("write") {

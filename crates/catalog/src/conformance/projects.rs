@@ -147,7 +147,6 @@ pub(super) async fn are_missed_by_every_writer(case: Case) {
     missing(catalog.claim(gone, "key", &[0; 32], NOW).await.map(drop));
     missing(catalog.insert_attempt(&attempts::attempt(gone, "main")).await);
     missing(catalog.begin_op(Uuid::new_v4(), Some(gone), OpKind::Import, NOW).await.map(drop));
-    missing(catalog.set_remote_refs(gone, &[("refs/heads/main".to_owned(), None)]).await);
     let op = case.op(case.project().await).await;
     missing(catalog.publish(&publication(gone, op, Vec::new())).await.map(drop));
 }

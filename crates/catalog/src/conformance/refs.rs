@@ -58,7 +58,7 @@ pub(super) async fn move_only_under_their_guard(case: Case) {
     assert_eq!(publish(Some(Guard::Kept(seen)), side("a"), false).await, PublishOutcome::Published);
     let later = state().await;
     assert!(later.moves > seen.moves && later.shrinks == seen.shrinks);
-    case.catalog.set_remote_refs(project, &[(MAIN.to_owned(), Some(oid("1")))]).await.expect("remote");
+    case.remote_refs(project, &[(MAIN, Some(oid("1")))]).await;
     assert_eq!(publish(Some(Guard::Unmoved(later)), side("b"), false).await, PublishOutcome::Overtaken);
     let gone = vec![update(MAIN, Some(oid("1")), None)];
     let now = state().await;
@@ -216,9 +216,8 @@ pub(super) async fn carry_remote_refs_and_shallow_commits(case: Case) {
     shallow.sort_unstable();
     assert_eq!(case.catalog.shallow(project).await.expect("shallow"), shallow);
 
-    let refs =
-        [("refs/heads/x".to_owned(), None), (MAIN.to_owned(), Some(oid("2"))), ("refs/heads/gone".to_owned(), None)];
-    case.catalog.set_remote_refs(project, &refs).await.expect("set");
+    let refs = [("refs/heads/x", None), (MAIN, Some(oid("2"))), ("refs/heads/gone", None)];
+    case.remote_refs(project, &refs).await;
     assert_eq!(seen().await, [named(MAIN, "2")]);
     assert_eq!(case.catalog.shallow(project).await.expect("shallow"), shallow, "untouched without being named");
     let mut publish = publication(project, case.op(project).await, Vec::new());

@@ -12,7 +12,7 @@ pub(super) async fn tell_what_is_under_way(case: Case) {
     catalog.end_op(op).await.expect("end");
     case.publish(project, vec![update("refs/heads/main", None, Some(oid("a")))]).await;
     assert_eq!(catalog.vitals().await.expect("vitals").unpushed_branches, 1);
-    catalog.set_remote_refs(project, &[("refs/heads/main".to_owned(), Some(oid("a")))]).await.expect("remote refs");
+    case.remote_refs(project, &[("refs/heads/main", Some(oid("a")))]).await;
     assert_eq!(catalog.vitals().await.expect("vitals"), Vitals::default());
     let attempt = attempts::attempt(project, "main");
     catalog.insert_attempt(&attempt).await.expect("attempt");

@@ -1,7 +1,5 @@
 //! The ledger made again.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use roaring::RoaringTreemap;
 use uuid::Uuid;
@@ -62,18 +60,6 @@ impl Db {
         }
         tx.commit().await?;
         Ok(true)
-    }
-
-    async fn find_known_keys(&self, names: &[String]) -> Result<Vec<bool>, Fault> {
-        let mut known: HashSet<String> = HashSet::with_capacity(names.len());
-        for chunk in names.chunks(CHUNK_ROWS) {
-            let rows: Vec<String> = sqlx::query_scalar(sql!("SELECT s3_key FROM s3_keys WHERE s3_key {}", in_texts(1)))
-                .bind(texts(chunk.iter().map(String::as_str)))
-                .fetch_all(self.reader())
-                .await?;
-            known.extend(rows);
-        }
-        Ok(names.iter().map(|name| known.contains(name)).collect())
     }
 
     async fn adopt_once(&self, keys: &[FoundKey], now_ms: i64) -> Result<Vec<Option<u64>>, Fault> {
@@ -154,10 +140,6 @@ impl Rebuild for Db {
 
     async fn begin_rebuild(&self, from: RebuildFrom) -> Result<bool, CatalogError> {
         run!("begin a rebuild", self.begin_rebuild_once(from))
-    }
-
-    async fn known_keys(&self, names: &[String]) -> Result<Vec<bool>, CatalogError> {
-        run!("look up bucket keys", self.find_known_keys(names))
     }
 
     async fn adopt(&self, keys: &[FoundKey], now_ms: i64) -> Result<Vec<Option<u64>>, CatalogError> {

@@ -90,15 +90,6 @@ impl Db {
         }
         Ok(wanted.iter().map(|oid| readable.get(oid).copied().unwrap_or(false)).collect())
     }
-
-    async fn set_remote_refs_once(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), Fault> {
-        let mut tx = self.begin().await?;
-        lock_project(&mut tx, project).await?;
-        write_remote_refs(&mut tx, project, refs).await?;
-        count_moves(&mut tx, project, true, false).await?;
-        tx.commit().await?;
-        Ok(())
-    }
 }
 
 /// Takes the lock under which a project's refs move.
@@ -199,10 +190,6 @@ impl Refs for Db {
 
     async fn publish(&self, publish: &Publish) -> Result<PublishOutcome, CatalogError> {
         run!("publish", self.publish_once(publish))
-    }
-
-    async fn set_remote_refs(&self, project: Uuid, refs: &[(String, Option<ObjectId>)]) -> Result<(), CatalogError> {
-        run!("record remote refs", self.set_remote_refs_once(project, refs))
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Intent {
     pub now_ms: i64,
     /// The caller gave a date: it stands for author and committer.
     pub dated: bool,
+    /// Pushes that the same request has given up, as of the last look at its attempts.
+    pub given_up: Vec<Attempt>,
 }
 
 /// Changes merged onto a parent.

@@ -126,6 +126,7 @@ impl Engine {
             idempotency_key: None,
             now_ms,
             dated: author.date.is_some(),
+            given_up: Vec::new(),
         })
     }
 

@@ -37,8 +37,10 @@ impl Engine {
             intent.author.time_s = before.time;
         }
         // One that gave way to another engine's is not the one that counts.
-        let counts = attempts.into_iter().rev().find(|attempt| attempt.state != AttemptState::Superseded);
-        let Some(mut attempt) = counts else { return Ok(None) };
+        let (given_up, mut others): (Vec<_>, Vec<_>) =
+            attempts.into_iter().partition(|attempt| attempt.state == AttemptState::Superseded);
+        intent.given_up = given_up.into_iter().filter(|attempt| attempt.push).collect();
+        let Some(mut attempt) = others.pop() else { return Ok(None) };
         match attempt.state {
             AttemptState::Superseded => Ok(None),
             AttemptState::Prepared => {
@@ -72,12 +74,10 @@ impl Engine {
         parent: Option<ObjectId>,
         at: Option<&Endpoint>,
     ) -> Result<Option<CommitAnswer>> {
-        let (Some(name), Some(parent), true) = (&intent.idempotency_key, parent, intent.push) else { return Ok(None) };
-        for mut attempt in self.catalog.attempts_of(intent.project.id, name).await? {
-            if attempt.state == AttemptState::Superseded
-                && attempt.push
-                && self.is_ancestor(intent.project.id, attempt.commit, parent).await?
-            {
+        let Some(parent) = parent.filter(|_| intent.push) else { return Ok(None) };
+        for attempt in &intent.given_up {
+            if self.is_ancestor(intent.project.id, attempt.commit, parent).await? {
+                let mut attempt = attempt.clone();
                 self.step(&mut attempt, AttemptState::Landed, None).await?;
                 return self.complete(&mut attempt, at).await;
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use treehold_catalog::{CatalogError, FoundKey, NewObject};
+use treehold_catalog::{CatalogError, FoundKey, NameState, NewObject};
 use treehold_object::{ObjectId, hash, loose, zlib::Inflater};
 
 use super::packs::PackRead;
@@ -101,7 +101,7 @@ impl Engine {
         let mut known = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(KEYS) {
             let names: Vec<String> = chunk.iter().map(|key| name(key).clone()).collect();
-            known.extend(self.catalog.known_keys(&names).await?);
+            known.extend(self.catalog.name_states(&names).await?.into_iter().map(|state| state != NameState::Unknown));
         }
         let mut known = known.into_iter();
         keys.retain(|_| !known.next().unwrap_or(false));

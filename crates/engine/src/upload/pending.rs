@@ -85,6 +85,7 @@ impl Engine {
             idempotency_key: None,
             now_ms,
             dated: false,
+            given_up: Vec::new(),
         };
         match self.plan_commit(&intent, &head, merged).await {
             Ok(planned) => Ok(Some(planned)),
