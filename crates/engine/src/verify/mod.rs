@@ -1,7 +1,8 @@
 //! Verification: what is on record is compared with what is there, and with itself.
 //!
 //! Nothing is changed without `repair`, and a repair only adds: what is found somewhere else, and is what the ledger says by two
-//! hashes, goes into a fresh pack, and the object's row moves there (docs/reliability.md, N1–N5).
+//! hashes, goes into a fresh pack, and the object's row moves there (docs/reliability.md, N1–N5). It takes away one thing: numbers in a
+//! reach that no object has.
 //!
 //! It runs beside writers, `repack` and the collector: before anything is called missing or damaged, its row and its bytes are
 //! looked at again, so that what was moved or given up meanwhile is not taken for damage. How far it is stays in the database, and
