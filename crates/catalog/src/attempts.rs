@@ -140,4 +140,7 @@ pub trait Attempts {
     /// Attempts that are not final (`Prepared`, `Stored`, `Pushing`, `Unknown`, `Landed`, `Paused`), of one project and branch or of
     /// all, oldest first.
     async fn open_attempts(&self, of: Option<(Uuid, &str)>, limit: u32) -> Result<Vec<Attempt>, CatalogError>;
+    /// Attempts that somebody may have left: neither final nor `Paused`, and not moved since `before_ms`. Each comes with its place in
+    /// the order of their making; `after` is the last place seen (0 at first), so that a few that cannot be settled hide no others.
+    async fn attempts_left(&self, before_ms: i64, after: i64, limit: u32) -> Result<Vec<(i64, Attempt)>, CatalogError>;
 }

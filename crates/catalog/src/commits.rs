@@ -20,6 +20,8 @@ pub enum Prepared {
     NameTaken,
     /// A pending row that it takes is gone: its user has undone the edit. Nothing was written.
     Undone,
+    /// Its parent is no longer what a ref or the remote's has, so that the operation would not keep it alive. Nothing was written.
+    Moved,
 }
 
 /// What [`Commits::store_commit`] records.
@@ -54,7 +56,8 @@ pub struct StoredCommit {
 #[async_trait]
 pub trait Commits {
     /// PREPARED, W0 and W2 in one transaction: saves the attempt, opens the operation `op` for its project and reserves the bucket
-    /// key `name`, if every pending row that the attempt takes is still there, or a later version of it. From then on none of them can be
+    /// key `name`, if its parent is still the project's and every pending row that
+    /// the attempt takes is still there, or a later version of it. From then on none of them can be
     /// undone without a trace ([`crate::PendingChange::Undo`]). Repeating it is safe.
     async fn prepare_commit(
         &self,

@@ -10,7 +10,7 @@ use crate::{Engine, EngineError, Result};
 
 /// Keys removed in one round.
 const KEYS: u32 = 1000;
-/// Attempts looked at in one round.
+/// Attempts read at a time.
 const ATTEMPTS: u32 = 100;
 /// An attempt younger than this may still be in somebody's hands.
 const SETTLED_AFTER_MS: i64 = 60_000;
@@ -49,20 +49,11 @@ impl Engine {
     /// One round: settles unfinished attempts with the configured credentials, ends operations without a sign of life, and removes
     /// bucket keys in which no row was ever kept, and those that were emptied longer ago than the grace.
     pub async fn housekeep(&self) -> Result<()> {
-        let now_ms = self.ambient.now_ms();
         let dead = self.catalog.reap_ops(self.silent_before_ms()).await?;
         if dead > 0 {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
-        for attempt in self.catalog.open_attempts(None, ATTEMPTS).await? {
-            if now_ms - attempt.updated_at_ms < SETTLED_AFTER_MS && !self.config.sole {
-                continue;
-            }
-            let id = attempt.id;
-            if let Err(error) = self.settle_left(attempt).await {
-                tracing::warn!(%error, attempt = %id, "an unfinished attempt could not be settled yet");
-            }
-        }
+        self.settle_all_left().await?;
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;
         self.delete_doomed(self.config.key_grace).await.map(|_| ())
@@ -93,6 +84,24 @@ impl Engine {
         point("G7").await?;
         self.catalog.key_deleted(key).await?;
         Ok(())
+    }
+
+    /// Page by page through all of them: some that cannot be settled (no credentials, a remote that is gone) must not hide the others.
+    async fn settle_all_left(&self) -> Result<()> {
+        let now_ms = self.ambient.now_ms();
+        let before_ms = if self.config.sole { now_ms } else { now_ms - SETTLED_AFTER_MS };
+        let mut after = 0;
+        loop {
+            let page = self.catalog.attempts_left(before_ms, after, ATTEMPTS).await?;
+            let Some(&(last, _)) = page.last() else { return Ok(()) };
+            after = last;
+            for (_, attempt) in page {
+                let id = attempt.id;
+                if let Err(error) = self.settle_left(attempt).await {
+                    tracing::warn!(%error, attempt = %id, "an unfinished attempt could not be settled yet");
+                }
+            }
+        }
     }
 
     async fn settle_left(&self, attempt: Attempt) -> Result<()> {

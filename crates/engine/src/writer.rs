@@ -104,12 +104,12 @@ impl Engine {
     }
 
     /// PREPARED, W0 and W2: from here on the attempt is known, and the pack's name reserved. Nothing was sent yet. `None` = an edit that
-    /// it takes was undone meanwhile.
+    /// it takes was undone meanwhile, or its parent left the project's refs.
     pub(crate) async fn prepare(&self, attempt: &Attempt, name: &str) -> Result<Option<(Operation, KeyId)>> {
         let id = self.ambient.uuid();
         match self.catalog.prepare_commit(attempt, id, name, self.ambient.now_ms()).await? {
             Prepared::Ready(key) => Ok(Some((Operation { id, numbers: RoaringTreemap::new() }, key))),
-            Prepared::Undone => Ok(None),
+            Prepared::Undone | Prepared::Moved => Ok(None),
             Prepared::NameTaken => Err(EngineError::internal("a fresh pack name was used before")),
         }
     }

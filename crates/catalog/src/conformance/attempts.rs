@@ -161,4 +161,15 @@ pub(super) async fn are_found_while_open(case: Case) {
     open.push(elsewhere);
     assert_eq!(case.catalog.open_attempts(None, 100).await.expect("open"), open, "oldest first");
     assert_eq!(case.catalog.open_attempts(None, 2).await.expect("open"), open[..2]);
+
+    open.retain(|attempt| attempt.state != Paused);
+    let (mut after, mut left) = (0, Vec::new());
+    loop {
+        let page = case.catalog.attempts_left(NOW, after, 2).await.expect("left");
+        let Some(&(last, _)) = page.last() else { break };
+        after = last;
+        left.extend(page.into_iter().map(|(_, attempt)| attempt));
+    }
+    assert_eq!(left, open, "page by page, without those that wait for credentials");
+    assert_eq!(case.catalog.attempts_left(NOW - 1, 0, 9).await.expect("left"), [], "they moved since");
 }

@@ -5,9 +5,9 @@ use crate::{
 
 const NAME: &str = "objects/pack/pack-commit.pack";
 
-/// An attempt that takes nothing pending.
+/// An attempt at a root commit that takes nothing pending.
 fn attempt(project: Uuid, branch: &str) -> crate::Attempt {
-    crate::Attempt { snapshot: Vec::new(), ..super::attempts::attempt(project, branch) }
+    crate::Attempt { base: None, snapshot: Vec::new(), ..super::attempts::attempt(project, branch) }
 }
 
 impl Prepared {
@@ -125,6 +125,19 @@ pub(super) async fn may_make_the_same_objects(case: Case) {
     });
     let numbers = together(racing).await;
     assert!(numbers.iter().all(|of_one| *of_one == numbers[0]), "{numbers:?}");
+}
+
+/// The operation keeps alive what refs name when it begins: a parent that none names any more could be collected under it.
+pub(super) async fn start_from_what_the_project_has(case: Case) {
+    let project = case.project().await;
+    let base = oid("base");
+    let onto = crate::Attempt { base: Some(base), ..attempt(project, "main") };
+    let prepare =
+        async |name: &str| case.catalog.prepare_commit(&onto, Uuid::new_v4(), name, NOW).await.expect("prepare");
+    assert_eq!(prepare(NAME).await, Prepared::Moved);
+    assert_eq!(case.catalog.attempt(onto.id).await.expect("attempt"), None);
+    case.publish(project, vec![update("refs/heads/other", None, Some(base))]).await;
+    prepare(NAME).await.key();
 }
 
 /// An edit that is undone before a commit that took it is known is not committed; after that, undoing it leaves a trace.

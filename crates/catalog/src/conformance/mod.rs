@@ -58,7 +58,8 @@ macro_rules! cases {
         $({
             let backend = $make().await;
             let catalog = backend.catalog();
-            $module::$case(Case { backend, catalog }).await;
+            // On the heap: a debug build keeps room for all cases at once in the frame of the suite, and a test's stack is 2 MiB.
+            Box::pin($module::$case(Case { backend, catalog })).await;
         })*
     };
 }
@@ -208,6 +209,7 @@ where
         commits::are_recorded_step_by_step,
         commits::are_recorded_whole_or_not_at_all,
         commits::may_make_the_same_objects,
+        commits::start_from_what_the_project_has,
         commits::know_what_was_undone,
         model::pending_follows_the_model,
     );

@@ -219,6 +219,16 @@ impl Db {
         };
         all(rows.fetch_all(self.reader()).await?)
     }
+
+    async fn find_attempts_left(&self, before_ms: i64, after: i64, limit: u32) -> Result<Vec<(i64, Attempt)>, Fault> {
+        let left = sql!(
+            "SELECT seq, {COLUMNS} FROM attempts WHERE {OPEN} AND state <> 'PAUSED' AND updated_at <= $1 AND seq > $2
+             ORDER BY seq LIMIT $3"
+        );
+        let rows =
+            sqlx::query(left).bind(before_ms).bind(after).bind(i64::from(limit)).fetch_all(self.reader()).await?;
+        rows.iter().map(|row| Ok((row.try_get("seq")?, attempt(row)?))).collect()
+    }
 }
 
 #[async_trait]
@@ -255,6 +265,10 @@ impl Attempts for Db {
 
     async fn open_attempts(&self, of: Option<(Uuid, &str)>, limit: u32) -> Result<Vec<Attempt>, CatalogError> {
         run!("read open attempts", self.find_open_attempts(of, limit))
+    }
+
+    async fn attempts_left(&self, before_ms: i64, after: i64, limit: u32) -> Result<Vec<(i64, Attempt)>, CatalogError> {
+        run!("read attempts that were left", self.find_attempts_left(before_ms, after, limit))
     }
 }
 

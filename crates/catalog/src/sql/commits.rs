@@ -13,7 +13,10 @@ use crate::ledger::OpKind;
 impl Db {
     async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Prepared, Fault> {
         let mut tx = self.begin().await?;
-        ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
+        let (_, tips) = ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
+        if attempt.base.is_some_and(|base| !tips.iter().any(|tip| tip == base.as_slice())) {
+            return Ok(Prepared::Moved);
+        }
         let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else {
             return Ok(Prepared::NameTaken);
         };

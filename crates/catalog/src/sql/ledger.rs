@@ -75,7 +75,7 @@ pub(super) async fn open_op(
     project: Option<Uuid>,
     kind: OpKind,
     now_ms: i64,
-) -> Result<Op, Fault> {
+) -> Result<(Op, Vec<Vec<u8>>), Fault> {
     let mut tips: Vec<Vec<u8>> = Vec::new();
     if let Some(project) = project {
         let found: Option<i64> = sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_SHARE}"))
@@ -106,10 +106,10 @@ pub(super) async fn open_op(
     .execute(&mut **tx)
     .await?;
     if inserted.rows_affected() == 1 {
-        return Ok(Op { id, epoch });
+        return Ok((Op { id, epoch }, tips));
     }
     // A repetition after a lost answer.
-    Ok(Op { id, epoch: lock_open_op(tx, id).await? })
+    Ok((Op { id, epoch: lock_open_op(tx, id).await? }, tips))
 }
 
 /// W2. A repetition by the same operation, which is locked, gets the key that it has.
@@ -174,7 +174,7 @@ pub(super) async fn revive(
 impl Db {
     async fn begin_op_once(&self, id: Uuid, project: Option<Uuid>, kind: OpKind, now_ms: i64) -> Result<Op, Fault> {
         let mut tx = self.begin().await?;
-        let op = open_op(&mut tx, id, project, kind, now_ms).await?;
+        let (op, _) = open_op(&mut tx, id, project, kind, now_ms).await?;
         tx.commit().await?;
         Ok(op)
     }

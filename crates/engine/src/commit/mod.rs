@@ -266,7 +266,7 @@ impl Engine {
     }
 
     /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
-    /// What is to be pushed is made ready meanwhile. `None` = an edit was undone meanwhile: plan again.
+    /// What is to be pushed is made ready meanwhile. `None` = what it was planned from changed: plan again.
     async fn make_durable(&self, planned: &mut Planned) -> Result<Option<(Operation, Fresh)>> {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
