@@ -29,6 +29,9 @@ impl Git {
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_TERMINAL_PROMPT", "0"),
+            // A server that says nothing any more fails the test instead of holding it for ever.
+            ("GIT_HTTP_LOW_SPEED_LIMIT", "1"),
+            ("GIT_HTTP_LOW_SPEED_TIME", "240"),
             ("GIT_AUTHOR_NAME", "A U Thor"),
             ("GIT_AUTHOR_EMAIL", "author@example.org"),
             ("GIT_COMMITTER_NAME", "C O Mitter"),

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,6 +18,9 @@ use uuid::Uuid;
 pub const API_KEY: &str = "test-key-0123456789abcdef0123456789abcdef";
 pub const REMOTE_USER: &str = "x-access-token";
 pub const REMOTE_TOKEN: &str = "remote-token-canary-4f1d";
+
+/// What takes longer than this hangs: the test fails, with the server's last words, instead of holding all others for ever.
+const HANGS_AFTER: Duration = Duration::from_secs(300);
 
 /// What the store and the database are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +104,7 @@ impl Deployment {
             (Setup::Cluster, None) => Some(Postgres::shared().await.schema_url().await),
         };
         let data = tempfile::tempdir().expect("a data directory");
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = reqwest::Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client");
         let (settings, base) = (Vec::new(), String::new());
         let mut deployment =
             Self { setup, data, remotes, git, prefix, database_url, settings, own, server: None, base, client };
@@ -166,8 +170,18 @@ impl Deployment {
             command.env("TREEHOLD_LOG", "trace");
         }
         let mut child = command.stdout(Stdio::piped()).stderr(log.expect("a log")).spawn().expect("the server starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+        let (said, line) = mpsc::channel();
+        let stdout = child.stdout.take().expect("stdout");
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line);
+            said.send(read.map(|_| line))
+        });
+        let Ok(line) = line.recv_timeout(HANGS_AFTER) else {
+            child.kill().expect("kill");
+            panic!("the server does not start: {}", self.last_words());
+        };
+        let line = line.expect("a line");
         let Some(base) = line.trim().strip_prefix("listening on ") else {
             child.wait().expect("its end");
             return false;
@@ -193,6 +207,13 @@ impl Deployment {
         std::fs::read_to_string(self.data.path().join("server.log")).unwrap_or_default()
     }
 
+    /// The end of the log.
+    fn last_words(&self) -> String {
+        let log = self.log();
+        let skip = log.lines().count().saturating_sub(40);
+        log.lines().skip(skip).fold(String::from("\n"), |words, line| words + line + "\n")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
@@ -210,7 +231,7 @@ impl Deployment {
 
     /// Sends and reads everything.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.unwrap_or_else(|error| panic!("{error:?}: {}", self.last_words()));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.expect("a body").to_vec();
         Reply { status, headers, body }
@@ -265,8 +286,10 @@ impl Deployment {
 
     /// Runs a command of the binary to its end.
     pub async fn cli(&self, arguments: &[&str]) -> std::process::Output {
-        let mut command = self.command(arguments).await;
-        tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("the binary runs")
+        let mut command = tokio::process::Command::from(self.command(arguments).await);
+        let running = tokio::time::timeout(HANGS_AFTER, command.kill_on_drop(true).output());
+        let ended = running.await.unwrap_or_else(|_| panic!("{arguments:?} hangs: {}", self.last_words()));
+        ended.expect("the binary runs")
     }
 
     /// Stock git in a fresh clone of the remote.

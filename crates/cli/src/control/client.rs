@@ -45,12 +45,17 @@ pub async fn call(stream: UnixStream, operation: &Operation, progress: &dyn Prog
         let response = sender.send_request(request).await.map_err(|error| gone().because(error))?;
         answer(response.into_body(), progress).await
     };
-    tokio::pin!(connection);
+    let mut connection = Box::pin(connection);
     tokio::pin!(exchange);
-    tokio::select! {
-        outcome = &mut exchange => outcome,
-        // The connection may end right after the last byte was handed over.
-        _ = &mut connection => exchange.await,
+    let outcome = tokio::select! {
+        outcome = &mut exchange => Some(outcome),
+        _ = &mut connection => None,
+    };
+    // The connection may end right after the last byte was handed over. What waits for it still learns of its end only when it is gone.
+    drop(connection);
+    match outcome {
+        Some(outcome) => outcome,
+        None => exchange.await,
     }
 }
 
