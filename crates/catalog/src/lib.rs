@@ -14,6 +14,7 @@ pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod forks;
 pub mod graph;
 pub mod inspect;
 pub mod jobs;
@@ -40,6 +41,7 @@ pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalA
 pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
+pub use forks::{Fork, ForkOutcome, Forks};
 pub use graph::{CommitRow, Graph};
 pub use inspect::{
     Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
@@ -54,7 +56,7 @@ pub use pending::{
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 pub use rebuild::{FoundKey, Rebuild, RebuildFrom};
-pub use refs::{ClearPending, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, Refs};
+pub use refs::{ClearPending, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, ReflogEntry, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
 pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
@@ -71,6 +73,7 @@ pub trait Catalog:
     Projects
     + Tokens
     + Refs
+    + Forks
     + Views
     + Ledger
     + Repack

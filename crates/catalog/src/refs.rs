@@ -83,7 +83,7 @@ pub struct Publish {
     pub attempt: Option<AttemptChange>,
     /// The answer to remember for the request's idempotency key.
     pub answer: Option<FinalAnswer>,
-    /// For the reflog: `commit`, `sync`, `update`, `delete`.
+    /// For the reflog: `commit`, `sync`, `update`, `delete`, `restore`.
     pub reason: &'static str,
     /// Unix milliseconds.
     pub now_ms: i64,
@@ -100,6 +100,23 @@ pub enum PublishOutcome {
     Overtaken,
 }
 
+/// What a ref was, and became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReflogEntry {
+    /// Its place in the order of all moves; what a list goes on before.
+    pub id: i64,
+    /// Full name.
+    pub name: String,
+    /// What it was; `None` = it did not exist.
+    pub old: Option<ObjectId>,
+    /// What it became; `None` = it was deleted.
+    pub new: Option<ObjectId>,
+    /// See [`Publish::reason`].
+    pub reason: String,
+    /// Unix milliseconds.
+    pub at_ms: i64,
+}
+
 /// Refs and reach.
 #[async_trait]
 pub trait Refs {
@@ -111,6 +128,14 @@ pub trait Refs {
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// Commits of this project whose parents were cut off by a shallow fetch.
     async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError>;
+    /// Moves of one ref, or of all, newest first, `limit` at most; `before` = only those before this entry.
+    async fn reflog(
+        &self,
+        project: Uuid,
+        name: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ReflogEntry>, CatalogError>;
     /// What a [`Guard`] compares with.
     async fn ref_state(&self, project: Uuid) -> Result<RefState, CatalogError>;
     /// Ledger numbers of everything that the project's refs reach.

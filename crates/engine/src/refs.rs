@@ -63,10 +63,8 @@ impl Engine {
         let seen = self.catalog.ref_state(project.id).await?;
         let name = full_name(name)?;
         let Oid(new) = request.oid;
-        let readable = self.catalog.may_read(project.id, &[new]).await?[0];
-        let is_commit = self.catalog.commits(&[new]).await?[0].is_some();
-        if !readable || !is_commit {
-            return Err(EngineError::unprocessable("unknown_oid", "The oid is no commit that this project reaches."));
+        if !request.restore {
+            self.check_reached_commit(project, new).await?;
         }
         let existing = self.catalog.references(project.id, "refs/").await?;
         let old = existing.iter().find(|found| found.name == name).map(|found| found.oid);
@@ -85,6 +83,13 @@ impl Engine {
                 return Err(EngineError::Conflict { code: "ref_conflict", detail });
             }
         }
+        if request.restore {
+            if old.is_some() {
+                return Err(ref_moved(&name));
+            }
+            let restored = self.try_restore(project, &name, new).await?;
+            return Ok(restored.then_some((RefView { name, oid: request.oid }, true)));
+        }
         let rewind = match old {
             Some(old) => !self.is_ancestor(project.id, old, new).await?,
             None => false,
@@ -96,6 +101,15 @@ impl Engine {
         let update = RefUpdate { name: name.clone(), expected: old, new: Some(new) };
         let moved = self.move_ref(project, update, &existing, seen, rewind, "update").await?;
         Ok(moved.then(|| (RefView { name, oid: Oid(new) }, old.is_none())))
+    }
+
+    async fn check_reached_commit(&self, project: &Project, oid: ObjectId) -> Result<()> {
+        let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
+        let is_commit = self.catalog.commits(&[oid]).await?[0].is_some();
+        if readable && is_commit {
+            return Ok(());
+        }
+        Err(EngineError::unprocessable("unknown_oid", "The oid is no commit that this project reaches."))
     }
 
     /// Deletes a ref. What only it reached can no longer be read.
@@ -255,7 +269,7 @@ impl Engine {
 
     /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
     /// away or are rewound.
-    async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
+    pub(crate) async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
         let shallow = self.catalog.shallow(project.id).await?;
         self.closure_with(project, tips, &shallow).await
     }
@@ -315,7 +329,7 @@ fn view(found: Ref) -> RefView {
 }
 
 /// A ref that users may move: branches and tags, by full name, with or without `refs/`.
-fn full_name(name: &str) -> Result<String> {
+pub(crate) fn full_name(name: &str) -> Result<String> {
     let full = if name.starts_with("refs/") { name.to_owned() } else { format!("refs/{name}") };
     let bad = |why: String| EngineError::unprocessable("bad_ref", format!("The ref {full:?} is refused: {why}."));
     refname::check_full(&full).map_err(|error| bad(error.to_string()))?;

@@ -45,6 +45,7 @@ fn routes() -> Router<App> {
             "/projects/{project}",
             put(projects::create_with_id).get(projects::show).patch(projects::change).delete(projects::delete),
         )
+        .route("/projects/{project}/fork", post(projects::fork))
         .route("/projects/{project}/read", post(files::read_batch))
         .route("/projects/{project}/status", get(history::status))
         .route("/projects/{project}/diff", get(history::diff))
@@ -54,6 +55,7 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/sync", post(remote::sync))
         .route("/projects/{project}/push", post(remote::push))
         .route("/projects/{project}/refs", get(refs::list))
+        .route("/projects/{project}/reflog", get(refs::reflog))
         .route("/projects/{project}/refs/", one_ref())
         .route("/projects/{project}/refs/{*name}", one_ref())
         .route("/projects/{project}/git/blobs/{oid}", get(objects::blob))

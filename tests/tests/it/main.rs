@@ -15,6 +15,7 @@ mod deployment;
 mod endurance;
 mod exports;
 mod files;
+mod forks;
 mod git_fetch;
 mod git_histories;
 mod git_hostile;

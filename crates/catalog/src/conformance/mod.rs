@@ -7,6 +7,7 @@ mod attempts;
 mod chains;
 mod collect;
 mod commits;
+mod forks;
 mod graph;
 mod inspect;
 mod jobs;
@@ -24,6 +25,7 @@ mod views;
 mod vitals;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,10 +60,14 @@ macro_rules! cases {
         $({
             let backend = $make().await;
             let catalog = backend.catalog();
-            // On the heap: a debug build keeps room for all cases at once in the frame of the suite, and a test's stack is 2 MiB.
-            Box::pin($module::$case(Case { backend, catalog })).await;
+            started($module::$case, Case { backend, catalog }).await;
         })*
     };
+}
+
+/// On the heap, from a frame of its own: a debug build keeps room for every case in the frame of the suite, and a test's stack is 2 MiB.
+fn started<F: Future<Output = ()>>(run: impl FnOnce(Case) -> F, case: Case) -> Pin<Box<F>> {
+    Box::pin(run(case))
 }
 
 /// Runs the suite. `make` gives a migrated, empty database.
@@ -96,6 +102,9 @@ where
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
         refs::come_in_thousands,
+        forks::begin_with_the_refs_of_another,
+        forks::take_what_they_are_told,
+        forks::are_refused_whole,
         views::show_what_single_reads_show,
         views::carry_pending_rows,
         views::see_a_publication_whole_or_not_at_all,

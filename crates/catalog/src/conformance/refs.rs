@@ -240,6 +240,20 @@ pub(super) async fn are_logged(case: Case) {
         1
     );
     assert_eq!(logged("UPDATE reflog SET at = at WHERE old IS NOT NULL AND new IS NULL").await, 1);
+
+    case.publish(project, vec![update("refs/heads/x", None, Some(oid("x")))]).await;
+    let read = async |name, before| case.catalog.reflog(project, name, before, 2).await.expect("reflog");
+    let moves = |entries: &[crate::ReflogEntry]| -> Vec<_> {
+        entries.iter().map(|entry| (entry.name.clone(), entry.old, entry.new, entry.at_ms)).collect()
+    };
+    let (x, main) = ("refs/heads/x".to_owned(), MAIN.to_owned());
+    let newest = read(None, None).await;
+    let expected = [(x.clone(), None, Some(oid("x")), NOW), (main.clone(), Some(oid("1")), None, NOW)];
+    assert_eq!(moves(&newest), expected, "newest first");
+    let older = read(None, Some(newest[1].id)).await;
+    assert_eq!(moves(&older), [(main.clone(), None, Some(oid("1")), NOW)]);
+    assert_eq!(moves(&read(Some("refs/heads/x"), None).await), expected[..1]);
+    assert_eq!(case.catalog.reflog(case.project().await, None, None, 9).await.expect("reflog"), []);
 }
 
 pub(super) async fn come_in_thousands(case: Case) {

@@ -16,6 +16,8 @@ mod collect;
 mod commits;
 #[path = "../sql/contents.rs"]
 mod contents;
+#[path = "../sql/forks.rs"]
+mod forks;
 #[path = "../sql/graph.rs"]
 mod graph;
 #[path = "../sql/group.rs"]

@@ -10,7 +10,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::refs::{Publish, PublishOutcome, Ref, RefState, Refs};
+use crate::refs::{Publish, PublishOutcome, Ref, RefState, ReflogEntry, Refs};
 use crate::rows::{Rows, Type, sql};
 
 /// The first name after all that start with `prefix`: names compare by their bytes, and UTF-8 keeps the order of
@@ -54,6 +54,40 @@ impl Db {
             .fetch_all(self.reader())
             .await?;
         Ok(rows.iter().map(|oid| codec::oid(oid)).collect::<Result<_, _>>()?)
+    }
+
+    async fn read_reflog(
+        &self,
+        project: Uuid,
+        name: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ReflogEntry>, Fault> {
+        type Row = (i64, String, Option<Vec<u8>>, Option<Vec<u8>>, String, i64);
+        let before = before.unwrap_or(i64::MAX);
+        let rows: Vec<Row> = match name {
+            Some(name) => sqlx::query_as(
+                "SELECT id, name, old, new, reason, at FROM reflog WHERE project = $1 AND name = $4 AND id < $2
+                 ORDER BY id DESC LIMIT $3",
+            )
+            .bind(project)
+            .bind(before)
+            .bind(i64::from(limit))
+            .bind(name),
+            None => sqlx::query_as(
+                "SELECT id, name, old, new, reason, at FROM reflog WHERE project = $1 AND id < $2
+                 ORDER BY id DESC LIMIT $3",
+            )
+            .bind(project)
+            .bind(before)
+            .bind(i64::from(limit)),
+        }
+        .fetch_all(self.reader())
+        .await?;
+        let entry = |(id, name, old, new, reason, at_ms): Row| {
+            Ok(ReflogEntry { id, name, old: codec::oid_or_null(old)?, new: codec::oid_or_null(new)?, reason, at_ms })
+        };
+        rows.into_iter().map(entry).collect()
     }
 
     async fn read_reach(&self, project: Uuid) -> Result<RoaringTreemap, Fault> {
@@ -174,6 +208,16 @@ impl Refs for Db {
 
     async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError> {
         run!("read shallow commits", self.read_shallow(project))
+    }
+
+    async fn reflog(
+        &self,
+        project: Uuid,
+        name: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ReflogEntry>, CatalogError> {
+        run!("read the reflog", self.read_reflog(project, name, before, limit))
     }
 
     async fn ref_state(&self, project: Uuid) -> Result<RefState, CatalogError> {

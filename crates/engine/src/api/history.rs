@@ -37,6 +37,33 @@ pub struct RefRequest {
     /// Allow a move that is not a fast-forward (needs `expected_oid`).
     #[serde(default)]
     pub force: bool,
+    /// Bring a deleted ref back: the oid is one that it had before, by its reflog.
+    #[serde(default)]
+    pub restore: bool,
+}
+
+/// A move of a ref.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReflogView {
+    /// Full name.
+    pub name: String,
+    /// What it was; `null` = it did not exist.
+    pub from: Option<Oid>,
+    /// What it became; `null` = it was deleted.
+    pub to: Option<Oid>,
+    /// `commit`, `sync`, `push`, `update`, `delete`, `restore`, `fork` …
+    pub reason: String,
+    /// RFC 3339, UTC.
+    pub at: String,
+}
+
+/// One page of a reflog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReflogPage {
+    /// Newest first.
+    pub entries: Vec<ReflogView>,
+    /// Give it as `cursor` to go on.
+    pub next_cursor: Option<String>,
 }
 
 /// A person and a time, in a log.

@@ -46,6 +46,22 @@ pub struct ProjectSpec {
     pub receive: Option<ReceiveSpec>,
 }
 
+/// Body of a fork.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ForkSpec {
+    /// The fork's id; ours if not given.
+    pub id: Option<Uuid>,
+    /// Unique name.
+    pub name: Option<String>,
+    /// Short name of a branch of the source; its default branch if not given.
+    pub default_branch: Option<String>,
+    /// The fork's own remote; none if not given.
+    pub remote: Option<RemoteSpec>,
+    /// What pushes are refused; nothing if not given.
+    pub receive: Option<ReceiveSpec>,
+}
+
 /// Body of a project's change: what is not given stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

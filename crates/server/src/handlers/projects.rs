@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, header};
-use treehold_engine::api::{ProjectChange, ProjectSpec};
+use treehold_engine::api::{ForkSpec, ProjectChange, ProjectSpec, ProjectView};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -26,12 +26,23 @@ async fn make(app: &App, id: Option<Uuid>, headers: &HeaderMap, body: Body) -> A
     let spec: ProjectSpec = read_json(app, headers, body, Expect::OPTIONAL).await?;
     let engine = app.engine().clone();
     let (project, created) = app.writing(async move { engine.create_project(id, &spec).await }).await?;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = json(status, &project)?;
+    made(if created { StatusCode::CREATED } else { StatusCode::OK }, &project)
+}
+
+fn made(status: StatusCode, project: &ProjectView) -> Answer {
+    let mut response = json(status, project)?;
     if let Some(location) = value(&format!("/projects/{}", project.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// `POST /projects/{project}/fork`: a new project with the same refs.
+pub(crate) async fn fork(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+    let source = params.text("project")?.to_owned();
+    let spec: ForkSpec = read_json(&app, &headers, body, Expect::OPTIONAL).await?;
+    let engine = app.engine().clone();
+    made(StatusCode::CREATED, &app.writing(async move { engine.fork_project(&source, &spec).await }).await?)
 }
 
 /// `PATCH /projects/{project}`: what the body does not name stays as it is.

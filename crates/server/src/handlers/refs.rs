@@ -19,6 +19,12 @@ pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -
     ok(&app.reading(app.engine().refs(params.text("project")?, prefix, cursor, limit)).await?)
 }
 
+/// `GET /projects/{project}/reflog?ref&limit&cursor`: what refs were.
+pub(crate) async fn reflog(State(app): State<App>, params: Params, query: Query) -> Answer {
+    let (name, cursor, limit) = (query.text("ref")?, query.cursor()?, query.limit()?);
+    ok(&app.reading(app.engine().reflog(params.text("project")?, name, cursor, limit)).await?)
+}
+
 /// `PUT /projects/{project}/refs/{*name}`: creates or moves it. `If-Match: "oid"` stands for `expected_oid`.
 pub(crate) async fn write(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
     let (project, name) = (params.text("project")?.to_owned(), params.text("name")?.to_owned());

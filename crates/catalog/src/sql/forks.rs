@@ -1,0 +1,87 @@
+//! Forks.
+
+use async_trait::async_trait;
+
+use super::refs::read_state;
+use super::*;
+use crate::codec;
+use crate::error::CatalogError;
+use crate::fault::{Fault, run};
+use crate::forks::{Fork, ForkOutcome, Forks};
+use crate::rows::sql;
+
+impl Db {
+    async fn fork_once(&self, fork: &Fork) -> Result<ForkOutcome, Fault> {
+        let mut tx = self.begin().await?;
+        // Whoever moves the source's refs, or deletes it, waits.
+        let found: Option<i64> = sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_SHARE}"))
+            .bind(fork.source)
+            .fetch_optional(&mut *tx)
+            .await?;
+        found.ok_or(CatalogError::NoProject)?;
+        if read_state(&mut *tx, fork.source).await? != fork.seen {
+            return Ok(ForkOutcome::Overtaken);
+        }
+        if !projects::insert(&mut tx, &fork.project).await? {
+            let same_id: Option<i64> = sqlx::query_scalar("SELECT created_at FROM projects WHERE id = $1")
+                .bind(fork.project.id)
+                .fetch_optional(&mut *tx)
+                .await?;
+            return Ok(if same_id.is_some() { ForkOutcome::Exists } else { ForkOutcome::NameTaken });
+        }
+        copy_refs(&mut tx, fork).await?;
+        match &fork.reach {
+            None => {
+                copy(
+                    &mut tx,
+                    fork,
+                    "INSERT INTO reach (project, bitmap) SELECT $1, bitmap FROM reach WHERE project = $2",
+                )
+                .await?;
+            }
+            Some(reach) => {
+                sqlx::query("INSERT INTO reach (project, bitmap) VALUES ($1, $2)")
+                    .bind(fork.project.id)
+                    .bind(codec::bitmap_bytes(reach.clone())?)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(ForkOutcome::Forked)
+    }
+}
+
+/// Names and what they name, with the cuts of the history behind them. A reflog of its own begins.
+async fn copy_refs(tx: &mut Transaction, fork: &Fork) -> Result<(), Fault> {
+    copy(tx, fork, "INSERT INTO refs (project, name, oid) SELECT $1, name, oid FROM refs WHERE project = $2").await?;
+    copy(tx, fork, "INSERT INTO shallow (project, oid) SELECT $1, oid FROM shallow WHERE project = $2").await?;
+    if fork.remote_refs {
+        let remote =
+            "INSERT INTO remote_refs (project, name, oid) SELECT $1, name, oid FROM remote_refs WHERE project = $2";
+        copy(tx, fork, remote).await?;
+    }
+    sqlx::query(
+        "INSERT INTO reflog (project, name, old, new, reason, at)
+         SELECT $1, name, NULL, oid, 'fork', $3 FROM refs WHERE project = $2",
+    )
+    .bind(fork.project.id)
+    .bind(fork.source)
+    .bind(fork.now_ms)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Runs a copy of rows from the source ($2) to the new project ($1).
+async fn copy(tx: &mut Transaction, fork: &Fork, sql: &'static str) -> Result<(), Fault> {
+    sqlx::query(sql).bind(fork.project.id).bind(fork.source).execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Forks for Db {
+    async fn fork_project(&self, fork: &Fork) -> Result<ForkOutcome, CatalogError> {
+        run!("fork a project", self.fork_once(fork))
+    }
+}
