@@ -20,7 +20,8 @@ pub enum Prepared {
     NameTaken,
     /// A pending row that it takes is gone: its user has undone the edit. Nothing was written.
     Undone,
-    /// Its parent is no longer what a ref or the remote's has, so that the operation would not keep it alive. Nothing was written.
+    /// Its parent is nothing that the project's refs or the remote's reach any more, so that the operation would not keep it alive.
+    /// Nothing was written.
     Moved,
 }
 

@@ -138,6 +138,14 @@ pub(super) async fn start_from_what_the_project_has(case: Case) {
     assert_eq!(case.catalog.attempt(onto.id).await.expect("attempt"), None);
     case.publish(project, vec![update("refs/heads/other", None, Some(base))]).await;
     prepare(NAME).await.key();
+
+    // A branch has gone on: it still reaches what it was.
+    let op = case.op(project).await;
+    let number = case.register(op, &[object("base")]).await[0].number;
+    let onward = vec![update("refs/heads/other", Some(base), Some(oid("later")))];
+    let publish = Publish { reached: [number].into_iter().collect(), ..publication(project, op, onward) };
+    case.catalog.publish(&publish).await.expect("publish");
+    prepare("objects/pack/pack-second.pack").await.key();
 }
 
 /// An edit that is undone before a commit that took it is known is not committed; after that, undoing it leaves a trace.

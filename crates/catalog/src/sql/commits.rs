@@ -1,10 +1,12 @@
 //! The transactions of a commit before its refs move.
 
 use async_trait::async_trait;
+use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use super::*;
 use crate::attempts::Attempt;
+use crate::codec;
 use crate::commits::{Commits, Prepared, StoreCommit, StoredCommit};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
@@ -14,7 +16,10 @@ impl Db {
     async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Prepared, Fault> {
         let mut tx = self.begin().await?;
         let (_, tips) = ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
-        if attempt.base.is_some_and(|base| !tips.iter().any(|tip| tip == base.as_slice())) {
+        if let Some(base) = attempt.base
+            && !tips.iter().any(|tip| tip == base.as_slice())
+            && !reached(&mut tx, attempt.project, base).await?
+        {
             return Ok(Prepared::Moved);
         }
         let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else {
@@ -40,6 +45,18 @@ impl Db {
         let numbers = registered.into_iter().map(|registered| registered.number).collect();
         Ok(Some(StoredCommit { numbers, fence }))
     }
+}
+
+/// Whether the project's refs reach an object, as things are in this transaction.
+async fn reached(tx: &mut Transaction, project: Uuid, oid: ObjectId) -> Result<bool, Fault> {
+    let found: Option<(Vec<u8>, i64)> =
+        sqlx::query_as("SELECT r.bitmap, o.number FROM reach r JOIN objects o ON o.oid = $2 WHERE r.project = $1")
+            .bind(project)
+            .bind(oid.as_slice())
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some((bitmap, number)) = found else { return Ok(false) };
+    Ok(codec::bitmap(&bitmap)?.contains(codec::unsigned(number)?))
 }
 
 #[async_trait]
