@@ -8,6 +8,7 @@ mod archive;
 mod batch;
 mod commit;
 pub mod config;
+mod conflicts;
 mod diff;
 pub mod error;
 mod export;

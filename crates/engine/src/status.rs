@@ -1,5 +1,7 @@
 //! Status: where the branch is against the remote, and how pending work stands to the head.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use treehold_catalog::{PendingRow, Project, WorkspaceKey};
 use treehold_object::BString;
@@ -32,6 +34,7 @@ impl Engine {
         };
         let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
         let there = self.find_paths(head.tree, &paths).await?;
+        let mut others = self.others_at(&key, &paths).await?;
         let mut changes = Vec::with_capacity(rows.len());
         for (row, theirs) in rows.into_iter().zip(there) {
             let theirs = theirs.filter(|item| !item.is_tree());
@@ -43,6 +46,7 @@ impl Engine {
                 head_oid: theirs.map(|item| Oid(item.oid)),
                 state,
                 revision: row.revision,
+                others: others.remove(&row.path).unwrap_or_default(),
                 path: Path(row.path),
             });
         }
@@ -62,6 +66,19 @@ impl Engine {
             changes,
             attempts: attempts.collect(),
         })
+    }
+
+    /// Who else has pending work on these paths.
+    async fn others_at(&self, key: &WorkspaceKey, paths: &[BString]) -> Result<HashMap<BString, Vec<Uuid>>> {
+        let mut others: HashMap<BString, Vec<Uuid>> = HashMap::new();
+        if !paths.is_empty() {
+            for (user, row) in self.catalog.pending_on_branch(key.project, &key.branch, Some(paths)).await? {
+                if user != key.user {
+                    others.entry(row.path).or_default().push(user);
+                }
+            }
+        }
+        Ok(others)
     }
 
     /// How a pending row stands to what the branch has at its path.

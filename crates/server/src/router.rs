@@ -48,6 +48,7 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/fork", post(projects::fork))
         .route("/projects/{project}/read", post(files::read_batch))
         .route("/projects/{project}/status", get(history::status))
+        .route("/projects/{project}/conflicts", get(history::conflicts))
         .route("/projects/{project}/diff", get(history::diff))
         .route("/projects/{project}/log", get(history::log))
         .route("/projects/{project}/commit", post(commits::commit))

@@ -85,4 +85,78 @@ both! {
         let body = json!({"default_branch": "refs/heads/main"});
         d.put_json(&format!("/projects/{}", Uuid::new_v4()), body).await.problem(422, "bad_ref");
     }
+
+    /// Goal: a pull can be looked at before it happens: all sides, what merges and what does not, and who else is at it.
+    async fn previews(d) {
+        let (project, user, _dir, clone) = both_changed(&d).await;
+        let base = clone.rev_parse("HEAD~1:shared.txt");
+        let other = Uuid::new_v4();
+        d.put(&format!("/pending/{project}/{other}/shared.txt"), "another\n").await.ok(201);
+        let url = format!("/projects/{project}/conflicts?user={user}");
+        assert_eq!(d.get(&url).await.ok(200)["files"], json!([]), "clean against our head");
+        assert_eq!(d.get(&format!("{url}&path=shared.txt")).await.ok(200)["files"][0]["state"], "clean");
+        let dry = d.post(&format!("/projects/{project}/sync"), json!({"dry_run": true})).await.ok(200);
+        assert_eq!(dry["pending"].as_array().unwrap().len(), 2);
+
+        let page = d.get(&format!("{url}&against=remote")).await.ok(200);
+        assert_eq!(page["against"], json!(clone.rev_parse("HEAD")));
+        let file = &page["files"][0];
+        assert_eq!((&file["path"], &file["state"]), (&json!("shared.txt"), &json!("conflict")));
+        assert_eq!((&file["base"]["oid"], &file["base"]["content"]), (&json!(base), &json!(LINES)));
+        assert_eq!(file["ours"]["content"], "one\nmine\nthree\n");
+        assert_eq!(file["theirs"]["content"], "one\ntheirs\nthree\n");
+        assert_eq!(
+            file["merged"],
+            json!({"content": "one\n<<<<<<< pending\nmine\n=======\ntheirs\n>>>>>>> branch\nthree\n",
+                   "hunks": [{"line": 2, "base": "two\n", "ours": "mine\n", "theirs": "theirs\n"}]})
+        );
+        assert_eq!(file["others"][0]["user"], json!(other));
+        let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+        assert_eq!(status["changes"][0]["others"], json!([other]), "an early warning");
+        assert_eq!(status["changes"][0]["state"], "clean", "a preview moves nothing");
+
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        assert_eq!(d.get(&url).await.ok(200)["files"], page["files"], "what was previewed is what came");
+        d.put(&format!("/pending/{project}/{user}/shared.txt"), "one\ntwo\nthree\nfour\n").await.ok(200);
+        let merged = d.get(&url).await.ok(200)["files"][0].clone();
+        assert_eq!((&merged["state"], &merged["merged"]["hunks"]), (&json!("outdated"), &json!([])));
+        assert_eq!(merged["merged"]["content"], "one\ntheirs\nthree\nfour\n");
+    }
+
+    /// Goal: what is not text is named; pages come to an end; a base that the project cannot read stays unread.
+    async fn previews_of_other_kinds(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        let elsewhere = d.local_project().await;
+        let put = async |project: Uuid, path: &str, body: &[u8]| {
+            d.put(&format!("/files/{project}/{path}?message=m"), body.to_vec()).await.ok(200)["files"][0]["oid"].clone()
+        };
+        let secret = put(elsewhere, "secret.txt", b"another tenant's\n").await;
+        for path in ["a.bin", "b.txt", "c.txt", "d.txt"] {
+            put(project, path, b"one\n").await;
+        }
+        d.put(&format!("/pending/{project}/{user}/a.bin"), b"\0mine".to_vec()).await.ok(201);
+        d.put(&format!("/pending/{project}/{user}/b.txt?action=deleted"), "").await.ok(201);
+        d.put(&format!("/pending/{project}/{user}/c.txt"), "mine\n".repeat(300_000)).await.ok(201);
+        let foreign = format!("/pending/{project}/{user}/d.txt?base={}", secret.as_str().unwrap());
+        let stolen = d.put(&foreign, "mine\n").await;
+        for path in ["a.bin", "b.txt", "c.txt", "d.txt"] {
+            put(project, path, b"two\n").await;
+        }
+        let url = format!("/projects/{project}/conflicts?user={user}&limit=2");
+        let first = d.get(&url).await.ok(200);
+        let cursor = first["next_cursor"].as_str().expect("more");
+        let second = d.get(&format!("{url}&cursor={cursor}")).await.ok(200);
+        let files: Vec<&Value> = [&first, &second].iter().flat_map(|page| page["files"].as_array().unwrap()).collect();
+        assert_eq!(files[0]["ours"]["omitted"], "binary");
+        assert_eq!((&files[1]["ours"], &files[1]["theirs"]["content"]), (&Value::Null, &json!("two\n")));
+        assert_eq!(files[2]["ours"]["omitted"], "too_large");
+        assert!(files.iter().all(|file| file["state"] == "conflict" && (file["merged"].is_null() || file["path"] == "d.txt")));
+        let told = format!("{first}{second}");
+        assert!(!told.contains("another tenant"), "{told}");
+        assert!(stolen.status < 300 || stolen.status == 422, "{}", stolen.text());
+        assert!(second["next_cursor"].is_null());
+        d.get(&format!("{url}&against=remote")).await.problem(404, "ref_not_found");
+        d.get(&format!("{url}&against=x")).await.problem(400, "bad_parameter");
+    }
 }

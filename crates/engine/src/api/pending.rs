@@ -151,6 +151,9 @@ pub struct StatusEntry {
     pub state: ChangeState,
     /// Revision of the row's last change.
     pub revision: i64,
+    /// Others who have pending work on the path: an early warning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Uuid>,
 }
 
 /// Status of a branch for a user.

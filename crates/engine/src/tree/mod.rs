@@ -6,6 +6,7 @@ mod decoded;
 mod diff;
 mod edit;
 mod find;
+mod marked;
 mod merge;
 mod walk;
 
@@ -14,6 +15,7 @@ pub(crate) use decoded::Tree;
 pub(crate) use diff::{Change, Side};
 pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
+pub(crate) use marked::merge_marked;
 #[cfg(test)]
 pub(crate) use merge::merge_text;
 pub(crate) use merge::{Resolution3, is_binary};

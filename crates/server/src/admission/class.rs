@@ -63,7 +63,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
     match (rest, method) {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
-        ("/read" | "/diff", _) => Class::Batch,
+        ("/read" | "/diff" | "/conflicts", _) => Class::Batch,
         ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,

@@ -1,0 +1,120 @@
+//! What stands between pending work and a branch: sides, merged text, who else is at it.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{ChangeState, Content, Mode, Oid, Path, PendingAction};
+
+/// What pending work is compared with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Against {
+    /// Our branch as it is.
+    #[default]
+    Head,
+    /// The remote's branch as it was last seen: what a pull would bring.
+    Remote,
+}
+
+/// Which conflicts are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConflictsRequest {
+    /// Whose pending work.
+    pub user: Uuid,
+    /// Short branch name; the project's default if not given.
+    pub branch: Option<String>,
+    /// Only this path, whatever its state.
+    pub path: Option<Vec<u8>>,
+    /// What it is compared with.
+    pub against: Against,
+    /// From the last answer.
+    pub cursor: Option<String>,
+    /// Files of a page, at most.
+    pub limit: Option<usize>,
+}
+
+/// One side of a merge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MergeSide {
+    /// The blob.
+    pub oid: Oid,
+    /// Six octal digits; `null` for the base, of which only the blob is known.
+    pub mode: Option<Mode>,
+    /// Bytes; `null` where the blob cannot be read any more.
+    pub size: Option<u64>,
+    /// Why there is no content here: `binary`, `too_large`, `unavailable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<&'static str>,
+    /// The text.
+    #[serde(flatten)]
+    pub content: Option<Content>,
+}
+
+/// Lines that both sides changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConflictHunk {
+    /// Where its first marker stands in the merged text, from 1.
+    pub line: u64,
+    /// The base's lines.
+    pub base: String,
+    /// The edit's lines.
+    pub ours: String,
+    /// The branch's lines.
+    pub theirs: String,
+}
+
+/// A merged text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MergedText {
+    /// The text; where it does not merge, with git's conflict markers in it.
+    pub content: String,
+    /// What does not merge; empty: the text is whole.
+    pub hunks: Vec<ConflictHunk>,
+}
+
+/// Somebody else's pending work on the same path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherWork {
+    /// Whose.
+    pub user: Uuid,
+    /// What it does.
+    pub action: PendingAction,
+    /// `null` for a deletion.
+    pub oid: Option<Oid>,
+    /// RFC 3339, UTC.
+    pub updated_at: String,
+}
+
+/// A pending change and what the branch has at its path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConflictFile {
+    /// From the root.
+    #[serde(flatten)]
+    pub path: Path,
+    /// How the change stands to the branch.
+    pub state: ChangeState,
+    /// What the edit started from; `null` = the path did not exist.
+    pub base: Option<MergeSide>,
+    /// The edit; `null` = it deletes the file.
+    pub ours: Option<MergeSide>,
+    /// What the branch has; `null` = nothing.
+    pub theirs: Option<MergeSide>,
+    /// The three texts merged; `null` where one is missing, binary or too large.
+    pub merged: Option<MergedText>,
+    /// Others who have pending work on the path.
+    pub others: Vec<OtherWork>,
+}
+
+/// A page of conflicts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConflictPage {
+    /// Short branch name.
+    pub branch: String,
+    /// Revision of the workspace.
+    pub revision: i64,
+    /// The commit that the work is compared with; `null` = the branch is unborn.
+    pub against: Option<Oid>,
+    /// In byte order of the path.
+    pub files: Vec<ConflictFile>,
+    /// Give it as `cursor` to go on.
+    pub next_cursor: Option<String>,
+}
