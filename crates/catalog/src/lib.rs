@@ -48,8 +48,8 @@ pub use inspect::{
 pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
-    Action, Content, EditBase, EditSpot, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite,
-    RowExpectation, WorkspaceKey,
+    Action, Content, EditBase, EditSpot, HistoryRow, Origin, Pending, PendingChange, PendingOutcome, PendingRow,
+    PendingWrite, RowExpectation, WorkspaceKey,
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};

@@ -133,6 +133,7 @@ fn new_row(write: &PendingWrite, revision: i64, now_ms: i64) -> Option<PendingRo
             base_oid: *base_oid,
             revision,
             updated_at_ms: now_ms,
+            origin: write.origin.clone(),
         }),
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub(crate) enum Column {
     Blob(Vec<Option<Vec<u8>>>),
     Int(Vec<Option<i64>>),
-    Text(Vec<String>),
+    Text(Vec<Option<String>>),
     Uuid(Vec<Uuid>),
 }
 
@@ -59,8 +59,13 @@ impl Rows {
     }
 
     /// Adds a column of texts.
-    pub(crate) fn texts<T: Into<String>>(mut self, values: impl IntoIterator<Item = T>) -> Self {
-        self.columns.push(Column::Text(values.into_iter().map(Into::into).collect()));
+    pub(crate) fn texts<T: Into<String>>(self, values: impl IntoIterator<Item = T>) -> Self {
+        self.texts_or_null(values.into_iter().map(Some))
+    }
+
+    /// Adds a column of texts, some of them null.
+    pub(crate) fn texts_or_null<T: Into<String>>(mut self, values: impl IntoIterator<Item = Option<T>>) -> Self {
+        self.columns.push(Column::Text(values.into_iter().map(|value| value.map(Into::into)).collect()));
         self
     }
 

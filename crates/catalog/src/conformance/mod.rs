@@ -32,7 +32,7 @@ use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use crate::{
-    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
+    Action, Catalog, Content, NewObject, NewProject, OpKind, Origin, PendingChange, PendingWrite, Project, Publish,
     ReceivePolicy, RefUpdate, Registered, RowExpectation, WorkspaceKey,
 };
 
@@ -197,6 +197,7 @@ where
         pending::takes_large_batches,
         pending::keeps_writes_that_arrive_together_apart,
         pending::survives_callers_that_leave,
+        pending::says_where_versions_come_from,
         pending::shows_what_an_edit_starts_from,
         pending::answers_questions_that_arrive_together_apart,
         attempts::claims_compare_bodies,
@@ -271,11 +272,13 @@ fn edit(path: impl AsRef<[u8]>, content: &'static str) -> PendingWrite {
             base_oid: Some(oid("base")),
             content: Content::Inline(content.into()),
         },
+        origin: Origin::default(),
     }
 }
 
 fn reset(path: impl AsRef<[u8]>) -> PendingWrite {
-    PendingWrite { path: path.as_ref().into(), expect: RowExpectation::Any, change: PendingChange::Clear }
+    let (expect, change, origin) = (RowExpectation::Any, PendingChange::Clear, Origin::default());
+    PendingWrite { path: path.as_ref().into(), expect, change, origin }
 }
 
 impl Case {

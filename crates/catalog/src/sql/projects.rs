@@ -15,6 +15,11 @@ const COLUMNS: &str = "id, name, default_branch, remote_url, created_at, deny_no
 pub(super) const PROJECT: &str =
     "p.id, p.name, p.default_branch, p.remote_url, p.created_at, p.deny_non_fast_forwards, p.deny_deletes";
 
+/// The same where it has another name.
+pub(super) fn project_of(table: &str) -> String {
+    COLUMNS.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
 /// The columns of a project, in this or another statement.
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {

@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::pending::{names, names_of};
 use super::*;
 use crate::attempts::Attempt;
 use crate::fault::Fault;
@@ -80,11 +81,12 @@ async fn remove_committed(
 ) -> Result<i64, Fault> {
     let taken = || Rows::new().blobs(committed.iter().map(|row| &row.0)).ints(committed.iter().map(|row| row.1));
     let keep = sql!(
-        "INSERT INTO pending_history
-             (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
-         SELECT p.workspace, p.path, p.action, p.mode, p.oid, p.size, p.base_oid, p.revision, p.updated_at, $2
+        "INSERT INTO pending_history (workspace, replaced_at, {})
+         SELECT p.workspace, $2, {}
          FROM {} JOIN pending p ON p.workspace = $1 AND p.path = r.path AND p.revision = r.revision
          WHERE true ON CONFLICT DO NOTHING",
+        names(),
+        names_of("p"),
         rows(3, COLUMNS)
     );
     sqlx::query_with(keep, with_rows(arguments![workspace, now_ms], taken())?).execute(&mut **tx).await?;

@@ -173,8 +173,9 @@ async fn put_workspace(tx: &mut Transaction, project: Uuid, workspace: &Workspac
     .await?;
     for chunk in workspace.rows.chunks(CHUNK_ROWS) {
         let insert = sql!(
-            "INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
-             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}",
+            "INSERT INTO pending (workspace, {}) SELECT r.workspace, {} FROM {}",
+            pending::names(),
+            pending::names_of("r"),
             rows(1, apply::ROW)
         );
         let placed: Vec<_> = chunk.iter().map(|row| (id, row, 0)).collect();

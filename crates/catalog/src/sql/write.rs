@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::apply::{Contents, PLACE, Workspaces, place_values};
 use super::contents::{NewContent, contents_of, in_bucket};
-use super::pending::{COLUMNS, pending_row};
+use super::pending::{COLUMNS, Row, names, names_of, pending_row};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
-use crate::pending::{PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::pending::{Origin, PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
 use crate::plan::{Plan, Workspace};
 use crate::rows::{Rows, Type, arguments, sql};
 
@@ -85,19 +85,24 @@ impl Db {
         Ok(outcomes)
     }
 
-    pub(super) async fn clear_pending_once(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), Fault> {
+    pub(super) async fn clear_pending_once(
+        &self,
+        key: &WorkspaceKey,
+        _origin: &Origin,
+        now_ms: i64,
+    ) -> Result<(i64, u64), Fault> {
         let mut tx = self.begin().await?;
         let found = find_workspaces(&mut tx, &BTreeSet::from([key])).await?;
         let Some(workspace) = found.get(key) else {
             let projects = share_projects(&mut tx, [key.project]).await?;
             return if projects.is_empty() { Err(CatalogError::NoProject.into()) } else { Ok((0, 0)) };
         };
-        sqlx::query(
-            "INSERT INTO pending_history
-                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
-             SELECT workspace, path, action, mode, oid, size, base_oid, revision, updated_at, $2
-             FROM pending WHERE workspace = $1 ON CONFLICT DO NOTHING",
-        )
+        sqlx::query(sql!(
+            "INSERT INTO pending_history (workspace, replaced_at, {})
+             SELECT p.workspace, $2, {} FROM pending p WHERE p.workspace = $1 ON CONFLICT DO NOTHING",
+            names(),
+            names_of("p")
+        ))
         .bind(workspace.id)
         .bind(now_ms)
         .execute(&mut *tx)
@@ -187,6 +192,14 @@ async fn lock_workspaces<'a>(
     find_workspaces(tx, &keys).await
 }
 
+/// A row and its workspace.
+#[derive(sqlx::FromRow)]
+struct PlacedRow {
+    workspace: i64,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
 /// Reads the rows that the writes look at.
 async fn read_rows(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[Write]) -> Result<(), Fault> {
     let mut places: BTreeSet<(i64, &BString)> = BTreeSet::new();
@@ -198,15 +211,14 @@ async fn read_rows(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[
     let places: Vec<(i64, &BString)> = places.into_iter().collect();
     let mut found: HashMap<i64, HashMap<BString, PendingRow>> = HashMap::new();
     for chunk in places.chunks(CHUNK_ROWS) {
-        type PlacedRow = (i64, Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64);
         let select = sql!(
             "SELECT p.workspace, {COLUMNS} FROM {} JOIN pending p ON p.workspace = r.workspace AND p.path = r.path",
             rows(1, PLACE)
         );
         let rows: Vec<PlacedRow> =
             sqlx::query_as_with(select, with_rows(arguments![], place_values(chunk))?).fetch_all(&mut **tx).await?;
-        for (workspace, path, action, mode, oid, size, base, revision, at) in rows {
-            let row = pending_row((path, action, mode, oid, size, base, revision, at))?;
+        for PlacedRow { workspace, row } in rows {
+            let row = pending_row(row)?;
             found.entry(workspace).or_default().insert(row.path.clone(), row);
         }
     }

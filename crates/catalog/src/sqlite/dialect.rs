@@ -148,7 +148,10 @@ fn cell(json: &mut String, column: &Column, row: usize) {
             Some(value) => json.push_str(&value.to_string()),
             None => json.push_str("null"),
         },
-        Column::Text(values) => text(json, &values[row]),
+        Column::Text(values) => match &values[row] {
+            Some(value) => text(json, value),
+            None => json.push_str("null"),
+        },
         Column::Uuid(values) => hex(json, values[row].as_bytes()),
     }
 }
