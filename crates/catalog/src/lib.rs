@@ -14,6 +14,7 @@ pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod feed;
 pub mod graph;
 pub mod inspect;
 pub mod jobs;
@@ -28,6 +29,7 @@ pub mod tokens;
 pub mod views;
 pub mod vitals;
 
+mod bells;
 mod codec;
 mod fault;
 mod plan;
@@ -40,6 +42,7 @@ pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalA
 pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
+pub use feed::{Event, Feed, FeedEnds, FeedPage, FeedRead, Following, PendingEvent, PushOutcome, Told};
 pub use graph::{CommitRow, Graph};
 pub use inspect::{
     Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
@@ -77,6 +80,7 @@ pub trait Catalog:
     + Collect
     + Graph
     + Pending
+    + Feed
     + Attempts
     + Commits
     + Jobs

@@ -12,7 +12,7 @@ pub(crate) enum Column {
     Blob(Vec<Option<Vec<u8>>>),
     Int(Vec<Option<i64>>),
     Text(Vec<Option<String>>),
-    Uuid(Vec<Uuid>),
+    Uuid(Vec<Option<Uuid>>),
 }
 
 /// Rows, by column.
@@ -70,7 +70,12 @@ impl Rows {
     }
 
     /// Adds a column of UUIDs.
-    pub(crate) fn uuids(mut self, values: impl IntoIterator<Item = Uuid>) -> Self {
+    pub(crate) fn uuids(self, values: impl IntoIterator<Item = Uuid>) -> Self {
+        self.uuids_or_null(values.into_iter().map(Some))
+    }
+
+    /// Adds a column of UUIDs, some of them null.
+    pub(crate) fn uuids_or_null(mut self, values: impl IntoIterator<Item = Option<Uuid>>) -> Self {
         self.columns.push(Column::Uuid(values.into_iter().collect()));
         self
     }

@@ -7,6 +7,7 @@ mod attempts;
 mod chains;
 mod collect;
 mod commits;
+mod feed;
 mod graph;
 mod inspect;
 mod jobs;
@@ -24,6 +25,7 @@ mod views;
 mod vitals;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,13 +54,18 @@ struct Case {
     catalog: Arc<dyn Catalog>,
 }
 
+/// A case on the heap, made in a frame of its own: all of them in one frame would be more than a thread's stack holds.
+fn heap<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
+}
+
 /// Runs a list of cases, each on a fresh database.
 macro_rules! cases {
     ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
         $({
             let backend = $make().await;
             let catalog = backend.catalog();
-            $module::$case(Case { backend, catalog }).await;
+            heap(|| $module::$case(Case { backend, catalog })).await;
         })*
     };
 }
@@ -200,6 +207,14 @@ where
         pending::says_where_versions_come_from,
         pending::shows_what_an_edit_starts_from,
         pending::answers_questions_that_arrive_together_apart,
+        feed::tells_of_pending_work,
+        feed::tells_of_refs_and_what_moves_with_them,
+        feed::tells_of_pushes,
+        feed::goes_past_what_is_left_out,
+        feed::forgets_the_oldest_and_says_so,
+        feed::begins_anew_with_numbers_never_given,
+        feed::wakes_those_who_follow,
+        feed::skips_nothing_and_repeats_nothing,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,

@@ -13,6 +13,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
+use crate::feed::{NewEvent, PendingEvent, Told};
 use crate::pending::{Origin, PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
 use crate::plan::{Plan, Workspace};
 use crate::rows::{Rows, Type, arguments, sql};
@@ -60,11 +61,9 @@ impl Db {
         let mut plan = Plan::default();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
-            outcomes.push(
-                workspaces
-                    .get_mut(&write.key)
-                    .map(|workspace| plan.add(workspace, write.expected_revision, &write.writes, write.now_ms)),
-            );
+            outcomes.push(workspaces.get_mut(&write.key).map(|workspace| {
+                plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms)
+            }));
         }
         if plan.is_empty() {
             // Nothing changed, so nothing is written: not even a workspace.
@@ -81,14 +80,16 @@ impl Db {
             }
         }
         apply_plan(&mut tx, &plan, &workspaces, &contents).await?;
+        let recorded = feed::record(&mut tx, &plan.told).await?;
         tx.commit().await?;
+        self.tell(&recorded);
         Ok(outcomes)
     }
 
     pub(super) async fn clear_pending_once(
         &self,
         key: &WorkspaceKey,
-        _origin: &Origin,
+        origin: &Origin,
         now_ms: i64,
     ) -> Result<(i64, u64), Fault> {
         let mut tx = self.begin().await?;
@@ -107,15 +108,37 @@ impl Db {
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
-        let gone = sqlx::query("DELETE FROM pending WHERE workspace = $1").bind(workspace.id).execute(&mut *tx).await?;
-        let revision = workspace.revision + codec::signed(gone.rows_affected())?;
+        let mut gone: Vec<(Vec<u8>,)> = sqlx::query_as("DELETE FROM pending WHERE workspace = $1 RETURNING path")
+            .bind(workspace.id)
+            .fetch_all(&mut *tx)
+            .await?;
+        gone.sort_unstable();
+        let count = gone.len() as u64;
+        let revision = workspace.revision + codec::signed(count)?;
         sqlx::query("UPDATE workspaces SET revision = $2 WHERE id = $1 AND revision <> $2")
             .bind(workspace.id)
             .bind(revision)
             .execute(&mut *tx)
             .await?;
+        let told = gone.into_iter().zip(workspace.revision + 1..).map(|((path,), revision)| NewEvent {
+            project: key.project,
+            at_ms: now_ms,
+            told: Told::Pending {
+                user: key.user,
+                branch: key.branch.clone(),
+                path: path.into(),
+                event: PendingEvent::Dropped,
+                mode: 0,
+                oid: None,
+                base_oid: None,
+                revision,
+                origin: origin.clone(),
+            },
+        });
+        let recorded = feed::record(&mut tx, &told.collect::<Vec<_>>()).await?;
         tx.commit().await?;
-        Ok((revision, gone.rows_affected()))
+        self.tell(&recorded);
+        Ok((revision, count))
     }
 }
 

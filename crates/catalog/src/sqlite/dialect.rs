@@ -152,7 +152,10 @@ fn cell(json: &mut String, column: &Column, row: usize) {
             Some(value) => text(json, value),
             None => json.push_str("null"),
         },
-        Column::Uuid(values) => hex(json, values[row].as_bytes()),
+        Column::Uuid(values) => match &values[row] {
+            Some(value) => hex(json, value.as_bytes()),
+            None => json.push_str("null"),
+        },
     }
 }
 
