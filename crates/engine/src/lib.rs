@@ -11,6 +11,7 @@ pub mod config;
 mod diff;
 pub mod error;
 mod export;
+mod feed;
 mod files;
 mod gc;
 mod graph;
@@ -60,6 +61,7 @@ use uuid::Uuid;
 pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use feed::{Feed, FeedRetention};
 pub use gc::{GcOptions, GcReport};
 pub use intake::SpoolWriter;
 pub use list::Listing;
@@ -101,6 +103,7 @@ pub struct Engine {
     trees: Arc<tree::TreeCache>,
     layouts: Arc<outgoing::Layouts>,
     offers: Arc<upload::Offers>,
+    tails: Arc<feed::Tails>,
 }
 
 impl Engine {
@@ -125,6 +128,7 @@ impl Engine {
             trees,
             layouts: Arc::default(),
             offers: Arc::default(),
+            tails: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),
         }

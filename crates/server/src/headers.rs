@@ -10,6 +10,8 @@ use crate::error::Problem;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest `X-Remote-Token`, bytes.
 const REMOTE_TOKEN_BYTES_MAX: usize = 4_096;
+/// Longest `Last-Event-ID`, bytes.
+const EVENT_ID_BYTES_MAX: usize = 255;
 /// Longest `Treehold-Device`, bytes.
 const DEVICE_BYTES_MAX: usize = 100;
 /// Longest `Treehold-Actor`, bytes.
@@ -55,6 +57,11 @@ fn shown(headers: &HeaderMap, name: &'static str, longest: usize) -> Result<Opti
         Ok(text) if (1..=longest).contains(&text.len()) && text.chars().all(plain) => Ok(Some(text.to_owned())),
         _ => Err(Problem::bad_header(name, format!("{name} must be 1 to {longest} bytes of printable UTF-8"))),
     }
+}
+
+/// `Last-Event-ID`: where a client that comes back to a stream was.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    printable(headers, "Last-Event-ID", EVENT_ID_BYTES_MAX)
 }
 
 /// `Treehold-Device`, `Treehold-Actor` and `Treehold-Session`: where an edit comes from.

@@ -2,6 +2,7 @@
 //! shows them (snake_case JSON, oids as 40 hex digits), since idempotent answers are stored and repeated word for word.
 
 mod commits;
+mod feed;
 mod files;
 mod history;
 mod pending;
@@ -11,6 +12,7 @@ mod tokens;
 mod values;
 
 pub use commits::*;
+pub use feed::*;
 pub use files::*;
 pub use history::*;
 pub use pending::*;
