@@ -54,7 +54,7 @@ struct Case {
     catalog: Arc<dyn Catalog>,
 }
 
-/// A case on the heap, made in a frame of its own: all of them in one frame would be more than a thread's stack holds.
+/// A future on the heap, made in a frame of its own: those of all cases in one frame would be more than a thread's stack holds.
 fn heap<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::pin(make())
 }
@@ -63,7 +63,7 @@ fn heap<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 macro_rules! cases {
     ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
         $({
-            let backend = $make().await;
+            let backend = heap(&$make).await;
             let catalog = backend.catalog();
             heap(|| $module::$case(Case { backend, catalog })).await;
         })*

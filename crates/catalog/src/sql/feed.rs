@@ -332,7 +332,7 @@ impl Db {
     /// The same for a project that is gone.
     pub(super) fn tell_gone(&self, project: Uuid) {
         self.bells().gone(project);
-        self.announce(&vec![(project, i64::MAX)]);
+        self.announce(&[(project, i64::MAX)]);
     }
 }
 
