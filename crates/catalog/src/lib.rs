@@ -14,6 +14,7 @@ pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod feed;
 pub mod forks;
 pub mod graph;
 pub mod inspect;
@@ -29,6 +30,7 @@ pub mod tokens;
 pub mod views;
 pub mod vitals;
 
+mod bells;
 mod codec;
 mod fault;
 mod plan;
@@ -41,6 +43,7 @@ pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalA
 pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
+pub use feed::{Event, Feed, FeedEnds, FeedPage, FeedRead, Following, PendingEvent, PushOutcome, Told};
 pub use forks::{Fork, ForkOutcome, Forks};
 pub use graph::{CommitRow, Graph};
 pub use inspect::{
@@ -50,8 +53,8 @@ pub use inspect::{
 pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
-    Action, Content, EditBase, EditSpot, HistoryRow, Pending, PendingChange, PendingOutcome, PendingRow, PendingWrite,
-    RowExpectation, WorkspaceKey,
+    Action, Content, EditBase, EditSpot, HistoryRow, Origin, Pending, PendingChange, PendingOutcome, PendingRow,
+    PendingWrite, RowExpectation, WorkspaceKey,
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
@@ -80,6 +83,7 @@ pub trait Catalog:
     + Collect
     + Graph
     + Pending
+    + Feed
     + Attempts
     + Commits
     + Jobs

@@ -41,6 +41,17 @@ pub enum Content {
     Bucket,
 }
 
+/// Where an edit comes from, as its caller says. Told to others, believed by nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Origin {
+    /// The device's name.
+    pub device: Option<String>,
+    /// Who made it: `person`, `agent` or `service`, and perhaps `:name`.
+    pub actor: Option<String>,
+    /// The session that it belongs to.
+    pub session: Option<String>,
+}
+
 /// One pending change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingRow {
@@ -60,6 +71,8 @@ pub struct PendingRow {
     pub revision: i64,
     /// Unix milliseconds.
     pub updated_at_ms: i64,
+    /// Where this version comes from.
+    pub origin: Origin,
 }
 
 /// What the row must be for a write to happen: the compare in compare-and-swap.
@@ -107,6 +120,8 @@ pub struct PendingWrite {
     pub expect: RowExpectation,
     /// What to do.
     pub change: PendingChange,
+    /// Where it comes from. Alone, another origin is no change.
+    pub origin: Origin,
 }
 
 /// What [`Pending::write_pending`] found.
@@ -206,7 +221,8 @@ pub trait Pending {
         now_ms: i64,
     ) -> Result<PendingOutcome, CatalogError>;
     /// Removes all rows (to local history); the workspace's revision after it, and how many rows went.
-    async fn clear_pending(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), CatalogError>;
+    async fn clear_pending(&self, key: &WorkspaceKey, origin: &Origin, now_ms: i64)
+    -> Result<(i64, u64), CatalogError>;
     /// Local history of a path, newest first.
     async fn pending_history(
         &self,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use treehold_object::{BString, ObjectId};
 
-use crate::pending::{PendingChange, PendingOutcome, PendingRow, PendingWrite, RowExpectation};
+use crate::feed::{NewEvent, PendingEvent, Told};
+use crate::pending::{PendingChange, PendingOutcome, PendingRow, PendingWrite, RowExpectation, WorkspaceKey};
 
 /// A workspace whose row is locked (nobody else changes it or its rows), as the writes leave it one by one.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) history: Vec<(i64, PendingRow, i64)>,
     /// Blobs that rows or history of a workspace now name.
     named: HashSet<(i64, ObjectId)>,
+    /// What the feeds are told.
+    pub(crate) told: Vec<NewEvent>,
 }
 
 /// The changes of one call, until it is known that all its expectations hold.
@@ -38,6 +41,7 @@ struct Draft {
     history: Vec<PendingRow>,
     named: Vec<ObjectId>,
     answers: Vec<Option<i64>>,
+    told: Vec<Told>,
 }
 
 impl Plan {
@@ -54,6 +58,7 @@ impl Plan {
     /// Adds one call: all its writes or none.
     pub(crate) fn add(
         &mut self,
+        key: &WorkspaceKey,
         workspace: &mut Workspace,
         expected_revision: Option<i64>,
         writes: &[PendingWrite],
@@ -62,12 +67,13 @@ impl Plan {
         if expected_revision.is_some_and(|expected| expected != workspace.revision) {
             return PendingOutcome::WorkspaceMoved(workspace.revision);
         }
-        let draft = match draft(workspace, writes, now_ms) {
+        let draft = match draft(key, workspace, writes, now_ms) {
             Ok(draft) => draft,
             Err(refusal) => return refusal,
         };
         workspace.moved |= draft.revision != workspace.revision;
         workspace.revision = draft.revision;
+        self.told.extend(draft.told.into_iter().map(|told| NewEvent { project: key.project, at_ms: now_ms, told }));
         self.history.extend(draft.history.into_iter().map(|row| (workspace.id, row, now_ms)));
         self.named.extend(draft.named.into_iter().map(|oid| (workspace.id, oid)));
         for (path, row) in draft.rows {
@@ -82,7 +88,12 @@ impl Plan {
 }
 
 /// Goes through the writes in order; a later write of the same path sees the earlier one. The first that cannot be done is the error.
-fn draft(workspace: &Workspace, writes: &[PendingWrite], now_ms: i64) -> Result<Draft, PendingOutcome> {
+fn draft(
+    key: &WorkspaceKey,
+    workspace: &Workspace,
+    writes: &[PendingWrite],
+    now_ms: i64,
+) -> Result<Draft, PendingOutcome> {
     let mut draft = Draft { revision: workspace.revision, ..Draft::default() };
     for (index, write) in writes.iter().enumerate() {
         let before = || workspace.rows.get(&write.path);
@@ -101,10 +112,25 @@ fn draft(workspace: &Workspace, writes: &[PendingWrite], now_ms: i64) -> Result<
         draft.revision += 1;
         draft.answers.push(Some(draft.revision));
         draft.named.extend(next.as_ref().and_then(|row| row.oid));
+        draft.told.push(told(key, write, next.as_ref(), draft.revision));
         draft.history.extend(current.cloned());
         draft.rows.insert(write.path.clone(), next);
     }
     Ok(draft)
+}
+
+fn told(key: &WorkspaceKey, write: &PendingWrite, next: Option<&PendingRow>, revision: i64) -> Told {
+    Told::Pending {
+        user: key.user,
+        branch: key.branch.clone(),
+        path: write.path.clone(),
+        event: next.map_or(PendingEvent::Dropped, |row| PendingEvent::Set(row.action)),
+        mode: next.map_or(0, |row| row.mode),
+        oid: next.and_then(|row| row.oid),
+        base_oid: next.and_then(|row| row.base_oid),
+        revision,
+        origin: write.origin.clone(),
+    }
 }
 
 fn is_met(expect: RowExpectation, current: Option<&PendingRow>) -> bool {
@@ -133,6 +159,7 @@ fn new_row(write: &PendingWrite, revision: i64, now_ms: i64) -> Option<PendingRo
             base_oid: *base_oid,
             revision,
             updated_at_ms: now_ms,
+            origin: write.origin.clone(),
         }),
     }
 }

@@ -83,7 +83,8 @@ pub struct Publish {
     pub attempt: Option<AttemptChange>,
     /// The answer to remember for the request's idempotency key.
     pub answer: Option<FinalAnswer>,
-    /// For the reflog: `commit`, `sync`, `update`, `delete`, `restore`.
+    /// For the reflog and the feed: `commit`, `push`, `sync`, `merge`, `update`, `delete`, `restore`. What came by `sync` or `merge` is told as a
+    /// sync, too.
     pub reason: &'static str,
     /// Unix milliseconds.
     pub now_ms: i64,

@@ -11,8 +11,8 @@ use uuid::Uuid;
 pub(crate) enum Column {
     Blob(Vec<Option<Vec<u8>>>),
     Int(Vec<Option<i64>>),
-    Text(Vec<String>),
-    Uuid(Vec<Uuid>),
+    Text(Vec<Option<String>>),
+    Uuid(Vec<Option<Uuid>>),
 }
 
 /// Rows, by column.
@@ -59,13 +59,23 @@ impl Rows {
     }
 
     /// Adds a column of texts.
-    pub(crate) fn texts<T: Into<String>>(mut self, values: impl IntoIterator<Item = T>) -> Self {
-        self.columns.push(Column::Text(values.into_iter().map(Into::into).collect()));
+    pub(crate) fn texts<T: Into<String>>(self, values: impl IntoIterator<Item = T>) -> Self {
+        self.texts_or_null(values.into_iter().map(Some))
+    }
+
+    /// Adds a column of texts, some of them null.
+    pub(crate) fn texts_or_null<T: Into<String>>(mut self, values: impl IntoIterator<Item = Option<T>>) -> Self {
+        self.columns.push(Column::Text(values.into_iter().map(|value| value.map(Into::into)).collect()));
         self
     }
 
     /// Adds a column of UUIDs.
-    pub(crate) fn uuids(mut self, values: impl IntoIterator<Item = Uuid>) -> Self {
+    pub(crate) fn uuids(self, values: impl IntoIterator<Item = Uuid>) -> Self {
+        self.uuids_or_null(values.into_iter().map(Some))
+    }
+
+    /// Adds a column of UUIDs, some of them null.
+    pub(crate) fn uuids_or_null(mut self, values: impl IntoIterator<Item = Option<Uuid>>) -> Self {
         self.columns.push(Column::Uuid(values.into_iter().collect()));
         self
     }

@@ -46,8 +46,8 @@ pub trait Snapshots {
     /// The project at one moment: what moves in one transaction is seen together. `None`: there is none.
     async fn snapshot(&self, project: Uuid) -> Result<Option<ProjectSnapshot>, CatalogError>;
     /// Writes a project as it was, in one transaction; its pending contents are in the bucket now. What its refs reach is not known
-    /// yet. `false`: its id or name is taken, and nothing was written.
-    async fn restore_project(&self, snapshot: &ProjectSnapshot) -> Result<bool, CatalogError>;
+    /// yet. Its feed begins anew. `false`: its id or name is taken, and nothing was written.
+    async fn restore_project(&self, snapshot: &ProjectSnapshot, now_ms: i64) -> Result<bool, CatalogError>;
     /// Closes the operation and finishes the job `name` with `report`, in one transaction: from then on what the report names is safe
     /// from the collector. `OpLost` if the operation was overtaken, or somebody else has the job.
     async fn publish_report(

@@ -305,6 +305,7 @@ fn engine_config(settings: &Settings, home: &Home) -> EngineConfig {
         op_timeout: OP_TIMEOUT,
         key_grace: if settings.embedded() { KEY_GRACE_EMBEDDED } else { KEY_GRACE },
         tree_cache_bytes: settings.tree_cache_bytes,
+        feed: settings.feed,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use crate::feed::FeedRetention;
 use crate::remote::Secret;
 
 /// Limits that a deployment may change. All are enforced before memory is spent.
@@ -68,6 +69,8 @@ pub struct EngineConfig {
     /// How long the bytes of a key stay after the last object moved out of it: longer than any read takes, and than the time that
     /// a restored database may be set back.
     pub key_grace: Duration,
+    /// How long events of the change feed are kept.
+    pub feed: FeedRetention,
 }
 
 impl EngineConfig {

@@ -13,6 +13,14 @@ pub enum EngineError {
     /// The request is malformed.
     #[error("{0}")]
     BadRequest(String),
+    /// The cursor is none of this project's feed.
+    #[error("the cursor is damaged or of another project; ask without `since` for one, or with `since=start`")]
+    BadCursor,
+    /// Events after the cursor are gone.
+    #[error(
+        "events after the cursor are not kept any more; list what you need again, and go on from a new cursor (ask without `since`)"
+    )]
+    CursorExpired,
     /// The request is understood but cannot be done as it is. The code says which rule.
     #[error("{detail}")]
     Unprocessable {
@@ -130,6 +138,8 @@ impl EngineError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
+            Self::BadCursor => "bad_cursor",
+            Self::CursorExpired => "cursor_expired",
             Self::Unprocessable { code, .. }
             | Self::NotFound { code, .. }
             | Self::Conflict { code, .. }

@@ -1,5 +1,7 @@
 //! What an engine does by itself: it finishes what others left undecided and removes what was never live.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use treehold_catalog::{Attempt, AttemptState, KeyId};
@@ -22,16 +24,26 @@ const SWEEPERS: usize = 8;
 pub(crate) struct Chores {
     started_ms: i64,
     stored: Notify,
+    trimmed_ms: AtomicI64,
 }
 
 impl Chores {
     pub fn new(started_ms: i64) -> Self {
-        Self { started_ms, stored: Notify::new() }
+        Self { started_ms, stored: Notify::new(), trimmed_ms: AtomicI64::new(i64::MIN) }
     }
 
     /// When the engine was opened, Unix milliseconds.
     pub fn started_ms(&self) -> i64 {
         self.started_ms
+    }
+
+    /// Whether feeds were last trimmed longer ago than `interval_ms`; if so, they count as trimmed now.
+    pub fn trim_is_due(&self, now_ms: i64, interval_ms: i64) -> bool {
+        let due = now_ms.saturating_sub(self.trimmed_ms.load(Ordering::Relaxed)) >= interval_ms;
+        if due {
+            self.trimmed_ms.store(now_ms, Ordering::Relaxed);
+        }
+        due
     }
 
     /// Something was stored. Told whether or not the ledger knew it already, so that a writer's work says nothing of that.
@@ -47,7 +59,7 @@ impl Engine {
     }
 
     /// One round: settles unfinished attempts with the configured credentials, ends operations without a sign of life, and removes
-    /// bucket keys in which no row was ever kept, and those that were emptied longer ago than the grace.
+    /// bucket keys in which no row was ever kept, those that were emptied longer ago than the grace, and old events of the feeds.
     pub async fn housekeep(&self) -> Result<()> {
         let dead = self.catalog.reap_ops(self.silent_before_ms()).await?;
         if dead > 0 {
@@ -56,7 +68,8 @@ impl Engine {
         self.settle_all_left().await?;
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;
-        self.delete_doomed(self.config.key_grace).await.map(|_| ())
+        self.delete_doomed(self.config.key_grace).await?;
+        self.trim_feeds().await
     }
 
     /// Operations whose last sign of life is from before then are dead.

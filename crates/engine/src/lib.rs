@@ -12,6 +12,7 @@ mod conflicts;
 mod diff;
 pub mod error;
 mod export;
+mod feed;
 mod files;
 mod fork;
 mod gc;
@@ -63,6 +64,7 @@ use uuid::Uuid;
 pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use feed::{Feed, FeedRetention};
 pub use gc::{GcOptions, GcReport};
 pub use intake::SpoolWriter;
 pub use list::Listing;
@@ -104,6 +106,7 @@ pub struct Engine {
     trees: Arc<tree::TreeCache>,
     layouts: Arc<outgoing::Layouts>,
     offers: Arc<upload::Offers>,
+    tails: Arc<feed::Tails>,
 }
 
 impl Engine {
@@ -128,6 +131,7 @@ impl Engine {
             trees,
             layouts: Arc::default(),
             offers: Arc::default(),
+            tails: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use http::StatusCode;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use treehold_engine::{Engine, EngineError, Limits, Secret};
@@ -73,6 +74,7 @@ struct Inner {
     admission: Admission,
     readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
+    closing: CancellationToken,
     heavy: OnceLock<Heavy>,
 }
 
@@ -90,6 +92,7 @@ impl App {
             admission: Admission::new(&config.admission),
             readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
             heavy: OnceLock::new(),
             config,
         }))
@@ -113,6 +116,16 @@ impl App {
     pub async fn drained(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+
+    /// No more is waited for on behalf of a caller: what has no end of its own ends.
+    pub(crate) fn close(&self) {
+        self.0.closing.cancel();
+    }
+
+    /// Comes to its end when the server is about to.
+    pub(crate) async fn closing(&self) {
+        self.0.closing.cancelled().await;
     }
 
     pub(crate) fn admission(&self) -> &Admission {

@@ -121,6 +121,19 @@ impl Problem {
         Value::Object(body)
     }
 
+    /// The body, where the status of the answer is sent already: so what went wrong is logged here.
+    pub(crate) fn told(&self) -> Value {
+        let status = self.status.as_u16();
+        let logged = self.logged();
+        if status >= 500 {
+            let cause = logged.cause.as_deref().unwrap_or("");
+            tracing::warn!(status, code = logged.code, cause, "stream failed");
+        } else {
+            tracing::debug!(status, code = logged.code, "stream refused");
+        }
+        self.body()
+    }
+
     /// For the log.
     pub(crate) fn logged(&self) -> Logged {
         Logged { code: self.code, cause: self.cause.clone() }
@@ -158,7 +171,8 @@ impl From<EngineError> for Problem {
 /// The one place that turns the engine's errors into status codes.
 fn status(error: &EngineError) -> StatusCode {
     match error {
-        EngineError::BadRequest(_) => StatusCode::BAD_REQUEST,
+        EngineError::BadRequest(_) | EngineError::BadCursor => StatusCode::BAD_REQUEST,
+        EngineError::CursorExpired => StatusCode::GONE,
         EngineError::Unprocessable { .. } | EngineError::PushRejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
         EngineError::RemoteNotAllowed(_) => StatusCode::FORBIDDEN,
@@ -203,6 +217,8 @@ fn describe(problem: Problem, error: EngineError) -> Problem {
         EngineError::Unavailable { .. } => problem.retry_after(2),
         EngineError::Busy => problem.retry_after(1),
         EngineError::BadRequest(_)
+        | EngineError::BadCursor
+        | EngineError::CursorExpired
         | EngineError::Unprocessable { .. }
         | EngineError::NotFound { .. }
         | EngineError::RemoteNotAllowed(_)

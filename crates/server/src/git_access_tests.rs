@@ -59,6 +59,7 @@ impl Stage {
             sole: true,
             tree_cache_bytes: 0,
             op_timeout: Duration::from_secs(60),
+            feed: treehold_engine::FeedRetention::default(),
             key_grace: Duration::from_secs(3600),
         };
         let clock = Arc::new(Clock::default());

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use treehold_engine::Secret;
+use treehold_engine::api::Origin;
 
 use crate::error::Problem;
 
@@ -9,6 +10,14 @@ use crate::error::Problem;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest `X-Remote-Token`, bytes.
 const REMOTE_TOKEN_BYTES_MAX: usize = 4_096;
+/// Longest `Last-Event-ID`, bytes.
+const EVENT_ID_BYTES_MAX: usize = 255;
+/// Longest `Treehold-Device`, bytes.
+const DEVICE_BYTES_MAX: usize = 100;
+/// Longest `Treehold-Actor`, bytes.
+const ACTOR_BYTES_MAX: usize = 200;
+/// Longest `Treehold-Session`, bytes.
+const SESSION_BYTES_MAX: usize = 200;
 
 /// The one value of a header, which must be printable ASCII without spaces at its ends.
 fn printable<'a>(headers: &'a HeaderMap, name: &'static str, longest: usize) -> Result<Option<&'a str>, Problem> {
@@ -31,6 +40,43 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
 /// `X-Remote-Token`: for this request only.
 pub(crate) fn credentials(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
     Ok(printable(headers, "X-Remote-Token", REMOTE_TOKEN_BYTES_MAX)?.map(|token| Secret::new(token.to_owned())))
+}
+
+/// Text that is shown to others: UTF-8, nothing that moves a cursor or turns text around (Unicode's Bidi_Control).
+fn shown(headers: &HeaderMap, name: &'static str, longest: usize) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::bad_header(name, format!("{name} was given more than once")));
+    }
+    let plain = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+    };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if (1..=longest).contains(&text.len()) && text.chars().all(plain) => Ok(Some(text.to_owned())),
+        _ => Err(Problem::bad_header(name, format!("{name} must be 1 to {longest} bytes of printable UTF-8"))),
+    }
+}
+
+/// `Last-Event-ID`: where a client that comes back to a stream was.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    printable(headers, "Last-Event-ID", EVENT_ID_BYTES_MAX)
+}
+
+/// `Treehold-Device`, `Treehold-Actor` and `Treehold-Session`: where an edit comes from.
+pub(crate) fn origin(headers: &HeaderMap) -> Result<Origin, Problem> {
+    let actor = shown(headers, "Treehold-Actor", ACTOR_BYTES_MAX)?;
+    let kind =
+        actor.as_deref().map(|actor| actor.split_once(':').map_or((actor, None), |(kind, name)| (kind, Some(name))));
+    if kind.is_some_and(|(kind, name)| !["person", "agent", "service"].contains(&kind) || name == Some("")) {
+        return Err(Problem::bad_header(
+            "Treehold-Actor",
+            "Treehold-Actor must be `person`, `agent` or `service`, and may go on with `:` and a name",
+        ));
+    }
+    let device = shown(headers, "Treehold-Device", DEVICE_BYTES_MAX)?;
+    Ok(Origin { device, actor, session: shown(headers, "Treehold-Session", SESSION_BYTES_MAX)? })
 }
 
 /// Refuses bodies that are not the bytes themselves: parts, and compressed ones (which would be stored compressed).
@@ -149,6 +195,34 @@ mod tests {
         assert!(!problem.body().to_string().contains("canary"));
         assert!(!format!("{problem:?}").contains("canary"));
         assert_eq!(credentials(&headers(&[("x-remote-token", "t")])).unwrap().unwrap().expose(), "t");
+    }
+
+    #[test]
+    fn an_origin_is_short_and_printable() {
+        let of = |name: &'static str, value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_bytes(value).unwrap());
+            origin(&headers).map_err(|problem| (problem.code(), problem.body()["header"].clone()))
+        };
+        assert_eq!(origin(&HeaderMap::new()).unwrap(), Origin::default());
+        let device = |value: &str| of("treehold-device", value.as_bytes()).map(|origin| origin.device);
+        assert_eq!(device("Ann\u{e9}'s laptop").unwrap().as_deref(), Some("Ann\u{e9}'s laptop"));
+        assert!(device(&"d".repeat(100)).is_ok());
+        for bad in ["", &"d".repeat(101), "a\tb", "a\u{202e}b", "a\u{85}b"] {
+            assert_eq!(device(bad), Err(("bad_header", "Treehold-Device".into())), "{bad:?}");
+        }
+        assert!(of("treehold-device", b"\xff").is_err());
+        assert!(of("treehold-session", &[b's'; 201]).is_err());
+        let actor = |value: &str| of("treehold-actor", value.as_bytes()).map(|origin| origin.actor);
+        for good in ["person", "agent", "service:backup", "agent:a:b"] {
+            assert_eq!(actor(good).unwrap().as_deref(), Some(good));
+        }
+        for bad in ["", "robot", "agent:", "Agent", "agent name", &format!("agent:{}", "a".repeat(195))] {
+            assert_eq!(actor(bad), Err(("bad_header", "Treehold-Actor".into())), "{bad:?}");
+        }
+        let mut twice = headers(&[("treehold-device", "a")]);
+        twice.append("treehold-device", "a".parse().unwrap());
+        assert_eq!(origin(&twice).unwrap_err().code(), "bad_header");
     }
 
     #[test]

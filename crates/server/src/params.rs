@@ -165,10 +165,15 @@ impl Query {
 
     /// `limit`: any whole number is fine, the engine clamps it.
     pub(crate) fn limit(&self) -> Result<Option<usize>, Problem> {
-        let Some(text) = self.text("limit")? else { return Ok(None) };
+        self.clamped("limit")
+    }
+
+    /// A whole number that will be clamped: what is less than nothing is nothing.
+    pub(crate) fn clamped(&self, name: &str) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Problem::bad_parameter("bad_parameter", "limit", "`limit` must be a number"));
+            return Err(Problem::bad_parameter("bad_parameter", name, format!("`{name}` must be a number")));
         }
         Ok(Some(if negative { 0 } else { digits.parse().unwrap_or(usize::MAX) }))
     }

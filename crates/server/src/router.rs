@@ -7,7 +7,9 @@ use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::Problem;
-use crate::handlers::{commits, export, files, health, history, metrics, objects, pending, projects, refs, remote};
+use crate::handlers::{
+    commits, export, feed, files, health, history, metrics, objects, pending, projects, refs, remote,
+};
 use crate::{admission, auth, compress, context, git};
 
 impl App {
@@ -51,6 +53,7 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/conflicts", get(history::conflicts))
         .route("/projects/{project}/diff", get(history::diff))
         .route("/projects/{project}/log", get(history::log))
+        .route("/projects/{project}/changes", get(feed::changes))
         .route("/projects/{project}/commit", post(commits::commit))
         .route("/projects/{project}/commits", post(commits::commit_actions))
         .route("/projects/{project}/sync", post(remote::sync))

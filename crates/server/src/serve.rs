@@ -75,6 +75,11 @@ pub async fn serve(
         }
     });
     let options = ServeOptions { drain_timeout: drain, ..app.config().connections.clone() };
+    let ending = app.clone();
+    let shutdown = async move {
+        shutdown.await;
+        ending.close();
+    };
     let until = serve_on(listener, app.router(), shutdown, options).await;
     if tokio::time::timeout_at(until, app.drained()).await.is_err() {
         tracing::warn!("gave up waiting for writes at work; they are settled at the next start");

@@ -185,6 +185,7 @@ impl Lab {
             merge_attempts: 1,
             sole: false,
             op_timeout: Duration::from_secs(900),
+            feed: treehold_engine::FeedRetention::default(),
             key_grace: Duration::from_secs(3600),
             tree_cache_bytes: 0,
         };

@@ -199,6 +199,15 @@ impl Deployment {
         }
     }
 
+    /// Asks the server to end, and waits until it has.
+    pub async fn stop(&mut self) {
+        let mut server = self.server.take().expect("a running server");
+        let pid = i32::try_from(server.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+        let ended = tokio::task::spawn_blocking(move || server.wait()).await.expect("a thread");
+        assert!(ended.expect("its end").success());
+    }
+
     pub fn server_pid(&self) -> u32 {
         self.server.as_ref().expect("a running server").id()
     }

@@ -14,6 +14,7 @@ mod dedup;
 mod deployment;
 mod endurance;
 mod exports;
+mod feed;
 mod files;
 mod forks;
 mod git_fetch;

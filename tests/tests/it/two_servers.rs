@@ -11,7 +11,7 @@ use crate::deployment::{API_KEY, Deployment, REMOTE_TOKEN, Setup};
 use crate::remote_tools::*;
 
 /// The second server, with a data directory of its own.
-struct Second {
+pub struct Second {
     child: Child,
     base: String,
     client: reqwest::Client,
@@ -19,7 +19,7 @@ struct Second {
 }
 
 impl Second {
-    async fn start(d: &Deployment) -> Self {
+    pub async fn start(d: &Deployment) -> Self {
         let data = tempfile::tempdir().expect("a data directory");
         let mut command = d.command(&["serve", "--listen", "127.0.0.1:0"]).await;
         let mut child = command
@@ -33,6 +33,12 @@ impl Second {
         let base = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { child, base, client, _data: data }
+    }
+}
+
+impl Second {
+    pub fn base(&self) -> &str {
+        &self.base
     }
 }
 

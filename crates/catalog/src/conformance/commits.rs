@@ -151,7 +151,7 @@ pub(super) async fn start_from_what_the_project_has(case: Case) {
 /// An edit that is undone before a commit that took it is known is not committed; after that, undoing it leaves a trace.
 pub(super) async fn know_what_was_undone(case: Case) {
     let key = case.workspace().await;
-    let undo = || PendingWrite { path: "a".into(), expect: RowExpectation::Any, change: PendingChange::Undo };
+    let undo = || PendingWrite { change: PendingChange::Undo, ..reset("a") };
     let (_, rows) = case.write(&key, &[edit("a", "a")]).await;
     let mut taken = attempt(key.project, "main");
     taken.user = Some(key.user);

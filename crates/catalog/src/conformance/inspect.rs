@@ -109,7 +109,7 @@ pub(super) async fn what_projects_name(case: Case) {
         base_oid: Some(oid("base")),
         content: Content::None,
     };
-    case.write(&key, &[PendingWrite { path: "d".into(), expect: RowExpectation::Any, change: none }]).await;
+    case.write(&key, &[PendingWrite { change: none, ..reset("d") }]).await;
     let last = catalog.inspect_pending(key.project, None, 9).await.expect("look").pop().expect("a row");
     assert_eq!((last.oid, last.base_oid), (None, Some(oid("base"))));
 }

@@ -7,6 +7,7 @@ mod attempts;
 mod chains;
 mod collect;
 mod commits;
+mod feed;
 mod forks;
 mod graph;
 mod inspect;
@@ -34,7 +35,7 @@ use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use crate::{
-    Action, Catalog, Content, NewObject, NewProject, OpKind, PendingChange, PendingWrite, Project, Publish,
+    Action, Catalog, Content, NewObject, NewProject, OpKind, Origin, PendingChange, PendingWrite, Project, Publish,
     ReceivePolicy, RefUpdate, Registered, RowExpectation, WorkspaceKey,
 };
 
@@ -54,20 +55,20 @@ struct Case {
     catalog: Arc<dyn Catalog>,
 }
 
+/// A future on the heap, made in a frame of its own: those of all cases in one frame would be more than a thread's stack holds.
+fn heap<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
+}
+
 /// Runs a list of cases, each on a fresh database.
 macro_rules! cases {
     ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
         $({
-            let backend = $make().await;
+            let backend = heap(&$make).await;
             let catalog = backend.catalog();
-            started($module::$case, Case { backend, catalog }).await;
+            heap(|| $module::$case(Case { backend, catalog })).await;
         })*
     };
-}
-
-/// On the heap, from a frame of its own: a debug build keeps room for every case in the frame of the suite, and a test's stack is 2 MiB.
-fn started<F: Future<Output = ()>>(run: impl FnOnce(Case) -> F, case: Case) -> Pin<Box<F>> {
-    Box::pin(run(case))
 }
 
 /// Runs the suite. `make` gives a migrated, empty database.
@@ -207,8 +208,17 @@ where
         pending::takes_large_batches,
         pending::keeps_writes_that_arrive_together_apart,
         pending::survives_callers_that_leave,
+        pending::says_where_versions_come_from,
         pending::shows_what_an_edit_starts_from,
         pending::answers_questions_that_arrive_together_apart,
+        feed::tells_of_pending_work,
+        feed::tells_of_refs_and_what_moves_with_them,
+        feed::tells_of_pushes,
+        feed::goes_past_what_is_left_out,
+        feed::forgets_the_oldest_and_says_so,
+        feed::begins_anew_with_numbers_never_given,
+        feed::wakes_those_who_follow,
+        feed::skips_nothing_and_repeats_nothing,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,
@@ -282,11 +292,13 @@ fn edit(path: impl AsRef<[u8]>, content: &'static str) -> PendingWrite {
             base_oid: Some(oid("base")),
             content: Content::Inline(content.into()),
         },
+        origin: Origin::default(),
     }
 }
 
 fn reset(path: impl AsRef<[u8]>) -> PendingWrite {
-    PendingWrite { path: path.as_ref().into(), expect: RowExpectation::Any, change: PendingChange::Clear }
+    let (expect, change, origin) = (RowExpectation::Any, PendingChange::Clear, Origin::default());
+    PendingWrite { path: path.as_ref().into(), expect, change, origin }
 }
 
 impl Case {

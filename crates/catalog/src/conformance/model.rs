@@ -92,7 +92,7 @@ pub(super) async fn pending_follows_the_model(case: Case) {
                     model.replace(path, None);
                 }
                 model.revision += count;
-                let cleared = case.catalog.clear_pending(&key, NOW).await.expect("clear");
+                let cleared = case.catalog.clear_pending(&key, &Origin::default(), NOW).await.expect("clear");
                 let expected = if model.revision == 0 { (0, 0) } else { (model.revision, count as u64) };
                 assert_eq!(cleared, expected, "seed {seed}, step {step}");
             }

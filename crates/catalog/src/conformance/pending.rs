@@ -173,6 +173,7 @@ fn inline(path: &str, content: &[u8]) -> PendingWrite {
             base_oid: None,
             content: Content::Inline(Bytes::copy_from_slice(content)),
         },
+        origin: Origin::default(),
     }
 }
 
@@ -259,12 +260,12 @@ pub(super) async fn shows_everybody_on_a_branch(case: Case) {
 
 pub(super) async fn clears_to_history(case: Case) {
     let key = case.workspace().await;
-    assert_eq!(case.catalog.clear_pending(&key, NOW).await.expect("clear"), (0, 0));
+    assert_eq!(case.catalog.clear_pending(&key, &Origin::default(), NOW).await.expect("clear"), (0, 0));
     case.write(&key, &[edit("a", "1"), edit("b", "2")]).await;
     let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
     case.write(&other, &[edit("a", "3")]).await;
-    assert_eq!(case.catalog.clear_pending(&key, NOW + 1).await.expect("clear"), (4, 2));
-    assert_eq!(case.catalog.clear_pending(&key, NOW + 2).await.expect("clear"), (4, 0));
+    assert_eq!(case.catalog.clear_pending(&key, &Origin::default(), NOW + 1).await.expect("clear"), (4, 2));
+    assert_eq!(case.catalog.clear_pending(&key, &Origin::default(), NOW + 2).await.expect("clear"), (4, 0));
     assert_eq!(case.catalog.pending(&key, None).await.expect("pending"), (4, Vec::new()));
     let history = case.catalog.pending_history(&key, &"a".into(), 9).await.expect("history");
     assert_eq!(
@@ -359,7 +360,7 @@ pub(super) async fn takes_large_batches(case: Case) {
     let contents = case.catalog.pending_contents(key.project, &oids).await.expect("contents");
     let expected = |index: usize| Some(Bytes::from(format!("content {index}")));
     assert!(contents.iter().enumerate().all(|(index, content)| *content == expected(index)));
-    assert_eq!(case.catalog.clear_pending(&key, NOW).await.expect("clear"), (18_000, 9_000));
+    assert_eq!(case.catalog.clear_pending(&key, &Origin::default(), NOW).await.expect("clear"), (18_000, 9_000));
 }
 
 /// Writes of many users at once may share a transaction, but neither refusals nor content.
@@ -503,5 +504,33 @@ pub(super) async fn answers_questions_that_arrive_together_apart(case: Case) {
                 assert_eq!(row.oid, Some(oid(["x", "y", "z"][index % 3])));
             }
         }
+    }
+}
+
+/// Every way to read a version says where it comes from; alone, another origin is no change.
+pub(super) async fn says_where_versions_come_from(case: Case) {
+    let key = case.workspace().await;
+    let (laptop, agent) = (
+        Origin { device: Some("laptop \u{e9}".to_owned()), ..Origin::default() },
+        Origin { device: None, actor: Some("agent:a".to_owned()), session: Some("7".to_owned()) },
+    );
+    let by = |origin: &Origin, write: PendingWrite| PendingWrite { origin: origin.clone(), ..write };
+    case.write(&key, &[by(&laptop, edit("a", "1")), edit("b", "1"), by(&agent, edit("c", "1"))]).await;
+    assert_eq!(case.write(&key, &[by(&agent, edit("a", "1"))]).await.1, [None]);
+    let (_, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    let origins = [laptop.clone(), Origin::default(), agent.clone()];
+    assert_eq!(rows.iter().map(|row| row.origin.clone()).collect::<Vec<_>>(), origins);
+    let shown = case.catalog.pending_on_branch(key.project, "main", None).await.expect("pending");
+    assert_eq!(shown.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), rows);
+    let spot = EditSpot { project: ProjectKey::Id(key.project), branch: None, user: key.user, path: "a".into() };
+    assert_eq!(case.catalog.edit_base(&spot).await.expect("base").expect("a project").row.as_ref(), Some(&rows[0]));
+    let view = crate::ViewKey { project: ProjectKey::Id(key.project), branch: None, user: Some(key.user) };
+    let view = case.catalog.view(&view, None).await.expect("view").expect("a project");
+    assert_eq!(view.pending.map(|(_, rows)| rows), Some(rows));
+    case.write(&key, &[by(&agent, edit("a", "2")), by(&laptop, reset("b"))]).await;
+    case.catalog.clear_pending(&key, &laptop, NOW).await.expect("clear");
+    for (path, expected) in [("a", vec![agent.clone(), laptop]), ("b", vec![Origin::default()]), ("c", vec![agent])] {
+        let history = case.catalog.pending_history(&key, &path.into(), 9).await.expect("history");
+        assert_eq!(history.into_iter().map(|old| old.row.origin).collect::<Vec<_>>(), expected, "{path}");
     }
 }

@@ -143,7 +143,7 @@ pub(super) async fn are_missed_by_every_writer(case: Case) {
     let missing =
         |result: Result<(), CatalogError>| assert!(matches!(result, Err(CatalogError::NoProject)), "{result:?}");
     missing(catalog.write_pending(&key, None, &[edit("a", "1")], NOW).await.map(drop));
-    missing(catalog.clear_pending(&key, NOW).await.map(drop));
+    missing(catalog.clear_pending(&key, &crate::Origin::default(), NOW).await.map(drop));
     missing(catalog.claim(gone, "key", &[0; 32], NOW).await.map(drop));
     missing(catalog.insert_attempt(&attempts::attempt(gone, "main")).await);
     missing(catalog.begin_op(Uuid::new_v4(), Some(gone), OpKind::Import, NOW).await.map(drop));

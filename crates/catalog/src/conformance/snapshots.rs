@@ -24,10 +24,10 @@ pub(super) async fn come_back_as_they_were(case: Case) {
     let [WorkspaceSnapshot { revision: 4, rows, .. }] = &snapshot.workspaces[..] else { panic!("{snapshot:?}") };
     assert_eq!(rows.len(), 2);
     assert_eq!(snapshot.tokens, [(token.clone(), [7; 32])]);
-    assert!(!catalog.restore_project(&snapshot).await.expect("restore"), "it is there");
+    assert!(!catalog.restore_project(&snapshot, NOW + 9).await.expect("restore"), "it is there");
     assert!(catalog.delete_project(key.project).await.expect("delete"));
     assert_eq!(catalog.snapshot(key.project).await.expect("read"), None);
-    assert!(catalog.restore_project(&snapshot).await.expect("restore"));
+    assert!(catalog.restore_project(&snapshot, NOW + 9).await.expect("restore"));
     assert_eq!(catalog.snapshot(key.project).await.expect("read").as_ref(), Some(&snapshot));
     assert_eq!(catalog.find_token(&[7; 32]).await.expect("find"), Some(token));
     assert_eq!(catalog.may_read(key.project, &[oid("one"), oid("three")]).await.expect("check"), [true, false]);

@@ -7,6 +7,7 @@ use super::apply::{
     set_rows,
 };
 use super::contents::{self, NewContent, content_values};
+use super::pending::{names, names_of, names_replaced};
 use super::*;
 use crate::fault::Fault;
 use crate::plan::Plan;
@@ -19,6 +20,7 @@ fn statement() -> String {
     let set = history + ROW.len();
     let gone = set + ROW.len();
     let moved = gone + PLACE.len();
+    let (names, named, replaced) = (names(), names_of("r"), names_replaced());
     format!(
         "WITH content AS (
              INSERT INTO pending_contents (project, oid, size, encoding, content)
@@ -26,16 +28,11 @@ fn statement() -> String {
              ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
              WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL
          ), history AS (
-             INSERT INTO pending_history
-                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
-             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at,
-                 r.replaced_at FROM {} ON CONFLICT DO NOTHING
+             INSERT INTO pending_history (workspace, replaced_at, {names})
+             SELECT r.workspace, r.replaced_at, {named} FROM {} ON CONFLICT DO NOTHING
          ), fresh AS (
-             INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
-             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
-             ON CONFLICT (workspace, path) DO UPDATE SET action = excluded.action, mode = excluded.mode,
-                 oid = excluded.oid, size = excluded.size, base_oid = excluded.base_oid,
-                 revision = excluded.revision, updated_at = excluded.updated_at
+             INSERT INTO pending (workspace, {names}) SELECT r.workspace, {named} FROM {}
+             ON CONFLICT (workspace, path) DO UPDATE SET {replaced}
          ), gone AS (
              DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {})
          )

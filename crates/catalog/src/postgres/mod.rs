@@ -3,6 +3,8 @@
 mod apply_at_once;
 mod dialect;
 mod open;
+mod record;
+mod wakeups;
 
 #[path = "../sql/apply.rs"]
 mod apply;
@@ -16,6 +18,8 @@ mod collect;
 mod commits;
 #[path = "../sql/contents.rs"]
 mod contents;
+#[path = "../sql/feed.rs"]
+mod feed;
 #[path = "../sql/forks.rs"]
 mod forks;
 #[path = "../sql/graph.rs"]
@@ -60,5 +64,6 @@ mod write;
 use apply_at_once::apply_at_once as apply_plan;
 use dialect::*;
 use open::PostgresCatalog as Db;
+use record::record_chunk;
 
 pub use open::{PostgresCatalog, PostgresOptions};

@@ -11,11 +11,13 @@ use sqlx::{Connection, Executor};
 
 use crate::Catalog;
 use crate::admin::{Admin, MigrationReport, migrate, newest};
+use crate::bells::Bells;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
 use super::dialect::Transaction;
 use super::group::Groups;
+use super::wakeups::Wakeups;
 
 /// Ledger numbers in one block of the sequence.
 const BLOCK: i64 = 1024;
@@ -70,6 +72,8 @@ impl Default for PostgresOptions {
 pub struct PostgresCatalog {
     pool: PgPool,
     groups: Arc<Groups>,
+    bells: Arc<Bells>,
+    wakeups: Arc<Wakeups>,
     write_lanes: usize,
 }
 
@@ -109,7 +113,13 @@ impl PostgresCatalog {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_with(connect)
             .await?;
-        Ok(Self { pool, groups: Arc::default(), write_lanes: options.lanes() })
+        Ok(Self {
+            pool,
+            groups: Arc::default(),
+            bells: Arc::default(),
+            wakeups: Arc::default(),
+            write_lanes: options.lanes(),
+        })
     }
 
     /// Where single statements read.
@@ -125,6 +135,16 @@ impl PostgresCatalog {
     /// Calls that wait to be answered together.
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// Who follows feeds in this process.
+    pub(super) fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
+    /// What other instances are told.
+    pub(super) fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
     }
 
     /// Where single statements write.

@@ -6,6 +6,7 @@ use treehold_object::{BString, ObjectId};
 
 pub(super) use super::contents::Contents;
 use super::contents::put_contents;
+use super::pending::{names, names_of, names_replaced};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -28,6 +29,9 @@ pub(super) const ROW: &[(&str, Type)] = &[
     ("revision", Type::Int),
     ("updated_at", Type::Int),
     ("replaced_at", Type::Int),
+    ("device", Type::Text),
+    ("actor", Type::Text),
+    ("session", Type::Text),
 ];
 pub(super) const PLACE: &[(&str, Type)] = &[("workspace", Type::Int), ("path", Type::Blob)];
 pub(super) const REVISION: &[(&str, Type)] = &[("id", Type::Int), ("revision", Type::Int)];
@@ -42,10 +46,10 @@ pub(super) async fn apply_in_turn(
     put_contents(tx, contents).await?;
     for chunk in plan.history.chunks(CHUNK_ROWS) {
         let insert = sql!(
-            "INSERT INTO pending_history
-                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
-             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at,
-                 r.replaced_at FROM {} WHERE true ON CONFLICT DO NOTHING",
+            "INSERT INTO pending_history (workspace, replaced_at, {})
+             SELECT r.workspace, r.replaced_at, {} FROM {} WHERE true ON CONFLICT DO NOTHING",
+            names(),
+            names_of("r"),
             rows(1, ROW)
         );
         let replaced: Vec<_> = chunk.iter().map(|(workspace, row, at)| (*workspace, row, *at)).collect();
@@ -53,12 +57,12 @@ pub(super) async fn apply_in_turn(
     }
     for chunk in set_rows(plan).chunks(CHUNK_ROWS) {
         let upsert = sql!(
-            "INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
-             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}
-             WHERE true ON CONFLICT (workspace, path) DO UPDATE SET action = excluded.action, mode = excluded.mode,
-                 oid = excluded.oid, size = excluded.size, base_oid = excluded.base_oid,
-                 revision = excluded.revision, updated_at = excluded.updated_at",
-            rows(1, ROW)
+            "INSERT INTO pending (workspace, {}) SELECT r.workspace, {} FROM {}
+             WHERE true ON CONFLICT (workspace, path) DO UPDATE SET {}",
+            names(),
+            names_of("r"),
+            rows(1, ROW),
+            names_replaced()
         );
         sqlx::query_with(upsert, with_rows(arguments![], row_values(chunk)?)?).execute(&mut **tx).await?;
     }
@@ -106,5 +110,8 @@ pub(super) fn row_values(rows: &[(i64, &PendingRow, i64)]) -> Result<Rows, Catal
         .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.base_oid)))
         .ints(rows.iter().map(|(_, row, _)| row.revision))
         .ints(rows.iter().map(|(_, row, _)| row.updated_at_ms))
-        .ints(rows.iter().map(|(.., at)| *at)))
+        .ints(rows.iter().map(|(.., at)| *at))
+        .texts_or_null(rows.iter().map(|(_, row, _)| row.origin.device.as_deref()))
+        .texts_or_null(rows.iter().map(|(_, row, _)| row.origin.actor.as_deref()))
+        .texts_or_null(rows.iter().map(|(_, row, _)| row.origin.session.as_deref())))
 }

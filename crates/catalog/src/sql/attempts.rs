@@ -7,10 +7,11 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::*;
-use crate::attempts::{Attempt, AttemptChange, Attempts, Claim, FinalAnswer, SnapshotRow};
+use crate::attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
+use crate::feed::{NewEvent, PushOutcome, Told};
 use crate::rows::sql;
 
 const COLUMNS: &str = "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
@@ -90,14 +91,44 @@ fn all(rows: Vec<Stored>) -> Result<Vec<Attempt>, Fault> {
     rows.into_iter().map(|row| row.0).collect()
 }
 
+/// An attempt that was moved on.
+#[derive(FromRow)]
+pub(super) struct Changed {
+    pub(super) fence: i64,
+    project: Uuid,
+    branch: String,
+    commit_oid: Vec<u8>,
+    user_id: Option<Uuid>,
+    push: i64,
+}
+
+impl Changed {
+    /// What the feed is told of the attempt's push, if that is settled or waits for its user.
+    pub(super) fn told(self, change: &AttemptChange, now_ms: i64) -> Result<Option<NewEvent>, CatalogError> {
+        let outcome = match change.to {
+            AttemptState::Finalized => PushOutcome::Pushed,
+            AttemptState::Rejected => PushOutcome::Rejected,
+            AttemptState::Paused => PushOutcome::Paused,
+            AttemptState::Superseded => PushOutcome::Superseded,
+            _ => return Ok(None),
+        };
+        if self.push == 0 {
+            return Ok(None);
+        }
+        let (branch, attempt, commit) = (self.branch, change.id, codec::oid(&self.commit_oid)?);
+        let told = Told::Push { branch, attempt, commit, user: self.user_id, outcome };
+        Ok(Some(NewEvent { project: self.project, at_ms: now_ms, told }))
+    }
+}
+
 /// Moves an attempt on if its fence is still the one that the caller saw. A unique index allows one push per branch.
-pub(super) async fn change<'e, E>(executor: E, change: &AttemptChange, now_ms: i64) -> Result<Option<i64>, Fault>
+pub(super) async fn change<'e, E>(executor: E, change: &AttemptChange, now_ms: i64) -> Result<Option<Changed>, Fault>
 where
     E: sqlx::Executor<'e, Database = Database>,
 {
-    let fence = sqlx::query_scalar(
+    let changed = sqlx::query_as::<Database, Changed>(
         "UPDATE attempts SET state = $3, last_error = $4, fence = fence + 1, updated_at = $5
-         WHERE id = $1 AND fence = $2 RETURNING fence",
+         WHERE id = $1 AND fence = $2 RETURNING fence, project, branch, commit_oid, user_id, push",
     )
     .bind(change.id)
     .bind(change.fence)
@@ -107,9 +138,9 @@ where
     .fetch_optional(executor)
     .await
     .map_err(Fault::from);
-    match fence {
+    match changed {
         Err(fault) if fault.is_unique_violation() => Ok(None),
-        fence => fence,
+        changed => changed,
     }
 }
 
@@ -192,6 +223,25 @@ impl Db {
         }
     }
 
+    async fn change_once(&self, to: &AttemptChange, now_ms: i64) -> Result<Option<i64>, Fault> {
+        let told = [AttemptState::Finalized, AttemptState::Rejected, AttemptState::Paused, AttemptState::Superseded];
+        if !told.contains(&to.to) {
+            return Ok(change(self.writer(), to, now_ms).await?.map(|changed| changed.fence));
+        }
+        let mut tx = self.begin().await?;
+        let select = sql!("SELECT state FROM attempts WHERE id = $1 {FOR_UPDATE}");
+        let before: Option<String> = sqlx::query_scalar(select).bind(to.id).fetch_optional(&mut *tx).await?;
+        let Some(changed) = change(&mut *tx, to, now_ms).await? else { return Ok(None) };
+        let fence = changed.fence;
+        // What was given up before anything was sent was no push.
+        let sent = ["PUSHING", "UNKNOWN", "PAUSED"].map(Some).contains(&before.as_deref());
+        let event = changed.told(to, now_ms)?.filter(|_| sent || to.to != AttemptState::Superseded);
+        let recorded = feed::record(&mut tx, event.as_slice()).await?;
+        tx.commit().await?;
+        self.tell(&recorded);
+        Ok(Some(fence))
+    }
+
     async fn find_attempt(&self, id: Uuid) -> Result<Option<Attempt>, Fault> {
         let row = sqlx::query_as::<Database, Stored>(sql!("SELECT {COLUMNS} FROM attempts WHERE id = $1"));
         row.bind(id).fetch_optional(self.reader()).await?.map(|row| row.0).transpose()
@@ -252,7 +302,7 @@ impl Attempts for Db {
     }
 
     async fn change_attempt(&self, to: &AttemptChange, now_ms: i64) -> Result<Option<i64>, CatalogError> {
-        run!("change an attempt", change(self.writer(), to, now_ms))
+        run!("change an attempt", self.change_once(to, now_ms))
     }
 
     async fn attempt(&self, id: Uuid) -> Result<Option<Attempt>, CatalogError> {

@@ -40,10 +40,10 @@ impl Db {
         let registered = register::register_in(&mut tx, store.op, store.key, &store.objects, store.now_ms).await?;
         graph::put_trees_in(&mut tx, &store.trees).await?;
         graph::put_commits_in(&mut tx, std::slice::from_ref(&store.commit)).await?;
-        let Some(fence) = attempts::change(&mut *tx, &store.attempt, store.now_ms).await? else { return Ok(None) };
+        let Some(changed) = attempts::change(&mut *tx, &store.attempt, store.now_ms).await? else { return Ok(None) };
         tx.commit().await?;
         let numbers = registered.into_iter().map(|registered| registered.number).collect();
-        Ok(Some(StoredCommit { numbers, fence }))
+        Ok(Some(StoredCommit { numbers, fence: changed.fence }))
     }
 }
 

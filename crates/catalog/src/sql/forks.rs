@@ -22,7 +22,7 @@ impl Db {
         if read_state(&mut *tx, fork.source).await? != fork.seen {
             return Ok(ForkOutcome::Overtaken);
         }
-        if !projects::insert(&mut tx, &fork.project).await? {
+        if !projects::insert(&mut tx, &fork.project, fork.now_ms).await? {
             let same_id: Option<i64> = sqlx::query_scalar("SELECT created_at FROM projects WHERE id = $1")
                 .bind(fork.project.id)
                 .fetch_optional(&mut *tx)

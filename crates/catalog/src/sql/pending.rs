@@ -5,59 +5,136 @@ use bytes::Bytes;
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
-use super::projects::{PROJECT, Row as ProjectColumns, project};
+use super::projects::{Row as ProjectColumns, project, project_of};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::pending::{EditBase, EditSpot, HistoryRow, Pending, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::pending::{
+    EditBase, EditSpot, HistoryRow, Origin, Pending, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey,
+};
 use crate::projects::ProjectKey;
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// Columns of a pending row, as [`Row`] takes them.
-pub(super) const COLUMNS: &str = "p.path, CAST(p.action AS BIGINT), CAST(p.mode AS BIGINT), p.oid, p.size, p.base_oid,
-    p.revision, p.updated_at";
+pub(super) const COLUMNS: &str = "p.path, CAST(p.action AS BIGINT) AS action, CAST(p.mode AS BIGINT) AS mode, p.oid,
+    p.size, p.base_oid, p.revision, p.updated_at, p.device, p.actor, p.session";
 
-pub(super) type Row = (Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64);
+/// What `pending` and `pending_history` have in common, but for the workspace.
+const NAMES: [&str; 11] =
+    ["path", "action", "mode", "oid", "size", "base_oid", "revision", "updated_at", "device", "actor", "session"];
+
+/// SQL: the columns of a version.
+pub(super) fn names() -> String {
+    NAMES.join(", ")
+}
+
+/// SQL: the same, of the table `table`.
+pub(super) fn names_of(table: &str) -> String {
+    NAMES.map(|name| format!("{table}.{name}")).join(", ")
+}
+
+/// SQL: a row takes over a version that it conflicts with.
+pub(super) fn names_replaced() -> String {
+    NAMES[1..].iter().map(|name| format!("{name} = excluded.{name}")).collect::<Vec<_>>().join(", ")
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    path: Vec<u8>,
+    action: i64,
+    mode: i64,
+    oid: Option<Vec<u8>>,
+    size: i64,
+    base_oid: Option<Vec<u8>>,
+    revision: i64,
+    updated_at: i64,
+    #[sqlx(flatten)]
+    origin: Origin,
+}
 
 pub(super) fn pending_row(row: Row) -> Result<PendingRow, CatalogError> {
-    let (path, action, mode, oid, size, base_oid, revision, updated_at_ms) = row;
     Ok(PendingRow {
-        path: path.into(),
-        action: codec::action(action)?,
-        mode: u32::try_from(mode).map_err(|_| CatalogError::Invalid { what: "pending" })?,
-        oid: codec::oid_or_null(oid)?,
-        size: codec::unsigned(size)?,
-        base_oid: codec::oid_or_null(base_oid)?,
-        revision,
-        updated_at_ms,
+        path: row.path.into(),
+        action: codec::action(row.action)?,
+        mode: u32::try_from(row.mode).map_err(|_| CatalogError::Invalid { what: "pending" })?,
+        oid: codec::oid_or_null(row.oid)?,
+        size: codec::unsigned(row.size)?,
+        base_oid: codec::oid_or_null(row.base_oid)?,
+        revision: row.revision,
+        updated_at_ms: row.updated_at,
+        origin: row.origin,
     })
 }
 
-/// A row beside the workspace's revision: without pending work there is one of nulls.
+/// A row that may be missing beside something else: then there is one of nulls.
 #[derive(sqlx::FromRow)]
-struct ViewRow {
-    workspace_revision: i64,
+pub(super) struct RowOrNone {
+    #[sqlx(default)]
     path: Option<Vec<u8>>,
+    #[sqlx(default)]
     action: Option<i64>,
+    #[sqlx(default)]
     mode: Option<i64>,
+    #[sqlx(default)]
     oid: Option<Vec<u8>>,
+    #[sqlx(default)]
     size: Option<i64>,
+    #[sqlx(default)]
     base_oid: Option<Vec<u8>>,
+    #[sqlx(default)]
     revision: Option<i64>,
+    #[sqlx(default)]
     updated_at: Option<i64>,
+    #[sqlx(default)]
+    device: Option<String>,
+    #[sqlx(default)]
+    actor: Option<String>,
+    #[sqlx(default)]
+    session: Option<String>,
 }
 
-impl ViewRow {
-    fn row(self) -> Option<Row> {
-        let (path, action, mode, size) = (self.path?, self.action?, self.mode?, self.size?);
-        Some((path, action, mode, self.oid, size, self.base_oid, self.revision?, self.updated_at?))
+impl RowOrNone {
+    pub(super) fn row(self) -> Option<Row> {
+        Some(Row {
+            path: self.path?,
+            action: self.action?,
+            mode: self.mode?,
+            oid: self.oid,
+            size: self.size?,
+            base_oid: self.base_oid,
+            revision: self.revision?,
+            updated_at: self.updated_at?,
+            origin: Origin { device: self.device, actor: self.actor, session: self.session },
+        })
     }
 }
 
-const VIEW: &str = "SELECT w.revision AS workspace_revision, p.path, CAST(p.action AS BIGINT) AS action,
-    CAST(p.mode AS BIGINT) AS mode, p.oid, p.size, p.base_oid, p.revision, p.updated_at
-    FROM workspaces w LEFT JOIN pending p ON p.workspace = w.id";
+/// A row beside the workspace's revision.
+#[derive(sqlx::FromRow)]
+struct ViewRow {
+    workspace_revision: i64,
+    #[sqlx(flatten)]
+    row: RowOrNone,
+}
+
+/// A row and whose it is.
+#[derive(sqlx::FromRow)]
+struct UserRow {
+    user_id: Uuid,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+/// A version that was replaced.
+#[derive(sqlx::FromRow)]
+struct Replaced {
+    replaced_at: i64,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+const BESIDE_REVISION: &str = "FROM workspaces w LEFT JOIN pending p ON p.workspace = w.id";
 
 /// A question, as the query takes it. An empty branch stands for the default one.
 const SPOT: &[(&str, Type)] = &[
@@ -90,16 +167,16 @@ fn spot_values(spots: &[EditSpot]) -> Rows {
 }
 
 fn edit_base_sql() -> String {
-    const BRANCH: &str = "coalesce(nullif(r.branch, ''), p.default_branch)";
+    const BRANCH: &str = "coalesce(nullif(r.branch, ''), j.default_branch)";
     format!(
-        "SELECT r.at, {PROJECT}, {BRANCH} AS branch, f.oid AS head, c.tree,
-             coalesce(w.revision, 0) AS workspace_revision, q.path, CAST(q.action AS BIGINT) AS action,
-             CAST(q.mode AS BIGINT) AS mode, q.oid, q.size, q.base_oid, q.revision, q.updated_at
-         FROM {} JOIN projects p ON (r.by_name = 0 AND p.id = r.id) OR (r.by_name = 1 AND p.name = r.name)
-         LEFT JOIN refs f ON f.project = p.id AND f.name = 'refs/heads/' || {BRANCH}
+        "SELECT r.at, {}, {BRANCH} AS branch, f.oid AS head, c.tree,
+             coalesce(w.revision, 0) AS workspace_revision, {COLUMNS}
+         FROM {} JOIN projects j ON (r.by_name = 0 AND j.id = r.id) OR (r.by_name = 1 AND j.name = r.name)
+         LEFT JOIN refs f ON f.project = j.id AND f.name = 'refs/heads/' || {BRANCH}
          LEFT JOIN commits c ON c.oid = f.oid
-         LEFT JOIN workspaces w ON w.project = p.id AND w.branch = {BRANCH} AND w.user_id = r.user_id
-         LEFT JOIN pending q ON q.workspace = w.id AND q.path = r.path",
+         LEFT JOIN workspaces w ON w.project = j.id AND w.branch = {BRANCH} AND w.user_id = r.user_id
+         LEFT JOIN pending p ON p.workspace = w.id AND p.path = r.path",
+        project_of("j"),
         rows(1, SPOT)
     )
 }
@@ -125,7 +202,7 @@ impl EditRow {
             head: codec::oid_or_null(self.head)?,
             tree: codec::oid_or_null(self.tree)?,
             revision: self.view.workspace_revision,
-            row: self.view.row().map(pending_row).transpose()?,
+            row: self.view.row.row().map(pending_row).transpose()?,
         })
     }
 }
@@ -150,13 +227,13 @@ impl Db {
     ) -> Result<(i64, Vec<PendingRow>), Fault> {
         let query = match paths {
             None => sqlx::query_as::<Database, ViewRow>(sql!(
-                "{VIEW} WHERE w.project = $1 AND w.branch = $2 AND w.user_id = $3 ORDER BY p.path"
+                "SELECT w.revision AS workspace_revision, {COLUMNS} {BESIDE_REVISION} WHERE w.project = $1 AND w.branch = $2 AND w.user_id = $3 ORDER BY p.path"
             ))
             .bind(key.project)
             .bind(&key.branch)
             .bind(key.user),
             Some(paths) => sqlx::query_as::<Database, ViewRow>(sql!(
-                "{VIEW} AND p.path {} WHERE w.project = $1 AND w.branch = $2 AND w.user_id = $3 ORDER BY p.path",
+                "SELECT w.revision AS workspace_revision, {COLUMNS} {BESIDE_REVISION} AND p.path {} WHERE w.project = $1 AND w.branch = $2 AND w.user_id = $3 ORDER BY p.path",
                 in_blobs(4)
             ))
             .bind(key.project)
@@ -166,7 +243,7 @@ impl Db {
         };
         let rows = query.fetch_all(self.reader()).await?;
         let revision = rows.first().map_or(0, |row| row.workspace_revision);
-        let rows = rows.into_iter().filter_map(ViewRow::row).map(pending_row).collect::<Result<_, _>>()?;
+        let rows = rows.into_iter().filter_map(|row| row.row.row()).map(pending_row).collect::<Result<_, _>>()?;
         Ok((revision, rows))
     }
 
@@ -176,7 +253,6 @@ impl Db {
         branch: &str,
         paths: Option<&[BString]>,
     ) -> Result<Vec<(Uuid, PendingRow)>, Fault> {
-        type UserRow = (Uuid, Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64);
         let query = match paths {
             None => sqlx::query_as::<Database, UserRow>(sql!(
                 "SELECT w.user_id, {COLUMNS} FROM workspaces w JOIN pending p ON p.workspace = w.id
@@ -194,10 +270,7 @@ impl Db {
             .bind(blobs(paths)),
         };
         let rows = query.fetch_all(self.reader()).await?;
-        let row = |(user, path, action, mode, oid, size, base, revision, at): UserRow| {
-            Ok((user, pending_row((path, action, mode, oid, size, base, revision, at))?))
-        };
-        rows.into_iter().map(row).collect()
+        rows.into_iter().map(|row| Ok((row.user_id, pending_row(row.row)?))).collect()
     }
 
     /// Answers questions in the order given; one statement, so that each answer is of one snapshot.
@@ -219,7 +292,6 @@ impl Db {
     }
 
     async fn read_history(&self, key: &WorkspaceKey, path: &BString, limit: u32) -> Result<Vec<HistoryRow>, Fault> {
-        type Replaced = (Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64, i64);
         let rows = sqlx::query_as::<Database, Replaced>(sql!(
             "SELECT {COLUMNS}, p.replaced_at FROM workspaces w JOIN pending_history p ON p.workspace = w.id
              WHERE w.project = $1 AND w.branch = $2 AND w.user_id = $3 AND p.path = $4
@@ -232,9 +304,7 @@ impl Db {
         .bind(i64::from(limit))
         .fetch_all(self.reader())
         .await?;
-        let row = |(path, action, mode, oid, size, base, revision, at, replaced_at_ms): Replaced| {
-            Ok(HistoryRow { row: pending_row((path, action, mode, oid, size, base, revision, at))?, replaced_at_ms })
-        };
+        let row = |old: Replaced| Ok(HistoryRow { row: pending_row(old.row)?, replaced_at_ms: old.replaced_at });
         rows.into_iter().map(row).collect()
     }
 }
@@ -280,8 +350,13 @@ impl Pending for Db {
         self.write_grouped(key, expected_revision, writes, now_ms).await
     }
 
-    async fn clear_pending(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), CatalogError> {
-        run!("clear pending work", self.clear_pending_once(key, now_ms))
+    async fn clear_pending(
+        &self,
+        key: &WorkspaceKey,
+        origin: &Origin,
+        now_ms: i64,
+    ) -> Result<(i64, u64), CatalogError> {
+        run!("clear pending work", self.clear_pending_once(key, origin, now_ms))
     }
 
     async fn pending_history(

@@ -15,6 +15,11 @@ const COLUMNS: &str = "id, name, default_branch, remote_url, created_at, deny_no
 pub(super) const PROJECT: &str =
     "p.id, p.name, p.default_branch, p.remote_url, p.created_at, p.deny_non_fast_forwards, p.deny_deletes";
 
+/// The same where it has another name.
+pub(super) fn project_of(table: &str) -> String {
+    COLUMNS.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
 /// The columns of a project, in this or another statement.
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
@@ -37,7 +42,7 @@ pub(super) fn project(row: Row) -> Project {
 impl Db {
     async fn create_project_once(&self, new: &NewProject) -> Result<CreateOutcome, Fault> {
         let mut tx = self.begin().await?;
-        if insert(&mut tx, new).await? {
+        if insert(&mut tx, new, new.created_at_ms).await? {
             tx.commit().await?;
             return Ok(CreateOutcome::Created(new.clone()));
         }
@@ -117,13 +122,16 @@ impl Db {
             return Ok(false);
         }
         sqlx::query("DELETE FROM projects WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        // The feed's row is gone: nobody adds events any more.
+        sqlx::query("DELETE FROM events WHERE project = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await?;
+        self.tell_gone(id);
         Ok(true)
     }
 }
 
-/// `false`: its id or name is taken.
-pub(super) async fn insert(tx: &mut Transaction, new: &NewProject) -> Result<bool, Fault> {
+/// `false`: its id or name is taken. Its feed begins at `now_ms`.
+pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) -> Result<bool, Fault> {
     let inserted = sqlx::query(sql!(
         "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
     ))
@@ -136,7 +144,11 @@ pub(super) async fn insert(tx: &mut Transaction, new: &NewProject) -> Result<boo
     .bind(new.receive.deny_deletes)
     .execute(&mut **tx)
     .await?;
-    Ok(inserted.rows_affected() == 1)
+    let is_new = inserted.rows_affected() == 1;
+    if is_new {
+        feed::begin(tx, new.id, now_ms).await?;
+    }
+    Ok(is_new)
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
+use crate::feed::{NewEvent, Told};
 use crate::refs::{Guard, Publish, PublishOutcome, RefState, RefUpdate};
 use crate::rows::{Rows, Type, arguments, sql};
 
@@ -21,7 +22,7 @@ struct Move<'a> {
 }
 
 impl Db {
-    /// Locks are taken in this order everywhere: project, gc_state, op, bucket keys, objects, workspace.
+    /// Locks are taken in this order everywhere: project, gc_state, op, bucket keys, objects, workspace, attempt, feed.
     pub(super) async fn publish_once(&self, publish: &Publish) -> Result<PublishOutcome, Fault> {
         let project = publish.project;
         let mut tx = self.begin().await?;
@@ -45,20 +46,39 @@ impl Db {
         if let Some(shallow) = &publish.shallow {
             write_shallow(&mut tx, project, shallow).await?;
         }
+        let mut events = told_of_moves(publish, &moves);
         if let Some(clear) = &publish.clear_pending {
-            settle::settle(&mut tx, project, clear, publish.now_ms).await?;
+            events.extend(settle::settle(&mut tx, project, clear, publish.now_ms).await?);
         }
-        if let Some(change) = &publish.attempt
-            && attempts::change(&mut *tx, change, publish.now_ms).await?.is_none()
-        {
-            return Err(CatalogError::OpLost.into());
+        if let Some(change) = &publish.attempt {
+            let changed = attempts::change(&mut *tx, change, publish.now_ms).await?.ok_or(CatalogError::OpLost)?;
+            events.extend(changed.told(change, publish.now_ms)?);
         }
         if let Some(answer) = &publish.answer {
             attempts::remember(&mut *tx, project, answer).await?;
         }
+        let recorded = feed::record(&mut tx, &events).await?;
         tx.commit().await?;
+        self.tell(&recorded);
         Ok(PublishOutcome::Published)
     }
+}
+
+/// What the feed is told: each move, and once more what a branch took over from the remote.
+fn told_of_moves(publish: &Publish, moves: &[Move<'_>]) -> Vec<NewEvent> {
+    let event = |told| NewEvent { project: publish.project, at_ms: publish.now_ms, told };
+    let moved = moves.iter().map(|moved| Told::Ref {
+        name: moved.name.to_owned(),
+        from: moved.old,
+        to: moved.new,
+        reason: publish.reason.to_owned(),
+    });
+    let from_remote = matches!(publish.reason, "sync" | "merge");
+    let synced = moves.iter().filter(|_| from_remote).filter_map(|moved| {
+        let branch = moved.name.strip_prefix("refs/heads/")?.to_owned();
+        Some(Told::Sync { branch, from: moved.old, to: moved.new })
+    });
+    moved.chain(synced).map(event).collect()
 }
 
 fn holds(guard: Guard, now: RefState) -> bool {

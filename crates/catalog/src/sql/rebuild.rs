@@ -22,6 +22,7 @@ impl Db {
             .bind(now_ms)
             .execute(&mut *tx)
             .await?;
+        feed::begin_anew(&mut tx, now_ms).await?;
         tx.commit().await?;
         Ok(epoch)
     }

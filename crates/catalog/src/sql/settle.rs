@@ -3,48 +3,89 @@
 //! The order matters: rows that are still as committed go to local history and vanish; rows that changed since stay
 //! and from now on start from the committed blob.
 
+use std::collections::HashSet;
+
+use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
+use super::pending::{COLUMNS as COLUMNS_OF_ROW, Row, names, names_of, pending_row};
 use super::*;
 use crate::attempts::Attempt;
 use crate::fault::Fault;
+use crate::feed::{NewEvent, PendingEvent, Told};
+use crate::pending::{Origin, PendingRow};
 use crate::refs::ClearPending;
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A committed row, as the queries take it.
 const COLUMNS: &[(&str, Type)] = &[("path", Type::Blob), ("revision", Type::Int)];
 
-/// Settles the workspace; its revision counts up by one for each row that goes or changes.
+/// Settles the workspace; its revision counts up by one for each row that goes or changes. What the feed is to be told of it.
 pub(super) async fn settle(
     tx: &mut Transaction,
     project: Uuid,
     clear: &ClearPending,
     now_ms: i64,
-) -> Result<(), Fault> {
+) -> Result<Vec<NewEvent>, Fault> {
     if clear.rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let Some(workspace) = lock_workspace(tx, project, &clear.branch, clear.user).await? else { return Ok(()) };
-    let mut changes = 0;
+    let Some((workspace, before)) = lock_workspace(tx, project, &clear.branch, clear.user).await? else {
+        return Ok(Vec::new());
+    };
+    let mut told = Vec::new();
+    let mut revision = before;
     for chunk in clear.rows.chunks(CHUNK_ROWS) {
-        changes += remove_committed(tx, workspace, chunk, now_ms).await?;
-        changes += rebase_later(tx, workspace, chunk).await?;
+        for (path, oid) in remove_committed(tx, workspace, chunk, now_ms).await? {
+            revision += 1;
+            told.push(Told::Pending {
+                user: clear.user,
+                branch: clear.branch.clone(),
+                path,
+                event: PendingEvent::Committed,
+                mode: 0,
+                oid,
+                base_oid: None,
+                revision,
+                origin: Origin::default(),
+            });
+        }
+        for row in rebase_later(tx, workspace, chunk).await? {
+            revision += 1;
+            told.push(Told::Pending {
+                user: clear.user,
+                branch: clear.branch.clone(),
+                path: row.path,
+                event: PendingEvent::Set(row.action),
+                mode: row.mode,
+                oid: row.oid,
+                base_oid: row.base_oid,
+                revision: row.revision,
+                origin: row.origin,
+            });
+        }
     }
-    if changes > 0 {
-        sqlx::query("UPDATE workspaces SET revision = revision + $2 WHERE id = $1")
+    if revision > before {
+        sqlx::query("UPDATE workspaces SET revision = $2 WHERE id = $1")
             .bind(workspace)
-            .bind(changes)
+            .bind(revision)
             .execute(&mut **tx)
             .await?;
     }
-    Ok(())
+    Ok(told.into_iter().map(|told| NewEvent { project, at_ms: now_ms, told }).collect())
 }
 
-async fn lock_workspace(tx: &mut Transaction, project: Uuid, branch: &str, user: Uuid) -> Result<Option<i64>, Fault> {
-    let id = sqlx::query_scalar(sql!(
-        "SELECT id FROM workspaces WHERE project = $1 AND branch = $2 AND user_id = $3 {FOR_UPDATE}"
+/// Its id and revision.
+async fn lock_workspace(
+    tx: &mut Transaction,
+    project: Uuid,
+    branch: &str,
+    user: Uuid,
+) -> Result<Option<(i64, i64)>, Fault> {
+    let found = sqlx::query_as(sql!(
+        "SELECT id, revision FROM workspaces WHERE project = $1 AND branch = $2 AND user_id = $3 {FOR_UPDATE}"
     ));
-    Ok(id.bind(project).bind(branch).bind(user).fetch_optional(&mut **tx).await?)
+    Ok(found.bind(project).bind(branch).bind(user).fetch_optional(&mut **tx).await?)
 }
 
 /// Whether every pending row that an attempt takes is still there, in whatever version. Holds the workspace, so that none is undone
@@ -52,7 +93,7 @@ async fn lock_workspace(tx: &mut Transaction, project: Uuid, branch: &str, user:
 pub(super) async fn all_there(tx: &mut Transaction, attempt: &Attempt) -> Result<bool, Fault> {
     let taken: Vec<_> = attempt.snapshot.iter().filter(|row| row.revision.is_some()).map(|row| &row.path).collect();
     let Some(user) = attempt.user.filter(|_| !taken.is_empty()) else { return Ok(true) };
-    let Some(workspace) = lock_workspace(tx, attempt.project, &attempt.pending_branch, user).await? else {
+    let Some((workspace, _)) = lock_workspace(tx, attempt.project, &attempt.pending_branch, user).await? else {
         return Ok(false);
     };
     for chunk in taken.chunks(CHUNK_ROWS) {
@@ -70,42 +111,52 @@ pub(super) async fn all_there(tx: &mut Transaction, attempt: &Attempt) -> Result
     Ok(true)
 }
 
-type Committed = (treehold_object::BString, i64, Option<treehold_object::ObjectId>);
+type Committed = (BString, i64, Option<ObjectId>);
 
 async fn remove_committed(
     tx: &mut Transaction,
     workspace: i64,
     committed: &[Committed],
     now_ms: i64,
-) -> Result<i64, Fault> {
+) -> Result<Vec<(BString, Option<ObjectId>)>, Fault> {
     let taken = || Rows::new().blobs(committed.iter().map(|row| &row.0)).ints(committed.iter().map(|row| row.1));
     let keep = sql!(
-        "INSERT INTO pending_history
-             (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
-         SELECT p.workspace, p.path, p.action, p.mode, p.oid, p.size, p.base_oid, p.revision, p.updated_at, $2
+        "INSERT INTO pending_history (workspace, replaced_at, {})
+         SELECT p.workspace, $2, {}
          FROM {} JOIN pending p ON p.workspace = $1 AND p.path = r.path AND p.revision = r.revision
          WHERE true ON CONFLICT DO NOTHING",
+        names(),
+        names_of("p"),
         rows(3, COLUMNS)
     );
     sqlx::query_with(keep, with_rows(arguments![workspace, now_ms], taken())?).execute(&mut **tx).await?;
     let remove = sql!(
-        "DELETE FROM pending WHERE workspace = $1 AND (path, revision) IN (SELECT r.path, r.revision FROM {})",
+        "DELETE FROM pending WHERE workspace = $1 AND (path, revision) IN (SELECT r.path, r.revision FROM {})
+         RETURNING path",
         rows(2, COLUMNS)
     );
-    let removed = sqlx::query_with(remove, with_rows(arguments![workspace], taken())?).execute(&mut **tx).await?;
-    Ok(i64::try_from(removed.rows_affected()).unwrap_or(i64::MAX))
+    let removed: Vec<(Vec<u8>,)> =
+        sqlx::query_as_with(remove, with_rows(arguments![workspace], taken())?).fetch_all(&mut **tx).await?;
+    let removed: HashSet<Vec<u8>> = removed.into_iter().map(|(path,)| path).collect();
+    let removed = committed.iter().filter(|row| removed.contains(row.0.as_slice()));
+    Ok(removed.map(|row| (row.0.clone(), row.2)).collect())
 }
 
 /// The row keeps its revision: an attempt that took it after this one must still find what it took.
-async fn rebase_later(tx: &mut Transaction, workspace: i64, committed: &[Committed]) -> Result<i64, Fault> {
+async fn rebase_later(tx: &mut Transaction, workspace: i64, committed: &[Committed]) -> Result<Vec<PendingRow>, Fault> {
     let blobs = Rows::new()
         .blobs(committed.iter().map(|row| &row.0))
         .blobs_or_null(committed.iter().map(|row| row.2.map(|oid| oid.as_slice().to_vec())));
     let rebase = sql!(
         "UPDATE pending SET base_oid = r.oid FROM {}
-         WHERE pending.workspace = $1 AND pending.path = r.path AND pending.base_oid IS DISTINCT FROM r.oid",
-        rows(2, &[("path", Type::Blob), ("oid", Type::Blob)])
+         WHERE pending.workspace = $1 AND pending.path = r.path AND pending.base_oid IS DISTINCT FROM r.oid
+         RETURNING {}",
+        rows(2, &[("path", Type::Blob), ("oid", Type::Blob)]),
+        COLUMNS_OF_ROW.replace("p.", "pending.")
     );
-    let rebased = sqlx::query_with(rebase, with_rows(arguments![workspace], blobs)?).execute(&mut **tx).await?;
-    Ok(i64::try_from(rebased.rows_affected()).unwrap_or(i64::MAX))
+    let rebased: Vec<Row> =
+        sqlx::query_as_with(rebase, with_rows(arguments![workspace], blobs)?).fetch_all(&mut **tx).await?;
+    let mut rebased = rebased.into_iter().map(pending_row).collect::<Result<Vec<_>, _>>()?;
+    rebased.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    Ok(rebased)
 }

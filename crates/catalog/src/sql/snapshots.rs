@@ -38,10 +38,10 @@ impl Db {
         Ok(Some(snapshot))
     }
 
-    async fn restore_once(&self, snapshot: &ProjectSnapshot) -> Result<bool, Fault> {
+    async fn restore_once(&self, snapshot: &ProjectSnapshot, now_ms: i64) -> Result<bool, Fault> {
         let id = snapshot.project.id;
         let mut tx = self.begin().await?;
-        if !projects::insert(&mut tx, &snapshot.project).await? {
+        if !projects::insert(&mut tx, &snapshot.project, now_ms).await? {
             return Ok(false);
         }
         let refs = sql!("INSERT INTO refs (project, name, oid) SELECT $1, r.name, r.oid FROM {}", rows(2, NAMED));
@@ -173,8 +173,9 @@ async fn put_workspace(tx: &mut Transaction, project: Uuid, workspace: &Workspac
     .await?;
     for chunk in workspace.rows.chunks(CHUNK_ROWS) {
         let insert = sql!(
-            "INSERT INTO pending (workspace, path, action, mode, oid, size, base_oid, revision, updated_at)
-             SELECT r.workspace, r.path, r.action, r.mode, r.oid, r.size, r.base_oid, r.revision, r.updated_at FROM {}",
+            "INSERT INTO pending (workspace, {}) SELECT r.workspace, {} FROM {}",
+            pending::names(),
+            pending::names_of("r"),
             rows(1, apply::ROW)
         );
         let placed: Vec<_> = chunk.iter().map(|row| (id, row, 0)).collect();
@@ -190,8 +191,8 @@ impl Snapshots for Db {
         run!("read a project as it is", self.read_snapshot(project))
     }
 
-    async fn restore_project(&self, snapshot: &ProjectSnapshot) -> Result<bool, CatalogError> {
-        run!("restore a project", self.restore_once(snapshot))
+    async fn restore_project(&self, snapshot: &ProjectSnapshot, now_ms: i64) -> Result<bool, CatalogError> {
+        run!("restore a project", self.restore_once(snapshot, now_ms))
     }
 
     async fn publish_report(

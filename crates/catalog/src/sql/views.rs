@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use treehold_object::BString;
 
-use super::pending::{Row as PendingColumns, pending_row};
-use super::projects::{PROJECT, Row as ProjectColumns, project};
+use super::pending::{COLUMNS, RowOrNone, pending_row};
+use super::projects::{Row as ProjectColumns, project, project_of};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -23,54 +23,36 @@ struct Row {
     tree: Option<Vec<u8>>,
     #[sqlx(default)]
     workspace_revision: Option<i64>,
-    #[sqlx(default)]
-    path: Option<Vec<u8>>,
-    #[sqlx(default)]
-    action: Option<i64>,
-    #[sqlx(default)]
-    mode: Option<i64>,
-    #[sqlx(default)]
-    oid: Option<Vec<u8>>,
-    #[sqlx(default)]
-    size: Option<i64>,
-    #[sqlx(default)]
-    base_oid: Option<Vec<u8>>,
-    #[sqlx(default)]
-    revision: Option<i64>,
-    #[sqlx(default)]
-    updated_at: Option<i64>,
-}
-
-impl Row {
-    fn pending(&mut self) -> Option<PendingColumns> {
-        let (path, action, mode, size) = (self.path.take()?, self.action?, self.mode?, self.size?);
-        Some((path, action, mode, self.oid.take(), size, self.base_oid.take(), self.revision?, self.updated_at?))
-    }
+    #[sqlx(flatten)]
+    row: RowOrNone,
 }
 
 const HEADED: &str = "r.oid AS head, c.tree AS tree";
 
-const HEAD: &str = "FROM projects p
-    LEFT JOIN refs r ON r.project = p.id AND r.name = 'refs/heads/' || coalesce($2, p.default_branch)
+const HEAD: &str = "FROM projects j
+    LEFT JOIN refs r ON r.project = j.id AND r.name = 'refs/heads/' || coalesce($2, j.default_branch)
     LEFT JOIN commits c ON c.oid = r.oid";
 
-const PENDING: &str = "coalesce(w.revision, 0) AS workspace_revision, e.path, CAST(e.action AS BIGINT) AS action,
-    CAST(e.mode AS BIGINT) AS mode, e.oid, e.size, e.base_oid, e.revision, e.updated_at";
+const REVISION: &str = "coalesce(w.revision, 0) AS workspace_revision";
 
 const WORKSPACE: &str =
-    "LEFT JOIN workspaces w ON w.project = p.id AND w.branch = coalesce($2, p.default_branch) AND w.user_id = $3
-    LEFT JOIN pending e ON e.workspace = w.id";
+    "LEFT JOIN workspaces w ON w.project = j.id AND w.branch = coalesce($2, j.default_branch) AND w.user_id = $3
+    LEFT JOIN pending p ON p.workspace = w.id";
 
 /// The statement for a way to name the project; its parameter `$1`.
 macro_rules! by {
     ($column:literal, $user:expr, $paths:expr) => {
         match ($user, $paths) {
-            (false, _) => sql!("SELECT {PROJECT}, {HEADED} {HEAD} WHERE p.{} = $1", $column),
-            (true, false) => {
-                sql!("SELECT {PROJECT}, {HEADED}, {PENDING} {HEAD} {WORKSPACE} WHERE p.{} = $1 ORDER BY e.path", $column)
-            }
+            (false, _) => sql!("SELECT {}, {HEADED} {HEAD} WHERE j.{} = $1", project_of("j"), $column),
+            (true, false) => sql!(
+                "SELECT {}, {HEADED}, {REVISION}, {COLUMNS} {HEAD} {WORKSPACE} WHERE j.{} = $1 ORDER BY p.path",
+                project_of("j"),
+                $column
+            ),
             (true, true) => sql!(
-                "SELECT {PROJECT}, {HEADED}, {PENDING} {HEAD} {WORKSPACE} AND e.path {} WHERE p.{} = $1 ORDER BY e.path",
+                "SELECT {}, {HEADED}, {REVISION}, {COLUMNS} {HEAD} {WORKSPACE} AND p.path {} WHERE j.{} = $1
+                 ORDER BY p.path",
+                project_of("j"),
                 in_blobs(4),
                 $column
             ),
@@ -92,11 +74,12 @@ impl Db {
                 query = query.bind(blobs(paths));
             }
         }
-        let mut rows = query.fetch_all(self.reader()).await?;
-        let pending = rows.iter_mut().filter_map(Row::pending).map(pending_row).collect::<Result<Vec<_>, _>>()?;
-        let Some(Row { project: columns, head, tree, workspace_revision, .. }) = rows.into_iter().next() else {
+        let mut rows = query.fetch_all(self.reader()).await?.into_iter();
+        let Some(Row { project: columns, head, tree, workspace_revision, row: first }) = rows.next() else {
             return Ok(None);
         };
+        let pending = std::iter::once(first).chain(rows.map(|row| row.row)).filter_map(RowOrNone::row);
+        let pending = pending.map(pending_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(BranchView {
             project: project(columns),
             commit: codec::oid_or_null(head)?,

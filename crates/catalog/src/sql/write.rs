@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::apply::{Contents, PLACE, Workspaces, place_values};
 use super::contents::{NewContent, contents_of, in_bucket};
-use super::pending::{COLUMNS, pending_row};
+use super::pending::{COLUMNS, Row, names, names_of, pending_row};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
-use crate::pending::{PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::feed::{NewEvent, PendingEvent, Told};
+use crate::pending::{Origin, PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
 use crate::plan::{Plan, Workspace};
 use crate::rows::{Rows, Type, arguments, sql};
 
@@ -60,11 +61,9 @@ impl Db {
         let mut plan = Plan::default();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
-            outcomes.push(
-                workspaces
-                    .get_mut(&write.key)
-                    .map(|workspace| plan.add(workspace, write.expected_revision, &write.writes, write.now_ms)),
-            );
+            outcomes.push(workspaces.get_mut(&write.key).map(|workspace| {
+                plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms)
+            }));
         }
         if plan.is_empty() {
             // Nothing changed, so nothing is written: not even a workspace.
@@ -81,36 +80,65 @@ impl Db {
             }
         }
         apply_plan(&mut tx, &plan, &workspaces, &contents).await?;
+        let recorded = feed::record(&mut tx, &plan.told).await?;
         tx.commit().await?;
+        self.tell(&recorded);
         Ok(outcomes)
     }
 
-    pub(super) async fn clear_pending_once(&self, key: &WorkspaceKey, now_ms: i64) -> Result<(i64, u64), Fault> {
+    pub(super) async fn clear_pending_once(
+        &self,
+        key: &WorkspaceKey,
+        origin: &Origin,
+        now_ms: i64,
+    ) -> Result<(i64, u64), Fault> {
         let mut tx = self.begin().await?;
         let found = find_workspaces(&mut tx, &BTreeSet::from([key])).await?;
         let Some(workspace) = found.get(key) else {
             let projects = share_projects(&mut tx, [key.project]).await?;
             return if projects.is_empty() { Err(CatalogError::NoProject.into()) } else { Ok((0, 0)) };
         };
-        sqlx::query(
-            "INSERT INTO pending_history
-                 (workspace, path, action, mode, oid, size, base_oid, revision, updated_at, replaced_at)
-             SELECT workspace, path, action, mode, oid, size, base_oid, revision, updated_at, $2
-             FROM pending WHERE workspace = $1 ON CONFLICT DO NOTHING",
-        )
+        sqlx::query(sql!(
+            "INSERT INTO pending_history (workspace, replaced_at, {})
+             SELECT p.workspace, $2, {} FROM pending p WHERE p.workspace = $1 ON CONFLICT DO NOTHING",
+            names(),
+            names_of("p")
+        ))
         .bind(workspace.id)
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
-        let gone = sqlx::query("DELETE FROM pending WHERE workspace = $1").bind(workspace.id).execute(&mut *tx).await?;
-        let revision = workspace.revision + codec::signed(gone.rows_affected())?;
+        let mut gone: Vec<(Vec<u8>,)> = sqlx::query_as("DELETE FROM pending WHERE workspace = $1 RETURNING path")
+            .bind(workspace.id)
+            .fetch_all(&mut *tx)
+            .await?;
+        gone.sort_unstable();
+        let count = gone.len() as u64;
+        let revision = workspace.revision + codec::signed(count)?;
         sqlx::query("UPDATE workspaces SET revision = $2 WHERE id = $1 AND revision <> $2")
             .bind(workspace.id)
             .bind(revision)
             .execute(&mut *tx)
             .await?;
+        let told = gone.into_iter().zip(workspace.revision + 1..).map(|((path,), revision)| NewEvent {
+            project: key.project,
+            at_ms: now_ms,
+            told: Told::Pending {
+                user: key.user,
+                branch: key.branch.clone(),
+                path: path.into(),
+                event: PendingEvent::Dropped,
+                mode: 0,
+                oid: None,
+                base_oid: None,
+                revision,
+                origin: origin.clone(),
+            },
+        });
+        let recorded = feed::record(&mut tx, &told.collect::<Vec<_>>()).await?;
         tx.commit().await?;
-        Ok((revision, gone.rows_affected()))
+        self.tell(&recorded);
+        Ok((revision, count))
     }
 }
 
@@ -187,6 +215,14 @@ async fn lock_workspaces<'a>(
     find_workspaces(tx, &keys).await
 }
 
+/// A row and its workspace.
+#[derive(sqlx::FromRow)]
+struct PlacedRow {
+    workspace: i64,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
 /// Reads the rows that the writes look at.
 async fn read_rows(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[Write]) -> Result<(), Fault> {
     let mut places: BTreeSet<(i64, &BString)> = BTreeSet::new();
@@ -198,15 +234,14 @@ async fn read_rows(tx: &mut Transaction, workspaces: &mut Workspaces, writes: &[
     let places: Vec<(i64, &BString)> = places.into_iter().collect();
     let mut found: HashMap<i64, HashMap<BString, PendingRow>> = HashMap::new();
     for chunk in places.chunks(CHUNK_ROWS) {
-        type PlacedRow = (i64, Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, i64, i64);
         let select = sql!(
             "SELECT p.workspace, {COLUMNS} FROM {} JOIN pending p ON p.workspace = r.workspace AND p.path = r.path",
             rows(1, PLACE)
         );
         let rows: Vec<PlacedRow> =
             sqlx::query_as_with(select, with_rows(arguments![], place_values(chunk))?).fetch_all(&mut **tx).await?;
-        for (workspace, path, action, mode, oid, size, base, revision, at) in rows {
-            let row = pending_row((path, action, mode, oid, size, base, revision, at))?;
+        for PlacedRow { workspace, row } in rows {
+            let row = pending_row(row)?;
             found.entry(workspace).or_default().insert(row.path.clone(), row);
         }
     }

@@ -148,8 +148,14 @@ fn cell(json: &mut String, column: &Column, row: usize) {
             Some(value) => json.push_str(&value.to_string()),
             None => json.push_str("null"),
         },
-        Column::Text(values) => text(json, &values[row]),
-        Column::Uuid(values) => hex(json, values[row].as_bytes()),
+        Column::Text(values) => match &values[row] {
+            Some(value) => text(json, value),
+            None => json.push_str("null"),
+        },
+        Column::Uuid(values) => match &values[row] {
+            Some(value) => hex(json, value.as_bytes()),
+            None => json.push_str("null"),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dialect;
 mod open;
+mod record;
 
 #[path = "../sql/apply.rs"]
 mod apply;
@@ -15,6 +16,8 @@ mod collect;
 mod commits;
 #[path = "../sql/contents.rs"]
 mod contents;
+#[path = "../sql/feed.rs"]
+mod feed;
 #[path = "../sql/forks.rs"]
 mod forks;
 #[path = "../sql/graph.rs"]
@@ -59,5 +62,6 @@ mod write;
 use apply::apply_in_turn as apply_plan;
 use dialect::*;
 use open::SqliteCatalog as Db;
+use record::record_chunk;
 
 pub use open::SqliteCatalog;

@@ -7,9 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
+use uuid::Uuid;
 
 use crate::Catalog;
 use crate::admin::{Admin, MigrationReport, migrate, newest};
+use crate::bells::Bells;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
@@ -34,6 +36,7 @@ pub struct SqliteCatalog {
     writer: SqlitePool,
     readers: SqlitePool,
     groups: Arc<Groups>,
+    bells: Arc<Bells>,
 }
 
 impl SqliteCatalog {
@@ -70,7 +73,7 @@ impl SqliteCatalog {
         }
         let read_only = options.pragma("query_only", "ON");
         let readers = pool().max_connections(READERS).connect_with(read_only).await?;
-        Ok(Self { writer, readers, groups: Arc::default() })
+        Ok(Self { writer, readers, groups: Arc::default(), bells: Arc::default() })
     }
 
     /// Where single statements read.
@@ -87,6 +90,17 @@ impl SqliteCatalog {
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
     }
+
+    /// Who follows feeds in this process, which is all that there is.
+    pub(super) fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
+    /// There are no other instances to tell.
+    pub(super) fn announce(&self, _positions: &[(Uuid, i64)]) {}
+
+    /// Nor to listen to.
+    pub(super) fn listen(&self) {}
 
     /// Where single statements write.
     pub(super) fn writer(&self) -> &SqlitePool {

@@ -9,9 +9,9 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Pending, PendingChange,
-    PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs,
-    RoaringTreemap, RowExpectation, WorkspaceKey,
+    Action, Admin, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Origin, Pending,
+    PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy,
+    RefUpdate, Refs, RoaringTreemap, RowExpectation, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -171,7 +171,7 @@ impl Stage {
             base_oid: None,
             content,
         };
-        let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change };
+        let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
         tokio::spawn(async move {
             catalog.write_pending(&key, None, &[write], 0).await.expect("write");
         })

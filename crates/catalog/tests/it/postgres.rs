@@ -5,7 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use treehold_catalog::conformance::{self, Backend};
-use treehold_catalog::{Admin, Catalog, CatalogError, PostgresCatalog, PostgresOptions, ProjectKey, Projects};
+use treehold_catalog::{
+    Action, Admin, Catalog, CatalogError, Content, Feed, NewProject, Origin, Pending, PendingChange, PendingWrite,
+    PostgresCatalog, PostgresOptions, ProjectKey, Projects, ReceivePolicy, RowExpectation, WorkspaceKey,
+};
 use treehold_tests::postgres::Postgres;
 use uuid::Uuid;
 
@@ -123,4 +126,59 @@ async fn nothing_waits_for_ever() {
     }
     lock.rollback().await.expect("rollback");
     assert!(catalog.project(&key).await.expect("free again").is_none());
+}
+
+/// Goal: whoever follows a feed through one instance hears of what another one writes, also after the connection that listens was
+/// cut, and if nobody is told at all. Method: two instances; the server ends every connection that listens; a writer that no
+/// catalog knows of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn instances_hear_of_each_other() {
+    let url = Postgres::shared().await.schema_url().await;
+    let writer = PostgresCatalog::connect(&url, OPTIONS).await.expect("connect");
+    let reader = PostgresCatalog::connect(&url, OPTIONS).await.expect("connect");
+    writer.migrate().await.expect("migrate");
+    let other = PgPoolOptions::new().max_connections(1).connect(&url).await.expect("connect");
+    let project = Uuid::new_v4();
+    let new = NewProject {
+        id: project,
+        name: None,
+        default_branch: "main".to_owned(),
+        remote_url: None,
+        receive: ReceivePolicy::default(),
+        created_at_ms: 1,
+    };
+    writer.create_project(&new).await.expect("create");
+    let key = WorkspaceKey { project, branch: "main".to_owned(), user: Uuid::new_v4() };
+    let mut following = reader.follow(project);
+    let write = async |content: &'static [u8]| {
+        let oid = treehold_object::hash(treehold_object::Kind::Blob, content).expect("harmless content");
+        let change = PendingChange::Set {
+            action: Action::Created,
+            mode: 0o100644,
+            oid: Some(oid),
+            size: content.len() as u64,
+            base_oid: None,
+            content: Content::Inline(content.into()),
+        };
+        let (expect, origin) = (RowExpectation::Any, Origin::default());
+        let write = PendingWrite { path: "a".into(), expect, change, origin };
+        writer.write_pending(&key, None, &[write], 2).await.expect("write");
+    };
+    write(b"1").await;
+    following.beyond(1).await;
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'
+        AND pid <> pg_backend_pid()";
+    let gone: i64 = sqlx::query_scalar(cut).fetch_one(&other).await.expect("cut");
+    assert!(gone >= 1, "somebody listens");
+    write(b"2").await;
+    following.beyond(2).await;
+    sqlx::query("UPDATE feeds SET last = last + 1").execute(&other).await.expect("write");
+    following.beyond(3).await;
+    // Waiting takes no connection from the pool.
+    let many: Vec<_> = (0..100).map(|_| reader.follow(project)).collect();
+    reader.ping().await.expect("a connection");
+    assert!(writer.delete_project(project).await.expect("delete"));
+    for mut one in many {
+        one.beyond(3).await;
+    }
 }

@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 34] = [
+pub static KEYS: [Key; 37] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -98,6 +98,7 @@ pub static KEYS: [Key; 34] = [
         "N",
         "Archives, bundles and very large reads at once [default: 2 a core, at least 4]",
     ),
+    key("max_watchers", Kind::Number, "N", "Readers of change feeds at once [default: 4096]"),
     key(
         "max_memory_bytes",
         Kind::Number,
@@ -109,6 +110,8 @@ pub static KEYS: [Key; 34] = [
     key("database_connections", Kind::Number, "N", "Connections to Postgres [default: 4 a core, from 16 to 64]"),
     key("manifest_interval", Kind::Number, "SECONDS", "How often `serve` writes a manifest; 0 = never [default: 3600]"),
     key("tree_cache_bytes", Kind::Number, "N", "Memory for decoded trees, bytes"),
+    key("feed_retention", Kind::Number, "SECONDS", "How long events of change feeds are kept [default: 604800]"),
+    key("feed_events", Kind::Number, "N", "Most events kept of one project [default: 100000]"),
     key("gc_interval", Kind::Number, "N", "Seconds between two collections by `serve`; 0 = none [default: 86400]"),
     key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),
     key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),

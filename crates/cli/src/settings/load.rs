@@ -33,6 +33,7 @@ pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
     let (light, commit) = (places("max_in_flight", default.light)?, places("max_commits", default.commit)?);
     let batch = places("max_batch_reads", default.batch)?;
     let (clone, bulk) = (places("max_clones", default.clone)?, places("max_exports", default.bulk)?);
+    let watch = Bounds::without_queue(places("max_watchers", default.watch)?.places);
     let memory_bytes = number("max_memory_bytes", default.memory_bytes, 1 << 50)?;
     let project_share = number("project_share", u64::from(default.project_share), 100)?;
     let connections = number("max_connections", 8_192, 1_000_000)?;
@@ -50,7 +51,7 @@ pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
     }
     let project_share = u8::try_from(project_share).unwrap_or(default.project_share);
     Ok(Load {
-        admission: AdmissionConfig { light, batch, commit, clone, bulk, project_share, memory_bytes, ..default },
+        admission: AdmissionConfig { light, batch, commit, clone, watch, bulk, project_share, memory_bytes, ..default },
         connections: usize::try_from(connections).unwrap_or(usize::MAX),
         database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
     })

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use treehold_engine::{EngineConfig, Limits, Secret};
+use treehold_engine::{EngineConfig, FeedRetention, Limits, Secret};
 
 use crate::failure::Failure;
 use keys::Options;
@@ -89,6 +89,8 @@ pub struct Settings {
     pub gc_interval: Duration,
     /// How often a manifest is written, seconds; 0 = never.
     pub manifest_interval_s: u64,
+    /// How long events are kept.
+    pub feed: FeedRetention,
     /// Limits.
     pub limits: Limits,
     /// How much is done at once.
@@ -143,6 +145,7 @@ impl Settings {
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
         let manifest_interval_s = values.optional_number("manifest_interval", 1 << 31)?.unwrap_or(MANIFEST_INTERVAL_S);
+        let feed = feed(&mut values)?;
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
         let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
@@ -166,6 +169,7 @@ impl Settings {
             tree_cache_bytes,
             gc_interval,
             manifest_interval_s,
+            feed,
             limits,
             load,
             given: values.given,
@@ -299,6 +303,13 @@ fn author(text: &str) -> Result<(String, String), Failure> {
     let (name, email) = (name.trim(), email.trim());
     let clean = |text: &str| !text.is_empty() && !text.contains(['<', '>']) && !text.chars().any(char::is_control);
     if clean(name) && clean(email) { Ok((name.into(), email.into())) } else { Err(wrong()) }
+}
+
+fn feed(values: &mut Values) -> Result<FeedRetention, Failure> {
+    let default = FeedRetention::default();
+    let age_s = values.number("feed_retention", default.age.as_secs(), 1 << 32)?;
+    let events = values.number("feed_events", default.events, 1 << 40)?;
+    Ok(FeedRetention { age: Duration::from_secs(age_s), events })
 }
 
 fn limits(values: &mut Values) -> Result<Limits, Failure> {

@@ -3,6 +3,7 @@
 
 mod commits;
 mod conflicts;
+mod feed;
 mod files;
 mod history;
 mod pending;
@@ -13,6 +14,7 @@ mod values;
 
 pub use commits::*;
 pub use conflicts::*;
+pub use feed::*;
 pub use files::*;
 pub use history::*;
 pub use pending::*;

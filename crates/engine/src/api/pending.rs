@@ -27,6 +27,34 @@ pub enum PendingBody {
     Deleted,
 }
 
+/// Where an edit comes from, as its caller says: shown to others, and nothing rests on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The device's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Who made it: `person`, `agent` or `service`, and perhaps `:name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The session that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+impl From<treehold_catalog::Origin> for Origin {
+    fn from(origin: treehold_catalog::Origin) -> Self {
+        let treehold_catalog::Origin { device, actor, session } = origin;
+        Self { device, actor, session }
+    }
+}
+
+impl From<Origin> for treehold_catalog::Origin {
+    fn from(origin: Origin) -> Self {
+        let Origin { device, actor, session } = origin;
+        Self { device, actor, session }
+    }
+}
+
 /// An autosave.
 #[derive(Debug, Clone)]
 pub struct PutPending {
@@ -40,6 +68,8 @@ pub struct PutPending {
     pub condition: Condition,
     /// What to write.
     pub body: PendingBody,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 /// What a pending change does, in an answer.
@@ -99,6 +129,9 @@ pub struct PendingEntry {
     pub revision: i64,
     /// RFC 3339, UTC.
     pub updated_at: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub origin: Origin,
 }
 
 /// The pending work of a user on a branch.

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use treehold_catalog::{
-    Access, Action, PendingRow, Project, ProjectSnapshot, ReceivePolicy, Ref, Token, WorkspaceSnapshot,
+    Access, Action, Origin, PendingRow, Project, ProjectSnapshot, ReceivePolicy, Ref, Token, WorkspaceSnapshot,
 };
 use treehold_object::BString;
 use uuid::Uuid;
@@ -71,6 +71,12 @@ struct Change {
     base_oid: Option<Oid>,
     revision: i64,
     updated_at_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -157,6 +163,9 @@ impl WorkspaceFile {
                 base_oid: row.base_oid.map(Oid),
                 revision: row.revision,
                 updated_at_ms: row.updated_at_ms,
+                device: row.origin.device.clone(),
+                actor: row.origin.actor.clone(),
+                session: row.origin.session.clone(),
             }
         };
         let WorkspaceSnapshot { branch, user, revision, rows } = workspace;
@@ -184,6 +193,7 @@ impl WorkspaceFile {
                 base_oid: change.base_oid.map(|oid| oid.0),
                 revision: change.revision,
                 updated_at_ms: change.updated_at_ms,
+                origin: Origin { device: change.device, actor: change.actor, session: change.session },
             })
         };
         let Self { branch, user, revision, changes } = self;
@@ -210,6 +220,11 @@ mod tests {
             base_oid: Some(hash(Kind::Blob, b"y").unwrap()),
             revision: 3,
             updated_at_ms: 4,
+            origin: Origin {
+                device: oid.map(|_| "laptop".to_owned()),
+                actor: Some("agent:a".to_owned()),
+                session: None,
+            },
         };
         let id = Uuid::from_u128(7);
         let token = Token {

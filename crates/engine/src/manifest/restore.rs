@@ -171,7 +171,7 @@ impl Engine {
             workspace.rows = self.present(project, rows, shown, report).await?;
             pending += workspace.rows.len() as u64;
         }
-        match self.catalog.restore_project(&snapshot).await? {
+        match self.catalog.restore_project(&snapshot, self.ambient.now_ms()).await? {
             true => {
                 report.projects_restored += 1;
                 report.pending_restored += pending;

@@ -10,7 +10,7 @@ use treehold_catalog::{
 use treehold_object::BString;
 use uuid::Uuid;
 
-use crate::api::{DropAnswer, Mode, Oid, Path, PendingAction, PendingEntry, PendingList};
+use crate::api::{DropAnswer, Mode, Oid, Origin, Path, PendingAction, PendingEntry, PendingList};
 use crate::files::{pending_deletion, shaped_path};
 use crate::text::{read_cursor, rfc3339, write_cursor};
 use crate::{Engine, EngineError, Result};
@@ -45,6 +45,7 @@ fn entry(row: PendingRow) -> PendingEntry {
         revision: row.revision,
         updated_at: rfc3339(row.updated_at_ms),
         path: Path(row.path),
+        origin: row.origin.into(),
     }
 }
 
@@ -105,15 +106,17 @@ impl Engine {
         user: Uuid,
         branch: Option<&str>,
         path: Option<&[u8]>,
+        origin: Origin,
     ) -> Result<DropAnswer> {
         let (_, key) = self.workspace(project, user, branch).await?;
         let now_ms = self.ambient.now_ms();
         let Some(path) = path else {
-            let (revision, dropped) = self.catalog.clear_pending(&key, now_ms).await?;
+            let (revision, dropped) = self.catalog.clear_pending(&key, &origin.into(), now_ms).await?;
             return Ok(DropAnswer { revision, dropped });
         };
         let path: BString = shaped_path(path)?;
-        let write = PendingWrite { path, expect: RowExpectation::Any, change: PendingChange::Clear };
+        let write =
+            PendingWrite { path, expect: RowExpectation::Any, change: PendingChange::Clear, origin: origin.into() };
         match self.catalog.write_pending(&key, None, &[write], now_ms).await? {
             PendingOutcome::Written { revision, rows } if rows[0].is_some() => Ok(DropAnswer { revision, dropped: 1 }),
             PendingOutcome::Written { .. } => Err(nothing_pending()),

@@ -134,7 +134,8 @@ impl Engine {
             Some(row) => RowExpectation::Revision(row.revision),
             None => RowExpectation::Absent,
         };
-        let write = PendingWrite { path: draft.spot.path.clone(), expect, change: change.clone() };
+        let origin = draft.put.origin.clone().into();
+        let write = PendingWrite { path: draft.spot.path.clone(), expect, change: change.clone(), origin };
         let now_ms = self.ambient.now_ms();
         let expected = judged.then_some(seen.revision);
         point("A4").await?;

@@ -89,6 +89,7 @@ impl World {
             merge_attempts: 1,
             sole: true,
             op_timeout: Duration::from_secs(60),
+            feed: crate::FeedRetention::default(),
             key_grace: Duration::from_secs(3600),
             tree_cache_bytes,
         };

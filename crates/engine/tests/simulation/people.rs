@@ -8,8 +8,8 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use treehold_engine::api::{
-    At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, PendingAnswer, PendingBody, PutPending,
-    RefRequest, SyncRequest,
+    At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, Origin, PendingAnswer, PendingBody,
+    PutPending, RefRequest, SyncRequest,
 };
 use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions};
 use treehold_object::{CommitSpec, Kind, ObjectId, Signature, TreeEntry, encode_tree, hash};
@@ -106,7 +106,14 @@ impl Person {
             Some(content) => PendingBody::Content(Bytes::from(content.clone())),
             None => PendingBody::Deleted,
         };
-        let put = PutPending { branch: None, mode: None, base: None, condition: Condition::default(), body };
+        let put = PutPending {
+            branch: None,
+            mode: None,
+            base: None,
+            condition: Condition::default(),
+            body,
+            origin: Origin::default(),
+        };
         let id = self.id;
         self.files.entry(path.clone()).or_default().unsure.push(content.clone());
         Box::pin(async move {

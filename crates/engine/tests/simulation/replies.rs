@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use treehold_engine::api::{Condition, PendingBody, PutPending};
+use treehold_engine::api::{Condition, Origin, PendingBody, PutPending};
 use treehold_engine::remote::RemoteTimeouts;
 use treehold_engine::remote::{Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs};
 use treehold_engine::{Engine, Remote};
@@ -77,7 +77,14 @@ async fn refs_of_the_past_settle_nothing() {
 
 async fn saved_and_committed(engine: &Engine, project: &str, person: &mut Person, text: &'static str) -> String {
     let body = PendingBody::Content(text.as_bytes().into());
-    let put = PutPending { branch: None, mode: None, base: None, condition: Condition::default(), body };
+    let put = PutPending {
+        branch: None,
+        mode: None,
+        base: None,
+        condition: Condition::default(),
+        body,
+        origin: Origin::default(),
+    };
     engine.put_pending(project, person.id, b"file", put).await.expect("a save");
     person.open = None;
     match person.commit(0, engine.clone(), project.to_owned(), true).await {

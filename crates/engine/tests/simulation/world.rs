@@ -140,6 +140,7 @@ impl World {
             merge_attempts: 3,
             sole: self.plan.engines == 1,
             op_timeout: OP_TIMEOUT,
+            feed: treehold_engine::FeedRetention::default(),
             key_grace: GRACE,
             tree_cache_bytes: 100_000,
         };

@@ -22,6 +22,8 @@ pub(crate) enum Class {
     Commit,
     /// Packs for git clients: they wait for whoever takes them, and hold little.
     Clone,
+    /// Readers of the change feed: they wait for something to happen, and hold nothing meanwhile.
+    Watch,
     /// In proportion to a whole project: archives, bundles, reads of very many files.
     Bulk,
 }
@@ -64,6 +66,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
         ("/read" | "/diff" | "/conflicts", _) => Class::Batch,
+        ("/changes", _) => Class::Watch,
         ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
@@ -116,6 +119,7 @@ mod tests {
             ("POST", "/projects/{project}/commit", Some(9), Class::Commit),
             ("POST", "/projects/{project}/sync", None, Class::Commit),
             ("GET", "/projects/{project}/status", None, Class::Light),
+            ("GET", "/projects/{project}/changes", None, Class::Watch),
             ("GET", "", None, Class::Light),
         ] {
             assert_eq!(class_of(method, template, length), expected, "{method} {template} {length:?}");

@@ -45,6 +45,8 @@ pub struct AdmissionConfig {
     pub commit: Bounds,
     /// Packs for git clients.
     pub clone: Bounds,
+    /// Readers of the change feed, who mostly wait.
+    pub watch: Bounds,
     /// Archives, bundles, and batch reads of about a thousand paths or more.
     pub bulk: Bounds,
     /// What one project alone may hold of places and memory, percent. Several busy ones get less each: of `n` at the
@@ -64,6 +66,11 @@ impl Bounds {
     pub fn places(places: usize) -> Self {
         Self { places, queue: (places / 2).max(64), queue_total: (places * 4).max(256) }
     }
+
+    /// So many places, for what keeps them too long to be waited for.
+    pub fn without_queue(places: usize) -> Self {
+        Self { places, queue: 0, queue_total: 0 }
+    }
 }
 
 impl AdmissionConfig {
@@ -79,6 +86,8 @@ impl AdmissionConfig {
             commit: Bounds::places((8 * cores).max(16)),
             // Each waits for its client, mostly, and its memory is set aside.
             clone: Bounds::places((64 * cores).max(128)),
+            // Each is a connection, a timer and a position.
+            watch: Bounds::without_queue(4096),
             // Each keeps a core busy.
             bulk: Bounds::places((2 * cores).max(4)),
             project_share: 50,
@@ -101,6 +110,7 @@ pub(crate) struct Admission {
     batch: Arc<Places>,
     commit: Arc<Places>,
     clone: Arc<Places>,
+    watch: Arc<Places>,
     bulk: Arc<Places>,
     memory: Arc<Memory>,
 }
@@ -117,6 +127,7 @@ impl Admission {
             batch: places(config.batch, 1, 1),
             commit: places(config.commit, PATIENCE, 2),
             clone: places(config.clone, PATIENCE, 5),
+            watch: places(config.watch, 1, 5),
             bulk: places(config.bulk, PATIENCE, 5),
             memory: Arc::new(Memory::new(config.memory_bytes, share)),
         }
@@ -128,6 +139,7 @@ impl Admission {
             Class::Batch => &self.batch,
             Class::Commit => &self.commit,
             Class::Clone => &self.clone,
+            Class::Watch => &self.watch,
             Class::Bulk => &self.bulk,
         }
     }

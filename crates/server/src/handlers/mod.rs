@@ -2,6 +2,7 @@
 
 pub(crate) mod commits;
 pub(crate) mod export;
+pub(crate) mod feed;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod history;

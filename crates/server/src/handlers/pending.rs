@@ -10,6 +10,7 @@ use crate::body;
 use crate::conditions::{condition, etag};
 use crate::context::holding;
 use crate::error::Problem;
+use crate::headers::origin;
 use crate::params::{Params, Query};
 use crate::respond::{Answer, FileHead, Next, json, ok, value};
 
@@ -24,7 +25,7 @@ pub(crate) async fn write(
     let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
     let path = params.bytes("path").to_owned();
     let (branch, mode, base) = (query.string("branch")?, query.parse("mode")?, query.oid("base")?);
-    let condition = condition(&headers)?;
+    let (condition, origin) = (condition(&headers)?, origin(&headers)?);
     let deleted = match query.text("action")? {
         None => false,
         Some("deleted") => true,
@@ -39,7 +40,7 @@ pub(crate) async fn write(
         let upload = body::file(&app, &headers, body).await?;
         (PendingBody::Content(upload.bytes), upload.memory)
     };
-    let put = PutPending { branch, mode, base, condition, body: content };
+    let put = PutPending { branch, mode, base, condition, body: content, origin };
     let engine = app.engine().clone();
     let saved = app.writing(async move {
         let _memory = memory;
@@ -100,21 +101,21 @@ pub(crate) async fn read(
 }
 
 /// `DELETE /pending/{project}/{user}/{*path}?branch`: one change goes.
-pub(crate) async fn drop_one(State(app): State<App>, params: Params, query: Query) -> Answer {
+pub(crate) async fn drop_one(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
     let path = params.bytes("path").to_owned();
-    discard(&app, &params, &query, Some(path)).await
+    discard(&app, &params, &query, &headers, Some(path)).await
 }
 
 /// `DELETE /pending/{project}/{user}?branch`: all changes go.
-pub(crate) async fn drop_all(State(app): State<App>, params: Params, query: Query) -> Answer {
-    discard(&app, &params, &query, None).await
+pub(crate) async fn drop_all(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
+    discard(&app, &params, &query, &headers, None).await
 }
 
-async fn discard(app: &App, params: &Params, query: &Query, path: Option<Vec<u8>>) -> Answer {
+async fn discard(app: &App, params: &Params, query: &Query, headers: &HeaderMap, path: Option<Vec<u8>>) -> Answer {
     let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
-    let branch = query.string("branch")?;
+    let (branch, origin) = (query.string("branch")?, origin(headers)?);
     let engine = app.engine().clone();
-    let dropped =
-        app.writing(async move { engine.drop_pending(&project, user, branch.as_deref(), path.as_deref()).await });
+    let dropped = app
+        .writing(async move { engine.drop_pending(&project, user, branch.as_deref(), path.as_deref(), origin).await });
     ok(&dropped.await?)
 }

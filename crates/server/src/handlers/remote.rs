@@ -56,24 +56,11 @@ fn stream(app: &App, project: String, request: SyncRequest, credentials: Option<
             Err(problem) => Err(problem),
         };
         // A reader that went away does not need it.
-        let _ = sender.send(last.unwrap_or_else(|problem| ("problem", told(&problem)))).await;
+        let _ = sender.send(last.unwrap_or_else(|problem| ("problem", problem.told()))).await;
     });
     let events = ReceiverStream::new(receiver)
         .map(|(name, value): (&str, Value)| Ok::<_, Infallible>(Event::default().event(name).data(value.to_string())));
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
-}
-
-/// The status of a stream is sent before its end: so what went wrong is logged here.
-fn told(problem: &Problem) -> Value {
-    let status = problem.status().as_u16();
-    let logged = problem.logged();
-    if status >= 500 {
-        let cause = logged.cause.as_deref().unwrap_or("");
-        tracing::warn!(status, code = logged.code, cause, "stream failed");
-    } else {
-        tracing::debug!(status, code = logged.code, "stream refused");
-    }
-    problem.body()
 }
 
 /// Passes progress on, not more than a reader can use.

@@ -153,6 +153,7 @@ impl Server {
             merge_attempts: 3,
             sole: true,
             op_timeout: Duration::from_secs(60),
+            feed: treehold_engine::FeedRetention::default(),
             key_grace: Duration::from_secs(3600),
             tree_cache_bytes: EngineConfig::TREE_CACHE_BYTES,
         };

@@ -61,7 +61,6 @@ async fn unknown_routes_and_methods_are_problems() {
         "/projects/",
         "/projects/p/fork",
         "/projects/p/search",
-        "/projects/p/changes",
         "/projects/p/pulls",
         "/openapi.json",
         "/docs",

@@ -1,0 +1,47 @@
+//! Events into the feed in one round trip, so that the rows of `feeds` are locked for no longer than it takes.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::feed::{EVENT, columns_of, event_values};
+use super::*;
+use crate::fault::Fault;
+use crate::feed::NewEvent;
+use crate::rows::{arguments, sql};
+
+/// Counts the events into their feeds and writes them; where those end then. `place` is how many events of its project come after one.
+pub(super) async fn record_chunk(tx: &mut Transaction, events: &[NewEvent]) -> Result<Vec<(Uuid, i64)>, Fault> {
+    let mut after: HashMap<Uuid, i64> = HashMap::new();
+    let mut places: Vec<i64> = events
+        .iter()
+        .rev()
+        .map(|event| {
+            let count = after.entry(event.project).or_default();
+            *count += 1;
+            *count - 1
+        })
+        .collect();
+    places.reverse();
+    // Rows are locked one after the other in the order in which they come: by project, in all transactions.
+    let statement = sql!(
+        "WITH told AS MATERIALIZED (SELECT * FROM {}),
+         counted AS (
+             INSERT INTO feeds (project, last, floor)
+             SELECT c.project, c.at + c.events, c.at
+             FROM (SELECT t.project, count(*) AS events, max(t.at) AS at FROM told t GROUP BY t.project) c
+             ORDER BY c.project
+             ON CONFLICT (project) DO UPDATE SET last = feeds.last + (excluded.last - excluded.floor)
+             RETURNING project, last
+         ), written AS (
+             INSERT INTO events (project, seq, {})
+             SELECT t.project, c.last - t.place, {} FROM told t JOIN counted c ON c.project = t.project
+         )
+         SELECT project, last FROM counted",
+        rows(1, EVENT),
+        columns_of(""),
+        columns_of("t.")
+    );
+    let values = with_rows(arguments![], event_values(events, places))?;
+    Ok(sqlx::query_as_with(statement, values).fetch_all(&mut **tx).await?)
+}
