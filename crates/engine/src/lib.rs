@@ -38,6 +38,7 @@ mod refs;
 pub mod remote;
 mod repack;
 mod room;
+mod search;
 mod status;
 mod sync;
 mod text;
@@ -70,6 +71,7 @@ pub use receive::PushedPack;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
+pub use search::Searching;
 pub use treehold_catalog::Vitals;
 pub use upload::{Advertised, Upload, Uploaded};
 pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
@@ -101,6 +103,7 @@ pub struct Engine {
     trees: Arc<tree::TreeCache>,
     layouts: Arc<outgoing::Layouts>,
     offers: Arc<upload::Offers>,
+    searches: Arc<search::Turns>,
 }
 
 impl Engine {
@@ -125,6 +128,7 @@ impl Engine {
             trees,
             layouts: Arc::default(),
             offers: Arc::default(),
+            searches: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),
         }

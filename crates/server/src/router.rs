@@ -7,7 +7,9 @@ use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::Problem;
-use crate::handlers::{commits, export, files, health, history, metrics, objects, pending, projects, refs, remote};
+use crate::handlers::{
+    commits, export, files, health, history, metrics, objects, pending, projects, refs, remote, search,
+};
 use crate::{admission, auth, compress, context, git};
 
 impl App {
@@ -46,6 +48,7 @@ fn routes() -> Router<App> {
             put(projects::create_with_id).get(projects::show).patch(projects::change).delete(projects::delete),
         )
         .route("/projects/{project}/read", post(files::read_batch))
+        .route("/projects/{project}/search", post(search::search))
         .route("/projects/{project}/status", get(history::status))
         .route("/projects/{project}/diff", get(history::diff))
         .route("/projects/{project}/log", get(history::log))

@@ -42,6 +42,7 @@ mod push;
 mod rebuild;
 mod remote_tools;
 mod remotes;
+mod search;
 mod sync;
 mod two_servers;
 mod verifications;

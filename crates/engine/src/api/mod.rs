@@ -7,6 +7,7 @@ mod history;
 mod pending;
 mod projects;
 mod remotes;
+mod search;
 mod tokens;
 mod values;
 
@@ -16,5 +17,6 @@ pub use history::*;
 pub use pending::*;
 pub use projects::*;
 pub use remotes::*;
+pub use search::*;
 pub use tokens::*;
 pub use values::*;

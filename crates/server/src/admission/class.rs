@@ -16,7 +16,7 @@ const LARGE_READ: u64 = 64 << 10;
 pub(crate) enum Class {
     /// Reads, autosaves, lists: milliseconds.
     Light,
-    /// Reads of many files and diffs: work for a core, without a pause.
+    /// Reads of many files, searches and diffs: work for a core, without a pause.
     Batch,
     /// Commits, and what talks to a remote: they wait for each other, or for somebody else's server.
     Commit,
@@ -63,7 +63,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
     match (rest, method) {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
-        ("/read" | "/diff", _) => Class::Batch,
+        ("/read" | "/diff" | "/search", _) => Class::Batch,
         ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
@@ -111,6 +111,7 @@ mod tests {
             ("POST", "/projects/{project}/read", Some(8_000), Class::Batch),
             ("POST", "/projects/{project}/read", Some(LARGE_READ + 1), Class::Bulk),
             ("POST", "/projects/{project}/read", None, Class::Bulk),
+            ("POST", "/projects/{project}/search", Some(90), Class::Batch),
             ("GET", "/projects/{project}/archive.zip", None, Class::Bulk),
             ("GET", "/projects/{project}/bundle", None, Class::Bulk),
             ("POST", "/projects/{project}/commit", Some(9), Class::Commit),

@@ -11,3 +11,4 @@ pub(crate) mod pending;
 pub(crate) mod projects;
 pub(crate) mod refs;
 pub(crate) mod remote;
+pub(crate) mod search;
