@@ -21,28 +21,37 @@ pub(crate) struct SearchPieces {
     shape: Shape,
     begun: bool,
     first: bool,
-    /// For the contents that wait to be searched.
+    /// For the contents that wait to be searched, and for those of which is shown what was found.
     memory: Option<Reserved>,
+    showing: Option<Reserved>,
 }
 
 impl SearchPieces {
     pub(crate) fn new(searching: Searching, mode: SearchMode, shape: Shape) -> Self {
-        Self { searching, mode, shape, begun: false, first: true, memory: None }
+        Self { searching, mode, shape, begun: false, first: true, memory: None, showing: None }
     }
 
     /// The next step; `None` at the end. What is read takes memory before it is, and gives it back once it was searched.
     async fn step(&mut self, app: &App) -> Result<Option<Vec<Found>>, Problem> {
         let Some(bytes) = app.reading(self.searching.ahead()).await? else { return Ok(None) };
+        if self.searching.is_showing() {
+            let found = app.reading(self.searching.step(false)).await?;
+            self.showing = self.showing.take().filter(|_| self.searching.is_showing());
+            return Ok(Some(found));
+        }
         let more = match app.reserve(bytes) {
             Ok(more) => Some(more),
             // First what is there is searched, so that what it takes is free.
             Err(problem) if problem.passes() && self.memory.is_some() => None,
             // Who has been told something waits, holding no memory; who has not is told to come again.
-            Err(problem) if problem.passes() && !self.first => Some(app.reserve_in_turn(bytes).await?),
+            Err(problem) if problem.passes() && self.shape == Shape::Lines && !self.first => {
+                Some(app.reserve_in_turn(bytes).await?)
+            }
             Err(problem) => return Err(problem),
         };
         let found = app.reading(self.searching.step(more.is_some())).await?;
-        self.memory = more;
+        let searched = std::mem::replace(&mut self.memory, more);
+        self.showing = searched.filter(|_| self.searching.is_showing());
         Ok(Some(found))
     }
 

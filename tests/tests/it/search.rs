@@ -88,13 +88,11 @@ both! {
         let git = remote.git();
         let mut found_in_all = 0;
         for (body, arguments, paths) in [
-            (json!({"query": "the"}), vec!["-F", "-e", "the"], vec![]),
             (json!({"query": "a", "word": true}), vec!["-F", "-w", "-e", "a"], vec![]),
             (json!({"query": "THE", "case": "insensitive"}), vec!["-F", "-i", "-e", "THE"], vec![]),
-            (json!({"query": "the", "case": "smart"}), vec!["-F", "-i", "-e", "the"], vec![]),
             (json!({"query": "[0-9]+", "regex": true}), vec!["-E", "-e", "[0-9]+"], vec![]),
-            (json!({"query": "e", "globs": ["*.md"]}), vec!["-F", "-e", "e"], vec![":(glob)**/*.md"]),
-            (json!({"query": "e", "globs": ["!/src/"]}), vec!["-F", "-e", "e"], vec![":(exclude)src/"]),
+            (json!({"query": "e", "globs": ["*.md", "!/notes/"]}), vec!["-F", "-e", "e"], vec![":(glob)**/*.md", ":(exclude)notes/"]),
+            (json!({"query": "the", "case": "smart", "globs": ["!/src/"]}), vec!["-F", "-i", "-e", "the"], vec![":(exclude)src/"]),
             (json!({"query": "e", "prefix": "src/net/"}), vec!["-F", "-e", "e"], vec!["src/net/"]),
             (json!({"query": "nobody wrote this"}), vec!["-F", "-e", "nobody wrote this"], vec![]),
         ] {

@@ -87,6 +87,13 @@ pub struct SearchRequest {
     pub include_binary: bool,
 }
 
+impl SearchRequest {
+    /// What an answer in one piece shows at most, bytes (its last match may go beyond).
+    pub fn shown_max(&self) -> u64 {
+        self.max_bytes.unwrap_or(4 << 20).clamp(1, 16 << 20)
+    }
+}
+
 /// Some bytes of a file, in JSON `text`; where they are not UTF-8, in base64 with `"encoding": "base64"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
@@ -190,7 +197,7 @@ pub struct Skipped {
 /// The end of a search's answer. It counts what this answer has searched.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SearchEnd {
-    /// Paths whose content was searched.
+    /// Paths whose search began in this answer.
     pub files_searched: u64,
     /// Bytes that were searched: of each content once, at however many paths it is.
     pub bytes_searched: u64,

@@ -22,13 +22,11 @@ pub(crate) use self::turns::Turns;
 use self::turns::{Outcome, Stop};
 use crate::api::{At, Found, Hit, Listed, Oid, Path, SearchEnd, SearchMode, SearchRequest, Source};
 use crate::text::{read_cursor, write_cursor};
-use crate::tree::WalkFrom;
+use crate::tree::{WalkFrom, is_binary};
 use crate::{Engine, EngineError, Listing, Result, blocking};
 
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
-const SHOWN_DEFAULT: u64 = 4 << 20;
-const SHOWN_MAX: u64 = 16 << 20;
 /// A file that is searched, bytes.
 const FILE_MAX: u64 = 16 << 20;
 /// Files read at once: at first, so that an answer begins soon, and at most; and their content, bytes (a single one may be larger).
@@ -38,6 +36,8 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// Work for one request: content searched, bytes, and time. Then it goes on with the cursor.
 const WORK_BYTES: u64 = 512 << 20;
 const WORK_MS: i64 = 10_000;
+/// What one step shows, bytes.
+const STEP_BYTES: usize = 1 << 20;
 /// Contents that are known not to be searched again, and what their matches may take, bytes.
 const KNOWN_MAX: usize = 200_000;
 const KNOWN_BYTES: usize = 2 << 20;
@@ -81,6 +81,21 @@ struct Known {
     bytes: usize,
 }
 
+/// What one step shows.
+#[derive(Debug, Default)]
+struct Shown {
+    found: Vec<Found>,
+    bytes: usize,
+}
+
+/// A batch that was searched, and the first of its files that was not shown to its end.
+#[derive(Debug)]
+struct Showing {
+    batch: Batch,
+    outcomes: HashMap<ObjectId, Outcome>,
+    at: usize,
+}
+
 /// A search in progress, at one snapshot.
 pub struct Searching {
     engine: Engine,
@@ -97,6 +112,7 @@ pub struct Searching {
     batch_files: usize,
     next: Option<Batch>,
     loaded: Option<Batch>,
+    showing: Option<Showing>,
     known: Known,
     left: usize,
     budget: u64,
@@ -121,9 +137,7 @@ impl Engine {
         let (limit, shown) = (request.limit, request.max_bytes);
         let (left, budget) = match streamed {
             true => (limit.unwrap_or(usize::MAX).max(1), shown.unwrap_or(u64::MAX).max(1)),
-            false => {
-                (limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX), shown.unwrap_or(SHOWN_DEFAULT).clamp(1, SHOWN_MAX))
-            }
+            false => (limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX), request.shown_max()),
         };
         let prefix = request.prefix.clone().unwrap_or_default().into();
         let plan = Arc::new(blocking(move || Plan::new(&request)).await?);
@@ -150,6 +164,7 @@ impl Engine {
             batch_files: BATCH_FIRST,
             next: None,
             loaded: None,
+            showing: None,
             known: Known::default(),
             left,
             budget,
@@ -183,6 +198,9 @@ impl Searching {
         if self.over {
             return Ok(None);
         }
+        if self.is_showing() {
+            return Ok(Some(0));
+        }
         if self.next.is_none() {
             self.next = self.collect().await?;
         }
@@ -193,8 +211,30 @@ impl Searching {
         Ok(Some(self.next.as_ref().map_or(0, |batch| batch.bytes)))
     }
 
+    /// The last step did not show all that it had found: the next one goes on, and reads nothing.
+    pub fn is_showing(&self) -> bool {
+        self.showing.is_some()
+    }
+
     /// Searches the contents that are in memory, and reads the next ones meanwhile if `read`. What was found, in order of the path.
     pub async fn step(&mut self, read: bool) -> Result<Vec<Found>> {
+        let mut showing = match self.showing.take() {
+            Some(showing) => showing,
+            None => match self.search_loaded(read).await? {
+                Some(showing) => showing,
+                None => return Ok(Vec::new()),
+            },
+        };
+        let found = self.show(&mut showing).await?;
+        match showing.at < showing.batch.files.len() && !self.over {
+            true => self.showing = Some(showing),
+            false => self.known.learn(showing.outcomes),
+        }
+        Ok(found)
+    }
+
+    /// Searches what is loaded and loads what is next; `None` where no more work is to be done.
+    async fn search_loaded(&mut self, read: bool) -> Result<Option<Showing>> {
         let loaded = self.loaded.take().unwrap_or_default();
         let next = if read { self.next.take() } else { None };
         let work_left = self.end.bytes_searched < WORK_BYTES && self.engine.ambient.now_ms() < self.until_ms;
@@ -202,18 +242,19 @@ impl Searching {
         if let Some(first) = loaded.files.first().filter(|_| self.begun && !work_left) {
             let first = first.clone();
             self.stop_at(&first.path, first.offset, first.shown)?;
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let searched = self.engine.searches.search(&self.plan, &self.stop, self.texts(&loaded));
         let (searched, next) = tokio::join!(searched, load(&self.engine, &self.project, &self.known, next));
         let (outcomes, next) = (searched?, next?);
         self.loaded = next;
         self.begun |= !loaded.files.is_empty();
-        let searched = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Hits(_)));
-        self.end.bytes_searched += searched.filter_map(|(oid, _)| loaded.contents.get(oid)).map(size).sum::<u64>();
-        let found = self.show(&loaded, &outcomes).await?;
-        self.known.learn(outcomes);
-        Ok(found)
+        for (oid, outcome) in &outcomes {
+            if let (Outcome::Hits(hits), Some(content)) = (outcome, loaded.contents.get(oid)) {
+                self.end.bytes_searched += hits.more.unwrap_or(content.len() as u64);
+            }
+        }
+        Ok(Some(Showing { batch: loaded, outcomes, at: 0 }))
     }
 
     /// The next files that are meant, at least one; `None` where there are no more.
@@ -261,73 +302,91 @@ impl Searching {
         fresh.filter_map(|file| Some((file.oid, batch.contents.get(&file.oid)?.clone()))).collect()
     }
 
-    /// Shows what a batch has, until a limit is reached.
-    async fn show(&mut self, batch: &Batch, outcomes: &HashMap<ObjectId, Outcome>) -> Result<Vec<Found>> {
-        let mut found = Vec::new();
-        for file in &batch.files {
+    /// Shows what a batch has, until a limit is reached or it is enough for one step.
+    async fn show(&mut self, showing: &mut Showing) -> Result<Vec<Found>> {
+        let mut shown = Shown::default();
+        while let Some(file) = showing.batch.files.get(showing.at).cloned() {
             if self.is_full() {
                 self.stop_at(&file.path, file.offset, file.shown)?;
                 break;
             }
-            if file.size > FILE_MAX {
-                self.end.skipped.too_large += 1;
-                continue;
-            }
-            let hits = match outcomes.get(&file.oid).or_else(|| self.known.outcomes.get(&file.oid)) {
-                Some(Outcome::Hits(hits)) if file.offset == 0 => Arc::clone(hits),
-                Some(Outcome::Binary) => {
-                    self.end.skipped.binary += 1;
-                    continue;
-                }
-                _ => match batch.contents.get(&file.oid) {
-                    Some(content) => self.search_on(content, file.offset).await?,
-                    None => {
-                        self.end.skipped.unreadable += 1;
-                        continue;
-                    }
-                },
-            };
-            self.end.files_searched += 1;
-            if self.plan.mode == SearchMode::Matches {
-                self.show_matches(batch, file, hits, &mut found).await?;
-            } else if hits.count > 0 {
-                let count = (self.plan.mode == SearchMode::Count).then_some(hits.count);
-                self.spend(file.path.len() as u64 + 128);
-                found.push(entry(file, None, count));
-            }
-            if self.over {
+            if shown.bytes >= STEP_BYTES {
                 break;
             }
+            let Some(hits) = self.hits(showing, &file).await? else {
+                showing.at += 1;
+                continue;
+            };
+            self.end.files_searched += u64::from(file.offset == 0);
+            if self.plan.mode == SearchMode::Matches {
+                if let Some((offset, count)) = self.show_matches(&showing.batch, &file, hits, &mut shown).await? {
+                    let file = &mut showing.batch.files[showing.at];
+                    (file.offset, file.shown) = (offset, count);
+                    continue;
+                }
+            } else if hits.count > 0 {
+                let count = (self.plan.mode == SearchMode::Count).then_some(hits.count);
+                self.show_one(entry(&file, None, count), 0, &mut shown);
+            }
+            showing.at += 1;
         }
-        Ok(found)
+        Ok(shown.found)
     }
 
+    /// What a file has; `None` where it is not searched.
+    async fn hits(&mut self, showing: &Showing, file: &File) -> Result<Option<Arc<Hits>>> {
+        if file.size > FILE_MAX {
+            self.end.skipped.too_large += 1;
+            return Ok(None);
+        }
+        let known = showing.outcomes.get(&file.oid).or_else(|| self.known.outcomes.get(&file.oid));
+        match known {
+            Some(Outcome::Hits(hits)) if file.offset == 0 => return Ok(Some(Arc::clone(hits))),
+            Some(Outcome::Binary) => {
+                self.end.skipped.binary += 1;
+                return Ok(None);
+            }
+            _ => {}
+        }
+        // In the middle of a text, or where its turn had found enough before it came to this one.
+        let Some(content) = showing.batch.contents.get(&file.oid) else {
+            self.end.skipped.unreadable += 1;
+            return Ok(None);
+        };
+        if !self.plan.include_binary && is_binary(content) {
+            self.end.skipped.binary += 1;
+            return Ok(None);
+        }
+        self.search_on(content, file.offset).await.map(Some)
+    }
+
+    /// Shows the matches of a file; where it did not come to their end, the point from which they go on, and how many were shown.
     async fn show_matches(
         &mut self,
         batch: &Batch,
         file: &File,
         mut hits: Arc<Hits>,
-        found: &mut Vec<Found>,
-    ) -> Result<()> {
-        let (mut offset, mut shown) = (file.offset, file.shown);
+        shown: &mut Shown,
+    ) -> Result<Option<(u64, u64)>> {
+        let (mut offset, mut count) = (file.offset, file.shown);
         loop {
             let mut list = hits.list.iter().peekable();
             while let Some((hit, end)) = list.next() {
-                if shown >= self.plan.file_max {
-                    return Ok(());
+                if count >= self.plan.file_max {
+                    return Ok(None);
                 }
-                if self.is_full() {
-                    return self.stop_at(&file.path, offset, shown);
+                if self.is_full() || shown.bytes >= STEP_BYTES {
+                    return Ok(Some((offset, count)));
                 }
                 let mut hit = hit.clone();
-                (offset, shown) = (*end, shown + 1);
-                hit.more_in_file = shown == self.plan.file_max && (list.peek().is_some() || hits.more.is_some());
-                self.spend((weight(&hit) + file.path.len()) as u64);
-                found.push(entry(file, Some(hit), None));
+                (offset, count) = (*end, count + 1);
+                hit.more_in_file = count == self.plan.file_max && (list.peek().is_some() || hits.more.is_some());
+                let bytes = weight(&hit);
+                self.show_one(entry(file, Some(hit), None), bytes, shown);
             }
-            let (Some(more), true) = (hits.more, shown < self.plan.file_max) else { return Ok(()) };
-            if self.is_full() {
-                return self.stop_at(&file.path, more, shown);
+            let (Some(more), true) = (hits.more, count < self.plan.file_max) else { return Ok(None) };
+            if self.is_full() || shown.bytes >= STEP_BYTES {
+                return Ok(Some((more, count)));
             }
             let Some(content) = batch.contents.get(&file.oid) else {
                 return Err(EngineError::internal("a text of a search was lost"));
@@ -336,15 +395,19 @@ impl Searching {
         }
     }
 
-    /// Goes on in a text.
+    /// Searches a text from a point on.
     async fn search_on(&mut self, content: &Bytes, offset: u64) -> Result<Arc<Hits>> {
-        self.end.bytes_searched += (content.len() as u64).saturating_sub(offset);
-        self.engine.searches.search_one(&self.plan, &self.stop, content.clone(), offset).await
+        let hits = self.engine.searches.search_one(&self.plan, &self.stop, content.clone(), offset).await?;
+        self.end.bytes_searched += hits.more.unwrap_or(content.len() as u64).saturating_sub(offset);
+        Ok(hits)
     }
 
-    fn spend(&mut self, bytes: u64) {
+    fn show_one(&mut self, entry: Found, bytes: usize, shown: &mut Shown) {
+        let bytes = bytes + entry.path.0.len() + 128;
         self.left = self.left.saturating_sub(1);
-        self.budget = self.budget.saturating_sub(bytes);
+        self.budget = self.budget.saturating_sub(bytes as u64);
+        shown.bytes += bytes;
+        shown.found.push(entry);
     }
 
     fn is_full(&self) -> bool {
@@ -359,10 +422,6 @@ impl Searching {
         (self.next, self.loaded) = (None, None);
         Ok(())
     }
-}
-
-fn size(content: &Bytes) -> u64 {
-    content.len() as u64
 }
 
 fn entry(file: &File, hit: Option<Hit>, count: Option<u64>) -> Found {

@@ -13,7 +13,7 @@ use super::text::{self, Hits};
 use crate::tree::is_binary;
 use crate::{EngineError, Result, blocking};
 
-/// Texts for one turn, bytes: so that others come to theirs soon.
+/// Texts for one turn, and what it may find in them, bytes: so that others come to theirs soon.
 const TURN_BYTES: usize = 1 << 20;
 
 /// What one text has.
@@ -55,7 +55,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Searches texts, each from its start.
+    /// Searches texts, each from its start. What a turn finds is bounded, too: texts after that have no outcome yet.
     pub(super) async fn search(
         &self,
         plan: &Arc<Plan>,
@@ -66,11 +66,16 @@ impl Turns {
             let plan = Arc::clone(plan);
             self.turn(stop, move |stop| {
                 let mut outcomes = Vec::with_capacity(texts.len());
+                let mut bytes = 0;
                 for (oid, content) in texts {
-                    if stop.load(Ordering::Relaxed) {
+                    if bytes >= TURN_BYTES || stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    outcomes.push((oid, outcome(&plan, &content, stop)?));
+                    let outcome = outcome(&plan, &content, stop)?;
+                    if let Outcome::Hits(hits) = &outcome {
+                        bytes += hits.list.iter().map(|(hit, _)| text::weight(hit)).sum::<usize>();
+                    }
+                    outcomes.push((oid, outcome));
                 }
                 Ok(outcomes)
             })
