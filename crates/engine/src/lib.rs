@@ -6,7 +6,9 @@
 pub mod api;
 mod archive;
 mod batch;
+mod blame;
 mod commit;
+mod compare;
 pub mod config;
 mod diff;
 pub mod error;
@@ -18,6 +20,7 @@ mod housekeep;
 mod import;
 mod intake;
 mod lease;
+mod lens;
 mod list;
 mod log;
 mod manifest;

@@ -52,6 +52,8 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/status", get(history::status))
         .route("/projects/{project}/diff", get(history::diff))
         .route("/projects/{project}/log", get(history::log))
+        .route("/projects/{project}/blame/", get(history::blame))
+        .route("/projects/{project}/blame/{*path}", get(history::blame))
         .route("/projects/{project}/commit", post(commits::commit))
         .route("/projects/{project}/commits", post(commits::commit_actions))
         .route("/projects/{project}/sync", post(remote::sync))

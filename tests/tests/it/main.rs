@@ -5,6 +5,7 @@ mod aftermath;
 mod backup;
 mod bad_input;
 mod batch_read;
+mod blame;
 mod collection;
 mod commits;
 mod conflicts;

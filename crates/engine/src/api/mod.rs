@@ -1,6 +1,7 @@
 //! The shapes of questions and answers: what callers of the engine pass in and get back. They serialise as the HTTP API
 //! shows them (snake_case JSON, oids as 40 hex digits), since idempotent answers are stored and repeated word for word.
 
+mod blame;
 mod commits;
 mod files;
 mod history;
@@ -11,6 +12,7 @@ mod search;
 mod tokens;
 mod values;
 
+pub use blame::*;
 pub use commits::*;
 pub use files::*;
 pub use history::*;

@@ -43,9 +43,17 @@ pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     let class = if template.starts_with("/git/") {
         git_class(path)
     } else {
-        class(template, request.method(), request.headers())
+        match class(template, request.method(), request.headers()) {
+            // The log of a path compares trees.
+            Class::Light if template.ends_with("/log") && asks_for_path(request) => Class::Batch,
+            class => class,
+        }
     };
     Some((class, key(template, path)))
+}
+
+fn asks_for_path(request: &Request) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|part| part.starts_with("path=")))
 }
 
 fn git_class(path: &str) -> Class {
@@ -63,7 +71,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
     match (rest, method) {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
-        ("/read" | "/diff" | "/search", _) => Class::Batch,
+        ("/read" | "/diff" | "/search" | "/blame/" | "/blame/{*path}", _) => Class::Batch,
         ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
@@ -112,6 +120,7 @@ mod tests {
             ("POST", "/projects/{project}/read", Some(LARGE_READ + 1), Class::Bulk),
             ("POST", "/projects/{project}/read", None, Class::Bulk),
             ("POST", "/projects/{project}/search", Some(90), Class::Batch),
+            ("GET", "/projects/{project}/blame/{*path}", None, Class::Batch),
             ("GET", "/projects/{project}/archive.zip", None, Class::Bulk),
             ("GET", "/projects/{project}/bundle", None, Class::Bulk),
             ("POST", "/projects/{project}/commit", Some(9), Class::Commit),
