@@ -19,6 +19,8 @@ pub enum Scenario {
     Cold,
     /// All files
     List,
+    /// In all files
+    Search,
     /// 4 KB, durable
     Autosave,
     /// 10 files, not pushed
@@ -48,6 +50,7 @@ impl Scenario {
             Self::Read => "Reads, warm",
             Self::Cold => "Batch read, cold",
             Self::List => "List of all files",
+            Self::Search => "Search in all files, warm",
             Self::Autosave => "Autosaves",
             Self::Commit => "Commit of 10 files, before the push",
             Self::Scale => "Commit in a large and in a small repository",

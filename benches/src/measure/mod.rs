@@ -12,6 +12,7 @@ mod neighbour;
 mod read;
 mod remote;
 mod scale;
+mod search;
 mod start;
 mod upkeep;
 
@@ -34,9 +35,10 @@ const PROJECT: &str = "main";
 /// Files of a batch read.
 const BATCH: usize = 100;
 /// The scenarios of one server with the subject in it.
-const SERVED: [Scenario; 7] = [
+const SERVED: [Scenario; 8] = [
     Scenario::Read,
     Scenario::List,
+    Scenario::Search,
     Scenario::Autosave,
     Scenario::Commit,
     Scenario::Export,
@@ -113,6 +115,9 @@ async fn served(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     }
     if plan.has(Scenario::List) {
         list::all(bench, &server).await?;
+    }
+    if plan.has(Scenario::Search) {
+        search::all(bench, server.http()).await?;
     }
     if plan.has(Scenario::Autosave) {
         autosave::all(bench, server.http()).await?;

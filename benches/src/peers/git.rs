@@ -113,6 +113,22 @@ pub fn list(repo: &Repo) -> anyhow::Result<(Vec<File>, Duration)> {
     Ok((files.context("git ls-tree printed something else")?, took))
 }
 
+/// `git grep` in all text files of `main`: `path:line` of each match, in git's order, and the time that git took.
+pub fn grep(repo: &Repo, query: &str) -> anyhow::Result<(Vec<String>, Duration)> {
+    let started = Instant::now();
+    let output = repo.git().output(["grep", "-n", "-z", "-I", "-F", "-e", query, "main"]);
+    let took = started.elapsed();
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    // After each field is a NUL; the rest is the line.
+    let place = |line: &str| {
+        let mut fields = line.splitn(3, '\0');
+        let (path, number) = (fields.next()?.strip_prefix("main:")?, fields.next()?);
+        Some(format!("{path}:{number}"))
+    };
+    let places: Option<Vec<String>> = found.split_terminator('\n').map(place).collect();
+    Ok((places.context("git grep printed something else")?, took))
+}
+
 /// `git cat-file --batch` as a new process for this batch: the time that git took.
 pub fn read_batch(repo: &Repo, files: &[&File]) -> anyhow::Result<Duration> {
     let input: String = files.iter().map(|file| format!("main:{}\n", file.path)).collect();

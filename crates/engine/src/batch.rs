@@ -94,7 +94,7 @@ impl Engine {
         let at = At { reference: request.reference, user: request.user };
         let mut view = self.view(project, &at, Some(&paths)).await?;
         if let Some(cursor) = &cursor {
-            self.rebind(&mut view, cursor).await?;
+            self.rebind(&mut view, cursor.commit, cursor.revision).await?;
         }
         let mut found = self.find_wanted(&view, &paths).await?.into_iter();
         let wanted =
@@ -115,25 +115,6 @@ impl Engine {
             chunk: 0,
             cursor: None,
         })
-    }
-
-    /// The snapshot of a cursor: its commit may be read again, its pending revision only if nothing changed.
-    async fn rebind(&self, view: &mut View, cursor: &ReadCursor) -> Result<()> {
-        if view.overlay.as_ref().map(|overlay| overlay.revision) != cursor.revision {
-            return Err(EngineError::Conflict {
-                code: "snapshot_moved",
-                detail: "The pending work changed since the cursor was made; read from the start.".to_owned(),
-            });
-        }
-        if view.head.commit.map(Oid) != cursor.commit {
-            let Some(Oid(commit)) = cursor.commit else {
-                view.head.commit = None;
-                view.head.tree = None;
-                return Ok(());
-            };
-            view.head = self.resolve(&view.project, Some(&commit.to_string())).await?;
-        }
-        Ok(())
     }
 
     async fn find_wanted(&self, view: &View, paths: &[BString]) -> Result<Vec<Result<Wanted>>> {

@@ -47,7 +47,7 @@ impl Engine {
         if let Some(After(after)) = after {
             rows.retain(|row| row.path.as_slice() > after.as_slice());
         }
-        let head = self.compared(&project, &branch, request.against).await?;
+        let head = self.stood_against(&project, &branch, request.against).await?;
         let mut apart = self.apart(&project, &head, rows, only.is_some(), limit + 1).await?;
         let more = apart.len() > limit;
         apart.truncate(limit);
@@ -57,7 +57,7 @@ impl Engine {
         Ok(ConflictPage { branch, revision, against: head.commit.map(Oid), files, next_cursor })
     }
 
-    async fn compared(&self, project: &Project, branch: &str, against: Against) -> Result<Head> {
+    async fn stood_against(&self, project: &Project, branch: &str, against: Against) -> Result<Head> {
         if against == Against::Head {
             return self.branch_head(project, branch).await;
         }

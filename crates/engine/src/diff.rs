@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use gix_diff::blob::{Algorithm, InternedInput, UnifiedDiff, diff_with_slider_heuristics, unified_diff};
-use treehold_object::{BString, ObjectId};
+use treehold_object::ObjectId;
 
-use crate::api::{At, ChangedFile, Diff, DiffFile, DiffRequest, Mode, Oid};
-use crate::files::pending_item;
-use crate::sync::changed_file;
-use crate::tree::{Change, GITLINK, Side, is_binary};
-use crate::{Engine, EngineError, Result};
+use crate::api::{Diff, DiffFile, DiffRequest, Mode, Oid, TreeChange};
+use crate::compare::{Compared, tree_change};
+use crate::tree::{GITLINK, Side, is_binary};
+use crate::{Engine, EngineError, Result, blocking};
 
 /// Changes whose contents are read at once.
 const CHUNK: usize = 256;
@@ -16,74 +15,35 @@ const CHUNK: usize = 256;
 const FILES_MAX: u64 = 10_000;
 
 impl Engine {
-    /// Compares `from` and `to`, or the head and a user's view of it.
+    /// Compares `from` and `to`, or the head and a user's view of it, with the texts.
     pub async fn diff(&self, project: &str, request: &DiffRequest) -> Result<Diff> {
-        let (from, to, changes) = match request.user {
-            Some(_) if request.from.is_some() || request.to.is_some() => {
-                return Err(EngineError::BadRequest("Give `user`, or `from` and `to`, not both.".to_owned()));
-            }
-            Some(_) => self.pending_changes(project, request).await?,
-            None => self.commit_changes(project, request).await?,
-        };
+        let limit = request.limit.or(request.cursor.is_some().then_some(FILES_MAX as usize));
+        let Compared { project, from, to, changes, next_cursor, .. } = self.compared(project, request, limit).await?;
         if changes.len() as u64 > FILES_MAX {
             return Err(EngineError::TooLarge { what: "the diff", limit: FILES_MAX, unit: "files" });
         }
-        let project = self.find_project(project).await?;
         let mut files = Vec::with_capacity(changes.len());
         for chunk in changes.chunks(CHUNK) {
             let blob = |side: Side| side.filter(|item| item.mode != GITLINK).map(|item| item.oid);
-            let olds: Vec<ObjectId> = chunk.iter().filter_map(|change| blob(change.old)).collect();
-            let news: Vec<ObjectId> = chunk.iter().filter_map(|change| blob(change.new)).collect();
+            let olds: Vec<ObjectId> = chunk.iter().filter_map(|moved| blob(moved.change.old)).collect();
+            let news: Vec<ObjectId> = chunk.iter().filter_map(|moved| blob(moved.change.new)).collect();
             let mut olds = self.contents(&olds).await?.into_iter();
             let mut news = match request.user {
                 Some(_) => self.pending_bytes(&project, &news).await?.into_iter(),
                 None => self.contents(&news).await?.into_iter(),
             };
-            for change in chunk {
-                let old = blob(change.old).and_then(|_| olds.next().flatten());
-                let new = blob(change.new).and_then(|_| news.next().flatten());
-                let change = changed_file(change.clone());
-                files.push(
-                    tokio::task::spawn_blocking(move || file_diff(change, old, new))
-                        .await
-                        .map_err(EngineError::internal)?,
-                );
+            for moved in chunk {
+                let old = blob(moved.change.old).and_then(|_| olds.next().flatten());
+                let new = blob(moved.change.new).and_then(|_| news.next().flatten());
+                let change = tree_change(moved.clone());
+                files.push(blocking(move || Ok(file_diff(change, old, new))).await?);
             }
         }
-        Ok(Diff { from: from.map(Oid), to: to.map(Oid), files })
-    }
-
-    async fn pending_changes(&self, project: &str, request: &DiffRequest) -> Result<Compared> {
-        let at = At { reference: request.branch.clone(), user: request.user };
-        let view = self.view(project, &at, None).await?;
-        let rows = view.overlay.map(|overlay| overlay.rows).unwrap_or_default();
-        let paths: Vec<BString> = rows.keys().cloned().collect();
-        let there = self.find_paths(view.head.tree, &paths).await?;
-        let changes = rows
-            .into_values()
-            .zip(there)
-            .map(|(row, old)| {
-                let old = old.filter(|item| !item.is_tree());
-                Change { new: pending_item(&row), old, path: row.path }
-            })
-            .filter(|change| change.old != change.new);
-        Ok((view.head.commit, view.head.commit, changes.collect()))
-    }
-
-    async fn commit_changes(&self, project: &str, request: &DiffRequest) -> Result<Compared> {
-        let project = self.find_project(project).await?;
-        let to = self.resolve(&project, request.to.as_deref()).await?;
-        let from = match &request.from {
-            Some(from) => self.resolve(&project, Some(from)).await?,
-            None => return Err(EngineError::BadRequest("Give `user`, or `from` (and `to`).".to_owned())),
-        };
-        Ok((from.commit, to.commit, self.diff_trees(from.tree, to.tree).await?))
+        Ok(Diff { from: from.oid.map(Oid), to: to.oid.map(Oid), files, next_cursor })
     }
 }
 
-type Compared = (Option<ObjectId>, Option<ObjectId>, Vec<Change>);
-
-fn file_diff(change: ChangedFile, old: Option<Bytes>, new: Option<Bytes>) -> DiffFile {
+fn file_diff(change: TreeChange, old: Option<Bytes>, new: Option<Bytes>) -> DiffFile {
     let old = shown(old, change.old_mode, change.old_oid);
     let new = shown(new, change.new_mode, change.new_oid);
     let binary = is_binary(&old) || is_binary(&new);
@@ -113,7 +73,7 @@ fn shown(content: Option<Bytes>, mode: Option<Mode>, oid: Option<Oid>) -> Bytes 
 }
 
 /// Whether a path changes its type: file, link or submodule.
-fn turns(change: &ChangedFile) -> bool {
+fn turns(change: &TreeChange) -> bool {
     matches!((change.old_mode, change.new_mode), (Some(old), Some(new)) if old.0 & 0o170_000 != new.0 & 0o170_000)
 }
 
@@ -188,7 +148,7 @@ fn quoted(prefix: &str, path: &[u8]) -> String {
 }
 
 impl Diff {
-    /// The diff as `git diff` prints it (without rename detection), which `git apply` takes for text files.
+    /// The diff as `git diff` prints it (without rename detection, or as with `-M100%`), which `git apply` takes for text files.
     pub fn to_unified(&self) -> String {
         let mut text = String::new();
         for file in &self.files {
@@ -220,13 +180,18 @@ impl DiffFile {
         if turns(change) {
             return self.halves().iter().for_each(|half| half.write(text));
         }
-        let (a, b) = (quoted("a/", &change.path.0), quoted("b/", &change.path.0));
+        let before = change.old_name.as_ref().unwrap_or(&change.path.0);
+        let (a, b) = (quoted("a/", before), quoted("b/", &change.path.0));
         text.push_str(&format!("diff --git {a} {b}\n"));
         match (change.old_mode, change.new_mode) {
             (None, Some(new)) => text.push_str(&format!("new file mode {new}\n")),
             (Some(old), None) => text.push_str(&format!("deleted file mode {old}\n")),
             (Some(old), Some(new)) if old != new => text.push_str(&format!("old mode {old}\nnew mode {new}\n")),
             _ => {}
+        }
+        if let Some(from) = &change.old_name {
+            let (from, to) = (quoted("", from), quoted("", &change.path.0));
+            text.push_str(&format!("similarity index 100%\nrename from {from}\nrename to {to}\n"));
         }
         if change.old_oid == change.new_oid {
             return;

@@ -2,7 +2,7 @@
 //!
 //! Walks go from the highest generation down, as git's commit-graph walks do, and read commits some steps ahead in one query.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use treehold_catalog::CommitRow;
@@ -48,6 +48,21 @@ impl Known {
         self.slim = true;
         self.rows.values_mut().flatten().for_each(|row| row.raw = Bytes::new());
         self
+    }
+
+    /// Trees of up to `most` commits before `commit`, the nearest first, as far as they were read.
+    pub fn trees_before(&self, commit: ObjectId, most: usize) -> Vec<ObjectId> {
+        let (mut trees, mut met) = (Vec::new(), HashSet::from([commit]));
+        let mut open = VecDeque::from([commit]);
+        while let Some(row) = open.pop_front().and_then(|oid| self.rows.get(&oid)) {
+            let Some(row) = row else { continue };
+            open.extend(row.parents.iter().filter(|parent| met.insert(**parent)));
+            trees.push(row.tree);
+            if trees.len() >= most {
+                break;
+            }
+        }
+        trees
     }
 }
 

@@ -6,7 +6,9 @@
 pub mod api;
 mod archive;
 mod batch;
+mod blame;
 mod commit;
+mod compare;
 pub mod config;
 mod conflicts;
 mod diff;
@@ -21,6 +23,7 @@ mod housekeep;
 mod import;
 mod intake;
 mod lease;
+mod lens;
 mod list;
 mod log;
 mod manifest;
@@ -42,6 +45,7 @@ mod refs;
 pub mod remote;
 mod repack;
 mod room;
+mod search;
 mod status;
 mod sync;
 mod text;
@@ -75,6 +79,7 @@ pub use receive::PushedPack;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
+pub use search::Searching;
 pub use treehold_catalog::Vitals;
 pub use upload::{Advertised, Upload, Uploaded};
 pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
@@ -106,6 +111,7 @@ pub struct Engine {
     trees: Arc<tree::TreeCache>,
     layouts: Arc<outgoing::Layouts>,
     offers: Arc<upload::Offers>,
+    searches: Arc<search::Turns>,
     tails: Arc<feed::Tails>,
 }
 
@@ -131,6 +137,7 @@ impl Engine {
             trees,
             layouts: Arc::default(),
             offers: Arc::default(),
+            searches: Arc::default(),
             tails: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),

@@ -78,20 +78,7 @@ impl Engine {
             from.after = Some(cursor.after.into());
             self.bind(&mut view, cursor.commit).await?;
         }
-        let revision = view.overlay.as_ref().map(|overlay| overlay.revision);
-        let rows = view.overlay.into_iter().flat_map(|overlay| overlay.rows.into_values());
-        let pending: Vec<PendingRow> = rows.filter(|row| from.takes(&row.path)).collect();
-        Ok(Listing {
-            engine: self.clone(),
-            commit: view.head.commit.map(Oid),
-            revision,
-            walk: Walk::new(view.head.tree, from, true),
-            committed: None,
-            pending: pending.into_iter().peekable(),
-            left,
-            last: BString::default(),
-            cursor: None,
-        })
+        Ok(Listing::new(self, view, from, left))
     }
 
     /// Goes on at the commit that a cursor is bound to, if the project still reaches it.
@@ -116,6 +103,24 @@ impl Engine {
 }
 
 impl Listing {
+    /// The files of a view from a point on, `left` of them at most.
+    pub(crate) fn new(engine: &Engine, view: View, from: WalkFrom, left: usize) -> Self {
+        let revision = view.overlay.as_ref().map(|overlay| overlay.revision);
+        let rows = view.overlay.into_iter().flat_map(|overlay| overlay.rows.into_values());
+        let pending: Vec<PendingRow> = rows.filter(|row| from.takes(&row.path)).collect();
+        Self {
+            engine: engine.clone(),
+            commit: view.head.commit.map(Oid),
+            revision,
+            walk: Walk::new(view.head.tree, from, true),
+            committed: None,
+            pending: pending.into_iter().peekable(),
+            left,
+            last: BString::default(),
+            cursor: None,
+        }
+    }
+
     /// The snapshot's commit; `None` on an unborn branch.
     pub fn commit(&self) -> Option<Oid> {
         self.commit
@@ -133,8 +138,13 @@ impl Listing {
 
     /// Shows some more files; `false` after the last one.
     pub async fn show(&mut self, sink: &mut (dyn FnMut(Listed<'_>) + Send)) -> Result<bool> {
+        self.show_some(CHUNK, sink).await
+    }
+
+    /// As [`Self::show`], for so many files.
+    pub(crate) async fn show_some(&mut self, most: usize, sink: &mut (dyn FnMut(Listed<'_>) + Send)) -> Result<bool> {
         let mut shown = 0;
-        while shown < CHUNK {
+        while shown < most {
             let next = self.next();
             if let Next::Wants(oid) = next {
                 // One more than are shown, to know whether there are more.

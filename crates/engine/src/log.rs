@@ -8,16 +8,22 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use treehold_catalog::CommitRow;
-use treehold_object::{BStr, ObjectId};
+use treehold_object::{BStr, BString, ObjectId};
 
-use crate::api::{LogEntry, LogPage, Oid, Person};
+use crate::api::{LogEntry, LogPage, LogRequest, Oid, Person};
+use crate::files::shaped_path;
 use crate::graph::Known;
+use crate::lens::Lens;
 use crate::{Engine, EngineError, Result};
 
 const LIST_DEFAULT: usize = 30;
 const LIST_MAX: usize = 1000;
 /// Commits that a cursor carries. Where more wait side by side, the next page walks again from the start.
 const CURSOR_MAX: usize = 48;
+
+/// Work for one page of a path's log: trees looked at, and commits passed over. Then it goes on with the cursor.
+const LOOKS_MAX: usize = 4_000;
+const PASSED_MAX: u64 = 100_000;
 
 /// Where a log goes on.
 #[derive(Serialize, Deserialize)]
@@ -26,9 +32,21 @@ struct LogCursor {
     from: Vec<Oid>,
     /// How many to pass over from there.
     skip: u64,
-    /// The commit where the log began, and how many were shown since.
+    /// The commit where the log began, and how many were shown or passed over since.
     start: Oid,
     shown: u64,
+    /// Those of `from` whose history does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dead: Vec<Oid>,
+}
+
+/// Which commits of a walk are shown, by git's rule for `git log -- path` ("History Simplification" in git-log(1)): one that changed the
+/// path against all its parents; and where a merge has the path as one of its parents has it, only that parent's history counts.
+struct Picking {
+    lens: Option<Lens>,
+    first_parent: bool,
+    /// Commits to come whose history counts.
+    live: HashSet<ObjectId>,
 }
 
 /// A walk under way.
@@ -75,19 +93,14 @@ impl Walk {
 
 impl Engine {
     /// Commits that a ref reaches.
-    pub async fn log(
-        &self,
-        project: &str,
-        reference: Option<&str>,
-        cursor: Option<&str>,
-        limit: Option<usize>,
-    ) -> Result<LogPage> {
-        let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    pub async fn log(&self, project: &str, request: &LogRequest) -> Result<LogPage> {
+        let lens = request.path.as_deref().map(log_path).transpose()?.flatten().map(Lens::new);
+        let limit = request.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let project = self.find_project(project).await?;
-        let mut at: LogCursor = match cursor {
+        let mut at: LogCursor = match request.cursor.as_deref() {
             Some(cursor) => crate::text::read_cursor(cursor)?,
-            None => match self.resolve(&project, reference).await?.commit {
-                Some(start) => LogCursor { from: vec![Oid(start)], skip: 0, start: Oid(start), shown: 0 },
+            None => match self.resolve(&project, request.reference.as_deref()).await?.commit {
+                Some(start) => LogCursor::new(start),
                 None => return Ok(LogPage { commits: Vec::new(), next_cursor: None, shallow: false }),
             },
         };
@@ -99,24 +112,63 @@ impl Engine {
         let known = self.known(project.id, &tips).await?;
         let mut walk = self.start_log(known, &tips).await?;
         let mut page = LogPage { commits: Vec::new(), next_cursor: None, shallow: false };
-        while page.commits.len() < limit {
+        let mut picking = Picking::new(lens, request.first_parent, &at);
+        let mut passed = 0;
+        while page.commits.len() < limit && passed < PASSED_MAX && picking.looked() < LOOKS_MAX {
+            // Where nothing waits whose history counts, the rest has nothing to show.
+            if picking.live.is_empty() {
+                return Ok(page);
+            }
             let Some(row) = self.next_of_log(&mut walk).await? else { return Ok(page) };
+            let is_live = picking.live.remove(&row.oid);
+            let shown = is_live && self.pick(&mut picking, &mut walk.known, &row).await?;
             if at.skip > 0 {
                 at.skip -= 1;
+                picking.forget_work();
                 continue;
             }
-            page.shallow |= cut.contains(&row.oid);
-            page.commits.push(entry(&row)?);
+            passed += 1;
+            page.shallow |= is_live && cut.contains(&row.oid);
+            if shown {
+                page.commits.push(entry(&row)?);
+            }
         }
-        let shown = at.shown + page.commits.len() as u64;
+        let shown = at.shown + passed;
         let rest = walk.rest();
+        if rest.is_empty() || picking.live.is_empty() {
+            return Ok(page);
+        }
         let cursor = match rest.len() {
-            0 => return Ok(page),
-            1..=CURSOR_MAX => LogCursor { from: rest.into_iter().map(Oid).collect(), skip: 0, start: at.start, shown },
-            _ => LogCursor { from: vec![at.start], skip: shown, start: at.start, shown },
+            0..=CURSOR_MAX => {
+                let dead = rest.iter().filter(|oid| !picking.live.contains(*oid)).copied().map(Oid).collect();
+                LogCursor { from: rest.into_iter().map(Oid).collect(), skip: 0, start: at.start, shown, dead }
+            }
+            _ => LogCursor { skip: shown, shown, ..LogCursor::new(at.start.0) },
         };
         page.next_cursor = Some(crate::text::write_cursor(&cursor)?);
         Ok(page)
+    }
+
+    /// Whether a commit whose history counts is shown, and whose history counts after it.
+    async fn pick(&self, picking: &mut Picking, known: &mut Known, row: &CommitRow) -> Result<bool> {
+        let mut parents = Vec::new();
+        for parent in row.parents.iter().take(if picking.first_parent { 1 } else { usize::MAX }) {
+            parents.extend(self.known_commit(known, *parent).await?);
+        }
+        if let Some(lens) = &mut picking.lens {
+            let trees: Vec<ObjectId> = parents.iter().chain([row]).map(|row| row.tree).collect();
+            self.look_through(lens, &trees, known, row.oid).await?;
+            let own = lens.item(&row.tree);
+            if parents.is_empty() {
+                return Ok(own.is_some());
+            }
+            if let Some(same) = parents.iter().find(|parent| lens.item(&parent.tree) == own) {
+                picking.live.insert(same.oid);
+                return Ok(false);
+            }
+        }
+        picking.live.extend(parents.iter().map(|parent| parent.oid));
+        Ok(true)
     }
 
     async fn start_log(&self, known: Known, tips: &[ObjectId]) -> Result<Walk> {
@@ -176,7 +228,37 @@ impl Engine {
     }
 }
 
-fn entry(row: &CommitRow) -> Result<LogEntry> {
+impl LogCursor {
+    fn new(start: ObjectId) -> Self {
+        Self { from: vec![Oid(start)], skip: 0, start: Oid(start), shown: 0, dead: Vec::new() }
+    }
+}
+
+impl Picking {
+    fn new(lens: Option<Lens>, first_parent: bool, at: &LogCursor) -> Self {
+        let live = at.from.iter().filter(|oid| !at.dead.contains(oid)).map(|oid| oid.0).collect();
+        Self { lens, first_parent, live }
+    }
+
+    fn looked(&self) -> usize {
+        self.lens.as_ref().map_or(0, |lens| lens.looked)
+    }
+
+    /// What is walked again only to come to where an earlier page ended does not count.
+    fn forget_work(&mut self) {
+        if let Some(lens) = &mut self.lens {
+            lens.looked = 0;
+        }
+    }
+}
+
+/// The path of a log: a slash at its end does not count, and without a name it is everything.
+fn log_path(path: &[u8]) -> Result<Option<BString>> {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    if path.is_empty() { Ok(None) } else { shaped_path(path).map(Some) }
+}
+
+pub(crate) fn entry(row: &CommitRow) -> Result<LogEntry> {
     let bad = |_| EngineError::internal("a stored commit does not decode");
     let commit = gix_object::CommitRef::from_bytes(&row.raw, gix_hash::Kind::Sha1).map_err(bad)?;
     let (author, committer) = (commit.author().map_err(bad)?, commit.committer().map_err(bad)?);

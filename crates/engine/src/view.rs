@@ -6,7 +6,7 @@ use treehold_catalog::{BranchView, CommitRow, PendingRow, Project, ProjectKey, V
 use treehold_object::{BString, Kind, ObjectId, refname};
 use uuid::Uuid;
 
-use crate::api::At;
+use crate::api::{At, Oid};
 use crate::{Engine, EngineError, Result};
 
 /// A commit and its tree; both `None` on an unborn branch.
@@ -156,6 +156,25 @@ impl Engine {
             Overlay { revision, rows }
         });
         Ok(View { project, head, overlay })
+    }
+
+    /// Sets a view to the snapshot of a cursor: its commit may be read again, its pending revision only if nothing changed.
+    pub(crate) async fn rebind(&self, view: &mut View, commit: Option<Oid>, revision: Option<i64>) -> Result<()> {
+        if view.overlay.as_ref().map(|overlay| overlay.revision) != revision {
+            return Err(EngineError::Conflict {
+                code: "snapshot_moved",
+                detail: "The pending work changed since the cursor was made; read from the start.".to_owned(),
+            });
+        }
+        if view.head.commit.map(Oid) != commit {
+            let Some(Oid(commit)) = commit else {
+                view.head.commit = None;
+                view.head.tree = None;
+                return Ok(());
+            };
+            view.head = self.resolve(&view.project, Some(&commit.to_string())).await?;
+        }
+        Ok(())
     }
 
     /// Why there is no view of pending work on `name`.

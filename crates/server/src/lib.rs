@@ -24,6 +24,7 @@ mod protocol;
 mod range;
 mod respond;
 mod router;
+mod searched;
 mod sending;
 mod serve;
 mod stream;

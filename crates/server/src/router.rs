@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{
-    commits, export, feed, files, health, history, metrics, objects, pending, projects, refs, remote,
+    commits, export, feed, files, health, history, metrics, objects, pending, projects, refs, remote, search,
 };
 use crate::{admission, auth, compress, context, git};
 
@@ -49,11 +49,14 @@ fn routes() -> Router<App> {
         )
         .route("/projects/{project}/fork", post(projects::fork))
         .route("/projects/{project}/read", post(files::read_batch))
+        .route("/projects/{project}/search", post(search::search))
         .route("/projects/{project}/status", get(history::status))
         .route("/projects/{project}/conflicts", get(history::conflicts))
         .route("/projects/{project}/diff", get(history::diff))
         .route("/projects/{project}/log", get(history::log))
         .route("/projects/{project}/changes", get(feed::changes))
+        .route("/projects/{project}/blame/", get(history::blame))
+        .route("/projects/{project}/blame/{*path}", get(history::blame))
         .route("/projects/{project}/commit", post(commits::commit))
         .route("/projects/{project}/commits", post(commits::commit_actions))
         .route("/projects/{project}/sync", post(remote::sync))

@@ -52,21 +52,27 @@ impl Shape {
     }
 
     /// The head: an object goes as far as its first entry.
-    fn begin(self, out: &mut Vec<u8>, commit: Option<Oid>, revision: Option<Option<i64>>) -> Result<(), Problem> {
+    pub(crate) fn begin(
+        self,
+        out: &mut Vec<u8>,
+        commit: Option<Oid>,
+        revision: Option<Option<i64>>,
+        entries: &str,
+    ) -> Result<(), Problem> {
         out.extend_from_slice(b"{\"commit\":");
         json::value(out, &commit)?;
         if let Some(revision) = revision {
             out.extend_from_slice(b",\"revision\":");
             json::value(out, &revision)?;
         }
-        out.extend_from_slice(match self {
-            Self::Object => b",\"files\":[".as_slice(),
-            Self::Lines => b"}",
-        });
+        match self {
+            Self::Object => out.extend_from_slice(format!(",\"{entries}\":[").as_bytes()),
+            Self::Lines => out.push(b'}'),
+        }
         Ok(())
     }
 
-    fn separate(self, out: &mut Vec<u8>, first: bool) {
+    pub(crate) fn separate(self, out: &mut Vec<u8>, first: bool) {
         match self {
             Self::Object if first => {}
             Self::Object => out.push(b','),
@@ -88,7 +94,7 @@ impl Shape {
 /// An answer that is made piece by piece.
 pub(crate) trait Pieces: Send + 'static {
     /// An answer up to this length is sent in one piece, bytes.
-    const WHOLE: usize;
+    fn whole(&self) -> usize;
 
     /// Adds about a piece; `false` once the answer is complete.
     fn add(&mut self, app: &App, out: &mut Vec<u8>) -> impl Future<Output = Result<bool, Problem>> + Send;
@@ -98,7 +104,7 @@ pub(crate) trait Pieces: Send + 'static {
 pub(crate) async fn send<P: Pieces>(app: &App, shape: Shape, mut pieces: P) -> Answer {
     let mut out = Vec::with_capacity(4 << 10);
     let mut more = true;
-    while more && out.len() < P::WHOLE {
+    while more && out.len() < pieces.whole() {
         more = pieces.add(app, &mut out).await?;
     }
     let body = if more { Body::from_stream(rest(app.clone(), pieces, out)) } else { Body::from(out) };
@@ -156,14 +162,16 @@ impl ListPieces {
 }
 
 impl Pieces for ListPieces {
-    const WHOLE: usize = 256 << 10;
+    fn whole(&self) -> usize {
+        256 << 10
+    }
 
     async fn add(&mut self, app: &App, out: &mut Vec<u8>) -> Result<bool, Problem> {
         if !std::mem::replace(&mut self.begun, true) {
             let (commit, revision) = (self.listing.commit(), self.listing.revision());
             // A list without a user has no revision to speak of; the head line has its place for one, as that of a batch read.
             let revision = (revision.is_some() || self.shape == Shape::Lines).then_some(revision);
-            self.shape.begin(out, commit, revision)?;
+            self.shape.begin(out, commit, revision, "files")?;
         }
         let end = out.len() + PIECE;
         loop {
@@ -231,13 +239,15 @@ impl ReadPieces {
 }
 
 impl Pieces for ReadPieces {
-    // It is made on other threads than it is sent from, and every piece is a wait for one of them.
-    const WHOLE: usize = 1 << 20;
+    fn whole(&self) -> usize {
+        // It is made on other threads than it is sent from, and every piece is a wait for one of them.
+        1 << 20
+    }
 
     async fn add(&mut self, app: &App, out: &mut Vec<u8>) -> Result<bool, Problem> {
         if !std::mem::replace(&mut self.begun, true) {
             let (commit, revision) = (self.reading.commit(), self.reading.revision());
-            self.shape.begin(out, commit, Some(revision))?;
+            self.shape.begin(out, commit, Some(revision), "files")?;
         }
         let end = out.len() + PIECE;
         while out.len() < end {

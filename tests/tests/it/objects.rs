@@ -206,6 +206,7 @@ both! {
         let expected: Vec<String> = clone.ls_tree(&tree).iter().map(|l| format!("{} {} {}", l.mode, l.oid, text(&l.path))).collect();
         assert_eq!(listed, expected);
         assert_eq!(diff(&d, project, &format!("user={}", Uuid::new_v4())).await, "");
-        d.get(&format!("/projects/{project}/diff?user={user}&from=main")).await.problem(400, "bad_request");
+        d.get(&format!("/projects/{project}/diff?user={user}&to=main")).await.problem(400, "bad_request");
+        assert_eq!(diff(&d, project, &format!("user={user}&from=main")).await, shown);
     }
 }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use treehold_object::ObjectId;
+use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
-use super::{ChangedFile, Oid};
+use super::{Mode, Oid, Path};
 
 /// A ref in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,7 +97,7 @@ pub struct LogEntry {
 /// A page of history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogPage {
-    /// Newest first.
+    /// Newest first. With a path a page may be shorter than its limit, or empty, and go on.
     pub commits: Vec<LogEntry>,
     /// Give it as `cursor` to go on.
     pub next_cursor: Option<String>,
@@ -108,14 +108,84 @@ pub struct LogPage {
 /// What a diff compares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiffRequest {
-    /// This user's view against the head of `branch`.
+    /// Compared to this user's view of `branch`; from its head if `from` is not given.
     pub user: Option<Uuid>,
     /// Short branch name, with `user`.
     pub branch: Option<String>,
-    /// A ref or commit oid.
+    /// A ref, or the oid of a commit or tree that the project reaches.
     pub from: Option<String>,
-    /// A ref or commit oid.
+    /// The same.
     pub to: Option<String>,
+    /// Only paths that start with this.
+    pub prefix: Option<String>,
+    /// Tell of files that moved and kept their content.
+    pub renames: bool,
+    /// Files on a page: 1 to 10,000. Where texts are compared and it is not given, all of them.
+    pub limit: Option<usize>,
+    /// From the last page.
+    pub cursor: Option<String>,
+}
+
+/// A path that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TreeChange {
+    /// From the root.
+    #[serde(flatten)]
+    pub path: Path,
+    /// `created`, `deleted`, `modified` or `renamed`.
+    pub action: &'static str,
+    /// Where a renamed file was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_path: Option<String>,
+    /// The same, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_path_b64: Option<String>,
+    /// Before; `null` = it did not exist.
+    pub old_oid: Option<Oid>,
+    /// After; `null` = it is gone.
+    pub new_oid: Option<Oid>,
+    /// Before.
+    pub old_mode: Option<Mode>,
+    /// After.
+    pub new_mode: Option<Mode>,
+    /// The bytes of `old_path`.
+    #[serde(skip)]
+    pub old_name: Option<BString>,
+}
+
+/// What differs between two trees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TreeDiff {
+    /// The commit or tree compared from.
+    pub from: Option<Oid>,
+    /// The commit or tree compared to (with a user: the commit under the pending work).
+    pub to: Option<Oid>,
+    /// The tree compared from: who holds it needs no more than what differs.
+    pub from_tree: Option<Oid>,
+    /// The tree compared to; `null` with a user, whose view has none.
+    pub to_tree: Option<Oid>,
+    /// Revision of the user's workspace, with a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// In byte order of the path.
+    pub files: Vec<TreeChange>,
+    /// Give it as `cursor` to go on; it is bound to both sides.
+    pub next_cursor: Option<String>,
+}
+
+/// What a log shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogRequest {
+    /// Branch, tag, full ref name or full commit oid; the default branch if not given.
+    pub reference: Option<String>,
+    /// Only commits that changed this file or directory, as `git log -- path` picks them.
+    pub path: Option<Vec<u8>>,
+    /// Go from a merge to its first parent only.
+    pub first_parent: bool,
+    /// From the last page.
+    pub cursor: Option<String>,
+    /// Commits on a page: 1 to 1,000, default 30.
+    pub limit: Option<usize>,
 }
 
 /// One file of a diff.
@@ -123,7 +193,7 @@ pub struct DiffRequest {
 pub struct DiffFile {
     /// Paths, oids and modes.
     #[serde(flatten)]
-    pub change: ChangedFile,
+    pub change: TreeChange,
     /// Neither side is shown as text.
     pub binary: bool,
     /// Lines added.
@@ -137,12 +207,14 @@ pub struct DiffFile {
 /// A diff.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diff {
-    /// The commit compared from.
+    /// The commit or tree compared from.
     pub from: Option<Oid>,
-    /// The commit compared to (with `user`: the same; the pending work is on top).
+    /// The commit or tree compared to (with `user`: the commit under the pending work).
     pub to: Option<Oid>,
     /// In byte order of the path.
     pub files: Vec<DiffFile>,
+    /// Give it as `cursor` to go on; it is bound to both sides.
+    pub next_cursor: Option<String>,
 }
 
 /// A raw object that the project reaches.

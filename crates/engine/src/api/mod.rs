@@ -1,6 +1,7 @@
 //! The shapes of questions and answers: what callers of the engine pass in and get back. They serialise as the HTTP API
 //! shows them (snake_case JSON, oids as 40 hex digits), since idempotent answers are stored and repeated word for word.
 
+mod blame;
 mod commits;
 mod conflicts;
 mod feed;
@@ -9,9 +10,11 @@ mod history;
 mod pending;
 mod projects;
 mod remotes;
+mod search;
 mod tokens;
 mod values;
 
+pub use blame::*;
 pub use commits::*;
 pub use conflicts::*;
 pub use feed::*;
@@ -20,5 +23,6 @@ pub use history::*;
 pub use pending::*;
 pub use projects::*;
 pub use remotes::*;
+pub use search::*;
 pub use tokens::*;
 pub use values::*;

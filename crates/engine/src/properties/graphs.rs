@@ -9,6 +9,7 @@ use treehold_tests::git::{Git, Repo};
 use uuid::Uuid;
 
 use super::{World, oid, random};
+use crate::api::LogRequest;
 
 /// A history of `count` commits in which clocks go wrong, with all of its ends merged on `main`; returns how many there are.
 pub(super) fn some_history(world: &World, random: &mut StdRng, count: usize) -> usize {
@@ -86,7 +87,13 @@ async fn paged_log(world: &World, project: Uuid, tip: &str, random: &mut StdRng)
     let (mut shown, mut shallow, mut cursor) = (Vec::new(), false, None::<String>);
     loop {
         let limit = random.random_range(1..20);
-        let page = world.engine.log(&project.to_string(), Some(tip), cursor.as_deref(), Some(limit)).await;
+        let request = LogRequest {
+            reference: Some(tip.to_owned()),
+            cursor: cursor.clone(),
+            limit: Some(limit),
+            ..LogRequest::default()
+        };
+        let page = world.engine.log(&project.to_string(), &request).await;
         let page = page.expect("a page");
         shallow |= page.shallow;
         shown.extend(page.commits.iter().map(|entry| entry.commit.to_string()));

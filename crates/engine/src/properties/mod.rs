@@ -3,6 +3,8 @@
 mod graphs;
 mod lists;
 mod merges;
+mod paths;
+mod searches;
 mod trees;
 mod uploads;
 

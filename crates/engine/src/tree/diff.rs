@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use treehold_object::{BString, ObjectId};
 
-use super::{Item, entries, join};
+use super::{Item, WalkFrom, entries, join};
 use crate::{Engine, Result};
 
 /// Pairs of trees read at once.
@@ -32,6 +32,16 @@ struct Pair {
 impl Engine {
     /// The differences between two trees, in byte order of the path. Without rename detection.
     pub(crate) async fn diff_trees(&self, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<Vec<Change>> {
+        self.diff_trees_within(old, new, &WalkFrom::default()).await
+    }
+
+    /// The differences among the paths that `within` takes; directories that can hold none are not read.
+    pub(crate) async fn diff_trees_within(
+        &self,
+        old: Option<ObjectId>,
+        new: Option<ObjectId>,
+        within: &WalkFrom,
+    ) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         let mut level = Vec::new();
         if old != new {
@@ -44,7 +54,7 @@ impl Engine {
                 let trees = self.trees(&oids).await?;
                 for pair in pairs {
                     let raw = |oid: Option<ObjectId>| oid.map(|oid| &trees[&oid]);
-                    compare(&pair.path, raw(pair.old), raw(pair.new), &mut changes, &mut next)?;
+                    compare(&pair.path, raw(pair.old), raw(pair.new), within, &mut changes, &mut next)?;
                 }
             }
             level = next;
@@ -101,6 +111,7 @@ fn compare(
     path: &BString,
     old: Option<&Bytes>,
     new: Option<&Bytes>,
+    within: &WalkFrom,
     changes: &mut Vec<Change>,
     next: &mut Vec<Pair>,
 ) -> Result<()> {
@@ -120,10 +131,12 @@ fn compare(
         let path = join(path, &name);
         let tree = |side: Side| side.filter(Item::is_tree).map(|item| item.oid);
         let leaf = |side: Side| side.filter(|item| !item.is_tree());
-        if leaf(old).is_some() || leaf(new).is_some() {
+        if within.takes(&path) && (leaf(old).is_some() || leaf(new).is_some()) {
             changes.push(Change { path: path.clone(), old: leaf(old), new: leaf(new) });
         }
-        if tree(old).is_some() || tree(new).is_some() {
+        let mut lead = path.clone();
+        lead.push(b'/');
+        if (tree(old).is_some() || tree(new).is_some()) && within.enters(&lead) {
             next.push(Pair { path, old: tree(old), new: tree(new) });
         }
     }

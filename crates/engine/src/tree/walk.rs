@@ -31,7 +31,7 @@ impl WalkFrom {
     }
 
     /// Whether the directory `lead`, a slash at its end, can hold a path that is taken.
-    fn enters(&self, lead: &[u8]) -> bool {
+    pub(super) fn enters(&self, lead: &[u8]) -> bool {
         let common = lead.len().min(self.prefix.len());
         lead[..common] == self.prefix[..common]
             && self.after.as_ref().is_none_or(|after| after.starts_with(lead) || lead > after.as_slice())

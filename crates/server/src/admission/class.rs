@@ -16,7 +16,7 @@ const LARGE_READ: u64 = 64 << 10;
 pub(crate) enum Class {
     /// Reads, autosaves, lists: milliseconds.
     Light,
-    /// Reads of many files and diffs: work for a core, without a pause.
+    /// Reads of many files, searches and diffs: work for a core, without a pause.
     Batch,
     /// Commits, and what talks to a remote: they wait for each other, or for somebody else's server.
     Commit,
@@ -45,9 +45,17 @@ pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     let class = if template.starts_with("/git/") {
         git_class(path)
     } else {
-        class(template, request.method(), request.headers())
+        match class(template, request.method(), request.headers()) {
+            // The log of a path compares trees.
+            Class::Light if template.ends_with("/log") && asks_for_path(request) => Class::Batch,
+            class => class,
+        }
     };
     Some((class, key(template, path)))
+}
+
+fn asks_for_path(request: &Request) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|part| part.starts_with("path=")))
 }
 
 fn git_class(path: &str) -> Class {
@@ -65,7 +73,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
     match (rest, method) {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
-        ("/read" | "/diff" | "/conflicts", _) => Class::Batch,
+        ("/read" | "/diff" | "/search" | "/conflicts" | "/blame/" | "/blame/{*path}", _) => Class::Batch,
         ("/changes", _) => Class::Watch,
         ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
@@ -114,6 +122,8 @@ mod tests {
             ("POST", "/projects/{project}/read", Some(8_000), Class::Batch),
             ("POST", "/projects/{project}/read", Some(LARGE_READ + 1), Class::Bulk),
             ("POST", "/projects/{project}/read", None, Class::Bulk),
+            ("POST", "/projects/{project}/search", Some(90), Class::Batch),
+            ("GET", "/projects/{project}/blame/{*path}", None, Class::Batch),
             ("GET", "/projects/{project}/archive.zip", None, Class::Bulk),
             ("GET", "/projects/{project}/bundle", None, Class::Bulk),
             ("POST", "/projects/{project}/commit", Some(9), Class::Commit),

@@ -12,3 +12,4 @@ pub(crate) mod pending;
 pub(crate) mod projects;
 pub(crate) mod refs;
 pub(crate) mod remote;
+pub(crate) mod search;

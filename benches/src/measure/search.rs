@@ -1,0 +1,52 @@
+//! Searches of all files beside `git grep`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Bench, PROJECT};
+use crate::peers::git;
+use crate::plan::Scenario;
+use crate::report::{Who, medians_ms};
+use crate::server::Http;
+
+/// What is looked for: what nobody wrote, so that all is searched and nothing shown; and a word that some lines have.
+const QUERIES: [(&str, &str); 2] = [("that finds nothing", "qzxj qzxj"), ("for a word", "because")];
+
+/// The same searches again and again: caches know the files, as the page cache knows git's pack.
+pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
+    bench.sheet.begin(Scenario::Search);
+    for (name, query) in QUERIES {
+        let (mut ours, mut gits) = (Vec::new(), Vec::new());
+        // The first one fills the cache.
+        search(http, query).await?;
+        for _ in 0..bench.plan.runs {
+            let (found, took) = search(http, query).await?;
+            let (expected, git_took) = git::grep(&bench.subject.repo, query)?;
+            ensure!(found == expected, "a search found other lines than git grep");
+            ours.push(vec![took]);
+            gits.push(vec![git_took]);
+        }
+        let (our, theirs) = (medians_ms(&ours), medians_ms(&gits));
+        bench.sheet.add_times(Who::Treehold, &format!("search {name}"), &ours);
+        bench.sheet.add_times(Who::Peer, &format!("git grep {name}"), &gits);
+        bench.sheet.add_ratio(&format!("search {name} / git grep"), &our, &theirs).at_most(1.0);
+    }
+    Ok(())
+}
+
+/// `path:line` of each match, in order, and the time of the request.
+async fn search(http: &Http, query: &str) -> anyhow::Result<(Vec<String>, Duration)> {
+    let request = http.json(Method::POST, &format!("/projects/{PROJECT}/search"), &json!({"query": query}));
+    let reply = http.send(request.header("Accept", "application/x-ndjson")).await?;
+    reply.ok()?;
+    let text = std::str::from_utf8(&reply.body).context("the answer is not UTF-8")?;
+    let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+    let lines = lines.context("a line is not JSON")?;
+    ensure!(lines.last().is_some_and(|end| end["next_cursor"].is_null()), "the search was not done to its end");
+    let found = lines.iter().filter(|line| line["line"].is_u64());
+    let place = |found: &Value| Some(format!("{}:{}", found["path"].as_str()?, found["line"]));
+    Ok((found.map(place).collect::<Option<_>>().context("a match without a path")?, reply.took))
+}
