@@ -9,12 +9,14 @@
 
 pub mod admin;
 pub mod attempts;
+pub mod checkpoints;
 pub mod collect;
 pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
 pub mod graph;
+pub mod history;
 pub mod inspect;
 pub mod jobs;
 pub mod ledger;
@@ -37,10 +39,12 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
+pub use checkpoints::{Checkpoint, CheckpointOutcome, CheckpointRow, Checkpoints, NewCheckpoint};
 pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use graph::{CommitRow, Graph};
+pub use history::{Answering, History, HistoryPolicy, Thinned, Version, VersionPlace, WriteOutcome};
 pub use inspect::{
     Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
     InspectedProtocol, KeyState,
@@ -77,6 +81,8 @@ pub trait Catalog:
     + Collect
     + Graph
     + Pending
+    + History
+    + Checkpoints
     + Attempts
     + Commits
     + Jobs

@@ -5,9 +5,11 @@
 
 mod attempts;
 mod chains;
+mod checkpoints;
 mod collect;
 mod commits;
 mod graph;
+mod history;
 mod inspect;
 mod jobs;
 mod ledger;
@@ -24,6 +26,7 @@ mod views;
 mod vitals;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,14 +55,25 @@ struct Case {
     catalog: Arc<dyn Catalog>,
 }
 
+/// A case on a database of its own, in the heap and made in a frame of its own: together the cases are more than the stack of a thread
+/// of tests.
+fn on_heap<M, F, G>(make: &M, case: impl FnOnce(Case) -> G) -> Pin<Box<impl Future<Output = ()>>>
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+    G: Future<Output = ()>,
+{
+    Box::pin(async move {
+        let backend = make().await;
+        let catalog = backend.catalog();
+        case(Case { backend, catalog }).await;
+    })
+}
+
 /// Runs a list of cases, each on a fresh database.
 macro_rules! cases {
     ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
-        $({
-            let backend = $make().await;
-            let catalog = backend.catalog();
-            $module::$case(Case { backend, catalog }).await;
-        })*
+        $(on_heap(&$make, $module::$case).await;)*
     };
 }
 
@@ -199,6 +213,16 @@ where
         pending::survives_callers_that_leave,
         pending::shows_what_an_edit_starts_from,
         pending::answers_questions_that_arrive_together_apart,
+        history::lists_versions,
+        history::keeps_what_could_not_be_taken,
+        history::answers_a_request_once,
+        history::is_thinned_by_its_age,
+        history::keeps_contents_that_are_named,
+        history::is_thinned_beside_writers,
+        checkpoints::remember_everything_pending,
+        checkpoints::have_names,
+        checkpoints::go_with_what_only_they_name,
+        checkpoints::are_roots,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,

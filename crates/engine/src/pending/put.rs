@@ -260,7 +260,7 @@ fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
 fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {
     let path = Path(draft.spot.path.clone());
     match change {
-        PendingChange::Clear | PendingChange::Undo => {
+        PendingChange::Clear | PendingChange::Undo | PendingChange::Keep { .. } => {
             let head = seen.head.filter(|item| !item.is_tree());
             PendingAnswer {
                 path,
