@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use gix_diff::blob::{Algorithm, InternedInput, UnifiedDiff, diff_with_slider_heuristics, unified_diff};
+use treehold_catalog::Project;
 use treehold_object::{BString, ObjectId};
 
 use crate::api::{At, ChangedFile, Diff, DiffFile, DiffRequest, Mode, Oid};
@@ -25,20 +26,28 @@ impl Engine {
             Some(_) => self.pending_changes(project, request).await?,
             None => self.commit_changes(project, request).await?,
         };
+        let project = self.find_project(project).await?;
+        let files = self.file_diffs(&project, changes, [false, request.user.is_some()]).await?;
+        Ok(Diff { from: from.map(Oid), to: to.map(Oid), files })
+    }
+
+    /// Compares files whose sides may both be pending work, or have been.
+    pub(crate) async fn pending_diffs(&self, project: &Project, changes: Vec<Change>) -> Result<Vec<DiffFile>> {
+        self.file_diffs(project, changes, [true, true]).await
+    }
+
+    /// Compares files. `pending`: whether the contents of a side are those of pending work.
+    async fn file_diffs(&self, project: &Project, changes: Vec<Change>, pending: [bool; 2]) -> Result<Vec<DiffFile>> {
         if changes.len() as u64 > FILES_MAX {
             return Err(EngineError::TooLarge { what: "the diff", limit: FILES_MAX, unit: "files" });
         }
-        let project = self.find_project(project).await?;
         let mut files = Vec::with_capacity(changes.len());
         for chunk in changes.chunks(CHUNK) {
             let blob = |side: Side| side.filter(|item| item.mode != GITLINK).map(|item| item.oid);
             let olds: Vec<ObjectId> = chunk.iter().filter_map(|change| blob(change.old)).collect();
             let news: Vec<ObjectId> = chunk.iter().filter_map(|change| blob(change.new)).collect();
-            let mut olds = self.contents(&olds).await?.into_iter();
-            let mut news = match request.user {
-                Some(_) => self.pending_bytes(&project, &news).await?.into_iter(),
-                None => self.contents(&news).await?.into_iter(),
-            };
+            let mut olds = self.side(project, &olds, pending[0]).await?.into_iter();
+            let mut news = self.side(project, &news, pending[1]).await?.into_iter();
             for change in chunk {
                 let old = blob(change.old).and_then(|_| olds.next().flatten());
                 let new = blob(change.new).and_then(|_| news.next().flatten());
@@ -50,7 +59,14 @@ impl Engine {
                 );
             }
         }
-        Ok(Diff { from: from.map(Oid), to: to.map(Oid), files })
+        Ok(files)
+    }
+
+    async fn side(&self, project: &Project, oids: &[ObjectId], pending: bool) -> Result<Vec<Option<Bytes>>> {
+        match pending {
+            true => self.pending_bytes(project, oids).await,
+            false => self.contents(oids).await,
+        }
     }
 
     async fn pending_changes(&self, project: &str, request: &DiffRequest) -> Result<Compared> {

@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 34] = [
+pub static KEYS: [Key; 37] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -108,6 +108,9 @@ pub static KEYS: [Key; 34] = [
     key("max_connections", Kind::Number, "N", "HTTP connections at once; more wait [default: 8192]"),
     key("database_connections", Kind::Number, "N", "Connections to Postgres [default: 4 a core, from 16 to 64]"),
     key("manifest_interval", Kind::Number, "SECONDS", "How often `serve` writes a manifest; 0 = never [default: 3600]"),
+    key("history_all", Kind::Number, "SECONDS", "How long every replaced version of a pending file stays"),
+    key("history_hourly", Kind::Number, "SECONDS", "How long the newest one of each hour stays"),
+    key("history_daily", Kind::Number, "SECONDS", "How long the newest one of each day stays; older ones go"),
     key("tree_cache_bytes", Kind::Number, "N", "Memory for decoded trees, bytes"),
     key("gc_interval", Kind::Number, "N", "Seconds between two collections by `serve`; 0 = none [default: 86400]"),
     key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),

@@ -1,18 +1,22 @@
 //! The shapes of questions and answers: what callers of the engine pass in and get back. They serialise as the HTTP API
 //! shows them (snake_case JSON, oids as 40 hex digits), since idempotent answers are stored and repeated word for word.
 
+mod batches;
 mod commits;
 mod files;
 mod history;
+mod local_history;
 mod pending;
 mod projects;
 mod remotes;
 mod tokens;
 mod values;
 
+pub use batches::*;
 pub use commits::*;
 pub use files::*;
 pub use history::*;
+pub use local_history::*;
 pub use pending::*;
 pub use projects::*;
 pub use remotes::*;

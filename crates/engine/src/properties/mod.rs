@@ -3,6 +3,7 @@
 mod graphs;
 mod lists;
 mod merges;
+mod patches;
 mod trees;
 mod uploads;
 

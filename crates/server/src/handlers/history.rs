@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, header};
-use treehold_engine::api::DiffRequest;
+use treehold_engine::api::{Diff, DiffRequest};
 
 use crate::app::App;
 use crate::context::holding;
@@ -12,7 +12,7 @@ use crate::params::{Params, Query};
 use crate::respond::{Answer, ok};
 
 /// Memory for a byte of what is compared: itself, and its line in the answer.
-const DIFF_FACTOR: u64 = 2;
+pub(crate) const DIFF_FACTOR: u64 = 2;
 
 /// `GET /projects/{project}/status?user&branch`
 pub(crate) async fn status(State(app): State<App>, params: Params, query: Query) -> Answer {
@@ -31,14 +31,18 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
     let project = params.text("project")?.to_owned();
     let (diff, room) =
         app.reading_within(DIFF_FACTOR, |engine| async move { engine.diff(&project, &request).await }).await?;
-    let response = match negotiate(&headers, &["text/x-diff", "application/json"]) {
+    compared(&diff, &headers).map(|response| response.map(|body| holding(body, room)))
+}
+
+/// Unified text, or JSON if that is preferred.
+pub(crate) fn compared(diff: &Diff, headers: &HeaderMap) -> Answer {
+    match negotiate(headers, &["text/x-diff", "application/json"]) {
         0 => {
             let kind = [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")];
-            (StatusCode::OK, kind, diff.to_unified()).into_response()
+            Ok((StatusCode::OK, kind, diff.to_unified()).into_response())
         }
-        _ => ok(&diff)?,
-    };
-    Ok(response.map(|body| holding(body, room)))
+        _ => ok(diff),
+    }
 }
 
 /// `GET /projects/{project}/log?ref&limit&cursor`
