@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod attempts;
+pub mod checkpoints;
 pub mod collect;
 pub mod commits;
 #[cfg(feature = "conformance")]
@@ -17,6 +18,7 @@ pub mod error;
 pub mod feed;
 pub mod forks;
 pub mod graph;
+pub mod history;
 pub mod inspect;
 pub mod jobs;
 pub mod ledger;
@@ -40,12 +42,14 @@ mod sqlite;
 
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
+pub use checkpoints::{Checkpoint, CheckpointOutcome, CheckpointRow, Checkpoints, NewCheckpoint};
 pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use feed::{Event, Feed, FeedEnds, FeedPage, FeedRead, Following, PendingEvent, PushOutcome, Told};
 pub use forks::{Fork, ForkOutcome, Forks};
 pub use graph::{CommitRow, Graph};
+pub use history::{Answering, History, HistoryPolicy, Thinned, Version, VersionPlace, WriteOutcome};
 pub use inspect::{
     Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
     InspectedProtocol, KeyState,
@@ -83,6 +87,8 @@ pub trait Catalog:
     + Collect
     + Graph
     + Pending
+    + History
+    + Checkpoints
     + Feed
     + Attempts
     + Commits

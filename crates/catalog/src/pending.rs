@@ -39,6 +39,9 @@ pub enum Content {
     Inline(Bytes),
     /// In the bucket: ask the ledger for the row's oid.
     Bucket,
+    /// The project has it as a content of pending work already, wherever that is: a row, a version or a checkpoint names it. `OpLost` if
+    /// it is gone by the time of the write.
+    Kept,
 }
 
 /// Where an edit comes from, as its caller says. Told to others, believed by nobody.
@@ -109,6 +112,22 @@ pub enum PendingChange {
     /// Remove the row, since the write equals the head. Where a commit is under way that may have taken the row, the head may be about to
     /// change, and nothing is written ([`PendingOutcome::CommitUnderWay`]): the edit must be recorded with `Set`.
     Undo,
+    /// Leave the row, and record this version in local history, as if it had been there for a moment: what was sent and could not be
+    /// taken is not lost. It gets a revision of its own, which the answer names.
+    Keep {
+        /// As in `Set`.
+        action: Action,
+        /// As in `Set`.
+        mode: u32,
+        /// As in `Set`.
+        oid: Option<ObjectId>,
+        /// As in `Set`.
+        size: u64,
+        /// As in `Set`.
+        base_oid: Option<ObjectId>,
+        /// As in `Set`.
+        content: Content,
+    },
 }
 
 /// One write of a batch.

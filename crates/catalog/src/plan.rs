@@ -47,7 +47,7 @@ struct Draft {
 impl Plan {
     /// Whether nothing changes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.after.is_empty()
+        self.after.is_empty() && self.history.is_empty()
     }
 
     /// Whether a row that is new, or was for a moment, names this blob.
@@ -105,6 +105,13 @@ fn draft(
             return Err(PendingOutcome::CommitUnderWay(index));
         }
         let next = new_row(write, draft.revision + 1, now_ms);
+        if let (PendingChange::Keep { .. }, Some(kept)) = (&write.change, &next) {
+            draft.revision += 1;
+            draft.answers.push(Some(draft.revision));
+            draft.named.extend(kept.oid);
+            draft.history.extend(next);
+            continue;
+        }
         if is_same(current, next.as_ref()) {
             draft.answers.push(None);
             continue;
@@ -150,7 +157,8 @@ fn is_same(current: Option<&PendingRow>, next: Option<&PendingRow>) -> bool {
 fn new_row(write: &PendingWrite, revision: i64, now_ms: i64) -> Option<PendingRow> {
     match &write.change {
         PendingChange::Clear | PendingChange::Undo => None,
-        PendingChange::Set { action, mode, oid, size, base_oid, .. } => Some(PendingRow {
+        PendingChange::Set { action, mode, oid, size, base_oid, .. }
+        | PendingChange::Keep { action, mode, oid, size, base_oid, .. } => Some(PendingRow {
             path: write.path.clone(),
             action: *action,
             mode: *mode,

@@ -29,6 +29,27 @@ pub struct Limits {
     pub pack_objects: u64,
     /// All objects of one received pack, inflated, bytes.
     pub inflated_bytes: u64,
+    /// How long replaced versions of pending files stay.
+    pub history: HistoryKeep,
+}
+
+/// How long replaced versions of pending files stay, counted from when they were replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryKeep {
+    /// Every version.
+    pub all: Duration,
+    /// From then on the newest of each hour of a path.
+    pub hourly: Duration,
+    /// From then on the newest of each day of a path. Older ones go.
+    pub daily: Duration,
+}
+
+impl Default for HistoryKeep {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        let days = |days| Duration::from_secs(days * DAY);
+        Self { all: days(1), hourly: days(7), daily: days(30) }
+    }
 }
 
 impl Default for Limits {
@@ -43,6 +64,7 @@ impl Default for Limits {
             pack_bytes: 4 << 30,
             pack_objects: 20_000_000,
             inflated_bytes: 256 << 30,
+            history: HistoryKeep::default(),
         }
     }
 }

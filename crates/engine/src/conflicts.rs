@@ -8,8 +8,8 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use crate::api::{
-    Against, ChangeState, ConflictFile, ConflictPage, ConflictsRequest, Content, Encoding, MergeSide, MergedText, Mode,
-    Oid, OtherWork, Path,
+    ChangeState, ConflictFile, ConflictPage, ConflictsRequest, Content, Encoding, MergeSide, MergeWith, MergedText,
+    Mode, Oid, OtherWork, Path,
 };
 use crate::files::pending_item;
 use crate::text::{bytes_text, rfc3339};
@@ -57,8 +57,8 @@ impl Engine {
         Ok(ConflictPage { branch, revision, against: head.commit.map(Oid), files, next_cursor })
     }
 
-    async fn stood_against(&self, project: &Project, branch: &str, against: Against) -> Result<Head> {
-        if against == Against::Head {
+    async fn stood_against(&self, project: &Project, branch: &str, against: MergeWith) -> Result<Head> {
+        if against == MergeWith::Head {
             return self.branch_head(project, branch).await;
         }
         let name = branch_ref(branch);

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use gix_diff::blob::{Algorithm, InternedInput, UnifiedDiff, diff_with_slider_heuristics, unified_diff};
+use treehold_catalog::Project;
 use treehold_object::ObjectId;
 
 use crate::api::{Diff, DiffFile, DiffRequest, Mode, Oid, TreeChange};
-use crate::compare::{Compared, tree_change};
-use crate::tree::{GITLINK, Side, is_binary};
+use crate::compare::{Compared, Moved, tree_change};
+use crate::tree::{Change, GITLINK, Side, is_binary};
 use crate::{Engine, EngineError, Result, blocking};
 
 /// Changes whose contents are read at once.
@@ -19,6 +20,18 @@ impl Engine {
     pub async fn diff(&self, project: &str, request: &DiffRequest) -> Result<Diff> {
         let limit = request.limit.or(request.cursor.is_some().then_some(FILES_MAX as usize));
         let Compared { project, from, to, changes, next_cursor, .. } = self.compared(project, request, limit).await?;
+        let files = self.file_diffs(&project, changes, [false, request.user.is_some()]).await?;
+        Ok(Diff { from: from.oid.map(Oid), to: to.oid.map(Oid), files, next_cursor })
+    }
+
+    /// Compares files whose sides may both be pending work, or have been.
+    pub(crate) async fn pending_diffs(&self, project: &Project, changes: Vec<Change>) -> Result<Vec<DiffFile>> {
+        let changes = changes.into_iter().map(|change| Moved { change, from: None });
+        self.file_diffs(project, changes.collect(), [true, true]).await
+    }
+
+    /// Compares files. `pending`: whether the contents of a side are those of pending work.
+    async fn file_diffs(&self, project: &Project, changes: Vec<Moved>, pending: [bool; 2]) -> Result<Vec<DiffFile>> {
         if changes.len() as u64 > FILES_MAX {
             return Err(EngineError::TooLarge { what: "the diff", limit: FILES_MAX, unit: "files" });
         }
@@ -27,11 +40,8 @@ impl Engine {
             let blob = |side: Side| side.filter(|item| item.mode != GITLINK).map(|item| item.oid);
             let olds: Vec<ObjectId> = chunk.iter().filter_map(|moved| blob(moved.change.old)).collect();
             let news: Vec<ObjectId> = chunk.iter().filter_map(|moved| blob(moved.change.new)).collect();
-            let mut olds = self.contents(&olds).await?.into_iter();
-            let mut news = match request.user {
-                Some(_) => self.pending_bytes(&project, &news).await?.into_iter(),
-                None => self.contents(&news).await?.into_iter(),
-            };
+            let mut olds = self.side(project, &olds, pending[0]).await?.into_iter();
+            let mut news = self.side(project, &news, pending[1]).await?.into_iter();
             for moved in chunk {
                 let old = blob(moved.change.old).and_then(|_| olds.next().flatten());
                 let new = blob(moved.change.new).and_then(|_| news.next().flatten());
@@ -39,7 +49,14 @@ impl Engine {
                 files.push(blocking(move || Ok(file_diff(change, old, new))).await?);
             }
         }
-        Ok(Diff { from: from.oid.map(Oid), to: to.oid.map(Oid), files, next_cursor })
+        Ok(files)
+    }
+
+    async fn side(&self, project: &Project, oids: &[ObjectId], pending: bool) -> Result<Vec<Option<Bytes>>> {
+        match pending {
+            true => self.pending_bytes(project, oids).await,
+            false => self.contents(oids).await,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use treehold_object::ObjectId;
 use treehold_store::StoreError;
 use uuid::Uuid;
 
-use crate::api::{Conflict, Oid};
+use crate::api::{BatchRefused, Conflict, Oid};
 
 /// Why a verb failed. A variant exists only where a caller acts differently; `code` is the stable name in problem bodies.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,9 @@ pub enum EngineError {
     /// The edits do not merge. Nothing changed.
     #[error("{} path(s) do not merge with what the branch has now; resolve them and commit again", .0.len())]
     MergeConflict(Vec<Conflict>),
+    /// An operation of an atomic batch cannot be done. Nothing was written.
+    #[error("operation {} cannot be done, and so nothing was written: {}", .0.index, .0.error().detail)]
+    Batch(Box<BatchRefused>),
     /// A condition of the request does not hold.
     #[error("the file is not what the request expects; read it again and repeat")]
     Precondition {
@@ -146,6 +149,12 @@ impl EngineError {
             | Self::RemoteFailed { code, .. } => code,
             Self::RemoteNotAllowed(_) => "remote_not_allowed",
             Self::MergeConflict(_) => "conflict",
+            Self::Batch(refused) => match refused.error().code.as_str() {
+                "conflict" => "conflict",
+                "precondition_failed" => "precondition_failed",
+                "too_large" => "too_large",
+                _ => "batch_failed",
+            },
             Self::Precondition { .. } => "precondition_failed",
             Self::TooLarge { .. } => "too_large",
             Self::PushRejected { .. } => "push_rejected",

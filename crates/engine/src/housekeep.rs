@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::Notify;
-use treehold_catalog::{Attempt, AttemptState, KeyId};
+use tokio::sync::{Mutex, Notify};
+use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace};
 use treehold_fault::point;
 use treehold_store::CacheStats;
 
@@ -16,6 +16,10 @@ const KEYS: u32 = 1000;
 const ATTEMPTS: u32 = 100;
 /// An attempt younger than this may still be in somebody's hands.
 const SETTLED_AFTER_MS: i64 = 60_000;
+/// Versions of local history looked at in one step, each a short transaction; steps of one round; and how long to rest at the end.
+const VERSIONS: u32 = 1000;
+const THIN_STEPS: usize = 20;
+const THINNED_AGAIN_MS: i64 = 3_600_000;
 /// Keys removed at the same time.
 const SWEEPERS: usize = 8;
 
@@ -25,11 +29,21 @@ pub(crate) struct Chores {
     started_ms: i64,
     stored: Notify,
     trimmed_ms: AtomicI64,
+    thinning: Mutex<Thinning>,
+}
+
+/// Where the thinning of local history is.
+#[derive(Debug, Default)]
+struct Thinning {
+    next: Option<VersionPlace>,
+    /// When it last began from the start, Unix milliseconds.
+    begun_ms: Option<i64>,
 }
 
 impl Chores {
     pub fn new(started_ms: i64) -> Self {
-        Self { started_ms, stored: Notify::new(), trimmed_ms: AtomicI64::new(i64::MIN) }
+        let trimmed_ms = AtomicI64::new(i64::MIN);
+        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning: Mutex::default() }
     }
 
     /// When the engine was opened, Unix milliseconds.
@@ -66,10 +80,40 @@ impl Engine {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
         self.settle_all_left().await?;
+        self.thin_history().await?;
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;
         self.delete_doomed(self.config.key_grace).await?;
         self.trim_feeds().await
+    }
+
+    /// A part of local history, round after round: what the policy does not keep goes. At the end it rests for a while.
+    pub async fn thin_history(&self) -> Result<()> {
+        let mut thinning = self.chores.thinning.lock().await;
+        let now_ms = self.ambient.now_ms();
+        if thinning.next.is_none() && thinning.begun_ms.is_some_and(|begun| now_ms - begun < THINNED_AGAIN_MS) {
+            return Ok(());
+        }
+        if thinning.next.is_none() {
+            thinning.begun_ms = Some(now_ms);
+        }
+        let keep = &self.config.limits.history;
+        let policy = HistoryPolicy {
+            all_ms: milliseconds(keep.all),
+            hourly_ms: milliseconds(keep.hourly),
+            daily_ms: milliseconds(keep.daily),
+        };
+        for _ in 0..THIN_STEPS {
+            let step = self.catalog.thin_history(thinning.next.as_ref(), &policy, VERSIONS, now_ms).await?;
+            if step.versions > 0 {
+                tracing::debug!(versions = step.versions, contents = step.contents, "local history was thinned");
+            }
+            thinning.next = step.next;
+            if thinning.next.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Operations whose last sign of life is from before then are dead.
@@ -155,6 +199,10 @@ impl Engine {
         }))
         .map_err(EngineError::internal)
     }
+}
+
+fn milliseconds(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What the cache of this process did since its start, and what it holds.

@@ -66,13 +66,14 @@ use treehold_store::{Object, ObjectStore};
 use uuid::Uuid;
 
 pub use batch::Reading;
-pub use config::{Ambient, EngineConfig, Limits};
+pub use config::{Ambient, EngineConfig, HistoryKeep, Limits};
 pub use error::EngineError;
 pub use feed::{Feed, FeedRetention};
 pub use gc::{GcOptions, GcReport};
 pub use intake::SpoolWriter;
 pub use list::Listing;
 pub use manifest::ManifestReport;
+pub use pending::Against;
 pub use progress::Progress;
 pub use rebuild::{BucketFinding, ManifestChoice, RebuildOptions, RebuildReport};
 pub use receive::PushedPack;

@@ -22,7 +22,7 @@ fn path_conflict(path: &BStr, other: &BStr) -> EngineError {
 }
 
 /// Whether git reads the file at this path, on any file system, as `.gitmodules` or `.gitattributes`.
-fn read_by_git(path: &[u8]) -> bool {
+pub(crate) fn read_by_git(path: &[u8]) -> bool {
     let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
     path::is_dotgitmodules(name) || path::is_dotgitattributes(name)
 }

@@ -217,6 +217,17 @@ impl App {
         self.settle(self.0.config.request_timeout, verb).await
     }
 
+    /// As `writing`, for a verb that reads contents on its way: it is refused if there is no memory for them.
+    pub(crate) async fn writing_within<T, F>(&self, verb: impl FnOnce(Engine) -> F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
+    {
+        let room = admission::room(&self.0.admission, 1);
+        let written = self.writing(verb(self.0.engine.within(room.clone()))).await;
+        written.map_err(|problem| room.explain(problem))
+    }
+
     /// As `writing`, where a remote takes part.
     pub(crate) async fn remote<T: Send + 'static>(
         &self,

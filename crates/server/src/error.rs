@@ -177,6 +177,12 @@ fn status(error: &EngineError) -> StatusCode {
         EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
         EngineError::RemoteNotAllowed(_) => StatusCode::FORBIDDEN,
         EngineError::Conflict { .. } | EngineError::MergeConflict(_) => StatusCode::CONFLICT,
+        EngineError::Batch(_) => match error.code() {
+            "conflict" => StatusCode::CONFLICT,
+            "precondition_failed" => StatusCode::PRECONDITION_FAILED,
+            "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        },
         EngineError::Precondition { .. } => StatusCode::PRECONDITION_FAILED,
         EngineError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         EngineError::RemoteAuth { .. } => StatusCode::BAD_GATEWAY,
@@ -195,6 +201,9 @@ fn status(error: &EngineError) -> StatusCode {
 fn describe(problem: Problem, error: EngineError) -> Problem {
     match error {
         EngineError::MergeConflict(conflicts) => problem.with("conflicts", conflicts),
+        EngineError::Batch(refused) => {
+            problem.with("index", refused.index).with("error", refused.error()).with("results", &refused.results)
+        }
         EngineError::Precondition { oid, revision } => match revision {
             Some(revision) => problem.with("oid", oid).with("revision", revision),
             None => problem.with("oid", oid),

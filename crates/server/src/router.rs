@@ -8,7 +8,8 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{
-    commits, export, feed, files, health, history, metrics, objects, pending, projects, refs, remote, search,
+    batches, checkpoints, commits, export, feed, files, health, history, metrics, objects, pending, projects, refs,
+    remote, search, versions,
 };
 use crate::{admission, auth, compress, context, git};
 
@@ -65,6 +66,14 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/reflog", get(refs::reflog))
         .route("/projects/{project}/refs/", one_ref())
         .route("/projects/{project}/refs/{*name}", one_ref())
+        .route("/projects/{project}/history", get(versions::list))
+        .route("/projects/{project}/history/{id}", get(versions::read))
+        .route("/projects/{project}/history/{id}/diff", get(versions::diff))
+        .route("/projects/{project}/history/{id}/restore", post(versions::restore))
+        .route("/projects/{project}/checkpoints", get(checkpoints::list).post(checkpoints::create))
+        .route("/projects/{project}/checkpoints/{id}", get(checkpoints::show).delete(checkpoints::delete))
+        .route("/projects/{project}/checkpoints/{id}/diff", get(checkpoints::diff))
+        .route("/projects/{project}/checkpoints/{id}/restore", post(checkpoints::restore))
         .route("/projects/{project}/git/blobs/{oid}", get(objects::blob))
         .route("/projects/{project}/git/trees/{oid}", get(objects::tree))
         .route("/projects/{project}/git/commits/{oid}", get(objects::commit))
@@ -74,7 +83,7 @@ fn routes() -> Router<App> {
         .route("/files/{project}", get(files::list))
         .route("/files/{project}/", file())
         .route("/files/{project}/{*path}", file())
-        .route("/pending/{project}/{user}", get(pending::list).delete(pending::drop_all))
+        .route("/pending/{project}/{user}", get(pending::list).post(batches::write).delete(pending::drop_all))
         .route("/pending/{project}/{user}/", one_pending())
         .route("/pending/{project}/{user}/{*path}", one_pending())
         .route("/git/{repo}/{*rest}", any(git::serve))

@@ -5,11 +5,13 @@
 
 mod attempts;
 mod chains;
+mod checkpoints;
 mod collect;
 mod commits;
 mod feed;
 mod forks;
 mod graph;
+mod history;
 mod inspect;
 mod jobs;
 mod ledger;
@@ -55,19 +57,25 @@ struct Case {
     catalog: Arc<dyn Catalog>,
 }
 
-/// A future on the heap, made in a frame of its own: those of all cases in one frame would be more than a thread's stack holds.
-fn heap<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
-    Box::pin(make())
+/// A case on a database of its own, in the heap and made in a frame of its own: together the cases are more than the stack of a thread
+/// of tests.
+fn on_heap<M, F, G>(make: &M, case: impl FnOnce(Case) -> G) -> Pin<Box<impl Future<Output = ()>>>
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+    G: Future<Output = ()>,
+{
+    Box::pin(async move {
+        let backend = make().await;
+        let catalog = backend.catalog();
+        case(Case { backend, catalog }).await;
+    })
 }
 
 /// Runs a list of cases, each on a fresh database.
 macro_rules! cases {
     ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
-        $({
-            let backend = heap(&$make).await;
-            let catalog = backend.catalog();
-            heap(|| $module::$case(Case { backend, catalog })).await;
-        })*
+        $(on_heap(&$make, $module::$case).await;)*
     };
 }
 
@@ -219,6 +227,16 @@ where
         feed::begins_anew_with_numbers_never_given,
         feed::wakes_those_who_follow,
         feed::skips_nothing_and_repeats_nothing,
+        history::lists_versions,
+        history::keeps_what_could_not_be_taken,
+        history::answers_a_request_once,
+        history::is_thinned_by_its_age,
+        history::keeps_contents_that_are_named,
+        history::is_thinned_beside_writers,
+        checkpoints::remember_everything_pending,
+        checkpoints::have_names,
+        checkpoints::go_with_what_only_they_name,
+        checkpoints::are_roots,
         attempts::claims_compare_bodies,
         attempts::answers_stay,
         attempts::come_back_whole,

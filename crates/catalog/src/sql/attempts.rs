@@ -184,13 +184,21 @@ pub(super) async fn remember<'e, E>(executor: E, project: Uuid, answer: &FinalAn
 where
     E: sqlx::Executor<'e, Database = Database>,
 {
-    sqlx::query("UPDATE requests SET answer = $3 WHERE project = $1 AND key = $2 AND answer IS NULL")
+    remember_first(executor, project, answer).await.map(|_| ())
+}
+
+/// As [`remember`]; `false` = there was one.
+pub(super) async fn remember_first<'e, E>(executor: E, project: Uuid, answer: &FinalAnswer) -> Result<bool, Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    let remembered = sqlx::query("UPDATE requests SET answer = $3 WHERE project = $1 AND key = $2 AND answer IS NULL")
         .bind(project)
         .bind(&answer.key)
         .bind(&answer.body)
         .execute(executor)
         .await?;
-    Ok(())
+    Ok(remembered.rows_affected() == 1)
 }
 
 impl Db {

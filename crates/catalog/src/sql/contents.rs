@@ -1,6 +1,6 @@
 //! Contents of pending work: once per project and oid, whatever rows and local history name them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use treehold_object::ObjectId;
@@ -33,10 +33,15 @@ pub(super) struct NewContent {
 pub(super) fn contents_of(writes: &[PendingWrite]) -> Result<HashMap<ObjectId, NewContent>, CatalogError> {
     let mut contents: HashMap<ObjectId, NewContent> = HashMap::new();
     for write in writes {
-        let PendingChange::Set { oid: Some(oid), size, content, .. } = &write.change else { continue };
+        let (PendingChange::Set { oid: Some(oid), size, content, .. }
+        | PendingChange::Keep { oid: Some(oid), size, content, .. }) = &write.change
+        else {
+            continue;
+        };
         let inline = match content {
             Content::Inline(bytes) => Some(bytes),
             Content::Bucket | Content::None => None,
+            Content::Kept => continue,
         };
         if contents.get(oid).is_some_and(|known| known.stored.is_some() || inline.is_none()) {
             continue;
@@ -46,6 +51,34 @@ pub(super) fn contents_of(writes: &[PendingWrite]) -> Result<HashMap<ObjectId, N
         contents.insert(*oid, NewContent { oid: *oid, size: codec::signed(size)?, stored });
     }
     Ok(contents)
+}
+
+/// The contents that the writes name as known, and none of them brings.
+pub(super) fn kept_by(writes: &[PendingWrite], brought: &HashMap<ObjectId, NewContent>) -> Vec<ObjectId> {
+    let kept = writes.iter().filter_map(|write| match &write.change {
+        PendingChange::Set { oid, content: Content::Kept, .. }
+        | PendingChange::Keep { oid, content: Content::Kept, .. } => *oid,
+        _ => None,
+    });
+    kept.filter(|oid| !brought.contains_key(oid)).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Keeps known contents from being removed until this transaction's rows name them.
+pub(super) async fn hold_kept(tx: &mut Transaction, project: Uuid, kept: &[ObjectId]) -> Result<(), Fault> {
+    for chunk in kept.chunks(CHUNK_ROWS) {
+        let held: Vec<Vec<u8>> = sqlx::query_scalar(sql!(
+            "SELECT oid FROM pending_contents WHERE project = $1 AND oid {} ORDER BY oid {FOR_KEY_SHARE}",
+            in_blobs(2)
+        ))
+        .bind(project)
+        .bind(oids(chunk))
+        .fetch_all(&mut **tx)
+        .await?;
+        if held.len() != chunk.len() {
+            return Err(CatalogError::OpLost.into());
+        }
+    }
+    Ok(())
 }
 
 /// Those of `contents` that are only in the bucket.

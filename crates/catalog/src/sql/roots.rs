@@ -38,7 +38,7 @@ const fn loose(what: &'static str, select: &'static str) -> Source {
 }
 
 /// What a prepared attempt names may not be stored yet; afterwards it is. Final ones name what refs have, or nothing that is needed.
-const SOURCES: [Source; 9] = [
+const SOURCES: [Source; 10] = [
     firm("a ref", "SELECT project, oid FROM refs"),
     firm(
         "an unfinished commit",
@@ -63,6 +63,11 @@ const SOURCES: [Source; 9] = [
         "local history",
         "SELECT w.project, h.oid FROM pending_history h JOIN workspaces w ON w.id = h.workspace
          UNION ALL SELECT w.project, h.base_oid FROM pending_history h JOIN workspaces w ON w.id = h.workspace",
+    ),
+    loose(
+        "a checkpoint",
+        "SELECT c.project, k.oid FROM checkpoint_rows k JOIN checkpoints c ON c.id = k.checkpoint
+         UNION ALL SELECT c.project, k.base_oid FROM checkpoint_rows k JOIN checkpoints c ON c.id = k.checkpoint",
     ),
     loose("a shallow boundary", "SELECT project, oid FROM shallow"),
 ];

@@ -7,7 +7,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::apply::{Contents, PLACE, Workspaces, place_values};
-use super::contents::{NewContent, contents_of, in_bucket};
+use super::contents::{NewContent, contents_of, hold_kept, in_bucket, kept_by};
 use super::pending::{COLUMNS, Row, names, names_of, pending_row};
 use super::*;
 use crate::codec;
@@ -26,6 +26,8 @@ pub(super) struct Write {
     expected_revision: Option<i64>,
     writes: Vec<PendingWrite>,
     contents: HashMap<ObjectId, NewContent>,
+    /// Contents that are known and must stay.
+    kept: Vec<ObjectId>,
     now_ms: i64,
 }
 
@@ -37,12 +39,18 @@ impl Write {
         now_ms: i64,
     ) -> Result<Self, CatalogError> {
         let contents = contents_of(writes)?;
-        Ok(Self { key: key.clone(), expected_revision, writes: writes.to_vec(), contents, now_ms })
+        let kept = kept_by(writes, &contents);
+        Ok(Self { key: key.clone(), expected_revision, writes: writes.to_vec(), contents, kept, now_ms })
+    }
+
+    /// The project that it is for.
+    pub(super) fn project(&self) -> Uuid {
+        self.key.project
     }
 
     /// Whether it is small, and fails for no reason that others should not share.
     pub(super) fn may_share(&self) -> bool {
-        self.writes.len() <= 64 && in_bucket(&self.contents).is_empty()
+        self.writes.len() <= 64 && in_bucket(&self.contents).is_empty() && self.kept.is_empty()
     }
 }
 
@@ -50,39 +58,13 @@ impl Db {
     /// Writes in order, in one transaction; `None` where the project is gone.
     pub(super) async fn write_once(&self, writes: &[Write]) -> Result<Vec<Option<PendingOutcome>>, Fault> {
         let mut tx = self.begin().await?;
-        let bucket: Vec<ObjectId> = writes.iter().flat_map(|write| in_bucket(&write.contents)).collect();
-        if !bucket.is_empty() {
-            share_projects(&mut tx, writes.iter().map(|write| write.key.project)).await?;
-            hold_bucket_contents(&mut tx, &bucket).await?;
+        let (outcomes, told) = write_in(&mut tx, writes).await?;
+        // Where nothing changed, nothing is written: not even a workspace.
+        if let Some(told) = told {
+            let recorded = feed::record(&mut tx, &told).await?;
+            tx.commit().await?;
+            self.tell(&recorded);
         }
-        let mut workspaces = lock_workspaces(&mut tx, writes.iter().map(|write| &write.key)).await?;
-        read_rows(&mut tx, &mut workspaces, writes).await?;
-        find_commits(&mut tx, &mut workspaces, writes).await?;
-        let mut plan = Plan::default();
-        let mut outcomes = Vec::with_capacity(writes.len());
-        for write in writes {
-            outcomes.push(workspaces.get_mut(&write.key).map(|workspace| {
-                plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms)
-            }));
-        }
-        if plan.is_empty() {
-            // Nothing changed, so nothing is written: not even a workspace.
-            return Ok(outcomes);
-        }
-        let mut contents = Contents::new();
-        for write in writes {
-            let Some(workspace) = workspaces.get(&write.key).map(|workspace| workspace.id) else { continue };
-            for content in write.contents.values().filter(|content| plan.names(workspace, content.oid)) {
-                let known = contents.entry((write.key.project, content.oid)).or_insert(content);
-                if known.stored.is_none() {
-                    *known = content;
-                }
-            }
-        }
-        apply_plan(&mut tx, &plan, &workspaces, &contents).await?;
-        let recorded = feed::record(&mut tx, &plan.told).await?;
-        tx.commit().await?;
-        self.tell(&recorded);
         Ok(outcomes)
     }
 
@@ -142,8 +124,53 @@ impl Db {
     }
 }
 
+/// Writes in order, and what is to be told of it, last of all that the transaction does; `None` = nothing changed.
+pub(super) async fn write_in(
+    tx: &mut Transaction,
+    writes: &[Write],
+) -> Result<(Vec<Option<PendingOutcome>>, Option<Vec<NewEvent>>), Fault> {
+    let bucket: Vec<ObjectId> = writes.iter().flat_map(|write| in_bucket(&write.contents)).collect();
+    if !bucket.is_empty() {
+        share_projects(tx, writes.iter().map(|write| write.key.project)).await?;
+        hold_bucket_contents(tx, &bucket).await?;
+    }
+    let mut workspaces = lock_workspaces(tx, writes.iter().map(|write| &write.key)).await?;
+    for write in writes {
+        hold_kept(tx, write.key.project, &write.kept).await?;
+    }
+    read_rows(tx, &mut workspaces, writes).await?;
+    find_commits(tx, &mut workspaces, writes).await?;
+    let mut plan = Plan::default();
+    let mut outcomes = Vec::with_capacity(writes.len());
+    for write in writes {
+        outcomes.push(
+            workspaces
+                .get_mut(&write.key)
+                .map(|workspace| plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms)),
+        );
+    }
+    if plan.is_empty() {
+        return Ok((outcomes, None));
+    }
+    let mut contents = Contents::new();
+    for write in writes {
+        let Some(workspace) = workspaces.get(&write.key).map(|workspace| workspace.id) else { continue };
+        for content in write.contents.values().filter(|content| plan.names(workspace, content.oid)) {
+            let known = contents.entry((write.key.project, content.oid)).or_insert(content);
+            if known.stored.is_none() {
+                *known = content;
+            }
+        }
+    }
+    apply_plan(tx, &plan, &workspaces, &contents).await?;
+    Ok((outcomes, Some(plan.told)))
+}
+
 /// Keeps projects from being deleted, and says which there are. This does not wait for publications, nor they for it.
-async fn share_projects(tx: &mut Transaction, ids: impl IntoIterator<Item = Uuid>) -> Result<BTreeSet<Uuid>, Fault> {
+pub(super) async fn share_projects(
+    tx: &mut Transaction,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<BTreeSet<Uuid>, Fault> {
     let ids: BTreeSet<Uuid> = ids.into_iter().collect();
     let found: Vec<Uuid> =
         sqlx::query_scalar(sql!("SELECT id FROM projects WHERE id {} ORDER BY id {FOR_KEY_SHARE}", in_uuids(1)))
@@ -166,7 +193,7 @@ async fn hold_bucket_contents(tx: &mut Transaction, wanted: &[ObjectId]) -> Resu
 }
 
 /// Locks the workspaces that exist, in the order of their ids, and keeps their projects from being deleted.
-async fn find_workspaces(tx: &mut Transaction, keys: &BTreeSet<&WorkspaceKey>) -> Result<Workspaces, Fault> {
+pub(super) async fn find_workspaces(tx: &mut Transaction, keys: &BTreeSet<&WorkspaceKey>) -> Result<Workspaces, Fault> {
     let select = sql!(
         "SELECT w.project, w.branch, w.user_id, w.id, w.revision
          FROM {} JOIN projects p ON p.id = r.project
@@ -190,7 +217,7 @@ fn key_values(keys: &BTreeSet<&WorkspaceKey>) -> Rows {
 }
 
 /// Locks the workspaces of `keys`, and makes those that are missing; none where the project is gone.
-async fn lock_workspaces<'a>(
+pub(super) async fn lock_workspaces<'a>(
     tx: &mut Transaction,
     keys: impl IntoIterator<Item = &'a WorkspaceKey>,
 ) -> Result<Workspaces, Fault> {

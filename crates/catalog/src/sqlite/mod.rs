@@ -10,6 +10,8 @@ mod apply;
 mod attempts;
 #[path = "../sql/chains.rs"]
 mod chains;
+#[path = "../sql/checkpoints.rs"]
+mod checkpoints;
 #[path = "../sql/collect.rs"]
 mod collect;
 #[path = "../sql/commits.rs"]
@@ -24,6 +26,8 @@ mod forks;
 mod graph;
 #[path = "../sql/group.rs"]
 mod group;
+#[path = "../sql/history.rs"]
+mod history;
 #[path = "../sql/inspect.rs"]
 mod inspect;
 #[path = "../sql/jobs.rs"]
@@ -50,6 +54,8 @@ mod roots;
 mod settle;
 #[path = "../sql/snapshots.rs"]
 mod snapshots;
+#[path = "../sql/thin.rs"]
+mod thin;
 #[path = "../sql/tokens.rs"]
 mod tokens;
 #[path = "../sql/views.rs"]

@@ -9,9 +9,9 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearPending, Content, Ledger, NewObject, NewProject, OpKind, Origin, Pending,
-    PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome, ReceivePolicy,
-    RefUpdate, Refs, RoaringTreemap, RowExpectation, WorkspaceKey,
+    Action, Admin, CatalogError, ClearPending, Content, History, HistoryPolicy, Ledger, NewObject, NewProject, OpKind,
+    Origin, Pending, PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome,
+    ReceivePolicy, RefUpdate, Refs, RoaringTreemap, RowExpectation, Thinned, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -343,4 +343,92 @@ async fn an_autosave_does_not_wait_for_a_publication() {
     stage.write(Content::Inline("now".into()), "now").await.expect("write");
     publishing.rollback().await.expect("let go");
     assert_eq!(stage.catalog.workspace_revision(&stage.key()).await.expect("revision"), 1);
+}
+
+/// What replaces at once, so that every replaced version goes.
+const NOTHING: HistoryPolicy = HistoryPolicy { all_ms: 0, hourly_ms: 0, daily_ms: 0 };
+
+impl Stage {
+    /// A path that was `a` and is `b`: the content of `a` has one name, a replaced version.
+    async fn replaced(&self) {
+        self.write(Content::Inline("a".into()), "a").await.expect("write");
+        self.write(Content::Inline("b".into()), "b").await.expect("write");
+    }
+
+    fn thin(&self) -> JoinHandle<Thinned> {
+        let catalog = self.catalog.clone();
+        tokio::spawn(async move { catalog.thin_history(None, &NOTHING, 10, 1).await.expect("thin") })
+    }
+
+    async fn kept(&self, content: &str) -> bool {
+        self.catalog.pending_contents(self.project, &[oid(content)]).await.expect("contents")[0].is_some()
+    }
+}
+
+/// A writer has named the content again, and not committed yet, when the thinning comes to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thinning_that_waits_for_a_writer_sees_what_it_names() {
+    let stage = Stage::set().await;
+    stage.replaced().await;
+    let (mut writer, pid) = stage.hold().await;
+    // What a write does: the content's row first (its upsert locks it so), then the rows that name it.
+    let lock = sqlx::query("SELECT oid FROM pending_contents WHERE oid = $1 FOR NO KEY UPDATE");
+    lock.bind(oid("a").as_slice().to_vec()).execute(&mut *writer).await.expect("lock");
+    let name = sqlx::query(
+        "INSERT INTO pending (workspace, path, action, mode, oid, size, revision, updated_at)
+         SELECT id, 'again', 1, 33188, $1, 1, 3, 0 FROM workspaces",
+    );
+    name.bind(oid("a").as_slice().to_vec()).execute(&mut *writer).await.expect("name");
+    let thinning = stage.thin();
+    stage.waiting_for(pid).await;
+    writer.commit().await.expect("commit");
+    let thinned = thinning.await.expect("thin");
+    assert_eq!((thinned.versions, thinned.contents), (1, 0));
+    assert!(stage.kept("a").await, "the content is named, and went");
+}
+
+/// A thinning has removed the content, and not committed yet, when a writer names it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_waits_for_a_thinning_brings_the_content_again() {
+    let stage = Stage::set().await;
+    stage.replaced().await;
+    let (mut thinning, pid) = stage.hold().await;
+    for step in
+        ["SELECT oid FROM pending_contents WHERE oid = $1 FOR UPDATE", "DELETE FROM pending_contents WHERE oid = $1"]
+    {
+        sqlx::query(step).bind(oid("a").as_slice().to_vec()).execute(&mut *thinning).await.expect(step);
+    }
+    let writing = stage.write(Content::Inline("a".into()), "a");
+    stage.waiting_for(pid).await;
+    thinning.commit().await.expect("commit");
+    writing.await.expect("write");
+    assert!(stage.kept("a").await, "the content is named, and went");
+}
+
+/// A restoration, which brings no content, finds it gone: it must not name what is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restoration_that_waits_for_a_thinning_is_refused() {
+    let stage = Stage::set().await;
+    stage.replaced().await;
+    let (mut thinning, pid) = stage.hold().await;
+    for step in
+        ["SELECT oid FROM pending_contents WHERE oid = $1 FOR UPDATE", "DELETE FROM pending_contents WHERE oid = $1"]
+    {
+        sqlx::query(step).bind(oid("a").as_slice().to_vec()).execute(&mut *thinning).await.expect(step);
+    }
+    let (catalog, key) = (stage.catalog.clone(), stage.key());
+    let change = PendingChange::Set {
+        action: Action::Created,
+        mode: 0o100644,
+        oid: Some(oid("a")),
+        size: 1,
+        base_oid: None,
+        content: Content::Kept,
+    };
+    let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
+    let restoring = tokio::spawn(async move { catalog.write_pending(&key, None, &[write], 0).await });
+    stage.waiting_for(pid).await;
+    thinning.commit().await.expect("commit");
+    let outcome = restoring.await.expect("a task");
+    assert!(matches!(outcome, Err(CatalogError::OpLost)), "{outcome:?}");
 }

@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 37] = [
+pub static KEYS: [Key; 40] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -109,6 +109,9 @@ pub static KEYS: [Key; 37] = [
     key("max_connections", Kind::Number, "N", "HTTP connections at once; more wait [default: 8192]"),
     key("database_connections", Kind::Number, "N", "Connections to Postgres [default: 4 a core, from 16 to 64]"),
     key("manifest_interval", Kind::Number, "SECONDS", "How often `serve` writes a manifest; 0 = never [default: 3600]"),
+    key("history_all", Kind::Number, "SECONDS", "How long every replaced version of a pending file stays"),
+    key("history_hourly", Kind::Number, "SECONDS", "How long the newest one of each hour stays"),
+    key("history_daily", Kind::Number, "SECONDS", "How long the newest one of each day stays; older ones go"),
     key("tree_cache_bytes", Kind::Number, "N", "Memory for decoded trees, bytes"),
     key("feed_retention", Kind::Number, "SECONDS", "How long events of change feeds are kept [default: 604800]"),
     key("feed_events", Kind::Number, "N", "Most events kept of one project [default: 100000]"),

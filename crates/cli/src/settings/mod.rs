@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use treehold_engine::{EngineConfig, FeedRetention, Limits, Secret};
+use treehold_engine::{EngineConfig, FeedRetention, HistoryKeep, Limits, Secret};
 
 use crate::failure::Failure;
 use keys::Options;
@@ -315,7 +315,14 @@ fn feed(values: &mut Values) -> Result<FeedRetention, Failure> {
 fn limits(values: &mut Values) -> Result<Limits, Failure> {
     let default = Limits::default();
     let mut number = |name, default, max| values.number(name, default, max);
+    let mut seconds = |name, default: Duration| number(name, default.as_secs(), 1 << 31).map(Duration::from_secs);
+    let history = HistoryKeep {
+        all: seconds("history_all", default.history.all)?,
+        hourly: seconds("history_hourly", default.history.hourly)?,
+        daily: seconds("history_daily", default.history.daily)?,
+    };
     Ok(Limits {
+        history,
         file_bytes: number("limit_file_bytes", default.file_bytes, 2 << 30)?,
         batch_paths: number("limit_batch_paths", default.batch_paths as u64, 1_000_000)? as usize,
         commit_changes: number("limit_commit_changes", default.commit_changes as u64, 10_000_000)? as usize,

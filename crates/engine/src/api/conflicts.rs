@@ -7,7 +7,7 @@ use super::{ChangeState, Content, Mode, Oid, Path, PendingAction};
 
 /// What pending work is compared with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Against {
+pub enum MergeWith {
     /// Our branch as it is.
     #[default]
     Head,
@@ -25,7 +25,7 @@ pub struct ConflictsRequest {
     /// Only this path, whatever its state.
     pub path: Option<Vec<u8>>,
     /// What it is compared with.
-    pub against: Against,
+    pub against: MergeWith,
     /// From the last answer.
     pub cursor: Option<String>,
     /// Files of a page, at most.

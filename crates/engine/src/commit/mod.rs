@@ -19,7 +19,8 @@ use change::ChangeRow;
 pub(crate) use machine::Settled;
 use plan::nothing_to_commit;
 pub(crate) use plan::{Intent, Planned};
-use request::{Claimed, Key};
+use request::Claimed;
+pub(crate) use request::Key;
 
 use crate::api::{CommitAnswer, CommitRequest, OnConflict};
 use crate::remote::{Endpoint, Secret};

@@ -33,6 +33,11 @@ impl Key {
         Ok(Self { key: key.map(str::to_owned), body_sha256: sha256.finalize().into() })
     }
 
+    /// For what is no request of its own.
+    pub fn none() -> Self {
+        Self { key: None, body_sha256: [0; 32] }
+    }
+
     /// For a request that leaves nothing to remember.
     pub fn unused(self) -> Self {
         Self { key: None, ..self }
@@ -54,14 +59,21 @@ pub(crate) enum Stored {
 }
 
 impl Engine {
-    pub(crate) async fn claim(&self, project: &Project, key: &Key) -> Result<Claimed> {
-        let Some(name) = &key.key else { return Ok(Claimed::Open) };
+    /// What is known of a request: nothing, or the answer to it. A key that belongs to another one is refused.
+    pub(crate) async fn claimed(&self, project: &Project, key: &Key) -> Result<Claim> {
+        let Some(name) = &key.key else { return Ok(Claim::Open) };
         match self.catalog.claim(project.id, name, &key.body_sha256, self.ambient.now_ms()).await? {
-            Claim::Open => Ok(Claimed::Open),
             Claim::Reused => Err(EngineError::unprocessable(
                 "idempotency_key_reused",
                 "The idempotency key was used with another request; choose a new one.",
             )),
+            known => Ok(known),
+        }
+    }
+
+    pub(crate) async fn claim(&self, project: &Project, key: &Key) -> Result<Claimed> {
+        match self.claimed(project, key).await? {
+            Claim::Open | Claim::Reused => Ok(Claimed::Open),
             Claim::Answered(body) => match serde_json::from_str(&body).map_err(EngineError::internal)? {
                 Stored::Done(answer) => Ok(Claimed::Answered(Ok(answer))),
                 Stored::Rejected { attempt, commit, message } => {

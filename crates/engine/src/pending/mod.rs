@@ -1,6 +1,15 @@
 //! Pending work: autosave, list, read, drop.
 
+mod batch;
+mod change;
+mod checkpoints;
 mod put;
+mod text;
+mod versions;
+
+#[cfg(test)]
+pub(crate) use text::{Patch, replace};
+pub use versions::Against;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -51,7 +60,12 @@ fn entry(row: PendingRow) -> PendingEntry {
 
 impl Engine {
     /// The workspace of a user, on a branch that exists or may be born.
-    async fn workspace(&self, project: &str, user: Uuid, branch: Option<&str>) -> Result<(Project, WorkspaceKey)> {
+    pub(crate) async fn workspace(
+        &self,
+        project: &str,
+        user: Uuid,
+        branch: Option<&str>,
+    ) -> Result<(Project, WorkspaceKey)> {
         let project = self.find_project(project).await?;
         let branch = Self::branch_name(&project, branch)?;
         let key = WorkspaceKey { project: project.id, branch, user };

@@ -1,13 +1,14 @@
 //! Autosave.
 
 use treehold_catalog::{
-    Action, Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project,
-    RowExpectation, WorkspaceKey,
+    Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation,
+    WorkspaceKey,
 };
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
+use super::change::Wanted;
 use crate::api::{Condition, Mode, Oid, Path, PendingAction, PendingAnswer, PendingBody, PutPending};
 use crate::files::{pending_item, shaped_path};
 use crate::tree::{Edits, FILE, GITLINK, Item, SYMLINK};
@@ -17,7 +18,7 @@ use crate::{Engine, EngineError, Result};
 
 /// How often a write that lost a race is judged again before the caller is asked to come back. In each round one of those that
 /// write the same path wins, so this is how many may arrive together.
-const RACES: usize = 64;
+pub(super) const RACES: usize = 64;
 
 /// What the caller sees at the path, and what it is made of.
 struct Seen {
@@ -115,21 +116,12 @@ impl Engine {
         let base = base_oid(draft, &seen);
         let equals_head = new == seen.head.filter(|item| !item.is_tree());
         let explicit = draft.explicit && seen.row.is_some();
-        let change = match equals_head && !explicit {
-            true => PendingChange::Undo,
-            false => PendingChange::Set {
-                action: match (new, seen.head) {
-                    (None, _) => Action::Deleted,
-                    (Some(_), None) => Action::Created,
-                    (Some(_), Some(_)) => Action::Modified,
-                },
-                mode: new.map_or(0, |item| item.mode),
-                oid: new.map(|item| item.oid),
-                size: draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64),
-                base_oid: base,
-                content: self.kept_content(&seen.project, draft).await?,
-            },
+        let size = draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64);
+        let content = match equals_head && !explicit {
+            true => Content::None,
+            false => self.kept_content(&seen.project, draft).await?,
         };
+        let change = Wanted { new, size, base, explicit }.change(seen.head, content);
         let expect = match &seen.row {
             Some(row) => RowExpectation::Revision(row.revision),
             None => RowExpectation::Absent,
@@ -261,7 +253,7 @@ fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
 fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {
     let path = Path(draft.spot.path.clone());
     match change {
-        PendingChange::Clear | PendingChange::Undo => {
+        PendingChange::Clear | PendingChange::Undo | PendingChange::Keep { .. } => {
             let head = seen.head.filter(|item| !item.is_tree());
             PendingAnswer {
                 path,

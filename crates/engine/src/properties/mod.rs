@@ -3,6 +3,7 @@
 mod graphs;
 mod lists;
 mod merges;
+mod patches;
 mod paths;
 mod searches;
 mod trees;

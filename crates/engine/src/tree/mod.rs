@@ -16,9 +16,7 @@ pub(crate) use diff::{Change, Side};
 pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
 pub(crate) use marked::merge_marked;
-#[cfg(test)]
-pub(crate) use merge::merge_text;
-pub(crate) use merge::{Resolution3, is_binary};
+pub(crate) use merge::{Resolution3, is_binary, merge_text};
 pub(crate) use walk::{Step, Walk, WalkFrom};
 
 use bytes::Bytes;

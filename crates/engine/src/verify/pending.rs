@@ -13,12 +13,18 @@ use crate::{Result, blocking};
 
 /// Contents read at once: each may have 100 kB.
 const CONTENTS: u32 = 100;
+/// Rows of checkpoints without content that are told.
+const LOST: u32 = 100;
 /// Rows read at once.
 const PENDING: u32 = 500;
 
 impl Run<'_> {
     pub(super) async fn check_pending(&mut self, project: &Project) -> Result<()> {
         self.check_contents(project).await?;
+        for (name, path, oid) in self.engine.catalog.lost_checkpoint_rows(project.id, LOST).await? {
+            let damage = Damage::new(Code::PendingMissing, "no content is kept for a blob that a checkpoint names");
+            self.find(damage, format!("{oid}: {path} in {name:?}"), Some(project.id), false);
+        }
         let mut after = None;
         loop {
             let rows = self.engine.catalog.inspect_pending(project.id, after, PENDING).await?;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, header};
-use treehold_engine::api::{Against, BlameRequest, ConflictsRequest, DiffRequest, LogRequest};
+use treehold_engine::api::{BlameRequest, ConflictsRequest, Diff, DiffRequest, LogRequest, MergeWith};
 
 use crate::app::App;
 use crate::context::holding;
@@ -13,7 +13,7 @@ use crate::params::{Params, Query};
 use crate::respond::{Answer, ok};
 
 /// Memory for a byte of what is compared: itself, and its line in the answer.
-const DIFF_FACTOR: u64 = 2;
+pub(crate) const DIFF_FACTOR: u64 = 2;
 /// The same for a byte of a text that is merged: itself, in the merged text, in a hunk, and in the answer.
 const CONFLICT_FACTOR: u64 = 4;
 
@@ -29,8 +29,8 @@ pub(crate) async fn status(State(app): State<App>, params: Params, query: Query)
 /// `GET /projects/{project}/conflicts?user&branch&path&against&limit&cursor`: sides and merged texts of what is not clean.
 pub(crate) async fn conflicts(State(app): State<App>, params: Params, query: Query) -> Answer {
     let against = match query.text("against")? {
-        None | Some("head") => Against::Head,
-        Some("remote") => Against::Remote,
+        None | Some("head") => MergeWith::Head,
+        Some("remote") => MergeWith::Remote,
         Some(_) => {
             return Err(Problem::bad_parameter("bad_parameter", "against", "`against` can be `head` or `remote`"));
         }
@@ -73,14 +73,18 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
     }
     let (diff, room) =
         app.reading_within(DIFF_FACTOR, |engine| async move { engine.diff(&project, &request).await }).await?;
-    let response = match as_json {
-        false => {
+    compared(&diff, &headers).map(|response| response.map(|body| holding(body, room)))
+}
+
+/// Unified text, or JSON if that is preferred.
+pub(crate) fn compared(diff: &Diff, headers: &HeaderMap) -> Answer {
+    match negotiate(headers, &["text/x-diff", "application/json"]) {
+        0 => {
             let kind = [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")];
-            (StatusCode::OK, kind, diff.to_unified()).into_response()
+            Ok((StatusCode::OK, kind, diff.to_unified()).into_response())
         }
-        true => ok(&diff)?,
-    };
-    Ok(response.map(|body| holding(body, room)))
+        _ => ok(diff),
+    }
 }
 
 /// `GET /projects/{project}/log?ref&path&first_parent&limit&cursor`

@@ -1,5 +1,7 @@
 //! One module for each group of routes. Handlers read top-down: what was asked, the verb, the answer.
 
+pub(crate) mod batches;
+pub(crate) mod checkpoints;
 pub(crate) mod commits;
 pub(crate) mod export;
 pub(crate) mod feed;
@@ -13,3 +15,4 @@ pub(crate) mod projects;
 pub(crate) mod refs;
 pub(crate) mod remote;
 pub(crate) mod search;
+pub(crate) mod versions;
