@@ -53,6 +53,7 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/search", post(search::search))
         .route("/projects/{project}/status", get(history::status))
         .route("/projects/{project}/conflicts", get(history::conflicts))
+        .route("/projects/{project}/resolve", post(batches::resolve))
         .route("/projects/{project}/diff", get(history::diff))
         .route("/projects/{project}/log", get(history::log))
         .route("/projects/{project}/changes", get(feed::changes))

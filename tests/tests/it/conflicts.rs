@@ -159,4 +159,56 @@ both! {
         d.get(&format!("{url}&against=remote")).await.problem(404, "ref_not_found");
         d.get(&format!("{url}&against=x")).await.problem(400, "bad_parameter");
     }
+
+    /// Goal: conflicts are resolved file by file, all or none, against what the branch had when its user decided.
+    async fn resolved_file_by_file(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        let put = async |path: &str, body: &str| {
+            d.put(&format!("/files/{project}/{path}?message=m"), body.to_owned()).await.ok(200)["files"][0]["oid"].clone()
+        };
+        let paths = ["merged.txt", "ours.txt", "text.txt", "theirs.txt"];
+        for path in paths {
+            put(path, "1\n2\n3\n4\n5\n").await;
+            d.put(&format!("/pending/{project}/{user}/{path}"), "mine\n2\n3\n4\n5\n").await.ok(201);
+        }
+        put("merged.txt", "1\n2\n3\n4\ntheirs\n").await;
+        let theirs = put("ours.txt", "theirs\n2\n3\n4\n5\n").await;
+        put("text.txt", "theirs\n2\n3\n4\n5\n").await;
+        put("theirs.txt", "theirs\n2\n3\n4\n5\n").await;
+        let url = format!("/projects/{project}/resolve");
+        let body = |files: Value| json!({"user": user, "files": files});
+        let states = async || {
+            let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+            let changes = status["changes"].as_array().unwrap().clone();
+            changes.iter().map(|change| (change["path"].as_str().unwrap().to_owned(), change["state"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+        };
+        let before = states().await;
+        assert_eq!(before.iter().filter(|(_, state)| state == "conflict").count(), 3, "{before:?}");
+
+        let both = json!([{"path": "ours.txt", "take": "ours"}, {"path": "text.txt", "take": "merged"}]);
+        let told = d.post(&url, body(both)).await.problem(409, "conflict");
+        assert_eq!(told["conflicts"][0]["path"], "text.txt");
+        let stale = json!([{"path": "ours.txt", "take": "ours", "theirs": null}]);
+        d.post(&url, body(stale)).await.problem(409, "head_moved");
+        d.post(&url, body(json!([{"path": "nothing.txt", "take": "ours"}]))).await.problem(422, "nothing_pending");
+        assert_eq!(states().await, before, "refusals change nothing");
+
+        let files = json!([
+            {"path": "merged.txt", "take": "merged"},
+            {"path": "ours.txt", "take": "ours", "theirs": theirs},
+            {"path": "text.txt", "take": "text", "content": "both\n"},
+            {"path": "theirs.txt", "take": "theirs"},
+        ]);
+        d.post(&url, body(files)).await.ok(200);
+        let clean = |path: &str| (path.to_owned(), "clean".to_owned());
+        assert_eq!(states().await, [clean("merged.txt"), clean("ours.txt"), clean("text.txt")]);
+        let read = async |path: &str| d.get(&format!("/files/{project}/{path}?user={user}")).await.text();
+        assert_eq!(read("merged.txt").await, "mine\n2\n3\n4\ntheirs\n");
+        assert_eq!(read("ours.txt").await, "mine\n2\n3\n4\n5\n");
+        assert_eq!(read("text.txt").await, "both\n");
+        assert_eq!(read("theirs.txt").await, "theirs\n2\n3\n4\n5\n");
+        d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
+        d.export(project).await;
+    }
 }

@@ -38,7 +38,7 @@ fn yes() -> bool {
 }
 
 /// A field that may be missing, null or a value.
-fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Oid>>, D::Error> {
+pub(super) fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Oid>>, D::Error> {
     Option::<Oid>::deserialize(deserializer).map(Some)
 }
 

@@ -1,9 +1,9 @@
 //! What stands between pending work and a branch: sides, merged text, who else is at it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ChangeState, Content, Mode, Oid, Path, PendingAction};
+use super::{ChangeState, Content, Encoding, Mode, Oid, Path, PendingAction};
 
 /// What pending work is compared with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,6 +102,55 @@ pub struct ConflictFile {
     pub merged: Option<MergedText>,
     /// Others who have pending work on the path.
     pub others: Vec<OtherWork>,
+}
+
+/// What a file becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Take {
+    /// The edit as it is, on top of what the branch has now.
+    Ours,
+    /// What the branch has: the edit goes.
+    Theirs,
+    /// Both merged, where they merge.
+    Merged,
+    /// The given `content`.
+    Text,
+}
+
+/// How one file is resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveFile {
+    /// From the root.
+    pub path: String,
+    /// What it becomes.
+    pub take: Take,
+    /// For `text`.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// Of `content`; `utf-8` if not given.
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
+    /// Kept if not given.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// What the branch had when the caller decided (`null`: nothing): another one is refused.
+    #[serde(default, deserialize_with = "super::nullable", skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<Option<Oid>>,
+}
+
+/// Body of a resolution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// Whose pending work.
+    pub user: Uuid,
+    /// Short branch name; the project's default if not given.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// All or none.
+    pub files: Vec<ResolveFile>,
 }
 
 /// A page of conflicts.

@@ -16,6 +16,7 @@ mod search;
 mod tokens;
 mod values;
 
+use batches::nullable;
 pub use batches::*;
 pub use blame::*;
 pub use commits::*;

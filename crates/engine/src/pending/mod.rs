@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod checkpoints;
 mod put;
+mod resolve;
 mod text;
 mod versions;
 

@@ -59,9 +59,7 @@ async fn unknown_routes_and_methods_are_problems() {
     let unknown = [
         "/",
         "/projects/",
-        "/projects/p/fork",
-        "/projects/p/search",
-        "/projects/p/pulls",
+        "/projects/p/forks",
         "/openapi.json",
         "/docs",
         "/files",
@@ -84,7 +82,7 @@ async fn unknown_routes_and_methods_are_problems() {
         ("POST", "/healthz", "GET,HEAD"),
         ("POST", "/files/p/x", "GET,HEAD,PUT,DELETE"),
         ("POST", "/projects/p", "PUT,GET,HEAD,PATCH,DELETE"),
-        ("POST", "/pending/p/u", "GET,HEAD,DELETE"),
+        ("PUT", "/pending/p/u", "GET,HEAD,POST,DELETE"),
         ("GET", "/projects/p/commit", "POST"),
         ("BREW", "/projects", "POST,GET,HEAD"),
     ];

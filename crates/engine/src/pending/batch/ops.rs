@@ -194,7 +194,8 @@ fn name_of(verb: PendingVerb) -> &'static str {
     }
 }
 
-fn content(text: String, encoding: Option<Encoding>) -> std::result::Result<Bytes, Refused> {
+/// Content as a request gives it.
+pub(in crate::pending) fn content(text: String, encoding: Option<Encoding>) -> std::result::Result<Bytes, Refused> {
     match encoding {
         None | Some(Encoding::Utf8) => Ok(text.into()),
         Some(Encoding::Base64) => match BASE64_STANDARD.decode(text) {
