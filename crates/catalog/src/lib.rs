@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod error;
 pub mod forks;
 pub mod graph;
+pub mod hints;
 pub mod inspect;
 pub mod jobs;
 pub mod ledger;
@@ -43,6 +44,7 @@ pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use forks::{Fork, ForkOutcome, Forks};
 pub use graph::{CommitRow, Graph};
+pub use hints::{Hints, RemoteHint, RemoteReport};
 pub use inspect::{
     Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
     InspectedProtocol, KeyState,
@@ -79,6 +81,7 @@ pub trait Catalog:
     + Repack
     + Collect
     + Graph
+    + Hints
     + Pending
     + Attempts
     + Commits

@@ -9,6 +9,7 @@ mod collect;
 mod commits;
 mod forks;
 mod graph;
+mod hints;
 mod inspect;
 mod jobs;
 mod ledger;
@@ -165,6 +166,8 @@ where
         inspect::what_stands_still,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
+        hints::reach_every_project_with_the_remote,
+        hints::count_once_and_until_the_remote_was_asked,
         vitals::tell_what_is_under_way,
     );
 }

@@ -21,6 +21,8 @@ mod forks;
 mod graph;
 #[path = "../sql/group.rs"]
 mod group;
+#[path = "../sql/hints.rs"]
+mod hints;
 #[path = "../sql/inspect.rs"]
 mod inspect;
 #[path = "../sql/jobs.rs"]
