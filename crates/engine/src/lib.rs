@@ -12,6 +12,7 @@ mod diff;
 pub mod error;
 mod export;
 mod files;
+mod forge;
 mod fork;
 mod gc;
 mod graph;
@@ -62,6 +63,7 @@ use uuid::Uuid;
 pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, Limits};
 pub use error::EngineError;
+pub use forge::Delivered;
 pub use gc::{GcOptions, GcReport};
 pub use intake::SpoolWriter;
 pub use list::Listing;
@@ -93,6 +95,7 @@ pub struct Engine {
     catalog: Arc<dyn Catalog>,
     store: ObjectStore,
     remote: Arc<dyn Remote>,
+    forge: Arc<dyn remote::Forge>,
     ambient: Arc<dyn Ambient>,
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
@@ -120,6 +123,7 @@ impl Engine {
             catalog,
             store,
             remote,
+            forge: Arc::new(remote::NoForge),
             ambient,
             config: Arc::new(config),
             locks: Arc::default(),

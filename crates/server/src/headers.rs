@@ -9,6 +9,10 @@ use crate::error::Problem;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest `X-Remote-Token`, bytes.
 const REMOTE_TOKEN_BYTES_MAX: usize = 4_096;
+/// Longest `X-Hub-Signature-256`, bytes; right ones have 71.
+const SIGNATURE_BYTES_MAX: usize = 128;
+/// Longest header that names an event or a delivery, bytes.
+const NEEDED_BYTES_MAX: usize = 100;
 
 /// The one value of a header, which must be printable ASCII without spaces at its ends.
 fn printable<'a>(headers: &'a HeaderMap, name: &'static str, longest: usize) -> Result<Option<&'a str>, Problem> {
@@ -31,6 +35,17 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
 /// `X-Remote-Token`: for this request only.
 pub(crate) fn credentials(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
     Ok(printable(headers, "X-Remote-Token", REMOTE_TOKEN_BYTES_MAX)?.map(|token| Secret::new(token.to_owned())))
+}
+
+/// `X-Hub-Signature-256`, if there is one.
+pub(crate) fn signature(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    printable(headers, "X-Hub-Signature-256", SIGNATURE_BYTES_MAX)
+}
+
+/// A header without which a request cannot be understood.
+pub(crate) fn needed<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Problem> {
+    printable(headers, name, NEEDED_BYTES_MAX)?
+        .ok_or_else(|| Problem::bad_header(name, format!("send {name}, as GitHub does")))
 }
 
 /// Refuses bodies that are not the bytes themselves: parts, and compressed ones (which would be stored compressed).

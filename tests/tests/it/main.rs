@@ -25,6 +25,7 @@ mod git_push;
 mod git_raw;
 mod git_spoiled;
 mod git_tools;
+mod github;
 mod harness;
 mod history;
 mod hostile;

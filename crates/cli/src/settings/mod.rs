@@ -1,6 +1,7 @@
 //! What a command is told: flags, environment, one TOML file, defaults, in that order of precedence.
 
 pub mod file;
+mod github;
 pub mod keys;
 mod load;
 pub mod show;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use treehold_engine::{EngineConfig, Limits, Secret};
+use treehold_github::GitHubConfig;
 
 use crate::failure::Failure;
 use keys::Options;
@@ -73,6 +75,8 @@ pub struct Settings {
     pub allow_remote: Vec<String>,
     /// Credentials for remotes.
     pub remote_token: Option<Secret>,
+    /// GitHub.
+    pub github: GitHubConfig,
     /// Name and e-mail address.
     pub author: (String, String),
     /// Memory for objects, if given, bytes.
@@ -139,6 +143,7 @@ impl Settings {
         for prefix in &allow_remote {
             check_scheme("allow_remote", prefix, &["https", "http"])?;
         }
+        let github = github::github(&mut values)?;
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
@@ -158,6 +163,7 @@ impl Settings {
             api_keys,
             allow_remote,
             remote_token,
+            github,
             author,
             cache_memory,
             cache_disk,

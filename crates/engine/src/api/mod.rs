@@ -3,6 +3,7 @@
 
 mod commits;
 mod files;
+mod forge;
 mod history;
 mod pending;
 mod projects;
@@ -12,6 +13,7 @@ mod values;
 
 pub use commits::*;
 pub use files::*;
+pub use forge::*;
 pub use history::*;
 pub use pending::*;
 pub use projects::*;
