@@ -335,6 +335,10 @@ async fn assemble(
     let github = GitHub::new(&settings.github, Arc::new(Host)).map_err(|error| Failure::usage(error.to_string()))?;
     let engine = Engine::new(catalog.clone(), store, Arc::new(remote), Arc::new(Host), engine_config(settings, home));
     let engine = engine.with_forge(Arc::new(github));
+    let engine = match &settings.signer {
+        Some(signer) => engine.with_signer(signer.clone()),
+        None => engine,
+    };
     Ok(Opened { engine, catalog, bucket, places: Places::of(settings), _locks: locks })
 }
 

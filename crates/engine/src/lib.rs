@@ -41,6 +41,7 @@ mod refs;
 pub mod remote;
 mod repack;
 mod room;
+mod sign;
 mod status;
 mod sync;
 mod text;
@@ -74,6 +75,7 @@ pub use receive::PushedPack;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
+pub use sign::{CommitSigner, SigningKeyError};
 pub use treehold_catalog::Vitals;
 pub use upload::{Advertised, Upload, Uploaded};
 pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
@@ -96,6 +98,7 @@ pub struct Engine {
     store: ObjectStore,
     remote: Arc<dyn Remote>,
     forge: Arc<dyn remote::Forge>,
+    signer: Option<Arc<CommitSigner>>,
     ambient: Arc<dyn Ambient>,
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
@@ -124,6 +127,7 @@ impl Engine {
             store,
             remote,
             forge: Arc::new(remote::NoForge),
+            signer: None,
             ambient,
             config: Arc::new(config),
             locks: Arc::default(),

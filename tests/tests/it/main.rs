@@ -44,6 +44,7 @@ mod push;
 mod rebuild;
 mod remote_tools;
 mod remotes;
+mod signing;
 mod sync;
 mod two_servers;
 mod verifications;

@@ -5,13 +5,15 @@ mod github;
 pub mod keys;
 mod load;
 pub mod show;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use treehold_engine::{EngineConfig, Limits, Secret};
+use treehold_engine::{CommitSigner, EngineConfig, Limits, Secret};
 use treehold_github::GitHubConfig;
 
 use crate::failure::Failure;
@@ -77,6 +79,8 @@ pub struct Settings {
     pub remote_token: Option<Secret>,
     /// GitHub.
     pub github: GitHubConfig,
+    /// What signs commits.
+    pub signer: Option<Arc<CommitSigner>>,
     /// Name and e-mail address.
     pub author: (String, String),
     /// Memory for objects, if given, bytes.
@@ -144,6 +148,7 @@ impl Settings {
             check_scheme("allow_remote", prefix, &["https", "http"])?;
         }
         let github = github::github(&mut values)?;
+        let signer = signing::signer(&values)?;
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
@@ -164,6 +169,7 @@ impl Settings {
             allow_remote,
             remote_token,
             github,
+            signer,
             author,
             cache_memory,
             cache_disk,
