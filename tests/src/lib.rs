@@ -4,6 +4,7 @@
 
 pub mod git;
 pub mod git_http;
+pub mod github;
 pub mod postgres;
 pub mod s3;
 pub mod sample;

@@ -18,6 +18,7 @@ pub mod error;
 pub mod feed;
 pub mod forks;
 pub mod graph;
+pub mod hints;
 pub mod history;
 pub mod inspect;
 pub mod jobs;
@@ -49,6 +50,7 @@ pub use error::CatalogError;
 pub use feed::{Event, Feed, FeedEnds, FeedPage, FeedRead, Following, PendingEvent, PushOutcome, Told};
 pub use forks::{Fork, ForkOutcome, Forks};
 pub use graph::{CommitRow, Graph};
+pub use hints::{Hints, RemoteHint, RemoteReport};
 pub use history::{Answering, History, HistoryPolicy, Thinned, Version, VersionPlace, WriteOutcome};
 pub use inspect::{
     Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
@@ -86,6 +88,7 @@ pub trait Catalog:
     + Repack
     + Collect
     + Graph
+    + Hints
     + Pending
     + History
     + Checkpoints

@@ -8,6 +8,7 @@ use serde_json::Value;
 use treehold_catalog::{Catalog, MigrationReport, NameState, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Engine, EngineConfig, Progress};
+use treehold_github::GitHub;
 use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
 
 use crate::ambient::Host;
@@ -332,7 +333,13 @@ async fn assemble(
     let remote = GitRemote::new(settings.allow_remote.clone(), home.spool_dir(), RemoteTimeouts::default())
         .map_err(|error| Failure::usage(format!("`allow_remote`: {error}")))?;
     let store = ObjectStore::new(bucket.clone(), options);
+    let github = GitHub::new(&settings.github, Arc::new(Host)).map_err(|error| Failure::usage(error.to_string()))?;
     let engine = Engine::new(catalog.clone(), store, Arc::new(remote), Arc::new(Host), engine_config(settings, home));
+    let engine = engine.with_forge(Arc::new(github));
+    let engine = match &settings.signer {
+        Some(signer) => engine.with_signer(signer.clone()),
+        None => engine,
+    };
     Ok(Opened { engine, catalog, bucket, places: Places::of(settings), _locks: locks })
 }
 

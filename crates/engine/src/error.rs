@@ -105,7 +105,7 @@ pub enum EngineError {
     /// The remote failed: unreachable, broken answer, an object that does not pass the checks.
     #[error("{detail}")]
     RemoteFailed {
-        /// Stable code: `remote_failed`, `remote_invalid`, `remote_timeout`, `remote_limited`.
+        /// Stable code: `remote_failed`, `remote_invalid`, `remote_timeout`, `remote_rate_limited`.
         code: &'static str,
         /// What happened, control characters escaped.
         detail: String,

@@ -22,7 +22,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<ImportReport> {
         let is_http = source.starts_with("http://") || source.starts_with("https://");
-        let credentials = self.config.remote_token.clone().filter(|_| is_http);
+        let credentials = self.configured_credentials(source).filter(|_| is_http);
         let at = Endpoint { url: source.to_owned(), credentials, operator: true };
         let refs = self.remote.refs(&at, &["refs/heads/".to_owned()]).await?;
         let branch = choose_branch(&refs, branch)?;

@@ -16,6 +16,7 @@ pub mod error;
 mod export;
 mod feed;
 mod files;
+mod forge;
 mod fork;
 mod gc;
 mod graph;
@@ -46,6 +47,7 @@ pub mod remote;
 mod repack;
 mod room;
 mod search;
+mod sign;
 mod status;
 mod sync;
 mod text;
@@ -69,6 +71,7 @@ pub use batch::Reading;
 pub use config::{Ambient, EngineConfig, HistoryKeep, Limits};
 pub use error::EngineError;
 pub use feed::{Feed, FeedRetention};
+pub use forge::Delivered;
 pub use gc::{GcOptions, GcReport};
 pub use intake::SpoolWriter;
 pub use list::Listing;
@@ -81,6 +84,7 @@ pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
 pub use search::Searching;
+pub use sign::{CommitSigner, SigningKeyError};
 pub use treehold_catalog::Vitals;
 pub use upload::{Advertised, Upload, Uploaded};
 pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
@@ -102,6 +106,8 @@ pub struct Engine {
     catalog: Arc<dyn Catalog>,
     store: ObjectStore,
     remote: Arc<dyn Remote>,
+    forge: Arc<dyn remote::Forge>,
+    signer: Option<Arc<CommitSigner>>,
     ambient: Arc<dyn Ambient>,
     config: Arc<EngineConfig>,
     locks: Arc<BranchLocks>,
@@ -131,6 +137,8 @@ impl Engine {
             catalog,
             store,
             remote,
+            forge: Arc::new(remote::NoForge),
+            signer: None,
             ambient,
             config: Arc::new(config),
             locks: Arc::default(),

@@ -24,6 +24,7 @@ impl Engine {
         let name = branch_ref(&branch);
         let known = self.catalog.remote_references(project.id, &name).await?;
         let remote_head = known.into_iter().find(|known| known.name == name).map(|known| known.oid);
+        let said = self.said_to_be(&project, &branch, remote_head).await?;
         let (ours, theirs): (Vec<_>, Vec<_>) = (head.commit.into_iter().collect(), remote_head.into_iter().collect());
         let (ahead, behind) = match ours == theirs {
             true => (0, 0),
@@ -60,6 +61,8 @@ impl Engine {
             branch,
             head: head.commit.map(Oid),
             remote_head: remote_head.map(Oid),
+            remote_moved: said.is_some(),
+            remote_head_reported: said.flatten().map(Oid),
             ahead,
             behind,
             revision,

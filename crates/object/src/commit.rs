@@ -87,6 +87,17 @@ impl CommitSpec {
     }
 }
 
+/// The commit with a signature over it: the header `gpgsig` at the end of the headers, its further lines behind a space each, as git
+/// has it (gitformat-signature). A verifier takes the header out and has the signed bytes again.
+pub fn signed(content: &[u8], signature: &str) -> Vec<u8> {
+    let headers = content.find(b"\n\n").map_or(content.len(), |at| at + 1);
+    let (head, rest) = content.split_at(headers);
+    let mut out = head.to_vec();
+    out.extend_from_slice(format!("gpgsig {}\n", signature.trim_end().replace('\n', "\n ")).as_bytes());
+    out.extend_from_slice(rest);
+    out
+}
+
 /// A commit that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {

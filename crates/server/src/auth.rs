@@ -18,8 +18,8 @@ use crate::error::Problem;
 /// The header that carries the key.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
-/// Routes that answer without a key.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// Routes that answer without a key. Webhooks are signed instead.
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/webhooks/github"];
 
 /// What all git routes begin with.
 const GIT: &str = "/git/";

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use treehold_engine::EngineError;
 use treehold_engine::api::Oid;
+use treehold_engine::remote::Rejection;
 
 /// Why a request failed, as its caller sees it.
 ///
@@ -188,7 +189,7 @@ fn status(error: &EngineError) -> StatusCode {
         EngineError::RemoteAuth { .. } => StatusCode::BAD_GATEWAY,
         EngineError::PushUnknown { .. } => StatusCode::GATEWAY_TIMEOUT,
         EngineError::RemoteFailed { code, .. } => match *code {
-            "remote_limited" => StatusCode::TOO_MANY_REQUESTS,
+            "remote_rate_limited" => StatusCode::TOO_MANY_REQUESTS,
             "remote_timeout" => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         },
@@ -212,7 +213,8 @@ fn describe(problem: Problem, error: EngineError) -> Problem {
             problem.with("what", what).with("limit", limit).with("unit", unit)
         }
         EngineError::PushRejected { attempt, commit, message } => {
-            kept(problem.with("message", message), attempt, commit.map(Oid))
+            let reason = Rejection::of(&message).name();
+            kept(problem.with("message", message).with("reason", reason), attempt, commit.map(Oid))
         }
         EngineError::RemoteAuth { attempt, commit } => kept(problem, attempt, commit.map(Oid)),
         EngineError::PushUnknown { attempt, commit, state } => {
@@ -220,7 +222,7 @@ fn describe(problem: Problem, error: EngineError) -> Problem {
         }
         EngineError::RemoteFailed { code, retry_after_s, .. } => match retry_after_s {
             Some(seconds) => problem.retry_after(seconds),
-            None if code == "remote_limited" => problem.retry_after(60),
+            None if code == "remote_rate_limited" => problem.retry_after(60),
             None => problem,
         },
         EngineError::Unavailable { .. } => problem.retry_after(2),

@@ -38,7 +38,7 @@ fn all() -> Vec<(EngineError, u16, &'static str)> {
         (remote("remote_failed", None), 502, "remote_failed"),
         (remote("remote_invalid", Some(3)), 502, "remote_invalid"),
         (remote("remote_timeout", None), 504, "remote_timeout"),
-        (remote("remote_limited", None), 429, "remote_limited"),
+        (remote("remote_rate_limited", None), 429, "remote_rate_limited"),
         (EngineError::Unavailable { what: "the database", source: boxed("secret cause") }, 503, "unavailable"),
         (EngineError::Busy, 503, "busy"),
         (EngineError::Internal(boxed("secret cause")), 500, "internal"),

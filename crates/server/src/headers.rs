@@ -18,6 +18,10 @@ const DEVICE_BYTES_MAX: usize = 100;
 const ACTOR_BYTES_MAX: usize = 200;
 /// Longest `Treehold-Session`, bytes.
 const SESSION_BYTES_MAX: usize = 200;
+/// Longest `X-Hub-Signature-256`, bytes; right ones have 71.
+const SIGNATURE_BYTES_MAX: usize = 128;
+/// Longest header that names an event or a delivery, bytes.
+const NEEDED_BYTES_MAX: usize = 100;
 
 /// The one value of a header, which must be printable ASCII without spaces at its ends.
 fn printable<'a>(headers: &'a HeaderMap, name: &'static str, longest: usize) -> Result<Option<&'a str>, Problem> {
@@ -77,6 +81,17 @@ pub(crate) fn origin(headers: &HeaderMap) -> Result<Origin, Problem> {
     }
     let device = shown(headers, "Treehold-Device", DEVICE_BYTES_MAX)?;
     Ok(Origin { device, actor, session: shown(headers, "Treehold-Session", SESSION_BYTES_MAX)? })
+}
+
+/// `X-Hub-Signature-256`, if there is one.
+pub(crate) fn signature(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    printable(headers, "X-Hub-Signature-256", SIGNATURE_BYTES_MAX)
+}
+
+/// A header without which a request cannot be understood.
+pub(crate) fn needed<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Problem> {
+    printable(headers, name, NEEDED_BYTES_MAX)?
+        .ok_or_else(|| Problem::bad_header(name, format!("send {name}, as GitHub does")))
 }
 
 /// Refuses bodies that are not the bytes themselves: parts, and compressed ones (which would be stored compressed).

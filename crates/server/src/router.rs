@@ -2,14 +2,14 @@
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get, post, put};
+use axum::routing::{any, get, patch, post, put};
 use http::{Method, StatusCode};
 
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{
-    batches, checkpoints, commits, export, feed, files, health, history, metrics, objects, pending, projects, refs,
-    remote, search, versions,
+    batches, checkpoints, commits, export, feed, files, forge, health, history, metrics, objects, pending, projects,
+    refs, remote, search, versions,
 };
 use crate::{admission, auth, compress, context, git};
 
@@ -63,6 +63,10 @@ fn routes() -> Router<App> {
         .route("/projects/{project}/commits", post(commits::commit_actions))
         .route("/projects/{project}/sync", post(remote::sync))
         .route("/projects/{project}/push", post(remote::push))
+        .route("/projects/{project}/pulls", post(forge::open).get(forge::list))
+        .route("/projects/{project}/pulls/{number}", patch(forge::change))
+        .route("/projects/{project}/remote", get(forge::show))
+        .route("/webhooks/github", post(forge::webhook))
         .route("/projects/{project}/refs", get(refs::list))
         .route("/projects/{project}/reflog", get(refs::reflog))
         .route("/projects/{project}/refs/", one_ref())

@@ -11,6 +11,7 @@ mod commits;
 mod feed;
 mod forks;
 mod graph;
+mod hints;
 mod history;
 mod inspect;
 mod jobs;
@@ -174,6 +175,8 @@ where
         inspect::what_stands_still,
         jobs::are_done_by_one_at_a_time,
         jobs::go_on_where_they_were,
+        hints::reach_every_project_with_the_remote,
+        hints::count_once_and_until_the_remote_was_asked,
         vitals::tell_what_is_under_way,
     );
 }

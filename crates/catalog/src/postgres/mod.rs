@@ -28,6 +28,8 @@ mod forks;
 mod graph;
 #[path = "../sql/group.rs"]
 mod group;
+#[path = "../sql/hints.rs"]
+mod hints;
 #[path = "../sql/history.rs"]
 mod history;
 #[path = "../sql/inspect.rs"]

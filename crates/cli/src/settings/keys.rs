@@ -54,7 +54,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 40] = [
+pub static KEYS: [Key; 46] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -63,6 +63,22 @@ pub static KEYS: [Key; 40] = [
     key("allow_remote", Kind::List, "PREFIX,…", "URL prefixes that projects may use [default: https://github.com/]"),
     secret("remote_token", Kind::Text, "TOKEN", "Credentials for remotes where a request brings none"),
     key("remote_token_file", Kind::Path, "FILE", "The same, read from a file"),
+    key(
+        "github_app_id",
+        Kind::Text,
+        "ID",
+        "GitHub App (its id or client id) whose tokens are used for remotes on GitHub",
+    ),
+    key("github_app_key_file", Kind::Path, "FILE", "The App's private key, PEM"),
+    key("github_api_url", Kind::Text, "URL", "GitHub's REST API; https://HOST/api/v3 for an Enterprise server"),
+    secret("github_webhook_secret", Kind::Text, "SECRET", "What GitHub signs webhooks with; without it none are taken"),
+    key(
+        "signing_key_file",
+        Kind::Path,
+        "FILE",
+        "Ed25519 key of OpenSSH, without passphrase, that signs the commits made here",
+    ),
+    key("signing_committer", Kind::Text, "NAME <EMAIL>", "Committer of signed commits [default: their author]"),
     key(
         "author",
         Kind::Text,

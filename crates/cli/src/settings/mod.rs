@@ -1,16 +1,20 @@
 //! What a command is told: flags, environment, one TOML file, defaults, in that order of precedence.
 
 pub mod file;
+mod github;
 pub mod keys;
 mod load;
 pub mod show;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use treehold_engine::{EngineConfig, FeedRetention, HistoryKeep, Limits, Secret};
+use treehold_engine::{CommitSigner, EngineConfig, FeedRetention, HistoryKeep, Limits, Secret};
+use treehold_github::GitHubConfig;
 
 use crate::failure::Failure;
 use keys::Options;
@@ -73,6 +77,10 @@ pub struct Settings {
     pub allow_remote: Vec<String>,
     /// Credentials for remotes.
     pub remote_token: Option<Secret>,
+    /// GitHub.
+    pub github: GitHubConfig,
+    /// What signs commits.
+    pub signer: Option<Arc<CommitSigner>>,
     /// Name and e-mail address.
     pub author: (String, String),
     /// Memory for objects, if given, bytes.
@@ -141,6 +149,8 @@ impl Settings {
         for prefix in &allow_remote {
             check_scheme("allow_remote", prefix, &["https", "http"])?;
         }
+        let github = github::github(&mut values)?;
+        let signer = signing::signer(&values)?;
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
         let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
@@ -161,6 +171,8 @@ impl Settings {
             api_keys,
             allow_remote,
             remote_token,
+            github,
+            signer,
             author,
             cache_memory,
             cache_disk,

@@ -198,6 +198,10 @@ pub struct Status {
     pub head: Option<Oid>,
     /// What the remote last had.
     pub remote_head: Option<Oid>,
+    /// The remote is said to be elsewhere by now; a sync tells.
+    pub remote_moved: bool,
+    /// Where it is said to be, if it moved; `null` = its branch is said to be gone, or it did not move.
+    pub remote_head_reported: Option<Oid>,
     /// Commits that we have and the remote lacks.
     pub ahead: u64,
     /// Commits that the remote was seen to have and we lack.

@@ -173,7 +173,7 @@ impl Engine {
         Err(match limited {
             None => EngineError::RemoteAuth { attempt: Some(attempt.id), commit: Some(attempt.commit) },
             Some(retry_after_s) => EngineError::RemoteFailed {
-                code: "remote_limited",
+                code: "remote_rate_limited",
                 detail: "The remote asks to come back later.".to_owned(),
                 retry_after_s,
             },

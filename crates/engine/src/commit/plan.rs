@@ -134,7 +134,7 @@ impl Engine {
             committer: author,
             message: intent.message.clone().into(),
         };
-        let raw = spec.encode().map_err(|error| EngineError::unprocessable("bad_message", error.to_string()))?;
+        let raw = self.encode_commit(spec)?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
         let mut row = crate::intake::commit_row(commit.oid, commit.content.clone())?;
         row.generation = 1 + before.map_or(0, |before| before.generation);

@@ -4,11 +4,13 @@
 mod address;
 pub mod allow;
 pub mod client;
+pub mod forge;
 mod hosts;
 mod http;
 mod local;
 mod push;
 mod receive;
+mod rejection;
 mod status;
 mod transport;
 
@@ -19,7 +21,11 @@ use async_trait::async_trait;
 use treehold_object::ObjectId;
 
 pub use client::GitRemote;
+pub(crate) use forge::Keyed;
+pub use forge::{Delivery, Forge, ForgeSite, NoForge, Reported};
 pub use receive::Fetching;
+pub use rejection::Rejection;
+pub use status::limited;
 pub use transport::RemoteTimeouts;
 
 /// A secret that shows itself to nobody: no `Debug`, no `Display`, wiped when dropped.

@@ -11,9 +11,10 @@ const WAIT_MAX: i64 = 24 * 3_600;
 /// The failure that a status stands for; `text` is the remote's, printable.
 pub(super) fn classify(status: StatusCode, headers: &HeaderMap, text: &str) -> TransportError {
     let told = || if text.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {text}") };
+    if let Some(wait) = limited(status, headers, text) {
+        return TransportError::Limited(wait);
+    }
     match status.as_u16() {
-        429 => TransportError::Limited(wait(headers)),
-        403 if is_rate_limit(headers, text) => TransportError::Limited(wait(headers)),
         401 | 403 | 404 => TransportError::Auth,
         408 | 500.. => TransportError::Server(told()),
         413 => TransportError::Refused(format!("too large for the remote: {}", told())),
@@ -21,6 +22,12 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, text: &str) -> T
         // 206, 304 and others that make no sense here. The remote may have acted.
         _ => TransportError::Invalid(told()),
     }
+}
+
+/// Whether the answer asks to come back later, and in how many seconds if it says so.
+pub fn limited(status: StatusCode, headers: &HeaderMap, text: &str) -> Option<Option<u64>> {
+    let limited = status.as_u16() == 429 || (status.as_u16() == 403 && is_rate_limit(headers, text));
+    limited.then(|| wait(headers))
 }
 
 /// GitHub's primary and secondary limits come as 403 too.

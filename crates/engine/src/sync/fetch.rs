@@ -33,7 +33,7 @@ impl From<RemoteError> for EngineError {
             RemoteError::Auth => Self::RemoteAuth { attempt: None, commit: None },
             RemoteError::Failed(_) => failed("remote_failed", None),
             RemoteError::Timeout => failed("remote_timeout", None),
-            RemoteError::Limited(retry_after_s) => failed("remote_limited", retry_after_s),
+            RemoteError::Limited(retry_after_s) => failed("remote_rate_limited", retry_after_s),
             RemoteError::Invalid(_) => failed("remote_invalid", None),
             RemoteError::Spool(source) => Self::Unavailable { what: "the spool disk", source: Box::new(source) },
         }
@@ -50,14 +50,17 @@ impl Engine {
         depth: Option<u32>,
         progress: &dyn Progress,
     ) -> Result<Tip> {
-        let name = branch_ref(branch);
+        let (name, asked_ms) = (branch_ref(branch), self.ambient.now_ms());
         point("I2").await?;
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let Some(tip) = refs.refs.into_iter().find(|(found, _)| *found == name).map(|(_, oid)| oid) else {
             self.note_remote(project, &name, None).await?;
+            self.asked_remote(project, branch, asked_ms).await?;
             return Ok(Tip::default());
         };
-        self.fetch_commit(project, branch, tip, at, depth, progress).await
+        let fetched = self.fetch_commit(project, branch, tip, at, depth, progress).await?;
+        self.asked_remote(project, branch, asked_ms).await?;
+        Ok(fetched)
     }
 
     /// Fetches a tip that `ls-refs` showed.

@@ -43,7 +43,7 @@ impl Engine {
             committer: author,
             message: format!("Merge remote branch '{branch}'").into(),
         };
-        let raw = spec.encode().map_err(EngineError::internal)?;
+        let raw = self.encode_commit(spec)?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
         let to = Head { commit: Some(commit.oid), tree: Some(edited.root), branch: Some(branch.clone()) };
         let mut objects: Vec<NewBytes> =

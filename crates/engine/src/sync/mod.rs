@@ -25,7 +25,8 @@ impl Engine {
     pub(crate) fn endpoint(&self, project: &Project, credentials: Option<Secret>) -> Option<Endpoint> {
         let url = project.remote_url.clone()?;
         let operator = !url.starts_with("http://") && !url.starts_with("https://");
-        Some(Endpoint { url, credentials: credentials.or_else(|| self.config.remote_token.clone()), operator })
+        let credentials = credentials.or_else(|| self.configured_credentials(&url));
+        Some(Endpoint { url, credentials, operator })
     }
 
     pub(crate) fn needed_endpoint(&self, project: &Project, credentials: Option<Secret>) -> Result<Endpoint> {

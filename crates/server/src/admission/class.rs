@@ -75,7 +75,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
         ("/read" | "/diff" | "/search" | "/conflicts" | "/blame/" | "/blame/{*path}", _) => Class::Batch,
         ("/changes", _) => Class::Watch,
-        ("/commit" | "/commits" | "/sync" | "/push", _) => Class::Commit,
+        ("/commit" | "/commits" | "/sync" | "/push" | "/pulls" | "/pulls/{number}" | "/remote", _) => Class::Commit,
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
     }
@@ -128,6 +128,9 @@ mod tests {
             ("GET", "/projects/{project}/bundle", None, Class::Bulk),
             ("POST", "/projects/{project}/commit", Some(9), Class::Commit),
             ("POST", "/projects/{project}/sync", None, Class::Commit),
+            ("PATCH", "/projects/{project}/pulls/{number}", Some(9), Class::Commit),
+            ("GET", "/projects/{project}/remote", None, Class::Commit),
+            ("POST", "/webhooks/github", Some(9), Class::Light),
             ("GET", "/projects/{project}/status", None, Class::Light),
             ("GET", "/projects/{project}/changes", None, Class::Watch),
             ("GET", "", None, Class::Light),

@@ -6,6 +6,7 @@ pub(crate) mod commits;
 pub(crate) mod export;
 pub(crate) mod feed;
 pub(crate) mod files;
+pub(crate) mod forge;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod metrics;
