@@ -362,4 +362,32 @@ both! {
         let (_dir, export) = d.export(project).await;
         assert_eq!(json!(export.rev_parse("main")), answer["commit"]);
     }
+
+    /// Goal: on request a commit says who and what made its edits, in trailers that stock git reads; else it says nothing of it.
+    async fn trailers(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        let save = async |path: &str, actor: &str, session: &str| {
+            let put = d.request("PUT", &format!("/pending/{project}/{user}/{path}")).body(path.to_owned());
+            let put = put.header("Treehold-Actor", actor).header("Treehold-Session", session);
+            d.send(put.header("Treehold-Device", "laptop")).await.ok(201);
+        };
+        save("a.txt", "agent:ada", "run 7").await;
+        save("b.txt", "person", "run 7").await;
+        let commit = async |message: &str, paths: Value, trailers: bool| {
+            let author = json!({"name": "A", "email": "a@example.org"});
+            let body = json!({"user": user, "message": message, "author": author, "paths": paths, "trailers": trailers});
+            d.post(&format!("/projects/{project}/commit"), body).await.ok(200)["commit"].as_str().unwrap().to_owned()
+        };
+        let told = commit("Subject\n\nBody\n\nFixes: 1", json!(null), true).await;
+        save("c.txt", "agent:ada", "run 8").await;
+        let untold = commit("Quiet", json!(["c.txt"]), false).await;
+        let (_dir, export) = d.export(project).await;
+        let read = |oid: &str| export.git().run(["log", "-1", "--format=%(trailers:only)", oid]);
+        assert_eq!(
+            read(&told),
+            "Fixes: 1\nTreehold-Actor: agent:ada\nTreehold-Session: run 7\nTreehold-Device: laptop\nTreehold-Actor: person\n"
+        );
+        assert_eq!(read(&untold), "");
+    }
 }

@@ -60,6 +60,9 @@ pub struct CommitRequest {
     /// Compute and answer, but change nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// Add a trailer to the message for each actor, session and device that made one of the edits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trailers: bool,
 }
 
 /// What an action of a commit does.

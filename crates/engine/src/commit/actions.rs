@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use treehold_catalog::Origin;
 use treehold_object::{BString, Kind};
 
 use super::change::ChangeRow;
@@ -181,6 +182,7 @@ fn change(path: &BString, there: Option<Item>, new: Edit, content: Option<&NewBy
         new,
         content: content.map(|blob| blob.content.clone()),
         revision: None,
+        origin: Origin::default(),
     }
 }
 

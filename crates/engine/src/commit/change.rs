@@ -1,7 +1,7 @@
 //! What a commit is to change, wherever it comes from: a user's pending rows, or the actions of a request.
 
 use bytes::Bytes;
-use treehold_catalog::{PendingRow, Project};
+use treehold_catalog::{Origin, PendingRow, Project};
 use treehold_object::{BString, ObjectId};
 
 use crate::files::pending_item;
@@ -20,6 +20,8 @@ pub(crate) struct ChangeRow {
     pub content: Option<Bytes>,
     /// Revision of the pending row, if it comes from one.
     pub revision: Option<i64>,
+    /// Where the pending row comes from.
+    pub origin: Origin,
 }
 
 impl Engine {
@@ -34,6 +36,7 @@ impl Engine {
                 new: pending_item(&row),
                 content: row.oid.and_then(|_| contents.next().flatten()),
                 revision: Some(row.revision),
+                origin: row.origin,
                 path: row.path,
             })
             .collect())

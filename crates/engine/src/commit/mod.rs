@@ -7,6 +7,7 @@ mod machine;
 mod plan;
 mod request;
 mod resume;
+mod trailers;
 
 use std::collections::HashMap;
 
@@ -70,6 +71,7 @@ impl Engine {
         let push = Self::pushes(&project, request.push)?;
         let mut intent = self.intent(&project, &branch, &request.message, &request.author, push)?;
         intent.user = Some(request.user);
+        intent.trailers = request.trailers;
         intent.idempotency_key.clone_from(&key.key);
         let paths = match &request.paths {
             None => None,

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use treehold_catalog::{Attempt, AttemptState, CommitRow, Project, SnapshotRow};
+use treehold_catalog::{Attempt, AttemptState, CommitRow, Origin, Project, SnapshotRow};
 use treehold_object::commit::CommitSpec;
 use treehold_object::ident::Signature;
 use treehold_object::{BString, Kind, ObjectId};
 use uuid::Uuid;
 
 use super::change::ChangeRow;
+use super::trailers::with_trailers;
 use crate::api::{CommitAnswer, CommittedFile, Conflict, Oid, Path, PendingAction};
 use crate::tree::{Edits, Item, Resolution3, Side};
 use crate::view::Head;
@@ -23,6 +24,8 @@ pub(crate) struct Intent {
     pub branch: String,
     pub user: Option<Uuid>,
     pub message: String,
+    /// Whether the message tells where the edits come from.
+    pub trailers: bool,
     pub author: Signature,
     pub push: bool,
     pub idempotency_key: Option<String>,
@@ -46,6 +49,8 @@ pub(crate) struct MergedChanges {
     pub files: Vec<CommittedFile>,
     pub snapshot: Vec<SnapshotRow>,
     pub conflicts: Vec<Conflict>,
+    /// Where the changes come from.
+    pub origins: Vec<Origin>,
     /// Some change was not against what the parent has.
     pub moved: bool,
 }
@@ -102,6 +107,7 @@ impl Engine {
                 continue;
             }
             merged.edits.insert(change.path.clone(), new);
+            merged.origins.push(change.origin.clone());
             match (new, blob) {
                 (Some(item), Some(content)) => {
                     merged.before.extend(theirs.map(|old| (item.oid, old.oid)));
@@ -127,12 +133,16 @@ impl Engine {
             return Err(nothing_to_commit());
         }
         let author = commit_time(intent, before.as_ref());
+        let message = match intent.trailers {
+            true => with_trailers(&intent.message, &merged.origins),
+            false => intent.message.clone(),
+        };
         let spec = CommitSpec {
             tree: edited.root,
             parents: parent.commit.into_iter().collect(),
             author: author.clone(),
             committer: author,
-            message: intent.message.clone().into(),
+            message: message.into(),
         };
         let raw = self.encode_commit(spec)?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;

@@ -133,6 +133,7 @@ impl Engine {
             branch: branch.to_owned(),
             user: None,
             message: message.to_owned(),
+            trailers: false,
             author: author_sig,
             push,
             idempotency_key: None,

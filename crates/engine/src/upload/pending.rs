@@ -80,6 +80,7 @@ impl Engine {
             branch,
             user: Some(user),
             message: format!("Pending work of {user}"),
+            trailers: false,
             author,
             push: false,
             idempotency_key: None,

@@ -141,6 +141,7 @@ impl Person {
             on_conflict: OnConflict::Merge,
             push: Some(push),
             dry_run: false,
+            trailers: false,
         };
         Box::pin(async move {
             let committed = engine.commit(&project, &request, None, Some(&key)).await;
