@@ -17,8 +17,6 @@ pub struct Fork {
     pub seen: RefState,
     /// The new project.
     pub project: NewProject,
-    /// Whether what the source's remote was seen to have is taken over, too.
-    pub remote_refs: bool,
     /// What the new project's refs reach; `None` = the same as the source's do.
     pub reach: Option<RoaringTreemap>,
     /// Unix milliseconds.

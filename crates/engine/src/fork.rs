@@ -11,7 +11,8 @@ const TRIES: usize = 5;
 
 impl Engine {
     /// Makes a project that begins with all refs of `source`. Objects are shared: none is copied or read. Pending work and tokens stay
-    /// where they are. Without a remote of its own the fork has none.
+    /// where they are, and so does what only the source's remote was seen to have: a fork fetches that by itself, with credentials of its
+    /// own. Without a remote of its own the fork has none.
     pub async fn fork_project(&self, source: &str, spec: &ForkSpec) -> Result<ProjectView> {
         if let Some(remote) = &spec.remote {
             self.remote.check_url(&remote.url).map_err(|error| EngineError::RemoteNotAllowed(error.to_string()))?;
@@ -40,10 +41,9 @@ impl Engine {
                 return Err(EngineError::unprocessable("unknown_ref", detail));
             }
         }
-        let remote_refs = project.remote_url.is_some() && project.remote_url == source.remote_url;
-        let reach = if remote_refs { None } else { self.reach_of_refs(source).await? };
+        let reach = self.reach_of_refs(source).await?;
         let (source, now_ms) = (source.id, self.ambient.now_ms());
-        let fork = Fork { source, seen, project: project.clone(), remote_refs, reach, now_ms };
+        let fork = Fork { source, seen, project: project.clone(), reach, now_ms };
         let conflict = |code, detail: &str| EngineError::Conflict { code, detail: detail.to_owned() };
         Ok(match self.catalog.fork_project(&fork).await? {
             ForkOutcome::Overtaken => None,

@@ -47,7 +47,7 @@ both! {
         d.export(fork["id"].as_str().unwrap().parse().unwrap()).await;
     }
 
-    /// Goal: what only the source's remote was seen to have is not the fork's, unless it has the same remote.
+    /// Goal: what only the source's remote was seen to have is not the fork's before it has fetched it.
     async fn without_the_remote(d) {
         d.remote("upstream", 2);
         let source = Uuid::new_v4();
@@ -65,13 +65,9 @@ both! {
         assert_eq!((&fork["head"], read("alone").await), (&back, 404));
         d.post("/projects/alone/push", json!({})).await.problem(422, "no_remote");
         d.post(&format!("/projects/{source}/fork"), json!({"name": "same", "remote": remote})).await.ok(201);
-        assert_eq!(read("same").await, 200);
-        let behind = async |project: &str| {
-            let status = format!("/projects/{project}/status?user={}", Uuid::nil());
-            d.get(&status).await.ok(200)["behind"].clone()
-        };
-        assert_eq!(behind("same").await, behind(&source.to_string()).await);
-        assert_ne!(behind("same").await, 0);
+        assert_eq!(read("same").await, 404, "whoever names a URL has not fetched from there");
+        let synced = d.post("/projects/same/sync", json!({})).await.ok(200);
+        assert_eq!((&synced["to"], read("same").await), (&tip, 200));
         assert!(d.cli(&["admin", "verify"]).await.status.success());
     }
 

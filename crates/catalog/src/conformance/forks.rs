@@ -26,7 +26,7 @@ async fn seen(case: &Case, project: Uuid) -> RefState {
 
 fn fork(source: Uuid, seen: RefState, name: Option<&str>) -> Fork {
     let project = new_project(Uuid::new_v4(), name);
-    Fork { source, seen, project, remote_refs: false, reach: None, now_ms: NOW }
+    Fork { source, seen, project, reach: None, now_ms: NOW }
 }
 
 pub(super) async fn begin_with_the_refs_of_another(case: Case) {
@@ -55,10 +55,8 @@ pub(super) async fn take_what_they_are_told(case: Case) {
     let source = source(&case).await;
     let state = seen(&case, source).await;
     let reach = Some(RoaringTreemap::from_iter([1]));
-    let told = Fork { remote_refs: true, reach, ..fork(source, state, None) };
+    let told = Fork { reach, ..fork(source, state, None) };
     assert_eq!(case.catalog.fork_project(&told).await.expect("fork"), ForkOutcome::Forked);
-    let remote = case.catalog.remote_references(told.project.id, "").await.expect("remote refs");
-    assert_eq!(remote, case.catalog.remote_references(source, "").await.expect("remote refs"));
     assert_eq!(case.catalog.reach(told.project.id).await.expect("reach"), RoaringTreemap::from_iter([1]));
 }
 

@@ -56,11 +56,6 @@ impl Db {
 async fn copy_refs(tx: &mut Transaction, fork: &Fork) -> Result<(), Fault> {
     copy(tx, fork, "INSERT INTO refs (project, name, oid) SELECT $1, name, oid FROM refs WHERE project = $2").await?;
     copy(tx, fork, "INSERT INTO shallow (project, oid) SELECT $1, oid FROM shallow WHERE project = $2").await?;
-    if fork.remote_refs {
-        let remote =
-            "INSERT INTO remote_refs (project, name, oid) SELECT $1, name, oid FROM remote_refs WHERE project = $2";
-        copy(tx, fork, remote).await?;
-    }
     sqlx::query(
         "INSERT INTO reflog (project, name, old, new, reason, at)
          SELECT $1, name, NULL, oid, 'fork', $3 FROM refs WHERE project = $2",
