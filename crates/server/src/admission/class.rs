@@ -73,9 +73,17 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
     match (rest, method) {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
-        ("/read" | "/diff" | "/search" | "/conflicts" | "/blame/" | "/blame/{*path}", _) => Class::Batch,
+        ("/read" | "/diff" | "/search" | "/conflicts" | "/resolve" | "/blame/" | "/blame/{*path}", _) => Class::Batch,
+        ("/history/{id}/diff" | "/checkpoints/{id}" | "/checkpoints/{id}/diff" | "/checkpoints/{id}/restore", _) => {
+            Class::Batch
+        }
         ("/changes", _) => Class::Watch,
+        ("/fork" | "/refs/{*name}", &Method::POST | &Method::PUT | &Method::DELETE) => Class::Commit,
         ("/commit" | "/commits" | "/sync" | "/push" | "/pulls" | "/pulls/{number}" | "/remote", _) => Class::Commit,
+        // Many writes in one request; what is small is as light as one of them.
+        _ if template == "/pending/{project}/{user}" && *method == Method::POST => {
+            if length(headers).is_none_or(|length| length > LARGE_READ) { Class::Batch } else { Class::Light }
+        }
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
     }
@@ -133,6 +141,11 @@ mod tests {
             ("POST", "/webhooks/github", Some(9), Class::Light),
             ("GET", "/projects/{project}/status", None, Class::Light),
             ("GET", "/projects/{project}/changes", None, Class::Watch),
+            ("POST", "/projects/{project}/fork", None, Class::Commit),
+            ("PUT", "/projects/{project}/refs/{*name}", None, Class::Commit),
+            ("POST", "/pending/{project}/{user}", Some(9), Class::Light),
+            ("POST", "/pending/{project}/{user}", Some(LARGE_READ + 1), Class::Batch),
+            ("POST", "/projects/{project}/checkpoints/{id}/restore", None, Class::Batch),
             ("GET", "", None, Class::Light),
         ] {
             assert_eq!(class_of(method, template, length), expected, "{method} {template} {length:?}");
