@@ -9,7 +9,7 @@ use treehold_object::ByteSlice;
 use crate::api::Mode;
 
 /// Lines that may be compared or moved for one diff: what is hostile ends here, what is honest never comes near.
-const STEPS_MAX: u64 = 1 << 28;
+const STEPS_MAX: u64 = 1 << 25;
 /// Lines of a text or a diff, each of which takes some memory of its own.
 const LINES_MAX: usize = 1 << 20;
 

@@ -154,6 +154,10 @@ impl Desk<'_> {
     /// The file that an edit or a diff makes of a text, and its size; `None` = it goes.
     async fn edited(&mut self, op: &Op, from: Option<Item>, text: Option<Bytes>) -> Judged<(Option<Item>, u64)> {
         let limit = self.engine.config.limits.file_bytes;
+        if !self.texts.work_on(text.as_ref().map_or(0, Bytes::len)) {
+            let detail = "The batch looks through too much text; send the rest of it as another one.";
+            return Ok(Err(Refused::new("too_large", detail)));
+        }
         let (made, goes, mode) = match &op.verb {
             Verb::Edit { old, new, all } => {
                 let Some(text) = text else { return Ok(Err(missing(&op.path))) };
@@ -284,7 +288,9 @@ impl Desk<'_> {
     ) -> std::result::Result<OpStatus, Refused> {
         if let (Some(item), false) = (sent, self.rules.atomic) {
             let size = self.texts.get(&item.oid).map_or(0, |text| text.len() as u64);
-            self.keep(&op.path, item, size, base);
+            // What the caller merely names is no reason to keep it alive: it may be anybody's.
+            let ours = base.filter(|base| self.known.contains(base) || self.texts.made.contains_key(base));
+            self.keep(&op.path, item, size, ours);
         }
         Err(conflict(base, sent, at.view))
     }

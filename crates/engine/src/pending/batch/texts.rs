@@ -12,6 +12,8 @@ use crate::{Engine, EngineError, Result};
 
 /// Contents that are asked for at once.
 const CHUNK: usize = 256;
+/// Text that the edits of one batch look through, bytes, all together.
+const WORK_MAX: u64 = 1 << 30;
 
 /// Contents by blob.
 #[derive(Debug)]
@@ -21,12 +23,20 @@ pub(in crate::pending) struct Texts {
     read: HashMap<ObjectId, Bytes>,
     limit: u64,
     taken: u64,
+    /// Bytes of texts that were looked through, whatever came of it.
+    worked: u64,
 }
 
 impl Texts {
     /// At most `limit` bytes are read and made.
     pub fn new(limit: u64) -> Self {
-        Self { made: HashMap::new(), read: HashMap::new(), limit, taken: 0 }
+        Self { made: HashMap::new(), read: HashMap::new(), limit, taken: 0, worked: 0 }
+    }
+
+    /// Counts a text that is to be looked through; `false` = the batch has had its share.
+    pub fn work_on(&mut self, bytes: usize) -> bool {
+        self.worked = self.worked.saturating_add(bytes as u64);
+        self.worked <= WORK_MAX
     }
 
     /// Names new content; its blob.
