@@ -3,6 +3,7 @@
 //! Lines are compared as git does by default (Myers, with its heuristic for where hunks begin). A file that is new at its path is
 //! followed to a deleted one of the same content; one that changed while it moved is not.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use gix_diff::blob::{Algorithm, InternedInput, diff_with_slider_heuristics};
 use treehold_catalog::CommitRow;
 use treehold_object::{BString, ObjectId};
 
-use crate::api::{At, Blame, BlameOrigin, BlameRange, BlameRequest, Oid, Path};
+use crate::api::{At, Blame, BlameOrigin, BlameRange, BlameRequest, Oid, Path, Person};
 use crate::files::{not_found, pending_deletion, pending_item, shaped_path};
 use crate::graph::Known;
 use crate::lens::Lens;
@@ -22,6 +23,10 @@ const FILE_MAX: u64 = 8 << 20;
 /// Work for one request: commits looked at, and time. Then what is left says where it goes on.
 const STEPS: usize = 20_000;
 const WORK_MS: i64 = 10_000;
+/// Ranges of an answer; where a file has more of them, ask for some of its lines.
+const RANGES_MAX: usize = 20_000;
+/// What is shown of a commit's first line, bytes.
+const SUMMARY_MAX: usize = 200;
 
 /// Lines that follow each other, in a version and in what was asked for; from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,15 +269,23 @@ impl Engine {
                 _ => joined.push(guilty),
             }
         }
+        if joined.len() > RANGES_MAX {
+            return Err(EngineError::TooLarge { what: "the blame", limit: RANGES_MAX as u64, unit: "ranges" });
+        }
+        let mut told: HashMap<ObjectId, (Person, String)> = HashMap::new();
         let mut ranges = Vec::with_capacity(joined.len());
         for Guilty { piece, commit, path, unfinished } in joined {
-            let lost = || EngineError::internal("a commit of a blame was lost");
-            let row = self.known_commit(&mut tracing.known, commit).await?.ok_or_else(lost)?;
-            let entry = crate::log::entry(&row)?;
+            if let Entry::Vacant(place) = told.entry(commit) {
+                let lost = || EngineError::internal("a commit of a blame was lost");
+                let row = self.known_commit(&mut tracing.known, commit).await?.ok_or_else(lost)?;
+                let entry = crate::log::entry(&row)?;
+                place.insert((entry.author, summary(&entry.message)));
+            }
+            let (author, summary) = told[&commit].clone();
             let origin = BlameOrigin {
-                commit: entry.commit,
-                author: entry.author,
-                summary: entry.message.trim_start().lines().next().unwrap_or_default().trim_end().to_owned(),
+                commit: Oid(commit),
+                author,
+                summary,
                 original_path: path.to_string(),
                 original_line: u64::from(piece.line) + 1,
                 boundary: cut.contains(&commit),
@@ -283,6 +296,12 @@ impl Engine {
         }
         Ok(ranges)
     }
+}
+
+/// The first line of a message, as much of it as people read.
+fn summary(message: &str) -> String {
+    let line = message.trim_start().lines().next().unwrap_or_default().trim_end();
+    line[..line.floor_char_boundary(SUMMARY_MAX)].to_owned()
 }
 
 /// Whether both are files, or both links: blame does not go from one to the other.

@@ -24,6 +24,8 @@ const CURSOR_MAX: usize = 48;
 /// Work for one page of a path's log: trees looked at, and commits passed over. Then it goes on with the cursor.
 const LOOKS_MAX: usize = 4_000;
 const PASSED_MAX: u64 = 100_000;
+/// Commits that are walked again to come to where a page goes on: longer histories than anybody has.
+const SKIPS_MAX: u64 = 10_000_000;
 
 /// Where a log goes on.
 #[derive(Serialize, Deserialize)]
@@ -113,7 +115,7 @@ impl Engine {
         let mut walk = self.start_log(known, &tips).await?;
         let mut page = LogPage { commits: Vec::new(), next_cursor: None, shallow: false };
         let mut picking = Picking::new(lens, request.first_parent, &at);
-        let mut passed = 0;
+        let (mut passed, mut skipped) = (0, 0);
         while page.commits.len() < limit && passed < PASSED_MAX && picking.looked() < LOOKS_MAX {
             // Where nothing waits whose history counts, the rest has nothing to show.
             if picking.live.is_empty() {
@@ -122,7 +124,11 @@ impl Engine {
             let Some(row) = self.next_of_log(&mut walk).await? else { return Ok(page) };
             let is_live = picking.live.remove(&row.oid);
             let shown = is_live && self.pick(&mut picking, &mut walk.known, &row).await?;
+            if skipped >= SKIPS_MAX {
+                return Err(EngineError::BadRequest("The cursor is not one of ours.".to_owned()));
+            }
             if at.skip > 0 {
+                skipped += 1;
                 at.skip -= 1;
                 picking.forget_work();
                 continue;
@@ -133,7 +139,7 @@ impl Engine {
                 page.commits.push(entry(&row)?);
             }
         }
-        let shown = at.shown + passed;
+        let shown = at.shown.saturating_add(passed);
         let rest = walk.rest();
         if rest.is_empty() || picking.live.is_empty() {
             return Ok(page);

@@ -13,7 +13,7 @@ const QUERY_MAX: usize = 4096;
 const GLOBS_MAX: usize = 100;
 const GLOB_MAX: usize = 1024;
 /// A compiled pattern, and what it may keep at hand while it searches, bytes.
-const PATTERN_BYTES: usize = 8 << 20;
+const PATTERN_BYTES: usize = 1 << 20;
 const STATES_BYTES: usize = 8 << 20;
 /// Lines beside a match.
 const CONTEXT_MAX: u64 = 100;
@@ -56,6 +56,11 @@ impl Plan {
     /// Whether the globs take a path.
     pub fn takes(&self, path: &[u8]) -> bool {
         self.globs.take(path)
+    }
+
+    /// Whether a text may be searched a few lines at a time.
+    pub fn in_slices(&self) -> bool {
+        self.by_lines && !self.multiline
     }
 
     /// What runs the matcher over a text. The bytes are searched as they are, whatever their encoding.

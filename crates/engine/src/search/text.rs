@@ -19,6 +19,8 @@ const LEAD: usize = 256;
 const LOOK_AHEAD: usize = 128;
 /// Matches that are made at once, and bytes of what they show: as many more, when they are wanted.
 const HITS_MAX: usize = 1000;
+/// Searched without a look at whether anybody still waits, bytes and the rest of a line.
+const SLICE: usize = 64 << 10;
 const HITS_BYTES: usize = 1 << 20;
 
 /// What a text has from a point on.
@@ -44,6 +46,8 @@ struct Taking<'a> {
     stop: &'a AtomicBool,
     bytes: usize,
     hits: Hits,
+    /// Nothing more is wanted.
+    ended: bool,
 }
 
 /// Searches a text from a point on, which is 0 or where an earlier answer stopped. `stop` ends it early, with what it has.
@@ -51,9 +55,22 @@ pub(super) fn search(plan: &Plan, text: &[u8], from: u64, stop: &AtomicBool) -> 
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
     let start = if plan.by_lines { from } else { 0 };
     let line = count_lines(&text[..start]);
-    let mut taking = Taking { plan, text, start, line, from, stop, bytes: 0, hits: Hits::default() };
-    plan.searcher().search_slice(&plan.matcher, &text[start..], &mut taking).map_err(EngineError::internal)?;
+    let mut taking = Taking { plan, text, start, line, from, stop, bytes: 0, hits: Hits::default(), ended: false };
+    let mut searcher = plan.searcher();
+    while taking.start < text.len() && !taking.ended && !stop.load(Ordering::Relaxed) {
+        let slice = if plan.in_slices() { lines_from(text, taking.start) } else { &text[taking.start..] };
+        searcher.search_slice(&plan.matcher, slice, &mut taking).map_err(EngineError::internal)?;
+        taking.line += count_lines(slice);
+        taking.start += slice.len();
+    }
     Ok(taking.hits)
+}
+
+/// Some whole lines: a matcher cannot be interrupted, so that it gets little at a time.
+fn lines_from(text: &[u8], start: usize) -> &[u8] {
+    let least = text.len().min(start + SLICE);
+    let end = text[least..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| least + at + 1);
+    &text[start..end]
 }
 
 fn count_lines(text: &[u8]) -> u64 {
@@ -75,6 +92,7 @@ impl Sink for Taking<'_> {
         match self.plan.mode {
             SearchMode::Files => {
                 self.hits.count = 1;
+                self.ended = true;
                 return Ok(false);
             }
             SearchMode::Count => {
@@ -86,6 +104,7 @@ impl Sink for Taking<'_> {
         }
         if self.hits.list.len() >= HITS_MAX || self.bytes >= HITS_BYTES {
             self.hits.more = Some(begin as u64);
+            self.ended = true;
             return Ok(false);
         }
         let line = self.line + found.line_number().unwrap_or(1);
