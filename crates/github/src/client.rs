@@ -34,6 +34,8 @@ const WAIT_MAX_MS: u64 = 5_000;
 const WAITS_MAX: usize = 2;
 /// Answers kept to be asked for by their tag.
 const TAGGED_MAX: usize = 1_000;
+/// Longer ones are asked for anew, bytes.
+const TAGGED_LEN_MAX: usize = 32 << 10;
 
 /// GitHub, as one deployment sees it.
 pub struct GitHub {
@@ -187,7 +189,10 @@ impl GitHub {
         if let Some(wait) = limited(status, &headers, words) {
             return Err(RemoteError::Limited(wait));
         }
-        if let (Some(key), StatusCode::OK, Some(tag)) = (key, status, headers.get(header::ETAG)) {
+        let small = || serde_json::to_vec(&*body).is_ok_and(|text| text.len() <= TAGGED_LEN_MAX);
+        if let (Some(key), StatusCode::OK, Some(tag)) = (key, status, headers.get(header::ETAG))
+            && small()
+        {
             let mut tagged = self.tagged();
             if tagged.len() >= TAGGED_MAX {
                 tagged.clear();

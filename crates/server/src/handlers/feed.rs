@@ -55,6 +55,8 @@ pub(crate) async fn changes(State(app): State<App>, params: Params, query: Query
         if !timeout_at(until, news).await.unwrap_or(false) {
             return ok(&page);
         }
+        // News that turn out to be none must not make this a busy loop.
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
