@@ -365,7 +365,11 @@ pub async fn restore(settings: &Settings, backup: &Path, progress: &dyn Progress
     let catalog = open_copy(&fresh).await?;
     let epoch = settle(&*catalog, &about, &places.store).await;
     catalog.close().await;
-    let epoch = epoch?;
+    let (epoch, named) = epoch?;
+    if named.is_empty() {
+        // What a later backup copied before it was cut off is nobody's. A server would take it for the store of a database that was lost.
+        prune(&temp, &places.store, named).await?;
+    }
     let dir = places.database.parent().unwrap_or(&settings.data_dir);
     let publish = || {
         File::open(&fresh)?.sync_all()?;
@@ -416,13 +420,14 @@ fn check_empty(places: &Places, store: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Brings the copy to this program's schema, compares it with what the backup says, and fences off what was under way in it.
-async fn settle(catalog: &dyn Catalog, about: &About, store: &Path) -> Result<i64, Failure> {
+/// Brings the copy to this program's schema, compares it with what the backup says, and fences off what was under way in it. The epoch
+/// from now on, and the keys that it names.
+async fn settle(catalog: &dyn Catalog, about: &About, store: &Path) -> Result<(i64, HashSet<String>), Failure> {
     let broken = |error| Failure::failed("the backup's database cannot be used").because(error);
     if catalog.schema_version().await.map_err(broken)? > catalog.schema_known() {
         return Err(Failure::failed("the backup's schema is newer than this program: restore it with a newer release"));
     }
-    let (version, stats, _, missing) = look(catalog, store).await?;
+    let (version, stats, named, missing) = look(catalog, store).await?;
     if About::new(about.made_at_ms, version, stats).counts() != about.counts() || version != about.schema_version {
         return Err(Failure::failed("the backup's database is not the one that the backup tells of"));
     }
@@ -432,5 +437,5 @@ async fn settle(catalog: &dyn Catalog, about: &About, store: &Path) -> Result<i6
         return Err(Failure::failed(text));
     }
     catalog.migrate().await.map_err(broken)?;
-    catalog.set_back(Host.now_ms()).await.map_err(broken)
+    Ok((catalog.set_back(Host.now_ms()).await.map_err(broken)?, named))
 }

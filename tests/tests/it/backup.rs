@@ -195,6 +195,31 @@ async fn that_dies_leaves_the_last_one() {
     assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(".db")).count(), 1, "old databases are gone");
 }
 
+/// Goal: a backup that was cut off after it had copied files, over one from before there were any, leaves one that can be used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_nothing_with_files_of_a_later_one() {
+    let mut d = Deployment::start(Setup::Embedded).await;
+    let (project, user) = (d.local_project().await, Uuid::new_v4());
+    let copies = TempDir::new().expect("a directory");
+    let copy = copies.path().join("copy");
+    save(&d, project, user, "small.txt", "kept").await;
+    well(&d, &["backup", text(&copy)]).await;
+    save(&d, project, user, "large.txt", &"later ".repeat(200_000)).await;
+    let packs = d.objects_dir().await.join("pack");
+    for pack in std::fs::read_dir(packs).expect("packs").flatten() {
+        let to = copy.join("store/objects/pack");
+        std::fs::create_dir_all(&to).expect("a directory");
+        std::fs::copy(pack.path(), to.join(pack.file_name())).expect("a copy");
+    }
+    let target = TempDir::new().expect("a directory");
+    well(&d, &["restore", text(&copy), "--data-dir", text(target.path())]).await;
+    d.kill();
+    d.data = target;
+    d.up().await;
+    assert_eq!(d.get(&format!("/files/{project}/small.txt?user={user}")).await.text(), "kept");
+    assert!(d.cli(&["admin", "verify", "--full"]).await.status.success());
+}
+
 /// Goal: where there is no file to copy, an operator is told what to do instead; after that was done, what was under way is fenced off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn elsewhere() {
