@@ -15,7 +15,7 @@ use crate::files::pending_item;
 use crate::text::{bytes_text, rfc3339};
 use crate::tree::{GITLINK, Side, is_binary, merge_marked};
 use crate::view::{Head, branch_ref};
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, EngineError, Result, blocking};
 
 const LIST_DEFAULT: usize = 20;
 const LIST_MAX: usize = 100;
@@ -97,81 +97,90 @@ impl Engine {
         Ok(apart)
     }
 
+    /// One page: a few queries for all of it, and nothing read that is too large to be shown.
     async fn shown(&self, project: &Project, key: &WorkspaceKey, apart: Vec<Apart>) -> Result<Vec<ConflictFile>> {
         let paths: Vec<BString> = apart.iter().map(|found| found.row.path.clone()).collect();
-        let mut others: HashMap<BString, Vec<OtherWork>> = HashMap::new();
-        if !paths.is_empty() {
-            for (user, row) in self.catalog.pending_on_branch(project.id, &key.branch, Some(&paths)).await? {
-                if user != key.user {
-                    others.entry(row.path.clone()).or_default().push(other(user, &row));
-                }
-            }
-        }
+        let mut others = self.others_at(key, &paths).await?;
+        let texts = self.texts(project, &apart).await?;
         let mut files = Vec::with_capacity(apart.len());
-        for found in apart {
-            let others = others.remove(&found.row.path).unwrap_or_default();
-            files.push(self.shown_file(project, found, others).await?);
+        for Apart { row, theirs, state } in apart {
+            let ours = pending_item(&row);
+            let text = |oid: Option<ObjectId>| oid.and_then(|oid| texts.get(&oid)?.shown());
+            let sides = (text(row.base_oid), text(ours.map(|item| item.oid)), text(theirs.map(|item| item.oid)));
+            let merged = match sides {
+                (Some(base), Some(ours), Some(theirs)) => {
+                    blocking(move || Ok(merge_marked(&base, &ours, &theirs))).await?
+                }
+                _ => None,
+            };
+            let side = |oid, mode| side(oid, mode, texts.get(&oid));
+            files.push(ConflictFile {
+                others: others.remove(&row.path).unwrap_or_default().iter().map(other).collect(),
+                base: row.base_oid.map(|oid| side(oid, None)),
+                ours: ours.map(|item| side(item.oid, Some(item.mode))),
+                theirs: theirs.map(|item| side(item.oid, Some(item.mode))),
+                merged: merged.map(|(content, hunks)| MergedText { content, hunks }),
+                path: Path(row.path),
+                state,
+            });
         }
         Ok(files)
     }
 
-    async fn shown_file(&self, project: &Project, found: Apart, others: Vec<OtherWork>) -> Result<ConflictFile> {
-        let Apart { row, theirs, state } = found;
-        let ours = pending_item(&row);
-        let base = self.readable_text(project, row.base_oid).await?;
-        let our_text = match ours {
-            Some(item) => self.pending_bytes(project, &[item.oid]).await?.pop().flatten(),
-            None => None,
+    /// What is known of the blobs of a page, as far as the project may read them: a base is what a client said.
+    async fn texts(&self, project: &Project, apart: &[Apart]) -> Result<HashMap<ObjectId, Text>> {
+        let blob = |side: Side| side.filter(|item| item.mode != GITLINK).map(|item| item.oid);
+        let of = |found: &Apart| [found.row.base_oid, blob(pending_item(&found.row)), blob(found.theirs)];
+        let mut oids: Vec<ObjectId> = apart.iter().flat_map(of).flatten().collect();
+        oids.sort_unstable();
+        oids.dedup();
+        let readable = self.catalog.may_read(project.id, &oids).await?;
+        let oids: Vec<ObjectId> = oids.into_iter().zip(readable).filter_map(|(oid, may)| may.then_some(oid)).collect();
+        // Contents that are not in the ledger are kept inline, and small.
+        let sizes = self.catalog.sizes(&oids).await?;
+        let small = |size: &Option<u64>| size.is_none_or(|size| size <= SHOWN_MAX);
+        let wanted: Vec<ObjectId> =
+            oids.iter().zip(&sizes).filter_map(|(oid, size)| small(size).then_some(*oid)).collect();
+        let mut contents = self.pending_bytes(project, &wanted).await?.into_iter();
+        let text = |(oid, size): (ObjectId, Option<u64>)| match size.filter(|size| *size > SHOWN_MAX) {
+            Some(size) => Some((oid, Text { size, content: None })),
+            None => contents
+                .next()
+                .flatten()
+                .map(|content| (oid, Text { size: content.len() as u64, content: Some(content) })),
         };
-        let their_text =
-            self.readable_text(project, theirs.filter(|item| item.mode != GITLINK).map(|item| item.oid)).await?;
-        let merged = match (shown(&base), shown(&our_text), shown(&their_text)) {
-            (Some(base), Some(ours), Some(theirs)) => {
-                let merge = move || merge_marked(&base, &ours, &theirs);
-                tokio::task::spawn_blocking(merge).await.map_err(EngineError::internal)?
-            }
-            _ => None,
-        };
-        Ok(ConflictFile {
-            path: Path(row.path),
-            state,
-            base: row.base_oid.map(|oid| side(oid, None, base)),
-            ours: ours.map(|item| side(item.oid, Some(item.mode), our_text)),
-            theirs: theirs.map(|item| side(item.oid, Some(item.mode), their_text)),
-            merged: merged.map(|(content, hunks)| MergedText { content, hunks }),
-            others,
-        })
-    }
-
-    /// A blob's content, if the project may read it: a base is what a client said.
-    async fn readable_text(&self, project: &Project, oid: Option<ObjectId>) -> Result<Option<Bytes>> {
-        let Some(oid) = oid else { return Ok(None) };
-        if self.catalog.may_read(project.id, &[oid]).await? != [true] {
-            return Ok(None);
-        }
-        Ok(self.pending_bytes(project, &[oid]).await?.pop().flatten())
+        Ok(oids.into_iter().zip(sizes).filter_map(text).collect())
     }
 }
 
-/// What is shown and merged: texts of some length.
-fn shown(content: &Option<Bytes>) -> Option<Bytes> {
-    let fits = |content: &&Bytes| content.len() as u64 <= SHOWN_MAX && std::str::from_utf8(content).is_ok();
-    content.as_ref().filter(fits).filter(|content| !is_binary(content)).cloned()
+/// A blob of a side.
+struct Text {
+    size: u64,
+    /// `None`: too large to be read for this.
+    content: Option<Bytes>,
 }
 
-fn side(oid: ObjectId, mode: Option<u32>, content: Option<Bytes>) -> MergeSide {
-    let text = shown(&content);
-    let omitted = match (&content, &text) {
+impl Text {
+    /// What is shown and merged: texts of some length.
+    fn shown(&self) -> Option<Bytes> {
+        let content = self.content.as_ref()?;
+        let fits = self.size <= SHOWN_MAX && !is_binary(content) && std::str::from_utf8(content).is_ok();
+        fits.then(|| content.clone())
+    }
+}
+
+fn side(oid: ObjectId, mode: Option<u32>, text: Option<&Text>) -> MergeSide {
+    let shown = text.and_then(Text::shown);
+    let omitted = match (text, &shown) {
         (_, Some(_)) => None,
         (None, _) => Some("unavailable"),
-        (Some(content), _) if content.len() as u64 > SHOWN_MAX => Some("too_large"),
+        (Some(text), _) if text.size > SHOWN_MAX => Some("too_large"),
         _ => Some("binary"),
     };
-    let size = content.map(|content| content.len() as u64);
-    let content = text.map(|text| Content::new(Encoding::Utf8, text));
-    MergeSide { oid: Oid(oid), mode: mode.map(Mode), size, omitted, content }
+    let content = shown.map(|shown| Content::new(Encoding::Utf8, shown));
+    MergeSide { oid: Oid(oid), mode: mode.map(Mode), size: text.map(|text| text.size), omitted, content }
 }
 
-fn other(user: Uuid, row: &PendingRow) -> OtherWork {
-    OtherWork { user, action: row.action.into(), oid: row.oid.map(Oid), updated_at: rfc3339(row.updated_at_ms) }
+fn other((user, row): &(Uuid, PendingRow)) -> OtherWork {
+    OtherWork { user: *user, action: row.action.into(), oid: row.oid.map(Oid), updated_at: rfc3339(row.updated_at_ms) }
 }

@@ -13,6 +13,9 @@ use crate::tree::{Resolution3, Side};
 use crate::view::branch_ref;
 use crate::{Engine, Result};
 
+/// Pending work of others, by path.
+pub(crate) type Others = HashMap<BString, Vec<(Uuid, PendingRow)>>;
+
 impl Engine {
     /// Status of a branch for a user. Rows whose base is still in the head cost nothing; the others are merged to tell.
     pub async fn status(&self, project: &str, user: Uuid, branch: Option<&str>) -> Result<Status> {
@@ -47,7 +50,7 @@ impl Engine {
                 head_oid: theirs.map(|item| Oid(item.oid)),
                 state,
                 revision: row.revision,
-                others: others.remove(&row.path).unwrap_or_default(),
+                others: others.remove(&row.path).unwrap_or_default().into_iter().map(|(user, _)| user).collect(),
                 path: Path(row.path),
             });
         }
@@ -71,13 +74,13 @@ impl Engine {
         })
     }
 
-    /// Who else has pending work on these paths.
-    async fn others_at(&self, key: &WorkspaceKey, paths: &[BString]) -> Result<HashMap<BString, Vec<Uuid>>> {
-        let mut others: HashMap<BString, Vec<Uuid>> = HashMap::new();
+    /// What others have pending on these paths, by path.
+    pub(crate) async fn others_at(&self, key: &WorkspaceKey, paths: &[BString]) -> Result<Others> {
+        let mut others = Others::new();
         if !paths.is_empty() {
             for (user, row) in self.catalog.pending_on_branch(key.project, &key.branch, Some(paths)).await? {
                 if user != key.user {
-                    others.entry(row.path).or_default().push(user);
+                    others.entry(row.path.clone()).or_default().push((user, row));
                 }
             }
         }
@@ -89,13 +92,18 @@ impl Engine {
         if theirs.map(|item| item.oid) == row.base_oid {
             return Ok(ChangeState::Clean);
         }
+        Ok(match self.merge_row(project, row, theirs).await? {
+            Resolution3::Conflict => ChangeState::Conflict,
+            _ => ChangeState::Outdated,
+        })
+    }
+
+    /// Merges a pending row with what the branch has at its path.
+    pub(crate) async fn merge_row(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<Resolution3> {
         let content: Option<Bytes> = match row.oid {
             Some(oid) => self.pending_bytes(project, &[oid]).await?.pop().flatten(),
             None => None,
         };
-        Ok(match self.merge_path(row.base_oid, pending_item(row), theirs, content).await? {
-            Resolution3::Conflict => ChangeState::Conflict,
-            _ => ChangeState::Outdated,
-        })
+        self.merge_path(row.base_oid, pending_item(row), theirs, content).await
     }
 }

@@ -89,21 +89,13 @@ impl Engine {
                 let text = content(text, file.encoding);
                 put(text.map_err(|refused| EngineError::unprocessable(refused.code, refused.detail))?)
             }
-            Take::Merged => match self.merged_row(project, row, theirs).await? {
+            Take::Merged => match self.merge_row(project, row, theirs).await? {
                 Resolution3::Text { content, .. } => put(content),
                 Resolution3::Ours => Ok(based(Verb::Restore(pending_item(row), row.size))),
                 Resolution3::Theirs => Ok(Op::new(row.path.clone(), Verb::Reset)),
                 Resolution3::Conflict => Err(unmerged(row, their_oid)),
             },
         }
-    }
-
-    async fn merged_row(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<Resolution3> {
-        let content = match row.oid {
-            Some(oid) => self.pending_bytes(project, &[oid]).await?.pop().flatten(),
-            None => None,
-        };
-        self.merge_path(row.base_oid, pending_item(row), theirs, content).await
     }
 }
 
