@@ -22,7 +22,7 @@ use crate::settings::Settings;
 /// How long a command waits for another command to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often an attempt is made again when the remote moved meanwhile.
-const MERGE_ATTEMPTS: u32 = 5;
+const MERGE_ATTEMPTS: u32 = 10;
 /// How old an operation's last sign of life may be before it counts as dead.
 const OP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Names of the bucket that a start looks at.

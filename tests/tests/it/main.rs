@@ -11,6 +11,7 @@ mod collection;
 mod commits;
 mod conflicts;
 mod crashes;
+mod crowd;
 mod damages;
 mod dedup;
 mod deployment;
