@@ -12,6 +12,7 @@ use crate::api::{
     Mode, Oid, OtherWork, Path,
 };
 use crate::files::pending_item;
+use crate::status::Standing;
 use crate::text::{bytes_text, rfc3339};
 use crate::tree::{GITLINK, Side, is_binary, merge_marked};
 use crate::view::{Head, branch_ref};
@@ -42,13 +43,17 @@ impl Engine {
         let project = self.find_project(project).await?;
         let branch = Self::branch_name(&project, request.branch.as_deref())?;
         let key = WorkspaceKey { project: project.id, branch: branch.clone(), user: request.user };
-        let only = request.path.as_ref().map(|path| [BString::from(path.clone())]);
-        let (revision, mut rows) = self.catalog.pending(&key, only.as_ref().map(|only| &only[..])).await?;
-        if let Some(After(after)) = after {
-            rows.retain(|row| row.path.as_slice() > after.as_slice());
-        }
+        let only = request.path.as_ref().map(|path| BString::from(path.clone()));
+        let (revision, rows) = self.catalog.pending(&key, None).await?;
         let head = self.stood_against(&project, &branch, request.against).await?;
-        let mut apart = self.apart(&project, &head, rows, only.is_some(), limit + 1).await?;
+        let wanted = |row: &&PendingRow| match (&only, &after) {
+            (Some(only), _) => row.path == *only,
+            (None, Some(After(after))) => row.path.as_slice() > after.as_slice(),
+            (None, None) => true,
+        };
+        let shown: Vec<&PendingRow> = rows.iter().filter(wanted).collect();
+        let standing = Standing::new(self, &project, &head, &rows);
+        let mut apart = self.apart(standing, &head, &shown, only.is_some(), limit + 1).await?;
         let more = apart.len() > limit;
         apart.truncate(limit);
         let last = apart.last().filter(|_| more).map(|last| After(last.row.path.to_vec()));
@@ -74,22 +79,22 @@ impl Engine {
     /// The first `limit` rows that are not clean; all, with `any`.
     async fn apart(
         &self,
-        project: &Project,
+        mut standing: Standing<'_>,
         head: &Head,
-        rows: Vec<PendingRow>,
+        rows: &[&PendingRow],
         any: bool,
         limit: usize,
     ) -> Result<Vec<Apart>> {
         let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
         let there = self.find_paths(head.tree, &paths).await?;
         let mut apart = Vec::new();
-        for (row, theirs) in rows.into_iter().zip(there) {
+        for (row, theirs) in rows.iter().zip(there) {
             let theirs = theirs.filter(|item| !item.is_tree());
             if !any && theirs.map(|item| item.oid) == row.base_oid {
                 continue;
             }
-            let state = self.change_state(project, &row, theirs).await?;
-            apart.push(Apart { row, theirs, state });
+            let state = standing.of(row, theirs).await?;
+            apart.push(Apart { row: (*row).clone(), theirs, state });
             if apart.len() == limit {
                 break;
             }

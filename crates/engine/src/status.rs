@@ -8,9 +8,10 @@ use treehold_object::BString;
 use uuid::Uuid;
 
 use crate::api::{AttemptView, ChangeState, Oid, Path, Status, StatusEntry};
+use crate::commit::change::ChangeRow;
 use crate::files::pending_item;
 use crate::tree::{Resolution3, Side};
-use crate::view::branch_ref;
+use crate::view::{Head, branch_ref};
 use crate::{Engine, Result};
 
 /// Pending work of others, by path.
@@ -40,9 +41,13 @@ impl Engine {
         let there = self.find_paths(head.tree, &paths).await?;
         let mut others = self.others_at(&key, &paths).await?;
         let mut changes = Vec::with_capacity(rows.len());
-        for (row, theirs) in rows.into_iter().zip(there) {
+        let mut standing = Standing::new(self, &project, &head, &rows);
+        let mut states = Vec::with_capacity(rows.len());
+        for (row, theirs) in rows.iter().zip(&there) {
+            states.push(standing.of(row, theirs.filter(|item| !item.is_tree())).await?);
+        }
+        for ((row, theirs), state) in rows.into_iter().zip(there).zip(states) {
             let theirs = theirs.filter(|item| !item.is_tree());
-            let state = self.change_state(&project, &row, theirs).await?;
             changes.push(StatusEntry {
                 action: row.action.into(),
                 oid: row.oid.map(Oid),
@@ -87,17 +92,6 @@ impl Engine {
         Ok(others)
     }
 
-    /// How a pending row stands to what the branch has at its path.
-    pub(crate) async fn change_state(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<ChangeState> {
-        if theirs.map(|item| item.oid) == row.base_oid {
-            return Ok(ChangeState::Clean);
-        }
-        Ok(match self.merge_row(project, row, theirs).await? {
-            Resolution3::Conflict => ChangeState::Conflict,
-            _ => ChangeState::Outdated,
-        })
-    }
-
     /// Merges a pending row with what the branch has at its path.
     pub(crate) async fn merge_row(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<Resolution3> {
         let content: Option<Bytes> = match row.oid {
@@ -105,5 +99,45 @@ impl Engine {
             None => None,
         };
         self.merge_path(row.base_oid, pending_item(row), theirs, content).await
+    }
+}
+
+/// A workspace's rows against a head. What it takes to follow renames is read when there is one.
+pub(crate) struct Standing<'a> {
+    engine: &'a Engine,
+    project: &'a Project,
+    head: &'a Head,
+    rows: &'a [PendingRow],
+    changes: Option<Vec<ChangeRow>>,
+}
+
+impl<'a> Standing<'a> {
+    pub(crate) fn new(engine: &'a Engine, project: &'a Project, head: &'a Head, rows: &'a [PendingRow]) -> Self {
+        Self { engine, project, head, rows, changes: None }
+    }
+
+    /// How one of the rows stands to what the branch has at its path.
+    pub(crate) async fn of(&mut self, row: &PendingRow, theirs: Side) -> Result<ChangeState> {
+        if theirs.map(|item| item.oid) == row.base_oid {
+            return Ok(ChangeState::Clean);
+        }
+        let merges = match self.engine.merge_row(self.project, row, theirs).await? {
+            Resolution3::Conflict => self.is_renamed(row, theirs).await?,
+            _ => true,
+        };
+        Ok(if merges { ChangeState::Outdated } else { ChangeState::Conflict })
+    }
+
+    /// Whether it merges where the file went.
+    async fn is_renamed(&mut self, row: &PendingRow, theirs: Side) -> Result<bool> {
+        if row.oid.is_some() && theirs.is_some() {
+            return Ok(false);
+        }
+        if self.changes.is_none() {
+            self.changes = Some(self.engine.changes_of_pending(self.project, self.rows.to_vec()).await?);
+        }
+        let changes = self.changes.as_deref().unwrap_or_default();
+        let Some(change) = changes.iter().find(|change| change.path == row.path) else { return Ok(false) };
+        Ok(self.engine.follow(change, changes, self.head, theirs).await?.is_some())
     }
 }

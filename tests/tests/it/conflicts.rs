@@ -10,6 +10,18 @@ use crate::verifications::{percent, text};
 
 const LINES: &str = "one\ntwo\nthree\n";
 
+const TWENTY: &str = "line 1\nline 2\nline 3\nline 4\nline 5\nline 6\nline 7\nline 8\nline 9\nline 10\n\
+    line 11\nline 12\nline 13\nline 14\nline 15\nline 16\nline 17\nline 18\nline 19\nline 20\n";
+
+/// A synced project with one long file; a user and a clone.
+async fn twenty_lines(d: &Deployment) -> (Uuid, Uuid, tempfile::TempDir, Repo) {
+    d.remote("docs", 11);
+    let (dir, clone) = d.clone_remote("docs");
+    clone.commit_file("old.txt", TWENTY);
+    clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+    (d.connect("docs").await, Uuid::new_v4(), dir, clone)
+}
+
 /// A synced project in which a user changed a line that the remote then changed too; the path, the user and a clone.
 async fn both_changed(d: &Deployment) -> (Uuid, Uuid, tempfile::TempDir, Repo) {
     d.remote("docs", 11);
@@ -29,6 +41,59 @@ fn commit(user: Uuid, on_conflict: &str) -> Value {
 }
 
 both! {
+    /// Goal: an edit of a file that the branch renamed is committed where the file is now; nothing is left at the old path.
+    async fn the_branch_renamed_it(d) {
+        let (project, user, _dir, clone) = twenty_lines(&d).await;
+        let edited = TWENTY.replace("line 3\n", "mine\n");
+        d.put(&format!("/pending/{project}/{user}/old.txt"), edited).await.ok(201);
+        std::fs::create_dir(clone.path().join("dir")).expect("a directory");
+        clone.git().run(["mv", "old.txt", "dir/new.txt"]);
+        let theirs = TWENTY.replace("line 17\n", "theirs\n");
+        clone.commit_files(&[("dir/new.txt", Some(theirs.as_bytes()))], "Rename");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        let synced = d.post(&format!("/projects/{project}/sync"), json!({"dry_run": true})).await.ok(200);
+        assert_eq!(synced["pending"][0]["state"], "outdated", "{synced}");
+        let answer = d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
+        let text = TWENTY.replace("line 3\n", "mine\n").replace("line 17\n", "theirs\n");
+        let oid = crate::deployment::blob_oid(text.as_bytes());
+        assert_eq!(answer["files"], json!([{"path": "dir/new.txt", "action": "modified", "oid": oid}]));
+        clone.git().run(["pull", "--quiet", "--ff-only", "origin", "main"]);
+        let files: Vec<_> = clone.ls_tree("HEAD").into_iter().map(|line| String::from_utf8(line.path).expect("UTF-8")).collect();
+        assert!(files.contains(&"dir/new.txt".to_owned()) && !files.contains(&"old.txt".to_owned()), "{files:?}");
+        assert_eq!(clone.rev_parse("HEAD:dir/new.txt"), oid);
+        assert_eq!(d.get(&format!("/pending/{project}/{user}")).await.ok(200)["changes"], json!([]));
+    }
+
+    /// Goal: a file that the user moved and the branch changed has both; `status` says so before the commit does it.
+    async fn the_user_renamed_it(d) {
+        let (project, user, _dir, clone) = twenty_lines(&d).await;
+        let ops = json!([{"op": "move", "from": "old.txt", "path": "dir/new.txt"},
+            {"op": "edit", "path": "dir/new.txt", "old_string": "line 3\n", "new_string": "mine\n"}]);
+        d.post(&format!("/pending/{project}/{user}"), json!({"ops": ops})).await.ok(200);
+        clone.commit_file("old.txt", TWENTY.replace("line 17\n", "theirs\n"));
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+        let states: Vec<_> = status["changes"].as_array().expect("changes").iter().map(|c| c["state"].clone()).collect();
+        assert_eq!(states, ["clean", "outdated"]);
+        let page = d.get(&format!("/projects/{project}/conflicts?user={user}")).await.ok(200);
+        assert_eq!(page["files"][0]["state"], "outdated", "{page}");
+        let answer = d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
+        let text = TWENTY.replace("line 3\n", "mine\n").replace("line 17\n", "theirs\n");
+        let oid = crate::deployment::blob_oid(text.as_bytes());
+        assert_eq!(answer["files"], json!([{"path": "dir/new.txt", "action": "created", "oid": oid},
+            {"path": "old.txt", "action": "deleted", "oid": null}]));
+        let (_dir, export) = d.export(project).await;
+        assert_eq!(export.rev_parse("main:dir/new.txt"), oid);
+        // A file that has nothing of the old one is none that was renamed.
+        let other = Uuid::new_v4();
+        let ops = json!([{"op": "delete", "path": "dir/new.txt"}, {"op": "put", "path": "else.txt", "content": "something else\n"}]);
+        d.post(&format!("/pending/{project}/{other}"), json!({"ops": ops})).await.ok(200);
+        d.put(&format!("/files/{project}/dir/new.txt"), "changed\n").await.ok(200);
+        let told = d.post(&format!("/projects/{project}/commit"), commit(other, "merge")).await.problem(409, "conflict");
+        assert_eq!(told["conflicts"][0]["path"], "dir/new.txt");
+    }
+
     /// Goal: a conflict that a commit met is resolved by what its answer names, without a sync in between.
     async fn resolved_without_a_sync(d) {
         let (project, user, _dir, clone) = both_changed(&d).await;

@@ -5,6 +5,7 @@ mod actions;
 pub(crate) mod change;
 mod machine;
 mod plan;
+mod renames;
 mod request;
 mod resume;
 mod trailers;
@@ -213,7 +214,7 @@ impl Engine {
 
     /// The newest commit on the way back from `head` (by first parents) that has what every change started from: there the changes
     /// are what their user saw, and undo nobody's work.
-    async fn where_clean(&self, head: &Head, rows: &[ChangeRow]) -> Result<Option<Head>> {
+    pub(crate) async fn where_clean(&self, head: &Head, rows: &[ChangeRow]) -> Result<Option<Head>> {
         let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
         let mut at = head.clone();
         for _ in 0..STEPS_BACK {
@@ -223,7 +224,9 @@ impl Engine {
                 return Ok(Some(at));
             }
             let Some(commit) = at.commit else { return Ok(None) };
-            let parent = self.commit_row(commit).await?.parents.first().copied();
+            // What a dry run made is not on record.
+            let Some(row) = self.catalog.commits(&[commit]).await?.pop().flatten() else { return Ok(None) };
+            let parent = row.parents.first().copied();
             let row = match parent {
                 Some(parent) => self.catalog.commits(&[parent]).await?.pop().flatten(),
                 None => None,

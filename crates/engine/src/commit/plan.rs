@@ -10,6 +10,7 @@ use treehold_object::{BString, Kind, ObjectId};
 use uuid::Uuid;
 
 use super::change::ChangeRow;
+use super::renames::Followed;
 use super::trailers::with_trailers;
 use crate::api::{CommitAnswer, CommittedFile, Conflict, Oid, Path, PendingAction};
 use crate::tree::{Edits, Item, Resolution3, Side};
@@ -55,6 +56,37 @@ pub(crate) struct MergedChanges {
     pub moved: bool,
 }
 
+impl MergedChanges {
+    /// A path becomes `new`, for the sake of a change; `revision` is that of the pending row which is committed with it, if it is at this
+    /// path. `content`: the new bytes, where they are not stored yet.
+    fn put(
+        &mut self,
+        change: &ChangeRow,
+        path: BString,
+        revision: Option<i64>,
+        theirs: Side,
+        new: Side,
+        content: Option<Bytes>,
+    ) {
+        let (oid, mode) = (new.map(|item| item.oid), new.map_or(0, |item| item.mode));
+        self.snapshot.push(SnapshotRow { path: path.clone(), revision, oid, mode });
+        if new == theirs {
+            return;
+        }
+        self.edits.insert(path.clone(), new);
+        self.origins.push(change.origin.clone());
+        match (new, content) {
+            (Some(item), Some(content)) => {
+                self.before.extend(theirs.map(|old| (item.oid, old.oid)));
+                self.blobs.push(NewBytes { oid: item.oid, kind: Kind::Blob, content });
+            }
+            (Some(item), None) if change.revision.is_some() => self.reused.push(item.oid),
+            _ => {}
+        }
+        self.files.push(committed_file(&path, theirs, new));
+    }
+}
+
 /// A commit in memory, ready to be prepared.
 #[derive(Debug)]
 pub(crate) struct Planned {
@@ -82,12 +114,18 @@ impl Engine {
     ) -> Result<MergedChanges> {
         let paths: Vec<BString> = changes.iter().map(|change| change.path.clone()).collect();
         let there = self.find_paths(parent.tree, &paths).await?;
+        let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
         let mut merged = MergedChanges::default();
-        for (change, theirs) in changes.iter().zip(there) {
-            let theirs: Side = theirs.filter(|item| !item.is_tree());
+        let mut resolutions = Vec::with_capacity(changes.len());
+        for (change, theirs) in changes.iter().zip(&there) {
             merged.moved |= theirs.map(|item| item.oid) != change.base;
-            let resolution = self.merge_path(change.base, change.new, theirs, change.content.clone()).await?;
-            let (new, blob) = match resolution {
+            resolutions.push(self.merge_path(change.base, change.new, *theirs, change.content.clone()).await?);
+        }
+        if !ours_wins {
+            self.follow_renames(changes, &there, parent, &mut resolutions, &mut merged).await?;
+        }
+        for ((change, theirs), resolution) in changes.iter().zip(there).zip(resolutions) {
+            let (new, content) = match resolution {
                 Resolution3::Theirs => (theirs, None),
                 Resolution3::Ours => (change.new, change.content.clone()),
                 Resolution3::Text { mode, oid, content } => (Some(Item { mode, oid }), Some(content)),
@@ -97,28 +135,40 @@ impl Engine {
                     continue;
                 }
             };
-            merged.snapshot.push(SnapshotRow {
-                path: change.path.clone(),
-                revision: change.revision,
-                oid: new.map(|item| item.oid),
-                mode: new.map_or(0, |item| item.mode),
-            });
-            if new == theirs {
+            merged.put(change, change.path.clone(), change.revision, theirs, new, content);
+        }
+        merged.snapshot.sort_by(|one, other| one.path.cmp(&other.path));
+        merged.files.sort_by(|one, other| one.path.0.cmp(&other.path.0));
+        Ok(merged)
+    }
+
+    /// Tries what does not merge where its file went, if one side renamed it.
+    async fn follow_renames(
+        &self,
+        changes: &[ChangeRow],
+        there: &[Side],
+        parent: &Head,
+        resolutions: &mut [Resolution3],
+        merged: &mut MergedChanges,
+    ) -> Result<()> {
+        for (at, (change, theirs)) in changes.iter().zip(there).enumerate() {
+            if resolutions[at] != Resolution3::Conflict {
                 continue;
             }
-            merged.edits.insert(change.path.clone(), new);
-            merged.origins.push(change.origin.clone());
-            match (new, blob) {
-                (Some(item), Some(content)) => {
-                    merged.before.extend(theirs.map(|old| (item.oid, old.oid)));
-                    merged.blobs.push(NewBytes { oid: item.oid, kind: Kind::Blob, content });
+            match self.follow(change, changes, parent, *theirs).await? {
+                None => {}
+                Some(Followed::Here { index, resolution }) => {
+                    resolutions[at] = Resolution3::Ours;
+                    resolutions[index] = resolution;
                 }
-                (Some(item), None) if change.revision.is_some() => merged.reused.push(item.oid),
-                _ => {}
+                Some(Followed::There { path, theirs, new, content }) => {
+                    resolutions[at] = Resolution3::Theirs;
+                    let own = change.content.clone().filter(|_| change.new.is_some_and(|own| own.oid == new.oid));
+                    merged.put(change, path, None, Some(theirs), Some(new), content.or(own));
+                }
             }
-            merged.files.push(committed_file(&change.path, theirs, new));
         }
-        Ok(merged)
+        Ok(())
     }
 
     /// Makes the commit of merged changes on `parent`, in memory.

@@ -122,9 +122,75 @@ async fn trees_merge_as_merge_tree_merges_them() {
     assert!(outcomes.iter().all(|count| *count > 5), "both outcomes occur: {outcomes:?}");
 }
 
+/// A file that no other one is like.
+fn unlike_others(random: &mut StdRng, path: &str) -> String {
+    (0..random.random_range(12..40))
+        .map(|line| format!("{path} has {line}: {}\n", random.random_range(0..1000)))
+        .collect()
+}
+
+/// Some files go elsewhere, some are edited, some both.
+fn moved_about(random: &mut StdRng, files: &Files, side: &str) -> Files {
+    let mut moved = Files::new();
+    for (path, (mode, content)) in files {
+        let mut lines: Vec<String> = content.split_inclusive('\n').map(str::to_owned).collect();
+        if random.random_bool(0.4) {
+            let at = random.random_range(0..lines.len());
+            lines[at] = format!("changed by {side}\n");
+        }
+        let mode = if random.random_bool(0.1) { "100755" } else { mode };
+        let path = match random.random_range(0..4) {
+            0 => format!("{side}/{}/{path}", random.random_range(0..3)),
+            1 if random.random_bool(0.2) => continue,
+            _ => path.clone(),
+        };
+        moved.insert(path, (mode, lines.concat()));
+    }
+    moved
+}
+
+/// Goal: where a file was renamed on one side and changed on the other, what merges here merges in `git merge-tree`, to the same tree.
+#[tokio::test]
+async fn renames_merge_as_merge_tree_merges_them() {
+    let world = World::new().await;
+    let mut random = random();
+    let mut versions = Vec::new();
+    for _ in 0..60 {
+        let base: Files = (0..3)
+            .map(|file| format!("dir/{file}.txt"))
+            .map(|path| (path.clone(), ("100644", unlike_others(&mut random, &path))))
+            .chain([("kept".to_owned(), ("100644", "kept\n".to_owned()))])
+            .collect();
+        let (ours, theirs) = (moved_about(&mut random, &base, "ours"), moved_about(&mut random, &base, "theirs"));
+        versions.extend([base, ours, theirs]);
+    }
+    let trees = world.commit_all(&versions);
+    world.import("renames", 0).await;
+    let (mut outcomes, mut followed) = ([0, 0], 0);
+    for case in trees.chunks(3) {
+        let [base, ours, theirs] = case else { panic!("three trees") };
+        let (expected, said) = merge_tree(&world, base, ours, theirs);
+        let merged = world.engine.merge_trees(Some(*base), Some(*ours), Some(*theirs)).await.expect("a merge");
+        let name = format!("base {base}, ours {ours}, theirs {theirs}\n{said}");
+        outcomes[usize::from(merged.conflicts.is_empty())] += 1;
+        if !merged.conflicts.is_empty() {
+            assert_eq!(expected, None, "{name}{:?}", merged.conflicts);
+            continue;
+        }
+        followed += usize::from(!merged.blobs.is_empty());
+        let edited = world.engine.edit_tree(Some(*theirs), &merged.edits).await.expect("an edit");
+        // Git takes two new names for one file, and a new name for one that the other side deleted, as conflicts; here they are kept.
+        if !said.contains("CONFLICT (rename/") {
+            assert_eq!(Some(edited.root.to_string()), expected, "{name}{:?}", merged.edits);
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 5) && followed > 5, "{outcomes:?}, {followed} followed");
+}
+
 /// The merged tree if the merge is clean, and git's words.
 fn merge_tree(world: &World, base: &ObjectId, ours: &ObjectId, theirs: &ObjectId) -> (Option<String>, String) {
     let git = world.git().clone().config("diff.algorithm", "histogram");
+    let git = git.config("merge.directoryRenames", "false");
     let commit = |tree: &ObjectId| git.run(["commit-tree", "-m", "x", &tree.to_string()]);
     let (base, ours, theirs) = (commit(base), commit(ours), commit(theirs));
     let output = git.output(["merge-tree", "--write-tree", &format!("--merge-base={base}"), &ours, &theirs]);

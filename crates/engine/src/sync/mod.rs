@@ -3,6 +3,8 @@
 mod fetch;
 mod merge;
 
+use std::collections::{BTreeMap, HashMap};
+
 use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 use crate::api::{ChangedFile, Mode, Oid, OnConflict, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
 use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
+use crate::status::Standing;
 use crate::tree::{Change, Side};
 use crate::view::{Head, branch_ref};
 use crate::writer::NewBytes;
@@ -81,7 +84,7 @@ impl Engine {
         };
         let seeing = self.with_made(unstored);
         let changes = seeing.diff_trees(from.tree, to.tree).await?;
-        let pending = seeing.touched(project, branch, &changes).await?;
+        let pending = seeing.touched(project, branch, &to, &changes).await?;
         Ok(SyncAnswer {
             branch: branch.to_owned(),
             from: from.commit.map(Oid),
@@ -191,18 +194,29 @@ impl Engine {
     }
 
     /// Everybody's pending work on the changed paths, and how it stands to what is there now.
-    async fn touched(&self, project: &Project, branch: &str, changes: &[Change]) -> Result<Vec<TouchedPending>> {
+    async fn touched(
+        &self,
+        project: &Project,
+        branch: &str,
+        to: &Head,
+        changes: &[Change],
+    ) -> Result<Vec<TouchedPending>> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let there: std::collections::HashMap<&BString, Side> =
-            changes.iter().map(|change| (&change.path, change.new)).collect();
-        let rows: Vec<(Uuid, PendingRow)> = self.catalog.pending_on_branch(project.id, branch, None).await?;
+        let there: HashMap<&BString, Side> = changes.iter().map(|change| (&change.path, change.new)).collect();
+        let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
+        for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
+            workspaces.entry(user).or_default().push(row);
+        }
         let mut touched = Vec::new();
-        for (user, row) in rows {
-            if let Some(theirs) = there.get(&row.path) {
-                let state = self.change_state(project, &row, *theirs).await?;
-                touched.push(TouchedPending { user, path: Path(row.path), state });
+        for (user, rows) in workspaces {
+            let mut standing = Standing::new(self, project, to, &rows);
+            for row in &rows {
+                if let Some(theirs) = there.get(&row.path) {
+                    let state = standing.of(row, *theirs).await?;
+                    touched.push(TouchedPending { user, path: Path(row.path.clone()), state });
+                }
             }
         }
         Ok(touched)

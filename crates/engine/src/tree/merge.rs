@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use treehold_object::{BString, Kind, ObjectId, hash};
 
-use super::{Edits, Item, Side};
+use super::{Added, Change, Edits, Item, Side};
 use crate::api::{Conflict, Oid, Path};
 use crate::{Engine, EngineError, Result};
 
@@ -52,7 +52,7 @@ pub(crate) fn is_binary(content: &[u8]) -> bool {
     content[..content.len().min(8000)].contains(&0)
 }
 
-fn is_file(mode: u32) -> bool {
+pub(super) fn is_file(mode: u32) -> bool {
     mode == super::FILE || mode == 0o100755
 }
 
@@ -105,12 +105,14 @@ impl Engine {
         theirs: Option<ObjectId>,
     ) -> Result<Merged> {
         let our_changes = self.diff_trees(base, ours).await?;
-        let their_changes: BTreeMap<BString, Side> =
-            self.diff_trees(base, theirs).await?.into_iter().map(|change| (change.path, change.new)).collect();
+        let their_changes: BTreeMap<BString, Change> =
+            self.diff_trees(base, theirs).await?.into_iter().map(|change| (change.path.clone(), change)).collect();
         let mut merged = Merged { edits: Edits::new(), blobs: Vec::new(), conflicts: Vec::new() };
-        for change in our_changes {
+        let mut apart = Vec::new();
+        for change in &our_changes {
+            let change = change.clone();
             let theirs = match their_changes.get(&change.path) {
-                Some(theirs) => *theirs,
+                Some(theirs) => theirs.new,
                 None if blocked(&change.path, change.new, &their_changes) => {
                     merged.conflicts.push(conflict(change.path, change.old, change.new, None));
                     continue;
@@ -129,10 +131,66 @@ impl Engine {
                     merged.blobs.push((oid, content));
                     merged.edits.insert(change.path, Some(Item { mode, oid }));
                 }
-                Resolution3::Conflict => merged.conflicts.push(conflict(change.path, change.old, change.new, theirs)),
+                Resolution3::Conflict => apart.push((change, theirs)),
             }
         }
+        for (change, theirs) in apart {
+            if !self.follow_rename(&change, theirs, &our_changes, &their_changes, &mut merged).await? {
+                merged.conflicts.push(conflict(change.path, change.old, change.new, theirs));
+            }
+        }
+        merged.conflicts.sort_by(|one, other| one.path.0.cmp(&other.path.0));
         Ok(merged)
+    }
+
+    /// Merges a file that one side changed and the other renamed, where it is now; `false` = it went nowhere, or does not merge there.
+    async fn follow_rename(
+        &self,
+        change: &Change,
+        theirs: Side,
+        our_changes: &[Change],
+        their_changes: &BTreeMap<BString, Change>,
+        merged: &mut Merged,
+    ) -> Result<bool> {
+        let Some(base) = change.old else { return Ok(false) };
+        let added = |side: &mut dyn Iterator<Item = &Change>| -> Vec<Added> {
+            let new = side.filter(|other| other.old.is_none());
+            new.filter_map(|other| Some(Added { path: other.path.clone(), item: other.new?, content: None })).collect()
+        };
+        let (ours, theirs, there) = match (change.new, theirs) {
+            (Some(ours), None) => {
+                let added = added(&mut their_changes.values());
+                let Some(at) = self.renamed_to(&change.path, base.oid, &added).await? else { return Ok(false) };
+                if our_changes.iter().any(|other| other.path == added[at].path) {
+                    return Ok(false);
+                }
+                (Some(ours), Some(added[at].item), added[at].path.clone())
+            }
+            (None, Some(theirs)) => {
+                let added = added(&mut our_changes.iter());
+                let Some(at) = self.renamed_to(&change.path, base.oid, &added).await? else { return Ok(false) };
+                if their_changes.contains_key(&added[at].path) {
+                    return Ok(false);
+                }
+                merged.edits.insert(change.path.clone(), None);
+                (Some(added[at].item), Some(theirs), added[at].path.clone())
+            }
+            _ => return Ok(false),
+        };
+        let new = match self.merge_side(Some(base), ours, theirs).await? {
+            Resolution3::Conflict => {
+                merged.edits.remove(&change.path);
+                return Ok(false);
+            }
+            Resolution3::Ours => ours,
+            Resolution3::Theirs => theirs,
+            Resolution3::Text { mode, oid, content } => {
+                merged.blobs.push((oid, content));
+                Some(Item { mode, oid })
+            }
+        };
+        merged.edits.insert(there, new);
+        Ok(true)
     }
 
     /// As [`Engine::merge_path`], where the base's mode is known too, so that a change of mode on one side is kept.
@@ -160,18 +218,18 @@ impl Engine {
 }
 
 /// Whether a new file of ours lies where they put a file over one of its directories, or a directory over it.
-fn blocked(path: &BString, ours: Side, theirs: &BTreeMap<BString, Side>) -> bool {
+fn blocked(path: &BString, ours: Side, theirs: &BTreeMap<BString, Change>) -> bool {
     if ours.is_none() {
         return false;
     }
     let above = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| BString::from(&path[..at]));
     let mut below = path.clone();
     below.push(b'/');
-    above.into_iter().any(|dir| matches!(theirs.get(&dir), Some(Some(_))))
+    above.into_iter().any(|dir| theirs.get(&dir).is_some_and(|change| change.new.is_some()))
         || theirs
             .range(below.clone()..)
             .take_while(|(next, _)| next.starts_with(&below))
-            .any(|(_, side)| side.is_some())
+            .any(|(_, change)| change.new.is_some())
 }
 
 fn conflict(path: BString, base: Side, ours: Side, theirs: Side) -> Conflict {

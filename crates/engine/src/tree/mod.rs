@@ -8,6 +8,7 @@ mod edit;
 mod find;
 mod marked;
 mod merge;
+mod renames;
 mod walk;
 
 pub(crate) use cache::TreeCache;
@@ -17,6 +18,7 @@ pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
 pub(crate) use marked::merge_marked;
 pub(crate) use merge::{Resolution3, is_binary, merge_text};
+pub(crate) use renames::Added;
 pub(crate) use walk::{Step, Walk, WalkFrom};
 
 use bytes::Bytes;
