@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod git;
+mod graphql;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -88,6 +89,7 @@ struct State {
     /// Protected branches, and whether they want signatures.
     protected: HashMap<String, bool>,
     limits: VecDeque<Limit>,
+    lose_next: bool,
     asked: Vec<Asked>,
 }
 
@@ -105,6 +107,7 @@ impl GitHub {
                 pulls: Vec::new(),
                 protected: HashMap::new(),
                 limits: VecDeque::new(),
+                lose_next: false,
                 asked: Vec::new(),
             }),
         });
@@ -165,6 +168,11 @@ impl GitHub {
         self.shared.state().limits.extend(limits);
     }
 
+    /// The next commit is made, and the answer lost.
+    pub fn lose_next_answer(&self) {
+        self.shared.state().lose_next = true;
+    }
+
     /// What was asked of the API since the start or the last call of this.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.state().asked)
@@ -216,6 +224,14 @@ fn now_s() -> i64 {
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
+    if request.uri().path() == "/api/graphql" {
+        let headers = request.headers().clone();
+        let body = request.into_body().collect().await?.to_bytes();
+        let made = graphql::answer(&shared, &headers, &body);
+        shared.state().asked.push(Asked { method: "POST".into(), what: "/graphql".into(), status: 200 });
+        let lost = std::mem::take(&mut shared.state().lose_next);
+        return if lost { Err("the connection breaks".into()) } else { Ok(made) };
+    }
     let Some(what) = request.uri().path_and_query().and_then(|what| what.as_str().strip_prefix("/api/v3")) else {
         return git::answer(&shared, request).await;
     };

@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// The project's repository at the forge.
-    fn site(&self, project: &Project, token: Option<Secret>) -> Result<ForgeSite> {
+    pub(crate) fn site(&self, project: &Project, token: Option<Secret>) -> Result<ForgeSite> {
         let no_remote =
             || EngineError::unprocessable("no_remote", "The project has no remote; create it with one.".to_owned());
         let url = project.remote_url.clone().ok_or_else(no_remote)?;

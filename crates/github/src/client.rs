@@ -79,11 +79,13 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<Value>,
     /// Ask only for what changed since it was asked last: that costs nothing of the limit.
     pub(crate) tagged: bool,
+    /// It goes to the GraphQL API, which is beside the REST API.
+    pub(crate) graphql: bool,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, path: Vec<&'a str>) -> Self {
-        Self { method, path, query: Vec::new(), body: None, tagged: false }
+        Self { method, path, query: Vec::new(), body: None, tagged: false, graphql: false }
     }
 
     pub(crate) fn get(path: Vec<&'a str>) -> Self {
@@ -99,8 +101,20 @@ impl<'a> Call<'a> {
         Self { body: Some(body), ..self }
     }
 
+    /// A GraphQL document with its variables.
+    pub(crate) fn graphql(document: &str, variables: Value) -> Self {
+        let call = Self { graphql: true, ..Self::new(Method::POST, Vec::new()) };
+        call.json(serde_json::json!({"query": document, "variables": variables}))
+    }
+
     fn url(&self, api: &Url) -> Url {
         let mut url = api.clone();
+        if self.graphql {
+            // `/api/v3` of an Enterprise server has it at `/api/graphql`, `https://api.github.com` at `/graphql`.
+            let path = api.path().trim_end_matches('/');
+            url.set_path(&format!("{}/graphql", path.strip_suffix("/v3").unwrap_or(path)));
+            return url;
+        }
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(&self.path);
         }
@@ -316,6 +330,9 @@ mod tests {
         assert_eq!(call.url(&api).as_str(), expected);
         let root = place::api_url("https://api.github.com").unwrap();
         assert_eq!(Call::get(vec!["app"]).url(&root).as_str(), "https://api.github.com/app");
+        let graphql = Call::graphql("{}", Value::Null);
+        assert_eq!(graphql.url(&api).as_str(), "https://ghe.example/api/graphql");
+        assert_eq!(graphql.url(&root).as_str(), "https://api.github.com/graphql");
     }
 
     #[test]

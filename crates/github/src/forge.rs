@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use treehold_engine::api::{GithubFacts, PullChange, PullFilter, PullPage, PullSpec, PullView};
-use treehold_engine::remote::{Delivery, Forge, ForgeSite, RemoteError, Reported};
+use treehold_engine::remote::{Delivery, Forge, ForgeSite, HostedCommit, Hosting, RemoteError, Reported};
 use treehold_engine::{Result, Secret};
 
 use crate::client::GitHub;
@@ -36,6 +36,10 @@ impl Forge for GitHub {
 
     async fn facts(&self, at: &ForgeSite, branch: &str) -> Result<GithubFacts> {
         self.facts_of(at, branch).await
+    }
+
+    async fn commit(&self, at: &ForgeSite, commit: &HostedCommit) -> Result<Hosting> {
+        self.make(at, commit).await
     }
 
     fn takes_webhooks(&self) -> bool {

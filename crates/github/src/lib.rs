@@ -5,6 +5,7 @@
 
 mod app;
 mod client;
+mod commits;
 mod facts;
 mod forge;
 mod place;

@@ -15,15 +15,15 @@ use crate::remote_tools::*;
 const WEBHOOK_SECRET: &str = "webhook-secret-canary-0123456789";
 
 /// A deployment whose remotes are at GitHub.
-struct Setting {
-    d: Deployment,
-    github: GitHub,
-    remote: Remote,
+pub struct Setting {
+    pub d: Deployment,
+    pub github: GitHub,
+    pub remote: Remote,
     _key: TempDir,
 }
 
 /// With the repository `o/docs`, and with an App unless told otherwise.
-async fn set_up(mut d: Deployment, app: bool) -> Setting {
+pub async fn set_up(mut d: Deployment, app: bool) -> Setting {
     std::fs::create_dir_all(d.remotes.path().join("o")).expect("mkdir");
     let remote = small_remote(&d, "o/docs");
     let github = GitHub::start(&d.git, REMOTE_USER, REMOTE_TOKEN).await;
@@ -50,7 +50,7 @@ fn clean(reply: Reply) -> Reply {
 
 impl Setting {
     /// Without any token of the request's own.
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
         clean(self.d.send(json_body(self.d.request("POST", path), &body)).await)
     }
 
@@ -58,13 +58,13 @@ impl Setting {
         clean(self.d.send(json_body(self.d.request("POST", path), &body).header("X-Remote-Token", token)).await)
     }
 
-    async fn project(&self, url: &str) -> Uuid {
+    pub async fn project(&self, url: &str) -> Uuid {
         let project = Uuid::new_v4();
         self.d.put_json(&format!("/projects/{project}"), json!({"remote": {"url": url}})).await.ok(201);
         project
     }
 
-    async fn sync(&self, project: Uuid) -> Reply {
+    pub async fn sync(&self, project: Uuid) -> Reply {
         self.post(&format!("/projects/{project}/sync"), json!({})).await
     }
 
@@ -109,7 +109,7 @@ impl Setting {
     }
 
     /// Neither the key nor a token is in the log, in any file that was written, or in a row of an attempt.
-    async fn nothing_leaked(&self) {
+    pub async fn nothing_leaked(&self) {
         let mut secrets = self.github.tokens();
         assert!(!secrets.is_empty());
         secrets.extend(APP_KEY_PEM.lines().filter(|line| !line.starts_with("-----")).take(3).map(str::to_owned));

@@ -30,6 +30,7 @@ mod git_raw;
 mod git_spoiled;
 mod git_tools;
 mod github;
+mod github_commits;
 mod harness;
 mod history;
 mod hostile;

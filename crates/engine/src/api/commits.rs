@@ -63,6 +63,17 @@ pub struct CommitRequest {
     /// Add a trailer to the message for each actor, session and device that made one of the edits.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trailers: bool,
+    /// Have the commit made and signed by somebody else. Not told in the request's hash where it is not used, so that keys of before count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SignBy>,
+}
+
+/// Who makes and signs a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignBy {
+    /// GitHub, as whose token it is, on the branch itself.
+    Github,
 }
 
 /// What an action of a commit does.

@@ -8,9 +8,11 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
+    SnapshotRow,
 };
 use treehold_fault::point;
 use treehold_object::ObjectId;
+use uuid::Uuid;
 
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
@@ -294,7 +296,7 @@ impl Engine {
             reached: op.numbers,
             replace_reach: false,
             shallow: None,
-            clear_pending: clear_of(attempt),
+            clear_pending: clear_of(attempt.user, &attempt.pending_branch, &attempt.snapshot),
             attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error }),
             answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
             reason: "commit",
@@ -333,12 +335,8 @@ pub(crate) fn moved(branch: &str) -> EngineError {
     }
 }
 
-fn clear_of(attempt: &Attempt) -> Option<ClearPending> {
-    let user = attempt.user?;
-    let rows: Vec<(_, i64, Option<ObjectId>)> = attempt
-        .snapshot
-        .iter()
-        .filter_map(|row| row.revision.map(|revision| (row.path.clone(), revision, row.oid)))
-        .collect();
-    Some(ClearPending { branch: attempt.pending_branch.clone(), user, rows })
+pub(super) fn clear_of(user: Option<Uuid>, branch: &str, snapshot: &[SnapshotRow]) -> Option<ClearPending> {
+    let rows: Vec<(_, i64, Option<ObjectId>)> =
+        snapshot.iter().filter_map(|row| row.revision.map(|revision| (row.path.clone(), revision, row.oid))).collect();
+    Some(ClearPending { branch: branch.to_owned(), user: user?, rows })
 }

@@ -3,6 +3,7 @@
 
 mod actions;
 pub(crate) mod change;
+mod hosted;
 mod machine;
 mod plan;
 mod renames;
@@ -24,7 +25,7 @@ pub(crate) use plan::{Intent, Planned};
 use request::Claimed;
 pub(crate) use request::Key;
 
-use crate::api::{CommitAnswer, CommitRequest, OnConflict};
+use crate::api::{CommitAnswer, CommitRequest, OnConflict, SignBy};
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Found;
 use crate::view::Head;
@@ -67,6 +68,9 @@ impl Engine {
         }
         if let Claimed::Answered(answer) = self.claim(&project, &key).await? {
             return answer;
+        }
+        if let Some(SignBy::Github) = request.sign {
+            return self.commit_hosted(&project, request, credentials, key).await;
         }
         let branch = Self::branch_name(&project, request.branch.as_deref())?;
         let push = Self::pushes(&project, request.push)?;

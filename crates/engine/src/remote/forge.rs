@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use treehold_object::ObjectId;
 
 use super::{Endpoint, FetchSpec, Fetching, PushSpec, Pushed, Remote, RemoteError, RemoteRefs, Secret};
@@ -51,6 +52,32 @@ pub enum Reported {
     Other,
 }
 
+/// A commit for the forge to make.
+#[derive(Debug, Clone)]
+pub struct HostedCommit {
+    /// Short name of the branch that it goes on.
+    pub branch: String,
+    /// Where the branch must be.
+    pub parent: ObjectId,
+    /// Headline, and what comes after it.
+    pub words: (String, String),
+    /// Plain files, new or changed.
+    pub additions: Vec<(String, Bytes)>,
+    /// Files that go.
+    pub deletions: Vec<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hosting {
+    /// It was made.
+    Made(ObjectId),
+    /// The branch is not where it was to be; nothing happened.
+    Moved,
+    /// It may have been made.
+    Unknown(String),
+}
+
 /// A host of repositories.
 #[async_trait]
 pub trait Forge: Send + Sync + std::fmt::Debug + 'static {
@@ -68,6 +95,8 @@ pub trait Forge: Send + Sync + std::fmt::Debug + 'static {
     async fn pulls(&self, at: &ForgeSite, filter: &PullFilter) -> Result<PullPage>;
     /// What it knows of the repository and a branch.
     async fn facts(&self, at: &ForgeSite, branch: &str) -> Result<GithubFacts>;
+    /// Makes a commit on a branch, signed by the forge.
+    async fn commit(&self, at: &ForgeSite, commit: &HostedCommit) -> Result<Hosting>;
     /// Whether it can tell its own webhooks from others'.
     fn takes_webhooks(&self) -> bool;
     /// Reads a webhook; `None` = the signature is missing or wrong. Compared in constant time. A body that is not what the forge sends
@@ -118,6 +147,10 @@ impl Forge for NoForge {
     }
 
     async fn facts(&self, _: &ForgeSite, _: &str) -> Result<GithubFacts> {
+        none()
+    }
+
+    async fn commit(&self, _: &ForgeSite, _: &HostedCommit) -> Result<Hosting> {
         none()
     }
 

@@ -22,7 +22,7 @@ use treehold_object::ObjectId;
 
 pub use client::GitRemote;
 pub(crate) use forge::Keyed;
-pub use forge::{Delivery, Forge, ForgeSite, NoForge, Reported};
+pub use forge::{Delivery, Forge, ForgeSite, HostedCommit, Hosting, NoForge, Reported};
 pub use receive::Fetching;
 pub use rejection::Rejection;
 pub use status::limited;

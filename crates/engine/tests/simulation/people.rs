@@ -142,6 +142,7 @@ impl Person {
             push: Some(push),
             dry_run: false,
             trailers: false,
+            sign: None,
         };
         Box::pin(async move {
             let committed = engine.commit(&project, &request, None, Some(&key)).await;

@@ -1,0 +1,313 @@
+//! Commits that the forge makes and signs, for branches that take signed commits only (`sign: "github"`).
+//!
+//! The commit is planned here as any other: merged, checked, its tree known. Then the forge makes it on top of what the remote has, by
+//! its own compare of the head, and it is fetched like anybody's commit; our branch goes there and the pending rows are settled in one
+//! transaction. Its id is the forge's, as are author and committer; the author is named in a trailer.
+//!
+//! Nothing of it is recorded before it is made. Where the answer is lost, the remote is looked at: a head whose message and tree are
+//! those of the plan is the commit, in this request or in the next.
+
+use treehold_catalog::{FinalAnswer, OpKind, Origin, Project, Publish, RefUpdate, WorkspaceKey};
+use treehold_object::{Kind, parse_commit};
+
+use super::machine::{clear_of, moved};
+use super::plan::{Intent, MergedChanges, Planned};
+use super::request::{Claimed, Key, Stored};
+use super::trailers::with_trailers;
+use super::{Changes, Policy};
+use crate::api::{CommitAnswer, CommitRequest, Oid, OnConflict};
+use crate::remote::forge::{HostedCommit, Hosting};
+use crate::remote::{Endpoint, ForgeSite, Secret};
+use crate::view::{Head, branch_ref};
+use crate::{Engine, EngineError, Result};
+
+/// All new content of one such commit, bytes: GitHub takes it as one JSON text.
+const CONTENT_MAX: u64 = 30 << 20;
+/// The only mode that such a commit can give a file.
+const PLAIN: u32 = 0o100644;
+
+/// What a commit of this kind is for, and with what.
+struct Hosted<'a> {
+    intent: Intent,
+    changes: Changes<'a>,
+    policy: Policy,
+    site: ForgeSite,
+    at: Endpoint,
+    key: Key,
+}
+
+/// How a round ended.
+enum Round {
+    Done(CommitAnswer),
+    /// The remote moved, and was fetched: plan again.
+    Again,
+}
+
+fn refused(code: &'static str, detail: &str) -> EngineError {
+    EngineError::unprocessable(code, detail)
+}
+
+impl Engine {
+    /// As `commit`, by the forge.
+    pub(super) async fn commit_hosted(
+        &self,
+        project: &Project,
+        request: &CommitRequest,
+        credentials: Option<Secret>,
+        key: Key,
+    ) -> Result<CommitAnswer> {
+        if request.push == Some(false) || request.on_conflict == OnConflict::Branch || request.dry_run {
+            let detail = "GitHub makes its commits on the branch itself: `sign` goes with neither `push: false`, `dry_run`, nor \
+                          `on_conflict: \"branch\"`.";
+            return Err(refused("bad_sign", detail));
+        }
+        let site = self.site(project, credentials.clone())?;
+        let at = self.needed_endpoint(project, credentials)?;
+        let branch = Self::branch_name(project, request.branch.as_deref())?;
+        let mut intent = self.intent(project, &branch, &request.message, &request.author, true)?;
+        intent.user = Some(request.user);
+        intent.trailers = request.trailers;
+        intent.message = with_author(&intent);
+        intent.idempotency_key.clone_from(&key.key);
+        let shaped =
+            |paths: &Vec<String>| paths.iter().map(|path| crate::files::shaped_path(path.as_bytes())).collect();
+        let paths = request.paths.as_ref().map(shaped).transpose()?;
+        let workspace = WorkspaceKey { project: project.id, branch: branch.clone(), user: request.user };
+        let changes = Changes::Pending { key: workspace, paths };
+        let expected_head = request.expected_head_sha.map(|oid| oid.0);
+        let policy = Policy { on_conflict: request.on_conflict, dry_run: false, expected_head };
+        let lock = self.branch_lock(project.id, &branch);
+        let _turn = lock.lock().await;
+        let hosted = Hosted { intent, changes, policy, site, at, key };
+        if let Claimed::Answered(answer) = self.claim(project, &hosted.key).await? {
+            return answer;
+        }
+        // What is on its way to the branch may move it.
+        self.clear_the_way((project.id, hosted.intent.user), &branch, &hosted.at, None).await?;
+        for _ in 0..=self.config.merge_attempts {
+            match self.hosted_round(&hosted).await? {
+                Round::Done(answer) => return Ok(answer),
+                Round::Again => {}
+            }
+        }
+        Err(moved(&branch))
+    }
+
+    async fn hosted_round(&self, hosted: &Hosted<'_>) -> Result<Round> {
+        let Hosted { intent, changes, policy, .. } = hosted;
+        let mut intent = intent.clone();
+        let head = self.branch_head(&intent.project, &intent.branch).await?;
+        if policy.expected_head.is_some() && policy.expected_head != head.commit {
+            return Err(moved(&intent.branch));
+        }
+        let pending = self.changes_from_pending(&intent.project, changes).await?;
+        let rows = self.change_rows(pending, changes, &head).await?;
+        if std::mem::take(&mut intent.trailers) {
+            let origins: Vec<Origin> = rows.iter().map(|row| row.origin.clone()).collect();
+            intent.message = with_trailers(&intent.message, &origins);
+        }
+        let intent = &intent;
+        let parent = self.hosted_parent(intent, &head).await?;
+        let ahead = parent.commit != head.commit;
+        let merged = self.merge_changes(&rows, &parent, false).await?;
+        if policy.on_conflict == OnConflict::Fail && (ahead || merged.moved) {
+            return Err(moved(&intent.branch));
+        }
+        if !merged.conflicts.is_empty() {
+            return Err(EngineError::MergeConflict(merged.conflicts));
+        }
+        // An earlier request whose answer was lost: the remote's head has all of it, in the same words.
+        if ahead && merged.edits.is_empty() && !rows.is_empty() && self.says(&parent, intent).await? {
+            return self.take_hosted(hosted, &head, &parent, &merged).await.map(Round::Done);
+        }
+        let snapshot =
+            MergedChanges { snapshot: merged.snapshot.clone(), files: merged.files.clone(), ..Default::default() };
+        let planned = self.plan_commit(intent, &parent, merged).await?;
+        let commit = self.hosted_commit(intent, &parent, &planned).await?;
+        let made = match self.forge.commit(&hosted.site, &commit).await? {
+            Hosting::Made(oid) => Some(oid),
+            Hosting::Moved => None,
+            Hosting::Unknown(detail) => {
+                tracing::warn!(detail, "whether GitHub made a commit is found out by looking");
+                None
+            }
+        };
+        let tip = self.fetch_remote(&intent.project, &intent.branch, &hosted.at, None, &()).await?.tip;
+        let Some(tip) = tip else { return Ok(Round::Again) };
+        let oid = made.unwrap_or(tip);
+        let there = self.head_of(oid, head.branch.clone()).await?;
+        let same = there.tree == Some(planned.attempt.tree) && self.says(&there, intent).await?;
+        match (same, made) {
+            (true, _) => self.take_hosted(hosted, &head, &there, &snapshot).await.map(Round::Done),
+            (false, None) => Ok(Round::Again),
+            (false, Some(_)) => Err(EngineError::RemoteFailed {
+                code: "remote_invalid",
+                detail: "GitHub made another commit than was asked for; it is on the branch: sync, and look at it."
+                    .to_owned(),
+                retry_after_s: None,
+            }),
+        }
+    }
+
+    /// Where the remote's branch is known to be: the commit goes on top of that, and all that we have must be there.
+    async fn hosted_parent(&self, intent: &Intent, head: &Head) -> Result<Head> {
+        let not_pushed = || EngineError::Conflict {
+            code: "not_pushed",
+            detail: "GitHub makes its commits on top of what it has: push the branch first, then repeat.".to_owned(),
+        };
+        let remote = self.remote_head(intent.project.id, &intent.branch).await?.ok_or_else(not_pushed)?;
+        if head.commit == Some(remote) {
+            return Ok(head.clone());
+        }
+        if let Some(ours) = head.commit
+            && !self.is_ancestor(intent.project.id, ours, remote).await?
+        {
+            return Err(not_pushed());
+        }
+        self.head_of(remote, Some(intent.branch.clone())).await
+    }
+
+    /// Whether the commit is one of ours by its message.
+    async fn says(&self, there: &Head, intent: &Intent) -> Result<bool> {
+        let Some(oid) = there.commit else { return Ok(false) };
+        let row = self.commit_row(oid).await?;
+        let commit = parse_commit(&row.raw).map_err(EngineError::internal)?;
+        let (headline, body) = words(intent);
+        let expected = format!("{headline}\n\n{body}");
+        Ok(commit.message.trim_ascii_end() == expected.trim_ascii_end().as_bytes())
+    }
+
+    /// What the forge is asked for.
+    async fn hosted_commit(&self, intent: &Intent, parent: &Head, planned: &Planned) -> Result<HostedCommit> {
+        let mut commit = HostedCommit {
+            branch: intent.branch.clone(),
+            parent: parent.commit.ok_or_else(|| EngineError::internal("the remote's branch is unborn"))?,
+            words: words(intent),
+            additions: Vec::new(),
+            deletions: Vec::new(),
+        };
+        let mut room = CONTENT_MAX;
+        for row in &planned.attempt.snapshot {
+            if !planned.answer.files.iter().any(|file| file.path.0 == row.path) {
+                continue;
+            }
+            let path = std::str::from_utf8(&row.path);
+            let path = path.map_err(|_| refused("bad_path", "GitHub takes paths in UTF-8 only."))?.to_owned();
+            let Some(oid) = row.oid else {
+                commit.deletions.push(path);
+                continue;
+            };
+            if row.mode != PLAIN {
+                let detail = format!(
+                    "GitHub's own commits hold plain files only: {path:?} is executable, a link or a submodule."
+                );
+                return Err(refused("bad_mode", &detail));
+            }
+            let planned = planned.objects.iter().find(|object| object.kind == Kind::Blob && object.oid == oid);
+            let content = match planned {
+                Some(object) => object.content.clone(),
+                None => {
+                    let read = self.objects(&[oid]).await?.pop().flatten();
+                    read.ok_or_else(|| EngineError::internal(format!("{oid} is not stored")))?.content
+                }
+            };
+            let size = content.len() as u64;
+            room = room.checked_sub(size).ok_or(EngineError::TooLarge {
+                what: "the content of a commit that GitHub makes",
+                limit: CONTENT_MAX,
+                unit: "bytes",
+            })?;
+            commit.additions.push((path, content));
+        }
+        Ok(commit)
+    }
+
+    /// Our branch goes to the commit that was made, and what it holds is pending no more.
+    async fn take_hosted(
+        &self,
+        hosted: &Hosted<'_>,
+        head: &Head,
+        there: &Head,
+        merged: &MergedChanges,
+    ) -> Result<CommitAnswer> {
+        let intent = &hosted.intent;
+        let (oid, tree) =
+            there.commit.zip(there.tree).ok_or_else(|| EngineError::internal("a commit without a tree"))?;
+        let seen = self.catalog.ref_state(intent.project.id).await?;
+        let row = self.commit_row(oid).await?;
+        let answer = CommitAnswer {
+            commit: Oid(oid),
+            tree: Oid(tree),
+            parents: row.parents.iter().copied().map(Oid).collect(),
+            branch: intent.branch.clone(),
+            pushed: true,
+            files: merged.files.clone(),
+            objects: 0,
+        };
+        let body = serde_json::to_string(&Stored::Done(answer.clone())).map_err(EngineError::internal)?;
+        let op = self.begin_op(Some(intent.project.id), OpKind::Refs).await?;
+        let update = RefUpdate { name: branch_ref(&intent.branch), expected: head.commit, new: Some(oid) };
+        let publish = Publish {
+            clear_pending: clear_of(intent.user, &intent.branch, &merged.snapshot),
+            answer: hosted.key.key.clone().map(|key| FinalAnswer { key, body }),
+            ..self.publication(intent.project.id, &op, vec![update], "commit")
+        };
+        self.publish_kept(&publish, seen).await?;
+        Ok(answer)
+    }
+}
+
+/// The message with the author, who is not the forge's, in a trailer.
+fn with_author(intent: &Intent) -> String {
+    let message = intent.message.trim_end();
+    let trailer = format!("Co-authored-by: {} <{}>", intent.author.name, intent.author.email);
+    match message.contains(&trailer) {
+        true => message.to_owned(),
+        false => format!("{message}\n\n{trailer}"),
+    }
+}
+
+/// Headline and body.
+fn words(intent: &Intent) -> (String, String) {
+    let message = intent.message.trim_end();
+    let (headline, body) = message.split_once('\n').unwrap_or((message, ""));
+    (headline.trim_end().to_owned(), body.trim_matches('\n').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(message: &str) -> Intent {
+        Intent {
+            project: Project {
+                id: uuid::Uuid::nil(),
+                name: None,
+                default_branch: "main".into(),
+                remote_url: None,
+                receive: treehold_catalog::ReceivePolicy::default(),
+                created_at_ms: 0,
+            },
+            branch: "main".to_owned(),
+            user: None,
+            message: message.to_owned(),
+            trailers: false,
+            author: treehold_object::Signature::new("Ann", "ann@example.org", 0, 0).expect("a name"),
+            push: true,
+            idempotency_key: None,
+            now_ms: 0,
+            dated: false,
+            given_up: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_author_is_named_in_a_trailer() {
+        let told = |message: &str| words(&intent(&with_author(&intent(message))));
+        let trailer = "Co-authored-by: Ann <ann@example.org>";
+        assert_eq!(told("Say it\n"), ("Say it".into(), trailer.into()));
+        assert_eq!(told("Say it\n\nWhy.\n"), ("Say it".into(), format!("Why.\n\n{trailer}")));
+        let own = format!("Say it\n\nWhy.\n\n{trailer}");
+        assert_eq!(told(&own), ("Say it".into(), format!("Why.\n\n{trailer}")));
+    }
+}

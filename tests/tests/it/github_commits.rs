@@ -1,0 +1,104 @@
+//! Commits that GitHub makes itself (`sign: "github"`).
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::both;
+use crate::github::{Setting, set_up};
+use crate::remote_tools::*;
+
+/// A commit of everything that the user has pending, by GitHub.
+async fn hosted(s: &Setting, project: Uuid, user: Uuid, more: Value) -> crate::deployment::Reply {
+    let body = with(with(commit_body(user, "Say it\n\nWhy."), json!({"sign": "github"})), more);
+    s.post(&format!("/projects/{project}/commit"), body).await
+}
+
+both! {
+    /// Goal: the commit is made by GitHub on top of what it has, fetched, and our branch goes there; what it holds is pending no more.
+    /// What moved meanwhile is merged, and what does not merge is refused.
+    async fn made_by_github(d) {
+        let s = set_up(d, true).await;
+        let (project, user) = (s.project(&s.github.url("o/docs")).await, Uuid::new_v4());
+        s.sync(project).await.ok(200);
+        let put = s.d.request("PUT", &format!("/pending/{project}/{user}/dir/new.txt")).body("new\n");
+        s.d.send(put.header("Treehold-Actor", "agent:editor")).await.ok(201);
+        save(&s.d, project, user, "text.txt", &TEXT.replace("10\n", "ten\n")).await;
+        s.d.put(&format!("/pending/{project}/{user}/dir/b.txt?action=deleted"), "").await;
+        let theirs = s.remote.moves(&[("text.txt", Some(TEXT.replace("1\n2", "one\n2").as_bytes()))]);
+        s.d.git.reset_requests();
+        let made = hosted(&s, project, user, json!({"trailers": true})).await.ok(200);
+        let oid = made["commit"].as_str().expect("a commit");
+        assert_eq!((s.remote.head().as_str(), head(&s.d, project).await.as_str()), (oid, oid));
+        assert_eq!((&made["parents"], &made["pushed"]), (&json!([theirs]), &json!(true)));
+        assert_eq!(s.remote.file("text.txt"), TEXT.replace("1\n2", "one\n2").replace("10\n", "ten\n"));
+        assert_eq!(s.remote.file("dir/new.txt"), "new\n");
+        assert!(!s.remote.bare.ls_tree("main").iter().any(|line| format!("{line:?}").contains("dir/b.txt")));
+        let words = s.remote.bare.git().run(["show", "-s", "--format=%B%an", "main"]);
+        assert_eq!(words, "Say it\n\nWhy.\n\nCo-authored-by: Ann Author <ann@example.org>\nTreehold-Actor: agent:editorGitHub");
+        assert!(pushes(&s.d).is_empty(), "nothing is pushed by git");
+        assert_eq!(pending(&s.d, project, user).await, [""; 0]);
+        let (_dir, export) = s.d.export(project).await;
+        assert_eq!(export.rev_parse("main"), oid);
+        // Both sides of the same line.
+        save(&s.d, project, user, "dir/a.txt", "mine\n").await;
+        let theirs = s.remote.moves(&[("dir/a.txt", Some(b"theirs\n"))]);
+        hosted(&s, project, user, json!({})).await.problem(409, "conflict");
+        assert_eq!((s.remote.head(), pending(&s.d, project, user).await), (theirs, vec!["dir/a.txt".to_owned()]));
+        s.nothing_leaked().await;
+    }
+
+    /// Goal: where the answer is lost, the commit is found at the remote: it is made once, and answered alike for its key.
+    async fn a_lost_answer(d) {
+        let s = set_up(d, true).await;
+        let (project, user) = (s.project(&s.github.url("o/docs")).await, Uuid::new_v4());
+        s.sync(project).await.ok(200);
+        let before = s.remote.count();
+        save(&s.d, project, user, "dir/a.txt", "once\n").await;
+        s.github.lose_next_answer();
+        let body = with(commit_body(user, "Once"), json!({"sign": "github"}));
+        let request = || {
+            let request = s.d.request("POST", &format!("/projects/{project}/commit")).header("Idempotency-Key", "k");
+            s.d.send(crate::deployment::json_body(request, &body))
+        };
+        let made = request().await.ok(200);
+        assert_eq!((made["commit"].as_str(), s.remote.count()), (Some(s.remote.head().as_str()), before + 1));
+        assert_eq!(request().await.ok(200), made);
+        assert_eq!((s.remote.count(), pending(&s.d, project, user).await), (before + 1, Vec::new()));
+        // The remote cannot be looked at either: the next request finds it.
+        save(&s.d, project, user, "dir/a.txt", "twice\n").await;
+        s.github.lose_next_answer();
+        s.d.git.stop();
+        assert_eq!(hosted(&s, project, user, json!({})).await.status, 502);
+        assert_eq!(pending(&s.d, project, user).await, ["dir/a.txt"]);
+        s.d.git.restart();
+        let made = hosted(&s, project, user, json!({})).await.ok(200);
+        assert_eq!((made["commit"].as_str(), s.remote.count()), (Some(s.remote.head().as_str()), before + 2));
+        assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("twice\n", Vec::new()));
+    }
+
+    /// Goal: what GitHub cannot make is refused before it is asked, and nothing is lost.
+    async fn what_cannot_be(d) {
+        let s = set_up(d, true).await;
+        let (project, user) = (s.project(&s.github.url("o/docs")).await, Uuid::new_v4());
+        save(&s.d, project, user, "x.txt", "x\n").await;
+        hosted(&s, project, user, json!({})).await.problem(409, "not_pushed");
+        s.d.delete(&format!("/pending/{project}/{user}")).await;
+        s.sync(project).await.ok(200);
+        s.github.take_asked();
+        hosted(&s, project, user, json!({})).await.problem(422, "nothing_to_commit");
+        s.d.put(&format!("/pending/{project}/{user}/run.sh?mode=100755"), "#!/bin/sh\nexit\n").await;
+        hosted(&s, project, user, json!({})).await.problem(422, "bad_mode");
+        for more in [json!({"push": false}), json!({"dry_run": true}), json!({"on_conflict": "branch"})] {
+            hosted(&s, project, user, more).await.problem(422, "bad_sign");
+        }
+        hosted(&s, project, user, json!({"sign": "me"})).await.problem(422, "bad_shape");
+        hosted(&s, project, user, json!({"expected_head_sha": "1".repeat(40)})).await.problem(409, "head_moved");
+        let local = s.d.local_project().await;
+        hosted(&s, local, user, json!({})).await.problem(422, "no_remote");
+        assert!(s.github.take_asked().iter().all(|asked| asked.what != "/graphql"));
+        // Commits that only we have come first.
+        s.d.put(&format!("/files/{project}/one.txt"), "one\n").await.ok(200);
+        hosted(&s, project, user, json!({})).await.problem(409, "not_pushed");
+        assert_eq!(pending(&s.d, project, user).await, ["run.sh"]);
+    }
+}
