@@ -16,6 +16,7 @@ use crate::admission::{self, Admission, AdmissionConfig};
 use crate::auth::Keys;
 use crate::error::Problem;
 use crate::heavy::Heavy;
+use crate::meters::Meters;
 use crate::serve::ServeOptions;
 
 pub(crate) use crate::admission::{Reserved, Room};
@@ -76,6 +77,7 @@ struct Inner {
     tasks: TaskTracker,
     closing: CancellationToken,
     heavy: OnceLock<Heavy>,
+    meters: Meters,
 }
 
 /// A check of database and store that is running, or ran last.
@@ -94,6 +96,7 @@ impl App {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             heavy: OnceLock::new(),
+            meters: Meters::default(),
             config,
         }))
     }
@@ -106,6 +109,10 @@ impl App {
     /// How the server behaves (without the keys).
     pub fn config(&self) -> &ServerConfig {
         &self.0.config
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.0.meters
     }
 
     pub(crate) fn keys(&self) -> &Keys {

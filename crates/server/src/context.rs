@@ -4,10 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::error::Logged;
 
 /// The header that names a request.
@@ -27,7 +28,7 @@ const REQUEST_ID: &str = "x-request-id";
 pub(crate) struct Linger(pub(crate) Arc<AtomicBool>);
 
 /// The outermost layer.
-pub(crate) async fn around(mut request: Request, next: Next) -> Response {
+pub(crate) async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let started = Instant::now();
     let method = request.method().clone();
@@ -48,7 +49,9 @@ pub(crate) async fn around(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    span.in_scope(|| log(&method, &route, started, &response));
+    let took = started.elapsed();
+    app.meters().count(&route, &method, response.status().as_u16(), took);
+    span.in_scope(|| log(&method, &route, took, &response));
     response
 }
 
@@ -78,9 +81,9 @@ impl IntoPartsWithRoute for Response {
 }
 
 /// One line a request. What the caller did wrong is for those who debug; what we did wrong is for everybody.
-fn log(method: &Method, route: &str, started: Instant, response: &Response) {
+fn log(method: &Method, route: &str, took: Duration, response: &Response) {
     let status = response.status().as_u16();
-    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let elapsed_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let logged = response.extensions().get::<Logged>();
     let code = logged.map_or("", |logged| logged.code);
     let cause = logged.and_then(|logged| logged.cause.as_deref()).unwrap_or("");

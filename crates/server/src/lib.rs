@@ -19,6 +19,7 @@ mod handlers;
 mod headers;
 mod heavy;
 mod json;
+mod meters;
 mod params;
 mod protocol;
 mod range;

@@ -33,7 +33,7 @@ impl App {
             .layer(from_fn_with_state(self.clone(), admission::admit));
         let routes = if keyed { routes.layer(from_fn_with_state(self.clone(), auth::require_key)) } else { routes };
         let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
-        routes.layer(from_fn(context::around)).with_state(self.clone())
+        routes.layer(from_fn_with_state(self.clone(), context::around)).with_state(self.clone())
     }
 }
 

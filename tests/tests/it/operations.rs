@@ -1,9 +1,13 @@
 //! What a server does by itself, and what it says of what it stands on.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::aftermath::{count, execute, until};
 use crate::both;
+use crate::deployment::{Deployment, Setup};
 use crate::remote_tools::save;
 
 both! {
@@ -63,4 +67,41 @@ both! {
         until("it is told", async || d.log().contains("newer than this program")).await;
         assert_eq!(d.get("/readyz").await.status, 200);
     }
+}
+
+/// Names of metrics in a text, without the endings that a histogram adds.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names = names.filter(|name| name.starts_with("treehold_") && name.len() > "treehold_".len());
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
+}
+
+/// Goal: what the alerts and the dashboard ask for is there to be asked for, routes included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_and_dashboard() {
+    let d = Deployment::start(Setup::Cluster).await;
+    let (project, user) = (d.local_project().await, Uuid::new_v4());
+    save(&d, project, user, "a.txt", "a").await;
+    d.post(&format!("/projects/{project}/read"), json!({"paths": ["a.txt"]})).await.ok(200);
+    let body = json!({"user": user, "message": "a", "author": {"name": "A", "email": "a@example.org"}});
+    d.post(&format!("/projects/{project}/commit"), body).await.ok(200);
+    let page = d.get("/metrics").await.text();
+    let helped: BTreeSet<String> =
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).map(str::to_owned).collect();
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("deploy");
+    for file in ["prometheus/alerts.yaml", "grafana/treehold.json"] {
+        let text = std::fs::read_to_string(deploy.join(file)).expect("a file");
+        let asked = metrics_in(&text);
+        assert!(asked.len() > 5, "{file} asks for {asked:?}");
+        let unknown: Vec<_> = asked.difference(&helped).collect();
+        assert!(unknown.is_empty(), "{file} asks for {unknown:?}, of {helped:?}");
+        let text = text.replace('\\', "");
+        for (route, _) in
+            text.match_indices("route=\"").map(|(at, start)| text[at + start.len()..].split_once('"').expect("an end"))
+        {
+            assert!(page.contains(&format!("route=\"{route}\"")), "{file}: there is no route {route:?} in\n{page}");
+        }
+    }
+    serde_json::from_str::<Value>(&std::fs::read_to_string(deploy.join("grafana/treehold.json")).expect("a file"))
+        .expect("JSON");
 }

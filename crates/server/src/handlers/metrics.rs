@@ -8,13 +8,14 @@ use http::{HeaderValue, header};
 use treehold_engine::{Watched, attempt_state};
 
 use crate::app::App;
+use crate::meters::{Metered, UP_TO_S};
 use crate::respond::Answer;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// All of it.
 pub(crate) async fn read(State(app): State<App>) -> Answer {
-    let text = text(&app.engine().watch().await?);
+    let text = text(&app.engine().watch().await?, &app.meters().read());
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
@@ -54,7 +55,7 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn text(watched: &Watched) -> String {
+fn text(watched: &Watched, requests: &[Metered]) -> String {
     let mut page = Page::default();
     let vitals = &watched.vitals;
     let age = |at_ms: i64| seconds(watched.now_ms.saturating_sub(at_ms).max(0));
@@ -78,7 +79,32 @@ fn text(watched: &Watched) -> String {
     page.gauge("doomed_keys", "Bucket keys whose bytes wait to be deleted.", vitals.doomed_keys);
     jobs(&mut page, watched);
     cache(&mut page, watched);
+    answers(&mut page, requests);
     page.0
+}
+
+fn answers(page: &mut Page, requests: &[Metered]) {
+    page.metric(
+        "requests_total",
+        "counter",
+        "Requests that this server answered, by route, method and class of status.",
+    );
+    for asked in requests {
+        for (class, count) in asked.answers.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let labels = [("route", &*asked.route), ("method", asked.method), ("status", &format!("{class}xx"))];
+            page.value("requests_total", &labels, count);
+        }
+    }
+    page.metric("request_seconds", "histogram", "From a request's head to the beginning of its answer.");
+    for asked in requests {
+        let of = [("route", &*asked.route), ("method", asked.method)];
+        let ends = UP_TO_S.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        for (end, count) in ends.zip(asked.within) {
+            page.value("request_seconds_bucket", &[of[0], of[1], ("le", &end)], count);
+        }
+        page.value("request_seconds_sum", &of, asked.total_s);
+        page.value("request_seconds_count", &of, asked.within.last().unwrap_or(&0));
+    }
 }
 
 fn jobs(page: &mut Page, watched: &Watched) {
@@ -125,6 +151,13 @@ mod tests {
 
     use super::*;
 
+    fn asked() -> Metered {
+        let mut within = [3; UP_TO_S.len() + 1];
+        within[..4].copy_from_slice(&[0, 2, 2, 2]);
+        let answers = [0, 0, 3, 0, 0, 0];
+        Metered { route: "/files/{project}".into(), method: "GET", answers, within, total_s: 1.25 }
+    }
+
     #[test]
     fn a_page_is_what_prometheus_reads() {
         let vitals = treehold_engine::Vitals { unpushed_branches: 2, ops: Some((1, 4_000)), ..Default::default() };
@@ -134,8 +167,13 @@ mod tests {
             running: true,
             numbers: vec![("errors".to_owned(), 3)],
         };
-        let page = text(&Watched { now_ms: 10_000, vitals, jobs: vec![job], cache: None });
+        let page = text(&Watched { now_ms: 10_000, vitals, jobs: vec![job], cache: None }, &[asked()]);
         for line in [
+            "treehold_requests_total{route=\"/files/{project}\",method=\"GET\",status=\"2xx\"} 3",
+            "treehold_request_seconds_bucket{route=\"/files/{project}\",method=\"GET\",le=\"0.0025\"} 2",
+            "treehold_request_seconds_bucket{route=\"/files/{project}\",method=\"GET\",le=\"+Inf\"} 3",
+            "treehold_request_seconds_sum{route=\"/files/{project}\",method=\"GET\"} 1.25",
+            "treehold_request_seconds_count{route=\"/files/{project}\",method=\"GET\"} 3",
             "treehold_unpushed_branches 2",
             "treehold_oldest_attempt_age_seconds 0",
             "treehold_longest_silent_operation_seconds 6",
