@@ -15,6 +15,7 @@ use treehold_engine::{Engine, EngineError, Limits, Secret};
 use crate::admission::{self, Admission, AdmissionConfig};
 use crate::auth::Keys;
 use crate::error::Problem;
+use crate::handlers::docs::Page;
 use crate::heavy::Heavy;
 use crate::meters::Meters;
 use crate::serve::ServeOptions;
@@ -78,6 +79,7 @@ struct Inner {
     closing: CancellationToken,
     heavy: OnceLock<Heavy>,
     meters: Meters,
+    document: OnceLock<Page>,
 }
 
 /// A check of database and store that is running, or ran last.
@@ -97,6 +99,7 @@ impl App {
             closing: CancellationToken::new(),
             heavy: OnceLock::new(),
             meters: Meters::default(),
+            document: OnceLock::new(),
             config,
         }))
     }
@@ -142,6 +145,11 @@ impl App {
     /// Where heavy requests run.
     pub(crate) fn heavy(&self) -> &Heavy {
         self.0.heavy.get_or_init(Heavy::start)
+    }
+
+    /// `/openapi.json`, made when it is first asked for.
+    pub(crate) fn document(&self) -> &Page {
+        self.0.document.get_or_init(|| Page::json(&crate::router::document(&self.0.config)))
     }
 
     /// Sets memory aside for `bytes`.

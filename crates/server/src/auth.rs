@@ -18,8 +18,11 @@ use crate::error::Problem;
 /// The header that carries the key.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
-/// Routes that answer without a key. Webhooks are signed instead.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/webhooks/github"];
+/// Routes that answer without a key. Webhooks are signed instead; the document and its page say nothing about what is stored.
+const OPEN: [&str; 5] = ["/healthz", "/readyz", "/webhooks/github", "/openapi.json", "/docs"];
+
+/// What the parts of the page begin with.
+const PARTS: &str = "/docs/";
 
 /// What all git routes begin with.
 const GIT: &str = "/git/";
@@ -62,7 +65,7 @@ fn digest(key: &[u8]) -> [u8; 32] {
 pub(crate) async fn require_key(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // Git clients send their key or token in another way, and the git routes ask for it themselves.
-    if OPEN.contains(&path) || path.starts_with(GIT) || app.keys().admit(request.headers()) {
+    if OPEN.contains(&path) || path.starts_with(PARTS) || path.starts_with(GIT) || app.keys().admit(request.headers()) {
         return next.run(request).await;
     }
     Problem::new(

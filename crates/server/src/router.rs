@@ -1,27 +1,32 @@
 //! Every route at a glance.
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get, patch, post, put};
+use axum::routing::{MethodFilter, MethodRouter, any, on};
 use http::{Method, StatusCode};
 
-use crate::app::App;
+use crate::app::{App, ServerConfig};
 use crate::error::Problem;
-use crate::handlers::{
-    batches, checkpoints, commits, export, feed, files, forge, health, history, metrics, objects, pending, projects,
-    refs, remote, search, versions,
-};
-use crate::{admission, auth, compress, context, git};
+use crate::openapi::{Described, Operation};
+use crate::{admission, auth, compress, context, git, handlers, openapi};
+
+/// Makes [`Routes`] of a table; see [`routes`].
+macro_rules! routes {
+    ($($method:ident $path:literal => $group:ident::$name:ident;)*) => {
+        Routes::new()$(.add(Method::$method, $path, handlers::$group::$name, openapi::$group::$name))*
+    };
+}
 
 impl App {
     /// The public API: every route but the health checks needs a key.
     pub fn router(&self) -> Router {
-        self.finish(routes(), true)
+        self.finish(routes().router, true)
     }
 
     /// The same routes without a key, and `admin` beside them: for a socket that only its owner can open.
     pub fn private_router(&self, admin: Router<App>) -> Router {
-        self.finish(routes().merge(admin), false)
+        self.finish(routes().router.merge(admin), false)
     }
 
     /// From the outside in: request id and log, compression, key, place among the requests at work, route.
@@ -37,67 +42,144 @@ impl App {
     }
 }
 
-fn routes() -> Router<App> {
-    // A path or name that is empty is routed too, so that the engine refuses it as it refuses any other bad one.
-    let file = || get(files::read).head(files::read).put(files::write).delete(files::delete);
-    let one_pending = || get(pending::read).head(pending::read).put(pending::write).delete(pending::drop_one);
-    let one_ref = || put(refs::write).delete(refs::delete);
-    Router::new()
-        .route("/projects", post(projects::create).get(projects::list))
-        .route(
-            "/projects/{project}",
-            put(projects::create_with_id).get(projects::show).patch(projects::change).delete(projects::delete),
-        )
-        .route("/projects/{project}/fork", post(projects::fork))
-        .route("/projects/{project}/read", post(files::read_batch))
-        .route("/projects/{project}/search", post(search::search))
-        .route("/projects/{project}/status", get(history::status))
-        .route("/projects/{project}/conflicts", get(history::conflicts))
-        .route("/projects/{project}/resolve", post(batches::resolve))
-        .route("/projects/{project}/diff", get(history::diff))
-        .route("/projects/{project}/log", get(history::log))
-        .route("/projects/{project}/changes", get(feed::changes))
-        .route("/projects/{project}/blame/", get(history::blame))
-        .route("/projects/{project}/blame/{*path}", get(history::blame))
-        .route("/projects/{project}/commit", post(commits::commit))
-        .route("/projects/{project}/commits", post(commits::commit_actions))
-        .route("/projects/{project}/sync", post(remote::sync))
-        .route("/projects/{project}/push", post(remote::push))
-        .route("/projects/{project}/pulls", post(forge::open).get(forge::list))
-        .route("/projects/{project}/pulls/{number}", patch(forge::change))
-        .route("/projects/{project}/remote", get(forge::show))
-        .route("/webhooks/github", post(forge::webhook))
-        .route("/projects/{project}/refs", get(refs::list))
-        .route("/projects/{project}/reflog", get(refs::reflog))
-        .route("/projects/{project}/refs/", one_ref())
-        .route("/projects/{project}/refs/{*name}", one_ref())
-        .route("/projects/{project}/history", get(versions::list))
-        .route("/projects/{project}/history/{id}", get(versions::read))
-        .route("/projects/{project}/history/{id}/diff", get(versions::diff))
-        .route("/projects/{project}/history/{id}/restore", post(versions::restore))
-        .route("/projects/{project}/checkpoints", get(checkpoints::list).post(checkpoints::create))
-        .route("/projects/{project}/checkpoints/{id}", get(checkpoints::show).delete(checkpoints::delete))
-        .route("/projects/{project}/checkpoints/{id}/diff", get(checkpoints::diff))
-        .route("/projects/{project}/checkpoints/{id}/restore", post(checkpoints::restore))
-        .route("/projects/{project}/git/blobs/{oid}", get(objects::blob))
-        .route("/projects/{project}/git/trees/{oid}", get(objects::tree))
-        .route("/projects/{project}/git/commits/{oid}", get(objects::commit))
-        .route("/projects/{project}/archive.tar.gz", get(export::tar_gz))
-        .route("/projects/{project}/archive.zip", get(export::zip))
-        .route("/projects/{project}/bundle", get(export::bundle))
-        .route("/files/{project}", get(files::list))
-        .route("/files/{project}/", file())
-        .route("/files/{project}/{*path}", file())
-        .route("/pending/{project}/{user}", get(pending::list).post(batches::write).delete(pending::drop_all))
-        .route("/pending/{project}/{user}/", one_pending())
-        .route("/pending/{project}/{user}/{*path}", one_pending())
-        .route("/git/{repo}/{*rest}", any(git::serve))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::read))
+/// A line for each route and method: the template, and the name under which `handlers` has what serves it and `openapi` what
+/// describes it. A template that ends in `{*…}` is routed with nothing in its place too, so that the engine refuses an empty path or
+/// name as it refuses any other bad one.
+fn routes() -> Routes {
+    routes! {
+        POST   "/projects"                                       => projects::create;
+        GET    "/projects"                                       => projects::list;
+        PUT    "/projects/{project}"                             => projects::create_with_id;
+        GET    "/projects/{project}"                             => projects::show;
+        PATCH  "/projects/{project}"                             => projects::change;
+        DELETE "/projects/{project}"                             => projects::delete;
+        POST   "/projects/{project}/fork"                        => projects::fork;
+
+        GET    "/files/{project}"                                => files::list;
+        GET    "/files/{project}/{*path}"                        => files::read;
+        HEAD   "/files/{project}/{*path}"                        => files::read;
+        PUT    "/files/{project}/{*path}"                        => files::write;
+        DELETE "/files/{project}/{*path}"                        => files::delete;
+        POST   "/projects/{project}/read"                        => files::read_batch;
+        POST   "/projects/{project}/search"                      => search::search;
+
+        GET    "/pending/{project}/{user}"                       => pending::list;
+        POST   "/pending/{project}/{user}"                       => batches::write;
+        DELETE "/pending/{project}/{user}"                       => pending::drop_all;
+        GET    "/pending/{project}/{user}/{*path}"               => pending::read;
+        HEAD   "/pending/{project}/{user}/{*path}"               => pending::read;
+        PUT    "/pending/{project}/{user}/{*path}"               => pending::write;
+        DELETE "/pending/{project}/{user}/{*path}"               => pending::drop_one;
+        POST   "/projects/{project}/resolve"                     => batches::resolve;
+
+        GET    "/projects/{project}/history"                     => versions::list;
+        GET    "/projects/{project}/history/{id}"                => versions::read;
+        HEAD   "/projects/{project}/history/{id}"                => versions::read;
+        GET    "/projects/{project}/history/{id}/diff"           => versions::diff;
+        POST   "/projects/{project}/history/{id}/restore"        => versions::restore;
+        GET    "/projects/{project}/checkpoints"                 => checkpoints::list;
+        POST   "/projects/{project}/checkpoints"                 => checkpoints::create;
+        GET    "/projects/{project}/checkpoints/{id}"            => checkpoints::show;
+        DELETE "/projects/{project}/checkpoints/{id}"            => checkpoints::delete;
+        GET    "/projects/{project}/checkpoints/{id}/diff"       => checkpoints::diff;
+        POST   "/projects/{project}/checkpoints/{id}/restore"    => checkpoints::restore;
+
+        POST   "/projects/{project}/commit"                      => commits::commit;
+        POST   "/projects/{project}/commits"                     => commits::commit_actions;
+
+        GET    "/projects/{project}/status"                      => history::status;
+        GET    "/projects/{project}/conflicts"                   => history::conflicts;
+        GET    "/projects/{project}/diff"                        => history::diff;
+        GET    "/projects/{project}/log"                         => history::log;
+        GET    "/projects/{project}/blame/{*path}"               => history::blame;
+
+        GET    "/projects/{project}/refs"                        => refs::list;
+        PUT    "/projects/{project}/refs/{*name}"                => refs::write;
+        DELETE "/projects/{project}/refs/{*name}"                => refs::delete;
+        GET    "/projects/{project}/reflog"                      => refs::reflog;
+
+        POST   "/projects/{project}/sync"                        => remote::sync;
+        POST   "/projects/{project}/push"                        => remote::push;
+        GET    "/projects/{project}/remote"                      => forge::show;
+        POST   "/projects/{project}/pulls"                       => forge::open;
+        GET    "/projects/{project}/pulls"                       => forge::list;
+        PATCH  "/projects/{project}/pulls/{number}"              => forge::change;
+        POST   "/webhooks/github"                                => forge::webhook;
+
+        GET    "/projects/{project}/changes"                     => feed::changes;
+
+        GET    "/projects/{project}/git/blobs/{oid}"             => objects::blob;
+        GET    "/projects/{project}/git/trees/{oid}"             => objects::tree;
+        GET    "/projects/{project}/git/commits/{oid}"           => objects::commit;
+
+        GET    "/projects/{project}/archive.tar.gz"              => export::tar_gz;
+        GET    "/projects/{project}/archive.zip"                 => export::zip;
+        GET    "/projects/{project}/bundle"                      => export::bundle;
+
+        GET    "/healthz"                                        => health::alive;
+        GET    "/readyz"                                         => health::ready;
+        GET    "/metrics"                                        => metrics::read;
+        GET    "/openapi.json"                                   => docs::document;
+        GET    "/docs"                                           => docs::page;
+        GET    "/docs/{name}"                                    => docs::asset;
+    }
+    // Git's own refusals are text: one handler has all of its methods and paths.
+    .serve("/git/{repo}/{*rest}", any(git::serve))
+    .describe(Method::GET, "/git/{repo}/info/refs", openapi::git::info_refs)
+    .describe(Method::POST, "/git/{repo}/git-upload-pack", openapi::git::upload_pack)
+    .describe(Method::POST, "/git/{repo}/git-receive-pack", openapi::git::receive_pack)
+}
+
+/// The document that a server with this configuration serves as `/openapi.json`.
+pub fn document(config: &ServerConfig) -> serde_json::Value {
+    openapi::document(&routes().described, config)
+}
+
+/// Routes with their descriptions; both are added at once.
+struct Routes {
+    router: Router<App>,
+    described: Vec<Described>,
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self { router: Router::new(), described: Vec::new() }
+    }
+
+    fn add<H, T>(self, method: Method, path: &'static str, handler: H, describe: fn() -> Operation) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        // Who serves GET is asked for HEAD, too.
+        if method == Method::HEAD {
+            return self.describe(method, path, describe);
+        }
+        let filter = MethodFilter::try_from(method.clone()).expect("a method that routes can have");
+        let routes = match path.split_once("{*") {
+            Some((empty, _)) => self.serve(empty, on(filter, handler.clone())),
+            None => self,
+        };
+        routes.serve(path, on(filter, handler)).describe(method, path, describe)
+    }
+
+    fn serve(mut self, path: &str, served: MethodRouter<App>) -> Self {
+        self.router = self.router.route(path, served);
+        self
+    }
+
+    fn describe(mut self, method: Method, path: &'static str, describe: fn() -> Operation) -> Self {
+        self.described.push(Described { method, path, describe });
+        self
+    }
 }
 
 async fn route_not_found() -> Problem {
+    no_route()
+}
+
+/// What is no route.
+pub(crate) fn no_route() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "route_not_found", "there is no such route; look at the path")
 }
 

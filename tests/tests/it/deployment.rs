@@ -15,6 +15,8 @@ use treehold_tests::postgres::Postgres;
 use treehold_tests::s3::S3Server;
 use uuid::Uuid;
 
+use crate::contract;
+
 pub const API_KEY: &str = "test-key-0123456789abcdef0123456789abcdef";
 pub const REMOTE_USER: &str = "x-access-token";
 pub const REMOTE_TOKEN: &str = "remote-token-canary-4f1d";
@@ -238,12 +240,17 @@ impl Deployment {
         self.client.request(method, self.url(path)).header("X-Internal-API-Key", API_KEY)
     }
 
-    /// Sends and reads everything.
+    /// Sends and reads everything. Whatever comes back must be as `/openapi.json` says.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
-        let response = request.send().await.unwrap_or_else(|error| panic!("{error:?}: {}", self.last_words()));
+        let (client, request) = request.build_split();
+        let request = request.expect("a request");
+        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let response = client.execute(request).await.unwrap_or_else(|error| panic!("{error:?}: {}", self.last_words()));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.expect("a body").to_vec();
-        Reply { status, headers, body }
+        let reply = Reply { status, headers, body };
+        contract::check(&method, &path, &reply);
+        reply
     }
 
     pub async fn get(&self, path: &str) -> Reply {

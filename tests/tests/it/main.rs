@@ -10,6 +10,7 @@ mod blame;
 mod collection;
 mod commits;
 mod conflicts;
+mod contract;
 mod crashes;
 mod crowd;
 mod damages;

@@ -1,11 +1,12 @@
 //! Several writes to pending work at once.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Encoding, Mode, Oid, Path};
 
 /// What an operation does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PendingVerb {
     /// Writes `content`.
@@ -23,7 +24,7 @@ pub enum PendingVerb {
 }
 
 /// What to do where the view is not what an operation expects.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMismatch {
     /// The operation fails.
@@ -43,7 +44,7 @@ pub(super) fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
 }
 
 /// One operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PendingOp {
     /// What to do.
@@ -83,7 +84,7 @@ pub struct PendingOp {
 }
 
 /// Body of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PendingBatch {
     /// In order; a later one sees what an earlier one did.
@@ -101,7 +102,7 @@ pub struct PendingBatch {
 }
 
 /// What became of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpStatus {
     /// Done as asked.
@@ -119,7 +120,7 @@ pub enum OpStatus {
 }
 
 /// Why an operation was not done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpError {
     /// Stable, as in problems.
     pub code: String,
@@ -137,7 +138,7 @@ pub struct OpError {
 }
 
 /// The sides of a conflict; `null` = no file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpConflict {
     /// What the edit started from.
     pub base: Option<Oid>,
@@ -150,7 +151,7 @@ pub struct OpConflict {
 }
 
 /// The result of an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpResult {
     /// From the root.
     #[serde(flatten)]
@@ -173,7 +174,7 @@ pub struct OpResult {
 }
 
 /// Answer to a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchAnswer {
     /// Revision of the workspace.
     pub revision: i64,

@@ -1,5 +1,6 @@
 //! Who wrote the lines of a file.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ pub struct BlameRequest {
 }
 
 /// Lines that follow each other and came together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BlameRange {
     /// The first one, from 1.
     pub start_line: u64,
@@ -34,7 +35,7 @@ pub struct BlameRange {
 }
 
 /// Where lines came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BlameOrigin {
     /// The commit.
     pub commit: Oid,
@@ -55,7 +56,7 @@ pub struct BlameOrigin {
 }
 
 /// The lines of a file and where they came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Blame {
     /// The snapshot's commit; `null` on an unborn branch.
     pub commit: Option<Oid>,

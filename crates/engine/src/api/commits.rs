@@ -1,13 +1,14 @@
 //! Commits.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Condition, Encoding, Mode, Oid, Path, PendingAction};
 
 /// Who made a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Author {
     /// Name.
@@ -20,7 +21,7 @@ pub struct Author {
 }
 
 /// What to do where the head or the remote moved under the edits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnConflict {
     /// Merge per file; refuse what does not merge.
@@ -33,7 +34,7 @@ pub enum OnConflict {
 }
 
 /// Body of a commit of pending work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommitRequest {
     /// Whose pending work.
@@ -69,7 +70,7 @@ pub struct CommitRequest {
 }
 
 /// Who makes and signs a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SignBy {
     /// GitHub, as whose token it is, on the branch itself.
@@ -77,7 +78,7 @@ pub enum SignBy {
 }
 
 /// What an action of a commit does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ActionKind {
     /// The path must not exist.
@@ -93,7 +94,7 @@ pub enum ActionKind {
 }
 
 /// One action of a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommitAction {
     /// What to do.
@@ -118,7 +119,7 @@ pub struct CommitAction {
 }
 
 /// Body of a commit with actions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionsRequest {
     /// Short branch name.
@@ -158,7 +159,7 @@ pub struct FileCommit {
 }
 
 /// One file of a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommittedFile {
     /// From the root.
     #[serde(flatten)]
@@ -170,7 +171,7 @@ pub struct CommittedFile {
 }
 
 /// Answer to a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommitAnswer {
     /// The new commit.
     pub commit: Oid,
@@ -189,7 +190,7 @@ pub struct CommitAnswer {
 }
 
 /// A path that does not merge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Conflict {
     /// From the root.
     #[serde(flatten)]

@@ -1,5 +1,6 @@
 //! What stands between pending work and a branch: sides, merged text, who else is at it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub struct ConflictsRequest {
 }
 
 /// One side of a merge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MergeSide {
     /// The blob.
     pub oid: Oid,
@@ -50,7 +51,7 @@ pub struct MergeSide {
 }
 
 /// Lines that both sides changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ConflictHunk {
     /// Where its first marker stands in the merged text, from 1.
     pub line: u64,
@@ -63,7 +64,7 @@ pub struct ConflictHunk {
 }
 
 /// A merged text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MergedText {
     /// The text; where it does not merge, with git's conflict markers in it.
     pub content: String,
@@ -72,7 +73,7 @@ pub struct MergedText {
 }
 
 /// Somebody else's pending work on the same path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OtherWork {
     /// Whose.
     pub user: Uuid,
@@ -85,7 +86,7 @@ pub struct OtherWork {
 }
 
 /// A pending change and what the branch has at its path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ConflictFile {
     /// From the root.
     #[serde(flatten)]
@@ -105,7 +106,7 @@ pub struct ConflictFile {
 }
 
 /// What a file becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Take {
     /// The edit as it is, on top of what the branch has now.
@@ -119,7 +120,7 @@ pub enum Take {
 }
 
 /// How one file is resolved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveFile {
     /// From the root.
@@ -141,7 +142,7 @@ pub struct ResolveFile {
 }
 
 /// Body of a resolution.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// Whose pending work.
@@ -154,7 +155,7 @@ pub struct ResolveRequest {
 }
 
 /// A page of conflicts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ConflictPage {
     /// Short branch name.
     pub branch: String,

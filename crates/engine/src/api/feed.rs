@@ -1,12 +1,13 @@
 //! The change feed.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Mode, Oid, Origin, Path};
 
 /// What became of a pending change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EventAction {
     /// It is pending, at a path that the head has.
@@ -22,7 +23,7 @@ pub enum EventAction {
 }
 
 /// What an event tells.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum EventView {
     /// A user's pending change of one path.
@@ -97,7 +98,7 @@ impl EventView {
 }
 
 /// An event of the feed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ChangeEvent {
     /// Give it as `since` to go on after this event.
     pub cursor: String,
@@ -109,7 +110,7 @@ pub struct ChangeEvent {
 }
 
 /// A piece of the feed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ChangePage {
     /// In their order.
     pub events: Vec<ChangeEvent>,

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Deserialize, Serialize};
 use treehold_catalog::Project;
@@ -22,7 +23,7 @@ pub struct At {
 }
 
 /// Where a file's bytes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The commit.
@@ -32,7 +33,7 @@ pub enum Source {
 }
 
 /// One file of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileEntry {
     /// From the root.
     #[serde(flatten)]
@@ -63,7 +64,7 @@ pub struct Listed<'a> {
 }
 
 /// A list of files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileList {
     /// The snapshot's commit; `null` on an unborn branch.
     pub commit: Option<Oid>,
@@ -116,7 +117,7 @@ pub(crate) enum Held {
 }
 
 /// One file of a batch read, as asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ReadPath {
     /// The whole file.
@@ -126,7 +127,7 @@ pub enum ReadPath {
 }
 
 /// Some lines of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineRange {
     /// From the root.
@@ -138,7 +139,7 @@ pub struct LineRange {
 }
 
 /// Body of a batch read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadRequest {
     /// At most 10,000.
@@ -156,7 +157,7 @@ pub struct ReadRequest {
 }
 
 /// How content is written in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Encoding {
     /// As text.
     #[serde(rename = "utf-8")]
@@ -204,8 +205,26 @@ impl Serialize for Content {
     }
 }
 
+impl JsonSchema for Content {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Content".into()
+    }
+
+    /// Its fields become those of what it is part of.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "encoding": generator.subschema_for::<Encoding>(),
+                "content": {"type": "string", "description": "The bytes, written as `encoding` says."},
+            },
+            "required": ["encoding", "content"],
+        })
+    }
+}
+
 /// Why one path of a batch failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ItemError {
     /// As the `code` of a problem.
     pub code: &'static str,
@@ -214,7 +233,7 @@ pub struct ItemError {
 }
 
 /// One file of a batch read's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ReadItem {
     /// It was found.
@@ -229,7 +248,7 @@ pub enum ReadItem {
 }
 
 /// A file of a batch read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReadFile {
     /// As asked.
     pub path: String,

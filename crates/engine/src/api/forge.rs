@@ -1,11 +1,12 @@
 //! Pull requests, and what a forge knows of a repository.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Oid;
 
 /// Body of `POST /projects/{project}/pulls`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PullSpec {
     /// One line.
@@ -31,7 +32,7 @@ pub struct PullSpec {
 }
 
 /// Body of `PATCH /projects/{project}/pulls/{number}`: what it does not name stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PullChange {
     /// One line.
@@ -49,7 +50,7 @@ pub struct PullChange {
 }
 
 /// Whether a pull request is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PullState {
     /// It is.
@@ -72,7 +73,7 @@ pub struct PullFilter {
 }
 
 /// A pull request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PullView {
     /// Its number in the repository.
     pub number: u64,
@@ -97,7 +98,7 @@ pub struct PullView {
 }
 
 /// Answer to the request to open one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OpenedPull {
     /// What is open now.
     #[serde(flatten)]
@@ -107,7 +108,7 @@ pub struct OpenedPull {
 }
 
 /// A page of pull requests, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PullPage {
     /// The page.
     pub pulls: Vec<PullView>,
@@ -116,7 +117,7 @@ pub struct PullPage {
 }
 
 /// Answer to `GET /projects/{project}/remote`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RemoteView {
     /// As it was given.
     pub url: String,
@@ -127,7 +128,7 @@ pub struct RemoteView {
 }
 
 /// What GitHub says of a repository, and of one branch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GithubFacts {
     /// `owner/name`, as GitHub writes it now.
     pub full_name: String,
@@ -150,7 +151,7 @@ pub struct GithubFacts {
 }
 
 /// What credentials allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GithubPermissions {
     /// Read.
     #[serde(default)]

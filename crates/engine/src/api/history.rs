@@ -1,6 +1,7 @@
 //! Refs, logs, diffs, raw objects, archives.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::{Mode, Oid, Path};
 
 /// A ref in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RefView {
     /// Full name.
     pub name: String,
@@ -17,7 +18,7 @@ pub struct RefView {
 }
 
 /// A list of refs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RefList {
     /// In byte order of the name.
     pub refs: Vec<RefView>,
@@ -26,7 +27,7 @@ pub struct RefList {
 }
 
 /// Body of a move of a ref.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefRequest {
     /// The new target: a commit that this project reaches.
@@ -43,7 +44,7 @@ pub struct RefRequest {
 }
 
 /// A move of a ref.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReflogView {
     /// Full name.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct ReflogView {
 }
 
 /// One page of a reflog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReflogPage {
     /// Newest first.
     pub entries: Vec<ReflogView>,
@@ -67,7 +68,7 @@ pub struct ReflogPage {
 }
 
 /// A person and a time, in a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Person {
     /// Name.
     pub name: String,
@@ -78,7 +79,7 @@ pub struct Person {
 }
 
 /// One commit of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LogEntry {
     /// Its id.
     pub commit: Oid,
@@ -95,7 +96,7 @@ pub struct LogEntry {
 }
 
 /// A page of history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LogPage {
     /// Newest first. With a path a page may be shorter than its limit, or empty, and go on.
     pub commits: Vec<LogEntry>,
@@ -127,7 +128,7 @@ pub struct DiffRequest {
 }
 
 /// A path that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TreeChange {
     /// From the root.
     #[serde(flatten)]
@@ -154,7 +155,7 @@ pub struct TreeChange {
 }
 
 /// What differs between two trees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TreeDiff {
     /// The commit or tree compared from.
     pub from: Option<Oid>,
@@ -189,7 +190,7 @@ pub struct LogRequest {
 }
 
 /// One file of a diff.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DiffFile {
     /// Paths, oids and modes.
     #[serde(flatten)]
@@ -205,7 +206,7 @@ pub struct DiffFile {
 }
 
 /// A diff.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Diff {
     /// The commit or tree compared from.
     pub from: Option<Oid>,

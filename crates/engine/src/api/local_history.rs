@@ -1,12 +1,13 @@
 //! Local history and checkpoints.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Mode, Oid, Path, PendingAction};
 
 /// A version of a pending file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VersionEntry {
     /// Names it, together with its user.
     pub id: String,
@@ -32,7 +33,7 @@ pub struct VersionEntry {
 }
 
 /// Versions, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VersionList {
     /// Newest first.
     pub versions: Vec<VersionEntry>,
@@ -41,7 +42,7 @@ pub struct VersionList {
 }
 
 /// Body of a new checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointRequest {
     /// Whose pending work.
@@ -57,12 +58,12 @@ pub struct CheckpointRequest {
 }
 
 /// A body without fields.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
 /// A checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckpointEntry {
     /// Names it, together with its user.
     pub id: Uuid,
@@ -81,7 +82,7 @@ pub struct CheckpointEntry {
 }
 
 /// Checkpoints, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckpointList {
     /// Newest first.
     pub checkpoints: Vec<CheckpointEntry>,
@@ -90,7 +91,7 @@ pub struct CheckpointList {
 }
 
 /// A pending change as a checkpoint has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckpointChange {
     /// From the root.
     #[serde(flatten)]
@@ -108,7 +109,7 @@ pub struct CheckpointChange {
 }
 
 /// A checkpoint with its changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckpointDetail {
     /// The checkpoint.
     #[serde(flatten)]
@@ -118,7 +119,7 @@ pub struct CheckpointDetail {
 }
 
 /// Answer to the restoration of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckpointRestored {
     /// Revision of the workspace.
     pub revision: i64,

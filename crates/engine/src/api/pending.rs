@@ -1,6 +1,7 @@
 //! Pending work and its status.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use treehold_object::ObjectId;
 use uuid::Uuid;
@@ -28,7 +29,7 @@ pub enum PendingBody {
 }
 
 /// Where an edit comes from, as its caller says: shown to others, and nothing rests on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Origin {
     /// The device's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +74,7 @@ pub struct PutPending {
 }
 
 /// What a pending change does, in an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PendingAction {
     /// The path exists in the head.
@@ -87,7 +88,7 @@ pub enum PendingAction {
 }
 
 /// Answer to an autosave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PendingAnswer {
     /// From the root.
     #[serde(flatten)]
@@ -110,7 +111,7 @@ pub struct PendingAnswer {
 }
 
 /// One pending change of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PendingEntry {
     /// From the root.
     #[serde(flatten)]
@@ -135,7 +136,7 @@ pub struct PendingEntry {
 }
 
 /// The pending work of a user on a branch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PendingList {
     /// Revision of the workspace.
     pub revision: i64,
@@ -146,7 +147,7 @@ pub struct PendingList {
 }
 
 /// Answer to dropping pending work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DropAnswer {
     /// Revision of the workspace.
     pub revision: i64,
@@ -155,7 +156,7 @@ pub struct DropAnswer {
 }
 
 /// How a pending change stands to the head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeState {
     /// The head still has the base.
@@ -167,7 +168,7 @@ pub enum ChangeState {
 }
 
 /// One pending change of a status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StatusEntry {
     /// From the root.
     #[serde(flatten)]
@@ -190,7 +191,7 @@ pub struct StatusEntry {
 }
 
 /// Status of a branch for a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
     /// Short name.
     pub branch: String,
@@ -215,7 +216,7 @@ pub struct Status {
 }
 
 /// An unsettled commit attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AttemptView {
     /// Its id.
     pub attempt: Uuid,

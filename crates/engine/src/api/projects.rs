@@ -1,12 +1,13 @@
 //! Projects.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Oid;
 
 /// Where a project's remote is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteSpec {
     /// Without user name or password.
@@ -14,7 +15,7 @@ pub struct RemoteSpec {
 }
 
 /// What pushes of git clients are refused; what is not given is `false`, or in a change stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReceiveSpec {
     /// Branches move only to descendants of what they point to.
@@ -24,7 +25,7 @@ pub struct ReceiveSpec {
 }
 
 /// What pushes of git clients are refused. Commits, pulls and changes of refs over the API are not bound by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiveView {
     /// Branches move only to descendants of what they point to.
     pub deny_non_fast_forwards: bool,
@@ -33,7 +34,7 @@ pub struct ReceiveView {
 }
 
 /// Body of project creation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProjectSpec {
     /// Unique name.
@@ -47,7 +48,7 @@ pub struct ProjectSpec {
 }
 
 /// Body of a fork.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ForkSpec {
     /// The fork's id; ours if not given.
@@ -63,7 +64,7 @@ pub struct ForkSpec {
 }
 
 /// Body of a project's change: what is not given stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProjectChange {
     /// What pushes are refused.
@@ -71,7 +72,7 @@ pub struct ProjectChange {
 }
 
 /// A project as shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectView {
     /// Its id.
     pub id: Uuid,
@@ -90,7 +91,7 @@ pub struct ProjectView {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ProjectPage {
     /// In order of id.
     pub projects: Vec<ProjectView>,

@@ -1,12 +1,13 @@
 //! Sync, push, import and export.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ChangeState, Mode, Oid, OnConflict, Path, PendingAction, ProjectView};
 
 /// Body of a sync.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncRequest {
     /// Short branch name; the project's default if not given.
@@ -20,7 +21,7 @@ pub struct SyncRequest {
 }
 
 /// One path that a sync or a diff changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ChangedFile {
     /// From the root.
     #[serde(flatten)]
@@ -38,7 +39,7 @@ pub struct ChangedFile {
 }
 
 /// Pending work that a sync touches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TouchedPending {
     /// Whose.
     pub user: Uuid,
@@ -50,7 +51,7 @@ pub struct TouchedPending {
 }
 
 /// Answer to a sync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncAnswer {
     /// Short branch name.
     pub branch: String,
@@ -71,7 +72,7 @@ pub struct SyncAnswer {
 }
 
 /// Answer to a push.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PushAnswer {
     /// Short branch name.
     pub branch: String,
@@ -88,7 +89,7 @@ pub struct PushAnswer {
 }
 
 /// What an import did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportReport {
     /// The project.
     pub project: ProjectView,
@@ -107,7 +108,7 @@ pub struct ImportReport {
 }
 
 /// What an export wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportReport {
     /// Refs written.
     pub refs: u64,

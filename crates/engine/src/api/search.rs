@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use super::{Oid, Path, Source};
 
 /// Whether case counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchCase {
     /// It does.
@@ -22,7 +23,7 @@ pub enum SearchCase {
 }
 
 /// What a search answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchMode {
     /// Each matching line.
@@ -35,7 +36,7 @@ pub enum SearchMode {
 }
 
 /// Body of a search.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// What to look for; at most 4,096 bytes.
@@ -123,8 +124,32 @@ impl Serialize for Excerpt {
     }
 }
 
+impl JsonSchema for Excerpt {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Excerpt".into()
+    }
+
+    /// Its fields become those of what it is part of.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "text": {"type": "string", "description": "What is shown, without the last line end."},
+                "encoding": {"const": "base64", "description": "`text` is base64: the bytes are not UTF-8."},
+                "truncated": {"const": true, "description": "Something of a long line was left out, before or after."},
+                "text_start": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "Bytes of the line that were left out before `text`; with `truncated`.",
+                },
+            },
+            "required": ["text"],
+        })
+    }
+}
+
 /// A match within the text shown: bytes of it (before base64), the end not included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Submatch {
     /// First byte.
     pub start: u64,
@@ -133,7 +158,7 @@ pub struct Submatch {
 }
 
 /// A line beside a match.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ContextLine {
     /// From 1.
     pub line: u64,
@@ -143,7 +168,7 @@ pub struct ContextLine {
 }
 
 /// A matching line, or with `multiline` the lines of a match.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Hit {
     /// The first line, from 1.
     pub line: u64,
@@ -166,7 +191,7 @@ pub struct Hit {
 }
 
 /// One entry of a search's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Found {
     /// From the root.
     #[serde(flatten)]
@@ -184,7 +209,7 @@ pub struct Found {
 }
 
 /// Files that were not searched though they were meant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Skipped {
     /// A NUL among the first 8,000 bytes.
     pub binary: u64,
@@ -195,7 +220,7 @@ pub struct Skipped {
 }
 
 /// The end of a search's answer. It counts what this answer has searched.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SearchEnd {
     /// Paths whose search began in this answer.
     pub files_searched: u64,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use treehold_catalog::Access as StoredAccess;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::Secret;
 
 /// What a token allows in its project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Fetch.
@@ -48,7 +49,7 @@ pub struct TokenSpec {
 }
 
 /// A token as shown: never its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TokenView {
     /// Its id, by which it is revoked.
     pub id: Uuid,
@@ -67,7 +68,7 @@ pub struct TokenView {
 }
 
 /// The project of a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TokenProject {
     /// Its id.
     pub id: Uuid,
@@ -85,7 +86,7 @@ pub struct NewToken {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TokenPage {
     /// In order of id. Expired ones are among them until they are revoked.
     pub tokens: Vec<TokenView>,

@@ -1,5 +1,8 @@
 //! Values that occur everywhere: oids, paths, file modes.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use treehold_object::{BString, ObjectId};
 
@@ -43,6 +46,21 @@ impl<'de> Deserialize<'de> for Oid {
     }
 }
 
+impl JsonSchema for Oid {
+    fn schema_name() -> Cow<'static, str> {
+        "Oid".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[0-9a-fA-F]{40}$",
+            "description": "The id of a git object; in answers always in lower case.",
+            "examples": ["210a26421a8b0e6f3e6a4b7d3f5f0f4a2f9b7f0e"],
+        })
+    }
+}
+
 /// A path in an answer: `path` as text, and `path_b64` beside it where the bytes are not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path(pub BString);
@@ -81,6 +99,32 @@ impl<'de> Deserialize<'de> for Path {
     }
 }
 
+impl JsonSchema for Path {
+    fn schema_name() -> Cow<'static, str> {
+        "Path".into()
+    }
+
+    /// Its fields become those of what it is part of.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "path": {
+                    "type": "string",
+                    "description": "From the root, with `/` between its parts.",
+                    "examples": ["guide/intro.md"],
+                },
+                "path_b64": {
+                    "type": "string",
+                    "contentEncoding": "base64",
+                    "description": "The path's bytes, only where they are not UTF-8; `path` has U+FFFD in the place of what is none.",
+                },
+            },
+            "required": ["path"],
+        })
+    }
+}
+
 /// A file mode that writes as six octal digits. Only the modes of files are read: no request makes a tree or gitlink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mode(pub u32);
@@ -114,5 +158,21 @@ impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Mode {
+    fn schema_name() -> Cow<'static, str> {
+        "Mode".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (modes, what): (&[&str], _) = if generator.contract().is_deserialize() {
+            (&["100644", "100755", "120000"], "Git's file mode: a file, an executable one, a symbolic link.")
+        } else {
+            let what = "Git's file mode: a file, an executable one, a symbolic link, a submodule, or one that old versions of git wrote.";
+            (&["100644", "100755", "120000", "160000", "100664", "040000"], what)
+        };
+        json_schema!({"type": "string", "enum": modes, "description": what})
     }
 }

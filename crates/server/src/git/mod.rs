@@ -126,7 +126,9 @@ async fn answer(
         }
         (_, "info/refs" | "git-upload-pack" | "git-receive-pack") => {
             let detail = "git asks with GET for info/refs and with POST for git-upload-pack and git-receive-pack";
-            Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into())
+            let allowed = HeaderValue::from_static(if rest == "info/refs" { "GET, HEAD" } else { "POST" });
+            let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+            Err(problem.header(header::ALLOW, allowed).into())
         }
         _ => Err(dumb().into()),
     }

@@ -3,6 +3,7 @@
 pub(crate) mod batches;
 pub(crate) mod checkpoints;
 pub(crate) mod commits;
+pub(crate) mod docs;
 pub(crate) mod export;
 pub(crate) mod feed;
 pub(crate) mod files;

@@ -17,7 +17,7 @@ pub(crate) async fn create(State(app): State<App>, headers: HeaderMap, body: Bod
     make(&app, None, &headers, body).await
 }
 
-/// `PUT /projects/{id}`: the id is the caller's; repeating it is safe.
+/// `PUT /projects/{project}`: the id is the caller's; repeating it is safe.
 pub(crate) async fn create_with_id(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
     make(&app, Some(params.uuid("project")?), &headers, body).await
 }

@@ -10,6 +10,7 @@ use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::StreamExt as _;
 use http::HeaderMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -83,9 +84,9 @@ impl Progress for Steps {
 }
 
 /// Body of a push.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct PushRequest {
+pub(crate) struct PushRequest {
     /// Short branch name; the project's default if not given.
     branch: Option<String>,
 }

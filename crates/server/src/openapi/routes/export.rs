@@ -1,0 +1,38 @@
+//! Archives and bundles.
+
+use serde_json::json;
+
+use crate::openapi::operation::{Group, Operation};
+use crate::openapi::parameters::{at, project, user};
+
+fn exported(operation: Operation, kind: &'static str) -> Operation {
+    operation
+        .answers_with(200, "The file.", kind, json!({"type": "string", "format": "binary"}))
+        .sends(200, &["content-disposition"])
+        .refuses(413, &["too_large"])
+        .refuses(422, &["export_failed"])
+        .refuses(500, &["damaged"])
+}
+
+fn archive(id: &'static str, summary: &'static str, kind: &'static str) -> Operation {
+    let operation = Operation::new(Group::Exports, id, summary)
+        .says("The files of a ref, or of a user's view.")
+        .parameter(project())
+        .parameters(at());
+    exported(operation, kind).sends(200, &["git-commit"])
+}
+
+pub(crate) fn tar_gz() -> Operation {
+    archive("archive_tar_gz", "Archive as tar.gz", "application/gzip")
+}
+
+pub(crate) fn zip() -> Operation {
+    archive("archive_zip", "Archive as zip", "application/zip")
+}
+
+pub(crate) fn bundle() -> Operation {
+    let operation = Operation::new(Group::Exports, "bundle", "Bundle")
+        .says("All refs with their history, as `git bundle` writes it.")
+        .parameters([project(), user("This user's pending work, too, as a commit under `refs/pending/`.")]);
+    exported(operation, "application/x-git-bundle").refuses(422, &["shallow_history", "empty_project"])
+}

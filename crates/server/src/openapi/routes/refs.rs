@@ -1,0 +1,56 @@
+//! Branches and tags.
+
+use serde_json::json;
+use treehold_engine::api::{RefList, RefRequest, RefView, ReflogPage};
+
+use super::seen;
+use crate::openapi::operation::{Group, Operation};
+use crate::openapi::parameters::{Parameter, captured, expected, oid_query, page, project, text};
+
+fn name() -> Parameter {
+    let about = "`heads/…` or `tags/…`; its slashes may stand as they are.";
+    captured("name", json!({"type": "string", "examples": ["heads/main"]}), about)
+}
+
+pub(crate) fn list() -> Operation {
+    Operation::new(Group::Refs, "list_refs", "List refs")
+        .parameters([project(), text("prefix", "Only full names that start with this.")])
+        .parameters(page("Refs of a page: 1 to 10,000, default 1,000."))
+        .answers::<RefList>(200, "A page, in byte order of the full name.")
+        .example(200, json!({"refs": [{"name": "refs/heads/main", "oid": seen::COMMIT}], "next_cursor": null}))
+}
+
+pub(crate) fn reflog() -> Operation {
+    Operation::new(Group::Refs, "reflog", "What refs were")
+        .parameters([project(), text("ref", "Only this ref's.")])
+        .parameters(page("Moves of a page: 1 to 1,000, default 100."))
+        .answers::<ReflogPage>(200, "A page, newest first.")
+        .example(200, json!({
+            "entries": [{"name": "refs/heads/main", "from": seen::BEFORE, "to": seen::COMMIT, "reason": "commit", "at": seen::TIME}],
+            "next_cursor": null,
+        }))
+        .refuses(422, &["bad_ref"])
+}
+
+pub(crate) fn write() -> Operation {
+    Operation::new(Group::Refs, "put_ref", "Make or move a ref")
+        .says("By compare-and-swap. Without an expected oid it is made if it is absent, else fast-forwarded.")
+        .parameters([project(), name(), expected()])
+        .json_body::<RefRequest>(json!({"oid": seen::COMMIT, "expected_oid": seen::BEFORE}))
+        .answers::<RefView>(200, "It moved.")
+        .example(200, json!({"name": "refs/heads/main", "oid": seen::COMMIT}))
+        .answers::<RefView>(201, "It was made.")
+        .refuses(400, &["bad_request"])
+        .refuses(409, &["ref_moved", "not_fast_forward", "ref_conflict"])
+        .refuses(422, &["bad_ref", "unknown_oid"])
+}
+
+pub(crate) fn delete() -> Operation {
+    Operation::new(Group::Refs, "delete_ref", "Delete a ref")
+        .says("Its reflog stays, and brings it back.")
+        .parameters([project(), name(), oid_query("expected_oid", "What the ref must be."), expected()])
+        .answers_nothing(204, "It is gone.")
+        .refuses(404, &["ref_not_found"])
+        .refuses(409, &["ref_moved"])
+        .refuses(422, &["bad_ref", "default_branch"])
+}
