@@ -11,10 +11,10 @@ use crate::handlers::{
     batches, checkpoints, commits, export, feed, files, forge, health, history, metrics, objects, pending, projects,
     refs, remote, search, versions,
 };
-use crate::{admission, auth, compress, context, git};
+use crate::{admission, auth, compress, console, context, git};
 
 impl App {
-    /// The public API: every route but the health checks needs a key.
+    /// The public API: every route but the health checks and the console's files needs a key.
     pub fn router(&self) -> Router {
         self.finish(routes(), true)
     }
@@ -92,6 +92,9 @@ fn routes() -> Router<App> {
         .route("/pending/{project}/{user}/", one_pending())
         .route("/pending/{project}/{user}/{*path}", one_pending())
         .route("/git/{repo}/{*rest}", any(git::serve))
+        .route(console::ROUTE, get(console::page))
+        .route("/console/", get(console::asset))
+        .route("/console/{name}", get(console::asset))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::read))

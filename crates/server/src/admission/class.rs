@@ -35,10 +35,10 @@ impl Class {
     }
 }
 
-/// Class and project of a request. Health checks and metrics have none: they are never refused.
+/// Class and project of a request. Health checks, metrics and the console's files have none: they are never refused.
 pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if matches!(template, "/healthz" | "/readyz" | "/metrics") {
+    if matches!(template, "/healthz" | "/readyz" | "/metrics") || template.starts_with(crate::console::ROUTE) {
         return None;
     }
     let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path();
