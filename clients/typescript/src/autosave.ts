@@ -282,7 +282,8 @@ export class Autosave {
 
   /** Sends a file until the server has its newest text, or something stands in the way. */
   async #save(entry: Entry): Promise<void> {
-    while (entry.dirty && !this.#away && entry.state !== "conflict" && entry.state !== "failed") {
+    const stands = () => this.#away || this.#closing.signal.aborted || entry.state === "conflict" || entry.state === "failed";
+    while (entry.dirty && !stands()) {
       // More was typed while it was on its way: that waits for its own time.
       if (entry.timer !== undefined && !entry.urgent) return;
       this.#set(entry, "saving");
@@ -304,11 +305,7 @@ export class Autosave {
 
   async #stumbled(entry: Entry, error: unknown): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    const found = foundInstead(error);
-    if (found !== undefined) {
-      entry.unsettled = undefined;
-      return this.#reconcile(entry);
-    }
+    if (foundInstead(error) !== undefined) return this.#reconcile(entry);
     if (mayPass(error)) return this.#lost(entry, error);
     // There is nothing to delete: so it is as it was wanted.
     if (entry.text === null && error instanceof TreeholdError && error.code === "file_not_found") {
@@ -339,8 +336,7 @@ export class Autosave {
     const ours = entry.text;
     const base = entry.known?.text;
     if (theirs.text === ours) return this.#settled(entry, theirs);
-    const texts = typeof base === "string" && typeof ours === "string" && typeof theirs.text === "string";
-    const merged = texts ? merge3(base, ours, theirs.text as string) : base !== undefined && base === ours ? theirs.text : undefined;
+    const merged = together(entry, theirs.text);
     if (merged !== undefined) return this.#adopt(entry, theirs, merged);
     const conflict: SaveConflict = { path: entry.path, base, ours, theirs: theirs.text ?? null, theirsOid: theirs.oid };
     entry.conflict = conflict;
@@ -472,14 +468,15 @@ export class Autosave {
 
   async #answered(replay: Replay, results: OpResult[]): Promise<void> {
     const last = new Map<string, { op: PendingOp; result: OpResult }>();
-    replay.ops.forEach((op, index) => {
-      const result = results[index];
+    for (const [index, op] of replay.ops.entries()) {
+      const [result, before, entry] = [results[index], last.get(op.path), this.#entries.get(op.path)];
       if (result) last.set(op.path, { op, result });
-    });
+      // The text that had been sent before is in the view now: so the newer one starts from it.
+      if (entry && before && ["applied", "duplicate", "merged"].includes(before.result.status)) entry.known = known(text(before.op));
+    }
     for (const [path, { op, result }] of last) {
-      const sent = op.op === "delete" ? null : (op.content ?? "");
       const entry = this.#entries.get(path);
-      if (entry) await this.#replayed(entry, sent, result);
+      if (entry) await this.#replayed(entry, text(op), result);
     }
   }
 
@@ -488,12 +485,13 @@ export class Autosave {
     switch (result.status) {
       case "applied":
       case "duplicate":
-        return this.#settled(entry, { oid: sent === null ? null : result.oid, text: sent });
       case "merged": {
+        // A duplicate may be a text that has more than what was sent.
+        if (result.oid === known(sent).oid) return this.#settled(entry, known(sent));
         const view = await this.#view(entry.path);
         if (entry.text === sent) return this.#adopt(entry, view, view.text ?? null);
         // More was typed since: it starts from what was sent.
-        entry.known = { oid: sent === null ? null : blobOid(sent), text: sent };
+        entry.known = known(sent);
         return this.#reconcile(entry);
       }
       case "conflict":
@@ -540,6 +538,31 @@ export class Autosave {
     const file = shown(entry);
     for (const listener of this.#listeners) listener(file);
   }
+}
+
+/**
+ * What a text and the view's come to together; `undefined` where they do not merge.
+ *
+ * What was sent before may be in the view or not. It is merged first, which in either case comes to a view that has it; what was
+ * typed since starts from there.
+ */
+function together({ text, known, unsettled }: Kept, theirs: string | null | undefined): string | null | undefined {
+  const base = known?.text;
+  const sent = unsettled ? unsettled.text : text;
+  if (base !== undefined && base === text) return theirs;
+  if (typeof base !== "string" || typeof sent !== "string" || typeof text !== "string" || typeof theirs !== "string") return undefined;
+  const arrived = merge3(base, sent, theirs);
+  return sent === text || arrived === undefined ? arrived : merge3(sent, text, arrived);
+}
+
+/** A text that the view has. */
+function known(text: string | null): Known {
+  return { oid: text === null ? null : blobOid(text), text };
+}
+
+/** What an operation writes. */
+function text(op: PendingOp): string | null {
+  return op.op === "delete" ? null : (op.content ?? "");
 }
 
 function op(path: string, text: string | null, expected: Oid | null | undefined): PendingOp {

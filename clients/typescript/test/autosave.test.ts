@@ -237,3 +237,55 @@ test("a storage that fails does not stop the saving", async (t) => {
   assert.equal(await view(here, "a.txt"), "x");
   assert.ok(errors.length > 0);
 });
+
+test("a save whose answer is lost, under what another device wrote on top of it, is no conflict with oneself", async (t) => {
+  const here = await project({ "a.txt": lines("0", "", "end") });
+  let lost = 0;
+  // The server does it, another device goes on from there, and nothing of that is told.
+  const losing: typeof fetch = async (input, init) => {
+    const answer = await fetch(input, init);
+    if (init?.method !== "PUT" || ++lost > 1) return answer;
+    await here.workspace({ user: USER }).put("a.txt", `${await view(here, "a.txt")}another device\n`);
+    autosave.change("a.txt", lines("0", "one", "two", "", "end"));
+    throw new TypeError("the answer is lost");
+  };
+  const far = client({ fetch: losing, maxPauseMs: 20 }).project(here.name);
+  const onConflict = () => assert.fail("there is no conflict");
+  const autosave = far.autosave({ user: USER, debounceMs: 5, onConflict });
+  t.after(() => autosave.stop());
+  autosave.open("a.txt", begin(lines("0", "", "end")));
+  autosave.change("a.txt", lines("0", "one", "", "end"));
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  assert.equal(await view(here, "a.txt"), lines("0", "one", "two", "", "end", "another device"));
+});
+
+test("a text that comes back from away and is in the view with more takes that over", async (t) => {
+  const here = await project({ "a.txt": lines("1", "", "2", "", "3") });
+  const { autosave, wire, merged } = await desk(t, here);
+  autosave.open("a.txt", begin(lines("1", "", "2", "", "3")));
+  wire.cut();
+  autosave.change("a.txt", lines("one", "", "2", "", "3"));
+  await autosave.flush();
+  await here.workspace({ user: USER }).put("a.txt", lines("one", "", "2", "", "three"));
+  wire.mend();
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  assert.equal(autosave.state("a.txt")?.text, lines("one", "", "2", "", "three"));
+  assert.equal(merged.length, 1);
+});
+
+test("what is stopped in the middle of a save stops, and leaves it behind", async (t) => {
+  const here = await project({ "a.txt": "" });
+  const storage = memoryStorage();
+  let stopped: Promise<void> | undefined;
+  const slow: typeof fetch = (input, init) => {
+    stopped ??= autosave.stop();
+    return fetch(input, init);
+  };
+  const autosave = client({ fetch: slow }).project(here.name).autosave({ user: USER, storage, debounceMs: 1 });
+  t.after(() => autosave.stop());
+  autosave.open("a.txt", begin(""));
+  autosave.change("a.txt", "typed");
+  await until(() => stopped !== undefined, "it is stopped");
+  await stopped;
+  assert.equal((await storage.entries("")).length, 1);
+});
