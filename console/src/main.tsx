@@ -138,7 +138,7 @@ function Opened({ store, tab, path, onLeave }: { store: ProjectStore; tab: strin
       <nav class="tabs" aria-label="Project">
         {TABS.map(([id, title]) => (
           <a key={id} href={`${base}/${id}`} {...(tab === id ? { "aria-current": "page" as const } : {})}>
-            {title}{counts[id] ? <span class={`count${id === "conflicts" ? " bad" : ""}`}>{counts[id]}</span> : null}
+            {title}{counts[id] ? <>{" "}<span class={`count${id === "conflicts" ? " bad" : ""}`}>{counts[id]}</span></> : null}
           </a>
         ))}
       </nav>

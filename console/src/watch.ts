@@ -20,19 +20,20 @@ export function useWatched(target: Watched): void {
   useEffect(() => target.watch(() => draw((turn) => turn + 1)), [target]);
 }
 
-/** What is asked for, as it comes: asked again when `key` changes or `again` is called. */
+/**
+ * What is asked for, as it comes: asked again when `key` changes or `again` is called. Until the new answer is there the old one stays,
+ * so that nothing that somebody works in goes away.
+ */
 export function useAsked<T>(ask: (signal: AbortSignal) => Promise<T>, key: unknown): { value?: T; error?: unknown; again: () => void } {
-  const [state, setState] = useState<{ key: unknown; value?: T; error?: unknown }>({ key });
+  const [state, setState] = useState<{ value?: T; error?: unknown }>({});
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     const controller = new AbortController();
     ask(controller.signal).then(
-      (value) => !controller.signal.aborted && setState({ key, value }),
-      (error: unknown) => !controller.signal.aborted && setState({ key, error }),
+      (value) => !controller.signal.aborted && setState({ value }),
+      (error: unknown) => !controller.signal.aborted && setState({ error }),
     );
     return () => controller.abort();
   }, [key, turn]);
-  const current = state.key === key ? state : { key };
-  const again = () => setTurn((turn) => turn + 1);
-  return { ...("value" in current ? { value: current.value as T } : {}), ...("error" in current ? { error: current.error } : {}), again };
+  return { ...state, again: () => setTurn((turn) => turn + 1) };
 }

@@ -261,3 +261,26 @@ test("every page fits a phone, in the dark, and operations are plotted", async (
     await shoot(page, `dark-${name}`);
   }
 });
+
+test("what is being written into a result stays, whatever else happens", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "one\n" });
+  const work = here.workspace({ user: USER, device: "phone" });
+  await work.put("a.txt", "mine\n");
+  await here.files.write("a.txt", "theirs\n");
+  const page = await at(t, `#/p/${here.name}/conflicts`);
+  const result = page.getByRole("textbox", { name: "The result" });
+  await result.click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("half of it");
+  await work.put("b.txt", "two\n");
+  await page.getByRole("link", { name: "Changes 2" }).waitFor();
+  await here.files.write("c.txt", "c\n");
+  await work.put("c.txt", "d\n");
+  await page.getByRole("link", { name: "Changes 3" }).waitFor();
+  await result.click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type(", and the rest\n");
+  await page.getByRole("button", { name: "Take the result" }).click();
+  await page.getByText("No conflicts").waitFor();
+  assert.equal(await view(here, "a.txt"), "half of it, and the rest\n");
+});
