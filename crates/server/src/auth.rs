@@ -1,4 +1,4 @@
-//! The key that every route but the health checks needs, and what git clients send instead.
+//! The key that every route but the health checks and the console's files needs, and what git clients send instead.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -13,6 +13,7 @@ use treehold_engine::api::Access;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::console::ROUTE;
 use crate::error::Problem;
 
 /// The header that carries the key.
@@ -23,6 +24,11 @@ const OPEN: [&str; 5] = ["/healthz", "/readyz", "/webhooks/github", "/openapi.js
 
 /// What the parts of the page begin with.
 const PARTS: &str = "/docs/";
+
+/// The console's page and what it loads: the same for everybody.
+fn is_console(path: &str) -> bool {
+    path.strip_prefix(ROUTE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// What all git routes begin with.
 const GIT: &str = "/git/";
@@ -65,7 +71,8 @@ fn digest(key: &[u8]) -> [u8; 32] {
 pub(crate) async fn require_key(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // Git clients send their key or token in another way, and the git routes ask for it themselves.
-    if OPEN.contains(&path) || path.starts_with(PARTS) || path.starts_with(GIT) || app.keys().admit(request.headers()) {
+    let open = OPEN.contains(&path) || path.starts_with(PARTS) || is_console(path) || path.starts_with(GIT);
+    if open || app.keys().admit(request.headers()) {
         return next.run(request).await;
     }
     Problem::new(
@@ -202,6 +209,12 @@ mod tests {
     fn a_repeated_header_is_refused_even_if_both_are_right() {
         assert!(!keys(&["first"]).admit(&headers(&["first", "first"])));
         assert!(!keys(&["first"]).admit(&headers(&["wrong", "first"])));
+    }
+
+    #[test]
+    fn only_the_console_itself_is_open() {
+        assert!(["/console", "/console/", "/console/console.js"].into_iter().all(is_console));
+        assert!(!["/consoles", "/projects/console", "/", "/console.js"].into_iter().any(is_console));
     }
 
     #[test]

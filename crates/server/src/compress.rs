@@ -55,6 +55,11 @@ impl Coding {
     }
 }
 
+/// Whether the caller takes gzip, and likes it at least as much as a plain body.
+pub(crate) fn wants_gzip(headers: &HeaderMap) -> bool {
+    Coding::wanted(headers).is_some()
+}
+
 /// The weight of a coding under any of its names; `*` stands for those that are not named (RFC 9110 section 12.5.3).
 fn weight(accepted: &str, names: &[&str]) -> f32 {
     let (mut named, mut others) = (None, 0.0);

@@ -11,6 +11,7 @@ mod auth;
 mod body;
 mod compress;
 mod conditions;
+mod console;
 mod context;
 mod error;
 mod gate;

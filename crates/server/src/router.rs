@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodFilter, MethodRouter, any, on};
+use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use http::{Method, StatusCode};
 
 use crate::app::{App, ServerConfig};
 use crate::error::Problem;
 use crate::openapi::{Described, Operation};
-use crate::{admission, auth, compress, context, git, handlers, openapi};
+use crate::{admission, auth, compress, console, context, git, handlers, openapi};
 
 /// Makes [`Routes`] of a table; see [`routes`].
 macro_rules! routes {
@@ -19,7 +19,7 @@ macro_rules! routes {
 }
 
 impl App {
-    /// The public API: every route but the health checks needs a key.
+    /// The public API: every route but the health checks and the console's files needs a key.
     pub fn router(&self) -> Router {
         self.finish(routes().router, true)
     }
@@ -128,6 +128,10 @@ fn routes() -> Routes {
     .describe(Method::GET, "/git/{repo}/info/refs", openapi::git::info_refs)
     .describe(Method::POST, "/git/{repo}/git-upload-pack", openapi::git::upload_pack)
     .describe(Method::POST, "/git/{repo}/git-receive-pack", openapi::git::receive_pack)
+    // A page for people, and no part of the API.
+    .serve(console::ROUTE, get(console::page))
+    .serve("/console/", get(console::asset))
+    .serve("/console/{name}", get(console::asset))
 }
 
 /// The document that a server with this configuration serves as `/openapi.json`.

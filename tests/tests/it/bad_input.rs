@@ -46,7 +46,7 @@ both! {
             format!("X-Internal-API-Key: {API_KEY}x\r\n"), format!("X-Internal-API-Key: {API_KEY},{API_KEY}\r\n"),
             format!("X-Internal-API-Key: {}\r\n", &API_KEY[1..])] {
             for (method, target) in [("GET", format!("/projects/{project}")), ("GET", "/projects/none".into()), ("PUT", format!("/files/{project}/a")),
-                ("GET", "/no/such/route".into()), ("PATCH", "/projects".into()), ("GET", format!("/files/{project}/..")),
+                ("GET", "/no/such/route".into()), ("GET", "/console.js".into()), ("GET", "/consoles".into()), ("PATCH", "/projects".into()), ("GET", format!("/files/{project}/..")),
                 ("GET", format!("/projects?x=&internal_api_key={API_KEY}"))] {
                 let reply = probe::raw_head(&d, method, &target, &format!("{lines}Content-Length: 0\r\n"), b"").await;
                 reply.problem(401, "unauthorized");
@@ -55,7 +55,7 @@ both! {
         }
         bodies.dedup();
         assert_eq!(bodies.len(), 1, "nothing tells the cases apart");
-        for open in ["/healthz", "/readyz"] {
+        for open in ["/healthz", "/readyz", "/console", "/console/console.js"] {
             assert_eq!(probe::raw_head(&d, "GET", open, "", b"").await.status, 200, "{open}");
         }
         assert_eq!(d.get(&format!("/files/{project}")).await.ok(200)["files"], json!([]));

@@ -35,10 +35,11 @@ impl Class {
     }
 }
 
-/// Class and project of a request. Health checks, metrics and the document have none: they are never refused.
+/// Class and project of a request. Health checks, metrics, the document and the pages have none: they are never refused.
 pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if matches!(template, "/healthz" | "/readyz" | "/metrics" | "/openapi.json" | "/docs" | "/docs/{name}") {
+    let free = matches!(template, "/healthz" | "/readyz" | "/metrics" | "/openapi.json" | "/docs" | "/docs/{name}");
+    if free || template.starts_with(crate::console::ROUTE) {
         return None;
     }
     let path = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path();

@@ -1,0 +1,576 @@
+import { TreeholdError, mayPass } from "./errors.js";
+import { merge3 } from "./merge.js";
+import { memoryStorage, type AutosaveStorage } from "./storage.js";
+import type { Oid, OpResult, PendingOp } from "./types.js";
+import { blobOid, newUuid } from "./values.js";
+import { foundInstead, type Workspace } from "./workspace.js";
+
+/**
+ * `saved`: the server has it. `waiting`: typed, not sent yet. `saving`: on its way. `offline`: kept here until the server can be
+ * reached. `conflict`: another device changed the same lines, and nobody has decided yet. `failed`: the server refuses it.
+ */
+export type SaveState = "saved" | "waiting" | "saving" | "offline" | "conflict" | "failed";
+
+/** Both texts, and what they have in common; `null` = no file. */
+export interface SaveConflict {
+  path: string;
+  /** What the edit started from; `undefined` = not known. */
+  base: string | null | undefined;
+  ours: string | null;
+  theirs: string | null;
+  theirsOid: Oid | null;
+}
+
+/** What a conflict comes to: one side, or another text. */
+export type Resolution = "ours" | "theirs" | { text: string | null };
+
+/** A file as it stands. */
+export interface FileState {
+  path: string;
+  state: SaveState;
+  /** What the server was last seen to have there; `null` = no file, `undefined` = not known. */
+  oid: Oid | null | undefined;
+  /** The newest text; `null` = it is to go. */
+  text: string | null;
+  /** Why it is `offline` or `failed`. */
+  error?: TreeholdError;
+  /** Where it is a `conflict`. */
+  conflict?: SaveConflict;
+}
+
+/** A text that took in what another device wrote: show it. */
+export interface Merged {
+  path: string;
+  text: string | null;
+  /** What the text was before. */
+  before: string | null;
+}
+
+export interface AutosaveOptions {
+  /** Milliseconds without a change after which a file is saved; 1,000 if not given. */
+  debounceMs?: number;
+  /** Milliseconds after which it is saved though changes go on; 5,000 if not given. */
+  maxWaitMs?: number;
+  /** Where what is not saved is kept; only in memory if not given. */
+  storage?: AutosaveStorage;
+  /** Begins all keys in the storage: one for each page or process that writes at the same time. */
+  storageKey?: string;
+  /** Milliseconds between attempts to reach a server that is away, at most; 15,000 if not given. */
+  maxPauseMs?: number;
+  /** Decides a conflict; without an answer it stays one until {@link Autosave.resolve}. */
+  onConflict?: (conflict: SaveConflict) => Resolution | undefined | Promise<Resolution | undefined>;
+  /** Told where a text took in another device's change. */
+  onMerged?: (merged: Merged) => void;
+  /** Told where the storage fails: what is typed is still sent, and does not outlive the page. */
+  onStorageError?: (error: unknown) => void;
+}
+
+/** What the view had when an edit began. */
+interface Known {
+  oid: Oid | null;
+  text: string | null | undefined;
+}
+
+/** What is kept of a file that is not saved. */
+interface Kept {
+  text: string | null;
+  known?: Known | undefined;
+  /** Sent, and not known whether it arrived. */
+  unsettled?: { text: string | null } | undefined;
+}
+
+interface Entry extends Kept {
+  path: string;
+  state: SaveState;
+  dirty: boolean;
+  error?: TreeholdError | undefined;
+  conflict?: SaveConflict | undefined;
+  timer?: ReturnType<typeof setTimeout> | undefined;
+  /** When the oldest change that was not sent was made. */
+  since?: number | undefined;
+  running?: Promise<void> | undefined;
+  /** It is not to wait for a pause in typing. */
+  urgent?: boolean;
+  keeping?: Promise<void> | undefined;
+  keepAgain?: boolean;
+}
+
+/** A batch whose outcome is not known: it is sent again, word for word, with its key. */
+interface Replay {
+  key: string;
+  ops: PendingOp[];
+}
+
+/** Bounds of one batch; its contents, characters. */
+const REPLAY_OPS_MAX = 200;
+const REPLAY_LENGTH_MAX = 4 << 20;
+const FIRST_PAUSE_MS = 500;
+
+/**
+ * Saves what is typed: `open` says what an editor begins with, `change` what it has now.
+ *
+ * One request is on its way for each path. What cannot be sent is kept in the storage, and sent in one batch once the server is
+ * there again. Another device's changes are never overwritten: they are merged, or both texts are shown to `onConflict`.
+ */
+export class Autosave {
+  readonly workspace: Workspace;
+  readonly #options: AutosaveOptions;
+  readonly #storage: AutosaveStorage;
+  readonly #prefix: string;
+  readonly #entries = new Map<string, Entry>();
+  readonly #listeners = new Set<(file: FileState) => void>();
+  readonly #closing = new AbortController();
+  #restored: Promise<FileState[]> | undefined;
+  #replay: Replay | undefined;
+  #replaying: Promise<void> | undefined;
+  #away = false;
+  #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(workspace: Workspace, options: AutosaveOptions = {}) {
+    this.workspace = workspace;
+    this.#options = options;
+    this.#storage = options.storage ?? memoryStorage();
+    const { project, branch = "", user } = workspace;
+    this.#prefix = `${options.storageKey ?? `treehold:${project.name}:${branch}:${user}`}:`;
+    globalThis.addEventListener?.("online", this.#online);
+  }
+
+  readonly #online = () => void this.retry();
+
+  /** Takes up what an earlier page or process left behind, and begins to send it. Call it before `open`. */
+  restore(): Promise<FileState[]> {
+    this.#restored ??= this.#restore();
+    return this.#restored;
+  }
+
+  async #restore(): Promise<FileState[]> {
+    const restored: FileState[] = [];
+    for (const [key, value] of await this.#storage.entries(this.#prefix)) {
+      const name = key.slice(this.#prefix.length);
+      if (name === "batch") this.#replay = JSON.parse(value) as Replay;
+      if (!name.startsWith("file:")) continue;
+      const path = name.slice("file:".length);
+      if (this.#entries.get(path)?.dirty) continue;
+      const entry: Entry = { path, ...(JSON.parse(value) as Kept), state: "offline", dirty: true };
+      this.#entries.set(path, entry);
+      restored.push(shown(entry));
+      this.#tell(entry);
+    }
+    if (restored.length > 0 || this.#replay) {
+      this.#away = true;
+      this.#schedule(0);
+    }
+    return restored;
+  }
+
+  /**
+   * Says what the view has at a path: an editor begins with it. Answers with what the editor is to show: the same, or newer text
+   * that was not saved.
+   */
+  open(path: string, view: { oid: Oid | null; text: string | null }): FileState {
+    const entry = this.#entries.get(path) ?? { path, text: view.text, state: "saved", dirty: false };
+    this.#entries.set(path, entry);
+    if (!entry.dirty && !entry.running) {
+      entry.known = { oid: view.oid, text: view.text };
+      entry.text = view.text;
+    }
+    return shown(entry);
+  }
+
+  /** Takes note of a new text; `null` = the file is to go. */
+  change(path: string, text: string | null): void {
+    const entry = this.#entries.get(path) ?? { path, text: null, state: "saved", dirty: false };
+    this.#entries.set(path, entry);
+    if (entry.text === text && (entry.dirty || entry.known?.text === text)) return;
+    entry.text = text;
+    entry.dirty = true;
+    entry.since ??= Date.now();
+    void this.#keep(entry);
+    if (entry.state === "conflict") {
+      if (entry.conflict) entry.conflict = { ...entry.conflict, ours: text };
+      this.#tell(entry);
+      return;
+    }
+    if (this.#away) {
+      this.#set(entry, "offline", entry.error);
+      return;
+    }
+    if (!entry.running) this.#set(entry, "waiting");
+    const wait = this.#options.debounceMs ?? 1_000;
+    const most = entry.since + (this.#options.maxWaitMs ?? 5_000) - Date.now();
+    clearTimeout(entry.timer);
+    entry.timer = setTimeout(() => void this.#run(entry, false), Math.max(0, Math.min(wait, most)));
+  }
+
+  /** Forgets a path that is saved. */
+  close(path: string): void {
+    const entry = this.#entries.get(path);
+    if (entry && !entry.dirty && !entry.running) this.#entries.delete(path);
+  }
+
+  /** How a path stands. */
+  state(path: string): FileState | undefined {
+    const entry = this.#entries.get(path);
+    return entry && shown(entry);
+  }
+
+  /** How all paths stand. */
+  states(): FileState[] {
+    return [...this.#entries.values()].map(shown);
+  }
+
+  /** Whether the server could not be reached the last time. */
+  get away(): boolean {
+    return this.#away;
+  }
+
+  /** Tells of each change of a state. Answers with what ends it. */
+  subscribe(listener: (file: FileState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Saves everything now. Answers, once nothing is on its way, with what is not saved: it is kept, and its state says why. */
+  async flush(): Promise<FileState[]> {
+    await this.#restored;
+    if (this.#away) await this.retry();
+    await Promise.all([...this.#entries.values()].map((entry) => this.#run(entry)));
+    await Promise.all([...this.#entries.values()].map((entry) => entry.keeping));
+    return [...this.#entries.values()].filter((entry) => entry.dirty).map(shown);
+  }
+
+  /** Decides a conflict. */
+  async resolve(path: string, resolution: Resolution): Promise<void> {
+    const entry = this.#entries.get(path);
+    if (!entry?.conflict) return;
+    this.#decide(entry, entry.conflict, resolution);
+    await this.#run(entry);
+  }
+
+  /** Tries at once what is offline or was refused. */
+  async retry(): Promise<void> {
+    for (const entry of this.#entries.values()) {
+      if (entry.state === "failed") this.#set(entry, this.#away ? "offline" : "waiting");
+    }
+    if (this.#away) await this.#comeBack();
+    else await Promise.all([...this.#entries.values()].map((entry) => this.#run(entry)));
+  }
+
+  /** Ends it. What is not saved stays in the storage. */
+  async stop(): Promise<void> {
+    globalThis.removeEventListener?.("online", this.#online);
+    this.#closing.abort();
+    clearTimeout(this.#timer);
+    for (const entry of this.#entries.values()) clearTimeout(entry.timer);
+    const ends = [...this.#entries.values()].flatMap((entry) => [entry.running, entry.keeping]);
+    await Promise.all([...ends, this.#replaying]);
+    this.#listeners.clear();
+  }
+
+  #run(entry: Entry, urgent = true): Promise<void> {
+    clearTimeout(entry.timer);
+    entry.timer = undefined;
+    if (this.#closing.signal.aborted) return Promise.resolve();
+    entry.urgent ||= urgent;
+    entry.running ??= this.#save(entry).finally(() => {
+      entry.running = undefined;
+      entry.urgent = false;
+    });
+    return entry.running;
+  }
+
+  /** Sends a file until the server has its newest text, or something stands in the way. */
+  async #save(entry: Entry): Promise<void> {
+    const stands = () => this.#away || this.#closing.signal.aborted || entry.state === "conflict" || entry.state === "failed";
+    while (entry.dirty && !stands()) {
+      // More was typed while it was on its way: that waits for its own time.
+      if (entry.timer !== undefined && !entry.urgent) return;
+      this.#set(entry, "saving");
+      const { text, known } = entry;
+      entry.since = undefined;
+      entry.unsettled = { text };
+      await this.#keep(entry);
+      try {
+        const call = { signal: this.#closing.signal, retries: 1, ...(known ? { expected: known.oid } : {}) };
+        const { workspace } = this;
+        const answer = text === null ? await workspace.delete(entry.path, call) : await workspace.put(entry.path, text, call);
+        // A deletion of what the head does not have leaves nothing.
+        await this.#settled(entry, { oid: text === null ? null : answer.oid, text });
+      } catch (error) {
+        await this.#stumbled(entry, error);
+      }
+    }
+  }
+
+  async #stumbled(entry: Entry, error: unknown): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    if (foundInstead(error) !== undefined) return this.#reconcile(entry);
+    if (mayPass(error)) return this.#lost(entry, error);
+    // There is nothing to delete: so it is as it was wanted.
+    if (entry.text === null && error instanceof TreeholdError && error.code === "file_not_found") {
+      return this.#settled(entry, { oid: null, text: null });
+    }
+    const refused = error instanceof TreeholdError ? error : new TreeholdError(0, "bad_answer", String(error), { cause: error });
+    entry.unsettled = undefined;
+    this.#set(entry, "failed", refused);
+  }
+
+  /** The server has `known`. */
+  async #settled(entry: Entry, known: Known): Promise<void> {
+    entry.known = known;
+    entry.unsettled = undefined;
+    entry.dirty = entry.text !== known.text;
+    await this.#keep(entry);
+    this.#set(entry, entry.dirty ? "waiting" : "saved");
+  }
+
+  /** Another device wrote first: merge, or ask. */
+  async #reconcile(entry: Entry): Promise<void> {
+    let theirs: Known;
+    try {
+      theirs = await this.#view(entry.path);
+    } catch (error) {
+      return this.#stumbled(entry, error);
+    }
+    const ours = entry.text;
+    const base = entry.known?.text;
+    if (theirs.text === ours) return this.#settled(entry, theirs);
+    const merged = together(entry, theirs.text);
+    if (merged !== undefined) return this.#adopt(entry, theirs, merged);
+    const conflict: SaveConflict = { path: entry.path, base, ours, theirs: theirs.text ?? null, theirsOid: theirs.oid };
+    entry.conflict = conflict;
+    this.#set(entry, "conflict");
+    const resolution = await this.#options.onConflict?.(conflict);
+    if (resolution !== undefined && entry.conflict) this.#decide(entry, entry.conflict, resolution);
+  }
+
+  /** The text goes on from what the view has. */
+  async #adopt(entry: Entry, theirs: Known, text: string | null): Promise<void> {
+    const before = entry.text;
+    entry.text = text;
+    entry.error = undefined;
+    if (before !== text) this.#options.onMerged?.({ path: entry.path, text, before });
+    await this.#settled(entry, theirs);
+  }
+
+  #decide(entry: Entry, conflict: SaveConflict, resolution: Resolution): void {
+    const before = entry.text;
+    entry.known = { oid: conflict.theirsOid, text: conflict.theirs };
+    if (resolution === "theirs") entry.text = conflict.theirs;
+    else if (resolution !== "ours") entry.text = resolution.text;
+    entry.conflict = undefined;
+    entry.unsettled = undefined;
+    entry.dirty = entry.text !== conflict.theirs;
+    this.#set(entry, !entry.dirty ? "saved" : this.#away ? "offline" : "waiting");
+    void this.#keep(entry);
+    if (before !== entry.text) this.#options.onMerged?.({ path: entry.path, text: entry.text, before });
+  }
+
+  /** What the view has at a path. */
+  async #view(path: string): Promise<Known> {
+    const { project, user, branch } = this.workspace;
+    try {
+      const at = { user, signal: this.#closing.signal, ...(branch === undefined ? {} : { ref: branch }) };
+      const file = await project.files.read(path, at);
+      return { oid: file.oid, text: file.text() };
+    } catch (error) {
+      if (error instanceof TreeholdError && error.status === 404 && error.code !== "project_not_found") {
+        return { oid: null, text: null };
+      }
+      throw error;
+    }
+  }
+
+  #lost(entry: Entry, error: TreeholdError): void {
+    this.#away = true;
+    this.#set(entry, "offline", error);
+    this.#schedule(this.#pauseMs(error));
+  }
+
+  #pauseMs(error: TreeholdError): number {
+    const most = this.#options.maxPauseMs ?? 15_000;
+    const next = error.retryAfter === undefined ? FIRST_PAUSE_MS * 2 ** Math.min(this.#failures++, 10) : error.retryAfter * 1000;
+    return Math.min(most, next) * (0.75 + Math.random() / 4);
+  }
+
+  #schedule(ms: number): void {
+    if (this.#closing.signal.aborted) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#comeBack(), ms);
+  }
+
+  #comeBack(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#replaying ??= this.#sendKept().finally(() => (this.#replaying = undefined));
+    return this.#replaying;
+  }
+
+  /** Sends all that is kept, in batches, until all is sent or the server is away again. */
+  async #sendKept(): Promise<void> {
+    try {
+      while (!this.#closing.signal.aborted) {
+        await Promise.all([...this.#entries.values()].map((entry) => entry.running));
+        this.#replay ??= this.#batch();
+        if (!this.#replay) break;
+        const replay = this.#replay;
+        await this.#store(`${this.#prefix}batch`, JSON.stringify(replay));
+        const request = { ops: replay.ops, atomic: false, on_conflict: "merge" as const };
+        const call = { idempotencyKey: replay.key, signal: this.#closing.signal, retries: 0 };
+        const answer = await this.workspace.batch(request, call);
+        await this.#answered(replay, answer.results);
+        this.#replay = undefined;
+        await this.#store(`${this.#prefix}batch`, undefined);
+      }
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      if (mayPass(error)) return this.#schedule(this.#pauseMs(error));
+      return this.#refused(error);
+    }
+    this.#away = false;
+    this.#failures = 0;
+    for (const entry of this.#entries.values()) if (entry.dirty) void this.#run(entry);
+  }
+
+  /** A batch as a whole is refused: each file is tried by itself, and says what is wrong with it. */
+  async #refused(error: unknown): Promise<void> {
+    const code = error instanceof TreeholdError ? error.code : "bad_answer";
+    const detail = error instanceof Error ? error.message : String(error);
+    this.#replay = undefined;
+    await this.#store(`${this.#prefix}batch`, undefined);
+    this.#away = false;
+    for (const entry of this.#entries.values()) {
+      if (entry.state !== "offline") continue;
+      if (code === "too_large") this.#set(entry, "waiting");
+      else this.#set(entry, "failed", error instanceof TreeholdError ? error : new TreeholdError(0, code, detail));
+      void this.#run(entry);
+    }
+  }
+
+  /** What is kept, as operations: of a text that may have arrived first that text, so that the newer one starts from it. */
+  #batch(): Replay | undefined {
+    const ops: PendingOp[] = [];
+    let length = 0;
+    for (const entry of this.#entries.values()) {
+      if (!entry.dirty || entry.state !== "offline") continue;
+      if (ops.length >= REPLAY_OPS_MAX || length >= REPLAY_LENGTH_MAX) break;
+      const { unsettled, known, text } = entry;
+      if (unsettled && unsettled.text !== text) {
+        ops.push(op(entry.path, unsettled.text, known?.oid));
+        ops.push(op(entry.path, text, unsettled.text === null ? null : blobOid(unsettled.text)));
+      } else {
+        ops.push(op(entry.path, text, known?.oid));
+      }
+      length += (text?.length ?? 0) + (unsettled?.text?.length ?? 0);
+    }
+    return ops.length > 0 ? { key: newUuid(), ops } : undefined;
+  }
+
+  async #answered(replay: Replay, results: OpResult[]): Promise<void> {
+    const last = new Map<string, { op: PendingOp; result: OpResult }>();
+    for (const [index, op] of replay.ops.entries()) {
+      const [result, before, entry] = [results[index], last.get(op.path), this.#entries.get(op.path)];
+      if (result) last.set(op.path, { op, result });
+      // The text that had been sent before is in the view now: so the newer one starts from it.
+      if (entry && before && ["applied", "duplicate", "merged"].includes(before.result.status)) entry.known = known(text(before.op));
+    }
+    for (const [path, { op, result }] of last) {
+      const entry = this.#entries.get(path);
+      if (entry) await this.#replayed(entry, text(op), result);
+    }
+  }
+
+  async #replayed(entry: Entry, sent: string | null, result: OpResult): Promise<void> {
+    entry.unsettled = undefined;
+    switch (result.status) {
+      case "applied":
+      case "duplicate":
+      case "merged": {
+        // A duplicate may be a text that has more than what was sent.
+        if (result.oid === known(sent).oid) return this.#settled(entry, known(sent));
+        const view = await this.#view(entry.path);
+        if (entry.text === sent) return this.#adopt(entry, view, view.text ?? null);
+        // More was typed since: it starts from what was sent.
+        entry.known = known(sent);
+        return this.#reconcile(entry);
+      }
+      case "conflict":
+        return this.#reconcile(entry);
+      default: {
+        const { code = "failed", detail = "The server refused the change." } = result.error ?? {};
+        // There is nothing to delete: so it is as it was wanted.
+        if (sent === null && code === "file_not_found") return this.#settled(entry, { oid: null, text: null });
+        this.#set(entry, "failed", new TreeholdError(422, code, detail));
+      }
+    }
+  }
+
+  /** Keeps what is not saved, and drops what is; one write at a time for each file, the newest wins. */
+  #keep(entry: Entry): Promise<void> {
+    entry.keepAgain = true;
+    entry.keeping ??= (async () => {
+      while (entry.keepAgain) {
+        entry.keepAgain = false;
+        const key = `${this.#prefix}file:${entry.path}`;
+        const { text, known, unsettled } = entry;
+        await this.#store(key, entry.dirty ? JSON.stringify({ text, known, unsettled } satisfies Kept) : undefined);
+      }
+    })().finally(() => (entry.keeping = undefined));
+    return entry.keeping;
+  }
+
+  async #store(key: string, value: string | undefined): Promise<void> {
+    try {
+      await (value === undefined ? this.#storage.delete(key) : this.#storage.set(key, value));
+    } catch (error) {
+      this.#options.onStorageError?.(error);
+    }
+  }
+
+  #set(entry: Entry, state: SaveState, error?: TreeholdError): void {
+    entry.state = state;
+    entry.error = state === "offline" || state === "failed" ? error : undefined;
+    if (state !== "conflict") entry.conflict = undefined;
+    this.#tell(entry);
+  }
+
+  #tell(entry: Entry): void {
+    const file = shown(entry);
+    for (const listener of this.#listeners) listener(file);
+  }
+}
+
+/**
+ * What a text and the view's come to together; `undefined` where they do not merge.
+ *
+ * What was sent before may be in the view or not. It is merged first, which in either case comes to a view that has it; what was
+ * typed since starts from there.
+ */
+function together({ text, known, unsettled }: Kept, theirs: string | null | undefined): string | null | undefined {
+  const base = known?.text;
+  const sent = unsettled ? unsettled.text : text;
+  if (base !== undefined && base === text) return theirs;
+  if (typeof base !== "string" || typeof sent !== "string" || typeof text !== "string" || typeof theirs !== "string") return undefined;
+  const arrived = merge3(base, sent, theirs);
+  return sent === text || arrived === undefined ? arrived : merge3(sent, text, arrived);
+}
+
+/** A text that the view has. */
+function known(text: string | null): Known {
+  return { oid: text === null ? null : blobOid(text), text };
+}
+
+/** What an operation writes. */
+function text(op: PendingOp): string | null {
+  return op.op === "delete" ? null : (op.content ?? "");
+}
+
+function op(path: string, text: string | null, expected: Oid | null | undefined): PendingOp {
+  const expects = expected === undefined ? {} : { expected_oid: expected };
+  return text === null ? { op: "delete", path, ...expects } : { op: "put", path, content: text, ...expects };
+}
+
+function shown(entry: Entry): FileState {
+  const { path, state, text, known, error, conflict } = entry;
+  return { path, state, text, oid: known?.oid, ...(error ? { error } : {}), ...(conflict ? { conflict } : {}) };
+}

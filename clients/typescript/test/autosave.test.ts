@@ -1,0 +1,291 @@
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import {
+  Autosave, blobOid, memoryStorage, type AutosaveOptions, type AutosaveStorage, type FileState, type Merged, type Project, type SaveConflict,
+} from "treehold";
+import { serving, until, USER, Wire } from "./server.js";
+
+const { client, project, server } = serving();
+
+interface Desk {
+  autosave: Autosave;
+  wire: Wire;
+  here: Project;
+  states: string[];
+  merged: Merged[];
+  storage: AutosaveStorage;
+}
+
+/** An editor behind a network that can be cut. */
+async function desk(t: TestContext, here: Project, options: AutosaveOptions = {}): Promise<Desk> {
+  const wire = await Wire.to(server().url);
+  const [states, merged]: [string[], Merged[]] = [[], []];
+  const storage = options.storage ?? memoryStorage();
+  const far = client({ baseUrl: wire.url, maxPauseMs: 20 }).project(here.name);
+  const autosave = far.autosave({
+    user: USER, debounceMs: 10, maxWaitMs: 200, maxPauseMs: 30, storage, onMerged: (one) => merged.push(one), ...options,
+  });
+  autosave.subscribe((file) => states.push(file.state));
+  t.after(async () => {
+    await autosave.stop();
+    await wire.close();
+  });
+  return { autosave, wire, here, states, merged, storage };
+}
+
+const view = async (here: Project, path: string) => (await here.files.read(path, { user: USER })).text();
+const begin = (text: string) => ({ oid: blobOid(text), text });
+const lines = (...all: string[]) => all.map((line) => `${line}\n`).join("");
+
+test("what is typed is saved after a pause, one request at a time, and nothing is kept after it", async (t) => {
+  const here = await project({ "a.txt": "" });
+  const { autosave, states, storage } = await desk(t, here, { debounceMs: 30 });
+  autosave.open("a.txt", begin(""));
+  let text = "";
+  for (const letter of "typed letter by letter") {
+    autosave.change("a.txt", (text += letter));
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  assert.equal(await view(here, "a.txt"), text);
+  assert.deepEqual(states.filter((state, at) => state !== states[at - 1]).slice(0, 3), ["waiting", "saving", "saved"]);
+  assert.deepEqual(await storage.entries(""), []);
+  assert.deepEqual(await autosave.flush(), []);
+  // As typed once more, it is no change.
+  const told = states.length;
+  autosave.change("a.txt", text);
+  assert.equal(states.length, told);
+  const versions = await here.workspace({ user: USER }).history({ path: "a.txt" }).all();
+  assert.ok(versions.length <= 3, `${versions.length} requests for one burst of typing`);
+});
+
+test("a flush saves at once, files go too, and a refusal is the server's sentence", async (t) => {
+  const here = await project({ "a.txt": "a", "gone.txt": "g" });
+  const { autosave } = await desk(t, here, { debounceMs: 60_000, maxWaitMs: 60_000 });
+  autosave.open("a.txt", begin("a"));
+  autosave.open("gone.txt", begin("g"));
+  autosave.change("a.txt", "b");
+  autosave.change("gone.txt", null);
+  autosave.change("new.txt", "n");
+  autosave.change(".git/config", "x");
+  const left = await autosave.flush();
+  assert.deepEqual(left.map((file) => [file.path, file.state, file.error?.code, file.text]), [[".git/config", "failed", "bad_path", "x"]]);
+  assert.match(left[0]?.error?.detail ?? "", /^The path is refused/);
+  const pending = await here.workspace({ user: USER }).list().all();
+  assert.deepEqual(pending.map((entry) => [entry.path, entry.action]), [["a.txt", "modified"], ["gone.txt", "deleted"], ["new.txt", "created"]]);
+});
+
+test("another device's lines are merged into what is typed", async (t) => {
+  const here = await project({ "a.txt": lines("1", "2", "3", "4", "5") });
+  const { autosave, merged } = await desk(t, here);
+  autosave.open("a.txt", begin(lines("1", "2", "3", "4", "5")));
+  await here.workspace({ user: USER }).put("a.txt", lines("one", "2", "3", "4", "5"));
+  autosave.change("a.txt", lines("1", "2", "3", "4", "five"));
+  assert.deepEqual(await autosave.flush(), []);
+  const both = lines("one", "2", "3", "4", "five");
+  assert.equal(await view(here, "a.txt"), both);
+  assert.deepEqual(merged, [{ path: "a.txt", text: both, before: lines("1", "2", "3", "4", "five") }]);
+});
+
+test("a conflict shows both texts, whoever decides", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "one\n" });
+  const asked: SaveConflict[] = [];
+  const onConflict = (conflict: SaveConflict) => {
+    asked.push(conflict);
+    return conflict.path === "a.txt" ? { text: `${conflict.ours}${conflict.theirs}` } : undefined;
+  };
+  const { autosave } = await desk(t, here, { onConflict });
+  const other = here.workspace({ user: USER });
+  for (const path of ["a.txt", "b.txt"]) {
+    autosave.open(path, begin("one\n"));
+    await other.put(path, "theirs\n");
+    autosave.change(path, "ours\n");
+  }
+  const left = await autosave.flush();
+  assert.equal(await view(here, "a.txt"), "ours\ntheirs\n");
+  assert.deepEqual(left.map((file) => [file.path, file.state]), [["b.txt", "conflict"]]);
+  const expected = { path: "b.txt", base: "one\n", ours: "ours\n", theirs: "theirs\n", theirsOid: blobOid("theirs\n") };
+  assert.deepEqual(asked.find((conflict) => conflict.path === "b.txt"), expected);
+  // Nothing is overwritten, and typing goes on meanwhile.
+  assert.equal(await view(here, "b.txt"), "theirs\n");
+  autosave.change("b.txt", "ours, longer\n");
+  assert.equal(autosave.state("b.txt")?.conflict?.ours, "ours, longer\n");
+  await autosave.resolve("b.txt", "ours");
+  assert.equal(await view(here, "b.txt"), "ours, longer\n");
+  assert.equal(autosave.state("b.txt")?.state, "saved");
+});
+
+test("theirs can be taken, and a file that is gone is a conflict too", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const { autosave, merged } = await desk(t, here);
+  autosave.open("a.txt", begin("one\n"));
+  await here.workspace({ user: USER }).delete("a.txt");
+  autosave.change("a.txt", "ours\n");
+  const [left] = await autosave.flush();
+  assert.deepEqual([left?.conflict?.theirs, left?.conflict?.theirsOid], [null, null]);
+  await autosave.resolve("a.txt", "theirs");
+  assert.deepEqual([autosave.state("a.txt")?.state, autosave.state("a.txt")?.text, merged.length], ["saved", null, 1]);
+});
+
+test("nothing that is typed is lost while the network is away", async (t) => {
+  const here = await project({ "a.txt": "", "b.txt": lines("1", "2", "3") });
+  const { autosave, wire, storage } = await desk(t, here);
+  autosave.open("a.txt", begin(""));
+  autosave.open("b.txt", begin(lines("1", "2", "3")));
+  let text = "";
+  for (let n = 0; n < 60; n++) {
+    if (n === 10) wire.cut();
+    if (n === 50) wire.mend();
+    autosave.change("a.txt", (text += `line ${n}\n`));
+    if (n === 20) autosave.change("b.txt", lines("1", "2", "drei"));
+    // Meanwhile another device changes another line.
+    if (n === 30) await here.workspace({ user: USER }).put("b.txt", lines("eins", "2", "3"));
+    if (n === 45) {
+      assert.ok(autosave.away);
+      assert.equal(autosave.state("a.txt")?.state, "offline");
+      assert.equal((await storage.entries("")).filter(([key]) => key.includes("file:")).length, 2);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 8));
+  }
+  await until(() => autosave.states().every((file) => file.state === "saved"), "all is saved");
+  assert.equal(await view(here, "a.txt"), text);
+  assert.equal(await view(here, "b.txt"), lines("eins", "2", "drei"));
+  assert.equal(autosave.state("b.txt")?.text, lines("eins", "2", "drei"));
+  assert.deepEqual(await storage.entries(""), []);
+});
+
+test("an answer that is lost is no conflict with oneself", async (t) => {
+  for (const bytes of [1, 50]) {
+    const here = await project({ "a.txt": "0\n" });
+    const { autosave, wire } = await desk(t, here, { onConflict: () => assert.fail("there is no other device") });
+    autosave.open("a.txt", begin("0\n"));
+    let text = "0\n";
+    for (let n = 0; n < 12; n++) {
+      // The server does it, and its answer is cut; the next attempts do not get through.
+      wire.cutAfter(bytes);
+      autosave.change("a.txt", (text = `${n} ${text}`));
+      const cut = n % 2 === 0 ? autosave.flush() : undefined;
+      autosave.change("a.txt", (text = `${n}' ${text}`));
+      await cut;
+      if (n % 3 === 0) {
+        wire.cut();
+        autosave.change("a.txt", (text = `${n}'' ${text}`));
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        wire.mend();
+      }
+    }
+    wire.cutAfter(Infinity);
+    await until(async () => (await autosave.flush()).length === 0, "all is saved");
+    assert.equal(await view(here, "a.txt"), text);
+  }
+});
+
+test("a page that goes away in the middle leaves everything to the next one", async (t) => {
+  const here = await project({ "a.txt": "0\n", "b.txt": "0\n" });
+  const storage = memoryStorage();
+  const first = await desk(t, here, { storage });
+  first.autosave.open("a.txt", begin("0\n"));
+  first.autosave.open("b.txt", begin("0\n"));
+  first.autosave.change("a.txt", "1\n");
+  await first.autosave.flush();
+  first.wire.cut();
+  first.autosave.change("a.txt", "2\n");
+  first.autosave.change("b.txt", "1\n");
+  await until(() => first.autosave.away, "it is away");
+  first.autosave.change("a.txt", "3\n");
+  await first.autosave.stop();
+
+  const second = await desk(t, here, { storage });
+  const restored = await second.autosave.restore();
+  assert.deepEqual(restored.map((file: FileState) => [file.path, file.text]).sort(), [["a.txt", "3\n"], ["b.txt", "1\n"]]);
+  // An editor that opens a file gets the newer text.
+  assert.equal(second.autosave.open("a.txt", begin("1\n")).text, "3\n");
+  await until(() => second.autosave.states().every((file) => file.state === "saved"), "all is saved");
+  assert.deepEqual([await view(here, "a.txt"), await view(here, "b.txt")], ["3\n", "1\n"]);
+  assert.deepEqual(await storage.entries(""), []);
+});
+
+test("what conflicts after a time away is shown, and kept until it is decided", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const asked: SaveConflict[] = [];
+  const { autosave, wire, storage } = await desk(t, here, { onConflict: (conflict) => void asked.push(conflict) });
+  autosave.open("a.txt", begin("one\n"));
+  wire.cut();
+  autosave.change("a.txt", "ours\n");
+  await autosave.flush();
+  await here.workspace({ user: USER }).put("a.txt", "theirs\n");
+  wire.mend();
+  await until(() => asked.length === 1, "it is asked");
+  assert.deepEqual([asked[0]?.base, asked[0]?.ours, asked[0]?.theirs], ["one\n", "ours\n", "theirs\n"]);
+  assert.equal((await storage.entries("")).length, 1);
+  // The server has both texts, too.
+  const versions = await here.workspace({ user: USER }).history({ path: "a.txt" }).all();
+  assert.ok(versions.some((version) => version.oid === blobOid("ours\n")));
+  await autosave.resolve("a.txt", { text: "both\n" });
+  assert.equal(await view(here, "a.txt"), "both\n");
+  assert.deepEqual(await storage.entries(""), []);
+});
+
+test("a storage that fails does not stop the saving", async (t) => {
+  const here = await project({ "a.txt": "" });
+  const failing = { ...memoryStorage(), set: () => Promise.reject(new Error("full")) };
+  const errors: unknown[] = [];
+  const { autosave } = await desk(t, here, { storage: failing, onStorageError: (error) => errors.push(error) });
+  autosave.open("a.txt", begin(""));
+  autosave.change("a.txt", "x");
+  assert.deepEqual(await autosave.flush(), []);
+  assert.equal(await view(here, "a.txt"), "x");
+  assert.ok(errors.length > 0);
+});
+
+test("a save whose answer is lost, under what another device wrote on top of it, is no conflict with oneself", async (t) => {
+  const here = await project({ "a.txt": lines("0", "", "end") });
+  let lost = 0;
+  // The server does it, another device goes on from there, and nothing of that is told.
+  const losing: typeof fetch = async (input, init) => {
+    const answer = await fetch(input, init);
+    if (init?.method !== "PUT" || ++lost > 1) return answer;
+    await here.workspace({ user: USER }).put("a.txt", `${await view(here, "a.txt")}another device\n`);
+    autosave.change("a.txt", lines("0", "one", "two", "", "end"));
+    throw new TypeError("the answer is lost");
+  };
+  const far = client({ fetch: losing, maxPauseMs: 20 }).project(here.name);
+  const onConflict = () => assert.fail("there is no conflict");
+  const autosave = far.autosave({ user: USER, debounceMs: 5, onConflict });
+  t.after(() => autosave.stop());
+  autosave.open("a.txt", begin(lines("0", "", "end")));
+  autosave.change("a.txt", lines("0", "one", "", "end"));
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  assert.equal(await view(here, "a.txt"), lines("0", "one", "two", "", "end", "another device"));
+});
+
+test("a text that comes back from away and is in the view with more takes that over", async (t) => {
+  const here = await project({ "a.txt": lines("1", "", "2", "", "3") });
+  const { autosave, wire, merged } = await desk(t, here);
+  autosave.open("a.txt", begin(lines("1", "", "2", "", "3")));
+  wire.cut();
+  autosave.change("a.txt", lines("one", "", "2", "", "3"));
+  await autosave.flush();
+  await here.workspace({ user: USER }).put("a.txt", lines("one", "", "2", "", "three"));
+  wire.mend();
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  assert.equal(autosave.state("a.txt")?.text, lines("one", "", "2", "", "three"));
+  assert.equal(merged.length, 1);
+});
+
+test("what is stopped in the middle of a save stops, and leaves it behind", async (t) => {
+  const here = await project({ "a.txt": "" });
+  const storage = memoryStorage();
+  let stopped: Promise<void> | undefined;
+  const slow: typeof fetch = (input, init) => {
+    stopped ??= autosave.stop();
+    return fetch(input, init);
+  };
+  const autosave = client({ fetch: slow }).project(here.name).autosave({ user: USER, storage, debounceMs: 1 });
+  t.after(() => autosave.stop());
+  autosave.open("a.txt", begin(""));
+  autosave.change("a.txt", "typed");
+  await until(() => stopped !== undefined, "it is stopped");
+  await stopped;
+  assert.equal((await storage.entries("")).length, 1);
+});

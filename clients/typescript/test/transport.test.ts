@@ -1,0 +1,121 @@
+// What the real server does not do on request: refusals with Retry-After, proxies' answers, silence.
+import assert from "node:assert/strict";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { test, type TestContext } from "node:test";
+import { Treehold, TreeholdError, type Options } from "treehold";
+
+type Answer = (request: IncomingMessage, response: ServerResponse, turn: number) => void;
+
+async function answering(t: TestContext, answer: Answer, more: Partial<Options> = {}) {
+  const seen: IncomingMessage[] = [];
+  const server = createServer((request, response) => {
+    request.resume();
+    answer(request, response, seen.push(request));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return { seen, treehold: new Treehold({ baseUrl, key: "k", maxPauseMs: 30, ...more }) };
+}
+
+function refuse(response: ServerResponse, status: number, code: string, headers: Record<string, string> = {}) {
+  response.writeHead(status, { "content-type": "application/problem+json", ...headers });
+  response.end(JSON.stringify({ type: "about:blank", status, code, detail: "Come back later.", what: "places" }));
+}
+
+const page = (response: ServerResponse) => response.end(JSON.stringify({ projects: [], next_cursor: null }));
+
+test("what is safe to repeat is repeated, and Retry-After is kept", async (t) => {
+  const { seen, treehold } = await answering(t, (_, response, turn) =>
+    turn < 3 ? refuse(response, 503, "unavailable", { "Retry-After": "0" }) : page(response));
+  await treehold.projects().page();
+  assert.equal(seen.length, 3);
+  const pauseMs = treehold.transport.pauseMs(0, new TreeholdError(503, "unavailable", "", { retryAfter: 0.01 }));
+  assert.ok(pauseMs >= 10 && pauseMs <= 12.5, "as long as the server asks for, and a little more by chance");
+  assert.equal(seen[0]?.headers["x-internal-api-key"], "k");
+});
+
+test("what may have been done is not repeated without a key; with one, the key stays the same", async (t) => {
+  const { seen, treehold } = await answering(t, (request, response, turn) => {
+    if (request.method === "POST" && request.url?.endsWith("/fork")) return void request.socket.destroy();
+    if (turn < 4) return void request.socket.destroy();
+    response.end("{}");
+  });
+  await assert.rejects(treehold.fork("p"), { code: "network", status: 0 });
+  assert.equal(seen.length, 1);
+  await treehold.project("p").commit({ message: "m", author: { name: "a", email: "e" }, actions: [] });
+  const keys = seen.slice(1).map((request) => request.headers["idempotency-key"]);
+  assert.deepEqual([keys.length, new Set(keys).size, keys[0]?.length], [3, 1, 36]);
+});
+
+test("what was turned away is repeated, whatever it is", async (t) => {
+  const { seen, treehold } = await answering(t, (_, response, turn) =>
+    turn < 2 ? refuse(response, 429, "too_many_requests") : response.end("{}"));
+  await treehold.fork("p");
+  assert.equal(seen.length, 2);
+});
+
+test("retries come to an end, and the last refusal is told", async (t) => {
+  const { seen, treehold } = await answering(t, (_, response) => refuse(response, 503, "unavailable", { "Retry-After": "0" }), { retries: 2 });
+  await assert.rejects(treehold.projects().page(), (error) => {
+    assert.ok(error instanceof TreeholdError);
+    assert.deepEqual([error.status, error.code, error.detail, error.retryAfter, error.fields], [503, "unavailable", "Come back later.", 0, { what: "places" }]);
+    return true;
+  });
+  assert.equal(seen.length, 3);
+});
+
+test("refusals that do not pass are not repeated, and a proxy's answer is an error too", async (t) => {
+  const { seen, treehold } = await answering(t, (_, response) => refuse(response, 502, "remote_failed"));
+  await assert.rejects(treehold.project("p").sync(), { status: 502, code: "remote_failed" });
+  assert.equal(seen.length, 1);
+  const proxy = await answering(t, (_, response) => {
+    response.writeHead(502, { "content-type": "text/html" });
+    response.end("<h1>Bad Gateway</h1>");
+  }, { retries: 1 });
+  await assert.rejects(proxy.treehold.projects().page(), { status: 502, code: "bad_answer" });
+  assert.equal(proxy.seen.length, 2);
+});
+
+test("silence has an end, before the answer and in the middle of it", async (t) => {
+  const { treehold } = await answering(t, () => {}, { timeoutMs: 50, retries: 0 });
+  await assert.rejects(treehold.projects().page(), { code: "timeout" });
+  const half = await answering(t, (_, response) => void response.write('{"projects":['), { timeoutMs: 50, retries: 1 });
+  await assert.rejects(half.treehold.projects().page(), { code: "timeout" });
+  assert.equal(half.seen.length, 2);
+});
+
+test("an abort is at once, and throws its own reason", async (t) => {
+  const { treehold } = await answering(t, () => {});
+  const controller = new AbortController();
+  const call = treehold.projects({ signal: controller.signal }).page();
+  controller.abort(new Error("enough"));
+  await assert.rejects(call, { message: "enough" });
+  await assert.rejects(treehold.showProject("p", { signal: AbortSignal.abort(new Error("before")) }), { message: "before" });
+  // Also in the pause between two attempts.
+  const refusing = await answering(t, (_, response) => refuse(response, 503, "unavailable", { "Retry-After": "60" }), { maxPauseMs: 60_000 });
+  const waiting = new AbortController();
+  const pausing = refusing.treehold.projects({ signal: waiting.signal }).page();
+  setTimeout(() => waiting.abort(new Error("no more")), 50);
+  await assert.rejects(pausing, { message: "no more" });
+});
+
+test("a feed whose stream is held back falls back to long polls", async (t) => {
+  const { seen, treehold } = await answering(t, (request, response) => {
+    if (request.headers.accept === "text/event-stream") return void response.end("{}");
+    const since = new URL(request.url ?? "", "http://x").searchParams.get("since");
+    const event = { cursor: "c2", at: "", kind: "ref", name: "refs/heads/main", from: null, to: null, reason: "api" };
+    response.end(JSON.stringify({ events: since === "c1" ? [event] : [], next_cursor: since === null ? "c1" : "c2", more: false }));
+  });
+  const kinds: string[] = [];
+  for await (const item of treehold.project("p").feed()) {
+    kinds.push(`${item.kind} ${item.cursor}`);
+    if (item.kind === "ref") break;
+  }
+  assert.deepEqual(kinds, ["start c1", "ref c2"]);
+  assert.deepEqual(seen.map((request) => request.headers.accept === "text/event-stream"), [false, true, false]);
+});

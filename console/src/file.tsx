@@ -1,0 +1,165 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { TreeholdError, type FileState } from "treehold";
+import { openPane, type Pane } from "./editor.js";
+import { bytes, Empty, Failure, Waiting } from "./parts.js";
+import { Sides } from "./sides.js";
+import type { ProjectStore } from "./store.js";
+import { useWatched } from "./watch.js";
+
+/** Larger texts are not opened in the editor, bytes. */
+const TEXT_MAX = 4 << 20;
+
+type Found = { kind: "text"; oid: string; text: string } | { kind: "binary" | "large"; size: number } | { kind: "none" };
+type Opened = { kind: "text"; file: FileState } | Exclude<Found, { kind: "text" }>;
+
+/** What the view has at a path. */
+async function read({ person, project }: ProjectStore, path: string, signal: AbortSignal): Promise<Found> {
+  try {
+    const file = await project.files.read(path, { user: person.user, signal, range: { start: 0, end: TEXT_MAX } });
+    if (file.partial && file.bytes.length === TEXT_MAX) return { kind: "large", size: file.bytes.length };
+    if (file.bytes.subarray(0, 8_000).includes(0)) return { kind: "binary", size: file.bytes.length };
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.bytes);
+    return { kind: "text", oid: file.oid, text };
+  } catch (error) {
+    if (error instanceof TypeError) return { kind: "binary", size: NaN };
+    // An empty file has no bytes to take a range of.
+    if (error instanceof TreeholdError && error.status === 416) {
+      const { oid } = await project.files.read(path, { user: person.user, signal });
+      return { kind: "text", oid, text: "" };
+    }
+    if (!(error instanceof TreeholdError) || error.status !== 404) throw error;
+    return { kind: "none" };
+  }
+}
+
+/** What an editor is to show: what the view has, or what was typed and is not saved. */
+async function open(store: ProjectStore, path: string, signal: AbortSignal): Promise<Opened> {
+  const { autosave } = store;
+  await autosave.restore();
+  for (;;) {
+    const before = autosave.state(path)?.oid;
+    const found = await read(store, path, signal);
+    const now = autosave.state(path);
+    // A save that was done meanwhile is newer than what was read.
+    if (now?.oid !== before && !signal.aborted) continue;
+    if (found.kind === "text") return { kind: "text", file: autosave.open(path, found) };
+    return found.kind === "none" && now && now.text !== null && now.state !== "saved" ? { kind: "text", file: now } : found;
+  }
+}
+
+/** One file in the editor. */
+export function FileView({ store, path, onClose }: { store: ProjectStore; path: string; onClose: () => void }) {
+  useWatched(store);
+  const [opened, setOpened] = useState<Opened>();
+  const [error, setError] = useState<unknown>();
+  const host = useRef<HTMLDivElement>(null);
+  const pane = useRef<Pane | undefined>(undefined);
+  const controller = useRef(new AbortController());
+
+  /** Shows what the view has now, unless something is typed that it does not have. */
+  const load = async () => {
+    const { signal } = controller.current;
+    try {
+      const kept = store.autosave.state(path);
+      // What is typed meets what came by way of the save, which merges them or asks.
+      if (pane.current && kept && kept.state !== "saved") return void (await store.autosave.flush());
+      const now = await open(store, path, signal);
+      if (signal.aborted) return;
+      setError(undefined);
+      if (now.kind === "text" && pane.current) pane.current.set(now.file.text ?? "");
+      setOpened(now);
+    } catch (failure) {
+      if (!signal.aborted && !pane.current) setError(failure);
+    }
+  };
+
+  useEffect(() => {
+    controller.current = new AbortController();
+    setOpened(undefined);
+    void load();
+    const ends = [
+      store.onRemote((changed) => (changed === undefined || changed === path) && void load()),
+      store.onMerged((merged) => merged.path === path && pane.current?.set(merged.text ?? "")),
+    ];
+    return () => {
+      controller.current.abort();
+      for (const end of ends) end();
+      pane.current?.destroy();
+      pane.current = undefined;
+      void store.autosave.flush().then(() => store.autosave.close(path));
+    };
+  }, [path, store]);
+
+  const isText = opened?.kind === "text";
+  useEffect(() => {
+    if (opened?.kind !== "text" || !host.current || pane.current) return;
+    pane.current = openPane(host.current, {
+      text: opened.file.text ?? "", path, label: path,
+      onChange: (text) => store.autosave.change(path, text),
+      onBlur: () => void store.autosave.flush(),
+    });
+    return () => {
+      pane.current?.destroy();
+      pane.current = undefined;
+    };
+  }, [isText, path, store]);
+
+  const state = store.autosave.state(path);
+  const conflict = state?.conflict;
+  return (
+    <section class="main" aria-label={path}>
+      <header>
+        <button class="back plain" onClick={onClose} aria-label="Back to the files">←</button>
+        <h2 class="path grow clip" title={path}>{path}</h2>
+        {isText && <SaveState state={state} online={store.online} />}
+        <a class="small" href={`#/p/${store.view.id}/log/${encodeURIComponent(path)}`}>History</a>
+        {opened && opened.kind !== "none" && <Remove store={store} path={path} onGone={onClose} />}
+      </header>
+      {state?.state === "failed" && <div class="banner"><Failure error={state.error}>What you typed is kept in this browser. <button class="plain" onClick={() => void store.autosave.retry()}>Try again</button></Failure></div>}
+      {conflict && (
+        <div class="scroll"><Sides title="Another device changed the same lines. Nothing is overwritten until you decide."
+          path={path} base={conflict.base} ours={conflict.ours} theirs={conflict.theirs} text={conflict.ours ?? ""}
+          onOurs={() => store.autosave.resolve(path, "ours")} onTheirs={() => store.autosave.resolve(path, "theirs")}
+          onText={(text) => store.autosave.resolve(path, { text })} /></div>
+      )}
+      {error !== undefined && <div class="banner"><Failure error={error}><button class="plain" onClick={() => void load()}>Try again</button></Failure></div>}
+      {!opened && error === undefined && <Waiting what="Opening" />}
+      {opened?.kind === "none" && <Empty title="There is no file here">It was deleted or moved; its versions are under History.</Empty>}
+      {opened?.kind === "binary" && <Empty title="Not a text">This file{Number.isNaN(opened.size) ? "" : ` of ${bytes(opened.size)}`} is not UTF-8 text, and is not shown.</Empty>}
+      {opened?.kind === "large" && <Empty title="Too large to edit here">Texts up to {bytes(TEXT_MAX)} are opened.</Empty>}
+      <div class="code" hidden={!isText || conflict !== undefined}><div ref={host} /></div>
+    </section>
+  );
+}
+
+const WORDS: Record<FileState["state"], [string, string]> = {
+  saved: ["", "Saved"],
+  waiting: ["", "Not saved yet"],
+  saving: ["", "Saving"],
+  offline: ["warn", "Offline: kept in this browser, and sent when the server is back"],
+  conflict: ["bad", "Conflict: decide below"],
+  failed: ["bad", "Refused"],
+};
+
+function SaveState({ state, online }: { state: FileState | undefined; online: boolean }) {
+  const [kind, words] = WORDS[state?.state ?? "saved"];
+  return <span class={`save ${kind}`} role="status" data-state={state?.state ?? "saved"}><span class={`dot${online && kind === "" ? "" : " off"}`} aria-hidden="true" /><span class="clip">{words}</span></span>;
+}
+
+function Remove({ store, path, onGone }: { store: ProjectStore; path: string; onGone: () => void }) {
+  const [sure, setSure] = useState(false);
+  const [error, setError] = useState<unknown>();
+  if (error !== undefined) return <Failure error={error} />;
+  if (!sure) return <button class="plain danger small" onClick={() => setSure(true)}>Delete</button>;
+  const remove = async () => {
+    try {
+      await store.autosave.flush();
+      await store.workspace.delete(path);
+      store.tree.remove(path);
+      onGone();
+    } catch (failure) {
+      setError(failure);
+    }
+  };
+  return <span class="row"><button class="danger small" onClick={() => void remove()} autoFocus>Delete it</button><button class="plain small" onClick={() => setSure(false)}>Keep it</button></span>;
+}

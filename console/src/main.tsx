@@ -1,0 +1,160 @@
+import { render } from "preact";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { TreeholdError, type Treehold } from "treehold";
+import { Changes } from "./changes.js";
+import { Conflicts } from "./conflicts.js";
+import { FileView } from "./file.js";
+import { History } from "./log.js";
+import { Operations } from "./operations.js";
+import { Empty, Failure, Waiting } from "./parts.js";
+import { Projects } from "./projects.js";
+import { connect, savedKey, savedPerson, signOut, type Person } from "./session.js";
+import { SignIn } from "./sign.js";
+import { ProjectStore } from "./store.js";
+import { Tree } from "./tree.js";
+import { useWatched } from "./watch.js";
+
+function useRoute(): string[] {
+  const read = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+  const [route, setRoute] = useState(read);
+  useEffect(() => {
+    const changed = () => setRoute(read());
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  return route;
+}
+
+function App() {
+  const route = useRoute();
+  const [key, setKey] = useState(savedKey);
+  const [person, setPerson] = useState<Person>(savedPerson);
+  const treehold = useMemo(() => (key === null ? undefined : connect(key)), [key]);
+  if (!treehold) {
+    return <div class="page"><SignIn onSigned={(key, person) => (setPerson(person), setKey(key))} /></div>;
+  }
+  const leave = () => {
+    signOut();
+    setKey(null);
+  };
+  const [place, project, tab, path] = route;
+  return (
+    <div class="page">
+      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), (document.querySelector("#main") as HTMLElement | null)?.focus())}>To the content</a>
+      {place === "p" && project ? (
+        <ProjectPage key={project} treehold={treehold} name={project} person={person} tab={tab ?? "files"} path={path} onLeave={leave} />
+      ) : (
+        <>
+          <Bar person={person} onLeave={leave} at={place === "operations" ? "Operations" : "Projects"} />
+          {place === "operations" ? <Operations treehold={treehold} /> : <Projects treehold={treehold} person={person} />}
+        </>
+      )}
+    </div>
+  );
+}
+
+interface BarProps {
+  person: Person;
+  at: string;
+  onLeave: () => void;
+  online?: boolean;
+}
+
+function Bar({ person, at, onLeave, online }: BarProps) {
+  return (
+    <header class="bar">
+      <a class="brand" href="#/" aria-label="Treehold: all projects"><img src="console/icon.svg" alt="" /><span class="hide-small">Treehold</span></a>
+      <span class="crumb clip grow" aria-live="polite">{at !== "Projects" && at !== "Operations" && <b>{at}</b>}</span>
+      {online !== undefined && <span class="link" role="status"><span class={online ? "dot" : "dot off"} aria-hidden="true" /><span class={online ? "hide-small" : ""}>{online ? "Live" : "Offline"}</span></span>}
+      <nav class="row" aria-label="Server">
+        <a class="small hide-small" href="#/" {...(at === "Projects" ? { "aria-current": "page" as const } : {})}>Projects</a>
+        <a class="small" href="#/operations" {...(at === "Operations" ? { "aria-current": "page" as const } : {})}>Operations</a>
+      </nav>
+      <span class="small quiet hide-small" title={person.user}>{person.name || person.user.slice(0, 8)}</span>
+      <button class="plain small" onClick={onLeave}>Sign out</button>
+    </header>
+  );
+}
+
+interface ProjectProps {
+  treehold: Treehold;
+  name: string;
+  person: Person;
+  tab: string;
+  path: string | undefined;
+  onLeave: () => void;
+}
+
+function ProjectPage({ treehold, name, person, tab, path, onLeave }: ProjectProps) {
+  const [store, setStore] = useState<ProjectStore>();
+  const [error, setError] = useState<unknown>();
+  useEffect(() => {
+    let opened: ProjectStore | undefined;
+    let gone = false;
+    ProjectStore.open(treehold, name, person).then((store) => {
+      opened = store;
+      if (gone) void store.close();
+      else setStore(store);
+    }, setError);
+    const leaving = (event: BeforeUnloadEvent) => void (opened && opened.unsaved > 0 && event.preventDefault());
+    const hidden = () => void (document.hidden && opened?.autosave.flush());
+    addEventListener("beforeunload", leaving);
+    document.addEventListener("visibilitychange", hidden);
+    return () => {
+      gone = true;
+      removeEventListener("beforeunload", leaving);
+      document.removeEventListener("visibilitychange", hidden);
+      void opened?.close();
+    };
+  }, [treehold, name, person]);
+  if (store) return <Opened store={store} tab={tab} path={path} onLeave={onLeave} />;
+  return (
+    <>
+      <Bar person={person} at={name} onLeave={onLeave} />
+      <main class="scroll"><div class="wide">{error === undefined ? <Waiting what="Opening the project" /> : (
+        <>
+          <Failure error={error} />
+          <Empty title={error instanceof TreeholdError && error.status === 404 ? "There is no such project" : "The project could not be opened"}><a href="#/">All projects</a></Empty>
+        </>
+      )}</div></main>
+    </>
+  );
+}
+
+const TABS: [string, string][] = [["files", "Files"], ["changes", "Changes"], ["conflicts", "Conflicts"], ["log", "History"]];
+
+function Opened({ store, tab, path, onLeave }: { store: ProjectStore; tab: string; path: string | undefined; onLeave: () => void }) {
+  useWatched(store);
+  const { view, status } = store;
+  const base = `#/p/${view.id}`;
+  const counts: Record<string, number> = {
+    changes: status?.changes.length ?? 0,
+    conflicts: status?.changes.filter((change) => change.state === "conflict").length ?? 0,
+  };
+  const open = (path: string) => (location.hash = `${base}/files/${encodeURIComponent(path)}`);
+  return (
+    <>
+      <Bar person={store.person} at={view.name ?? view.id} online={store.online} onLeave={onLeave} />
+      <nav class="tabs" aria-label="Project">
+        {TABS.map(([id, title]) => (
+          <a key={id} href={`${base}/${id}`} {...(tab === id ? { "aria-current": "page" as const } : {})}>
+            {title}{counts[id] ? <>{" "}<span class={`count${id === "conflicts" ? " bad" : ""}`}>{counts[id]}</span></> : null}
+          </a>
+        ))}
+      </nav>
+      {store.error !== undefined && <div class="banner"><Failure error={store.error}><button class="plain" onClick={() => (void store.list(), void store.refresh())}>Try again</button></Failure></div>}
+      {tab === "changes" && <Changes store={store} />}
+      {tab === "conflicts" && <Conflicts store={store} />}
+      {tab === "log" && <History key={path} store={store} path={path} />}
+      {tab === "files" && (
+        <div class={path ? "work" : "work open"} id="main" tabIndex={-1}>
+          <Tree store={store} path={path} onOpen={open} />
+          {path ? <FileView key={path} store={store} path={path} onClose={() => (location.hash = `${base}/files`)} />
+            : <section class="main"><Empty title="Choose a file">Its text is saved by itself while you type, and edits from your other devices appear as they come.</Empty></section>}
+        </div>
+      )}
+    </>
+  );
+}
+
+render(<App />, document.getElementById("app")!);

@@ -1,0 +1,87 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { merge3 } from "treehold";
+import { changedLines, openPane, type Pane } from "./editor.js";
+import { Failure } from "./parts.js";
+
+export interface SidesProps {
+  title: string;
+  path: string;
+  /** `undefined` = not known, `null` = no file. */
+  base: string | null | undefined;
+  ours: string | null;
+  theirs: string | null;
+  /** What the editor of the result begins with. */
+  text: string;
+  onOurs: () => Promise<unknown>;
+  onTheirs: () => Promise<unknown>;
+  onText: (text: string) => Promise<unknown>;
+}
+
+/** All sides of a conflict beside each other, and what becomes of it. */
+export function Sides(props: SidesProps) {
+  const { title, path, base, ours, theirs, onOurs, onTheirs, onText } = props;
+  const [error, setError] = useState<unknown>();
+  const [busy, setBusy] = useState(false);
+  const result = useRef<Pane | undefined>(undefined);
+  const host = useRef<HTMLDivElement>(null);
+  // What was typed goes on in the result, and what comes does not overwrite it.
+  const [begin] = useState(props.text);
+  useEffect(() => {
+    result.current = openPane(host.current!, { text: begin, path, label: "The result" });
+    return () => result.current?.destroy();
+  }, []);
+  const act = (resolve: () => Promise<unknown>) => async () => {
+    setBusy(true);
+    try {
+      await resolve();
+      setError(undefined);
+    } catch (failure) {
+      setError(failure);
+    }
+    setBusy(false);
+  };
+  const merged = typeof base === "string" && ours !== null && theirs !== null ? merge3(base, ours, theirs) : undefined;
+  return (
+    <section aria-label={`Conflict in ${path}`}>
+      <div class="banner"><div class="note warn" role="alert">{title}</div></div>
+      {error !== undefined && <div class="banner"><Failure error={error} /></div>}
+      <div class={base === undefined ? "sides two" : "sides"}>
+        <Side name="Mine" path={path} text={ours} base={base} none="deletes the file"><button class="small" disabled={busy} onClick={act(onOurs)}>Take mine</button></Side>
+        {base !== undefined && <Side name="Where it started" path={path} text={base} base={undefined} none="did not exist" />}
+        <Side name="Theirs" path={path} text={theirs} base={base} none="no file"><button class="small" disabled={busy} onClick={act(onTheirs)}>Take theirs</button></Side>
+      </div>
+      <div class="merged">
+        <header>
+          <h3 class="grow">Result</h3>
+          {merged !== undefined && <button class="small" disabled={busy} onClick={() => result.current?.set(merged)}>Merge by lines</button>}
+          <button class="primary small" disabled={busy} onClick={act(() => onText(result.current?.text() ?? ""))}><span class={busy ? "busy" : ""}>Take the result</span></button>
+        </header>
+        <div class="code"><div ref={host} /></div>
+      </div>
+    </section>
+  );
+}
+
+interface SideProps {
+  name: string;
+  path: string;
+  text: string | null;
+  base: string | null | undefined;
+  none: string;
+  children?: preact.ComponentChildren;
+}
+
+function Side({ name, path, text, base, none, children }: SideProps) {
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (text === null || !host.current) return;
+    const pane = openPane(host.current, { text, path, label: name, readOnly: true, marked: changedLines(base, text) });
+    return () => pane.destroy();
+  }, [text, base]);
+  return (
+    <section>
+      <header><h3 class="grow">{name}</h3>{children}</header>
+      {text === null ? <p class="empty small">{none}</p> : <div class="code"><div ref={host} /></div>}
+    </section>
+  );
+}
