@@ -8,8 +8,8 @@ use http::{Method, StatusCode};
 use crate::app::App;
 use crate::error::Problem;
 use crate::handlers::{
-    batches, checkpoints, commits, export, feed, files, forge, health, history, metrics, objects, pending, projects,
-    refs, remote, search, versions,
+    batches, checkpoints, commits, export, feed, files, forge, health, history, mcp, metrics, objects, pending,
+    projects, refs, remote, search, versions,
 };
 use crate::{admission, auth, compress, context, git};
 
@@ -92,6 +92,7 @@ fn routes() -> Router<App> {
         .route("/pending/{project}/{user}/", one_pending())
         .route("/pending/{project}/{user}/{*path}", one_pending())
         .route("/git/{repo}/{*rest}", any(git::serve))
+        .route("/mcp", post(mcp::answer))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::read))
