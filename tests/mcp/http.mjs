@@ -68,6 +68,46 @@ export const http = {
         }
     },
 
+    async 'a client of the newest protocol begins with any request, and says in each who it is'({ config, target }) {
+        const user = randomUUID();
+        const version = '2026-07-28';
+        const key = 'io.modelcontextprotocol';
+        const _meta = {
+            [`${key}/protocolVersion`]: version,
+            [`${key}/clientInfo`]: { name: 'newest', version: '1' },
+            [`${key}/clientCapabilities`]: {},
+        };
+        const send = (method, params, name) => {
+            const told = { 'MCP-Protocol-Version': version, 'Mcp-Method': method, ...(name && { 'Mcp-Name': name }) };
+            return post(config, { ...bound(config, target.project, user), ...told }, message(method, { ...params, _meta }));
+        };
+        const found = (await send('server/discover', {})).json.result;
+        assert.ok(found.supportedVersions.includes(version) && found.capabilities.tools, JSON.stringify(found));
+        const saved = await send('tools/call', { name: 'write_file', arguments: { path: 'newest.txt', content: 'x\n' } }, 'write_file');
+        assert.equal(saved.json.result.structuredContent.status, 'applied', saved.text);
+        const url = `${config.base}/pending/${target.project}/${user}`;
+        const [change] = (await (await fetch(url, { headers: bound(config, target.project, user) })).json()).changes;
+        assert.equal(change.actor, 'agent:newest');
+        const uri = `treehold://${target.project}/newest.txt`;
+        const { result } = (await send('resources/read', { uri }, uri)).json;
+        assert.deepEqual([result.contents[0].text, result.cacheScope], ['x\n', 'private']);
+        const lied = { 'MCP-Protocol-Version': version, 'Mcp-Method': 'tools/list' };
+        const call = message('tools/call', { name: 'status', _meta });
+        assert.equal((await post(config, { ...bound(config, target.project, user), ...lied }, call)).status, 400);
+    },
+
+    async 'a caller that hangs up ends its reads, and the server lives on'({ config, target }) {
+        const headers = { ...bound(config, target.project, randomUUID()), Accept: 'application/json, text/event-stream', 'Content-Type': 'application/json' };
+        const body = message('tools/call', { name: 'search', arguments: { query: '(a|e|i)+.*(o|u)+', regex: true, context: 10 } });
+        const calls = Array.from({ length: 12 }, async (_, number) => {
+            const abort = new AbortController();
+            setTimeout(() => abort.abort(), number);
+            return fetch(new URL('/mcp', config.base), { method: 'POST', headers, body, signal: abort.signal }).then((r) => r.text());
+        });
+        await Promise.allSettled(calls);
+        assert.equal((await post(config, headers, message('tools/list'))).status, 200);
+    },
+
     async 'headers say whose edits they are'({ config, target, onEnd }) {
         const user = randomUUID();
         const headers = { 'Treehold-Session': 's-1', 'Treehold-Device': 'laptop' };

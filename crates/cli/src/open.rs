@@ -257,13 +257,13 @@ pub enum Reached {
     /// In the server that runs beside it, through its control socket.
     Server(UnixStream),
     /// In its own process.
-    Here(Opened),
+    Here(Box<Opened>),
 }
 
 /// The running server if there is one, else everything opened here.
 pub async fn reach(settings: &Settings, home: &Home, schema: Schema) -> Result<Reached, Failure> {
     if !settings.embedded() {
-        return open(settings, home, Vec::new(), schema).await.map(Reached::Here);
+        return open(settings, home, Vec::new(), schema).await.map(|opened| Reached::Here(Box::new(opened)));
     }
     let began = Instant::now();
     loop {
@@ -271,7 +271,7 @@ pub async fn reach(settings: &Settings, home: &Home, schema: Schema) -> Result<R
             return Ok(Reached::Server(stream));
         }
         if let Some(locks) = own(settings, home)? {
-            return open(settings, home, locks, schema).await.map(Reached::Here);
+            return open(settings, home, locks, schema).await.map(|opened| Reached::Here(Box::new(opened)));
         }
         // Another command has the lock, or a server that is not listening yet.
         if began.elapsed() >= PATIENCE {

@@ -80,6 +80,7 @@ async fn configuration(d: &Deployment, targets: &[(&str, Value)]) -> Value {
     }
     // Without a server beside it, the command sends by itself.
     env.insert("TREEHOLD_REMOTE_TOKEN".to_owned(), REMOTE_TOKEN.into());
+    env.insert("TREEHOLD_LOG".to_owned(), "error".into());
     json!({
         "base": d.url(""), "key": API_KEY, "token": REMOTE_TOKEN,
         "command": text(command.get_program()), "env": env, "targets": told,
@@ -115,6 +116,8 @@ both! {
     /// for and nothing of what is not its own, and each answer is bounded and of the shape that was announced.
     async fn with_the_official_sdk(d) {
         let mut d = d;
+        // Messages are large, and the library would log each of them several times.
+        d.set("TREEHOLD_LOG", "trace,rmcp=debug");
         // On stdio the credentials are the server's own.
         d.set("TREEHOLD_REMOTE_TOKEN", REMOTE_TOKEN);
         d.stop().await;

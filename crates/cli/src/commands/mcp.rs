@@ -1,5 +1,7 @@
 //! `treehold mcp`
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use treehold_engine::Engine;
@@ -86,10 +88,10 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Meanwhile other commands, and other clients, go through this process, as they would through a server.
-async fn here(opened: Opened, binding: Binding, home: &Home, settings: &Settings) -> Result<(), Failure> {
+async fn here(opened: Box<Opened>, binding: Binding, home: &Home, settings: &Settings) -> Result<(), Failure> {
     check(&opened.engine, &binding).await?;
     let app = App::new(opened.engine.clone(), serving::configured(settings, Vec::new()));
-    let opened = std::sync::Arc::new(opened);
+    let opened = Arc::<Opened>::from(opened);
     let stop = CancellationToken::new();
     let control = match settings.embedded() {
         true => Some(tokio::spawn(Control::bind(home)?.serve(opened.clone(), app.clone(), stop.clone()))),
