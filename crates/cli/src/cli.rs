@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{admin, completions, export, import, project, quickstart, serve, token};
+use crate::commands::{admin, completions, export, import, mcp, project, quickstart, serve, token};
 use crate::settings::keys::Options;
 
 /// A git-native store: projects are git repositories without a clone, edits are kept before they are committed, and a
@@ -38,6 +38,8 @@ pub enum Command {
     Import(import::Args),
     /// Write a project out as a bare repository or a git bundle
     Export(export::Args),
+    /// Serve a project's files to an AI agent (Model Context Protocol) on stdin and stdout
+    Mcp(mcp::Args),
     /// Look after the database and the store
     #[command(subcommand)]
     Admin(admin::Command),

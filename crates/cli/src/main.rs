@@ -17,6 +17,7 @@ mod progress;
 mod quickstart;
 mod serving;
 mod settings;
+mod stdio;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -78,18 +79,20 @@ async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Token(command) => commands::token::run(command, settings).await,
         Command::Import(args) => commands::import::run(args, settings).await,
         Command::Export(args) => commands::export::run(args, settings).await,
+        Command::Mcp(args) => commands::mcp::run(args, settings).await,
         Command::Admin(command) => commands::admin::run(command, settings).await,
         // Handled before.
         Command::Serve(_) | Command::Completions(_) | Command::ConfigCheck(_) => Ok(()),
     }
 }
 
-/// Logs to stderr: what `log` says, else info for `serve` and warnings for the other commands.
+/// Logs to stderr: what `log` says, else info for `serve` and warnings for the other commands. What the library of the Model Context
+/// Protocol takes for an error (a client that went away, a tool that is not there) is none of ours.
 fn start_log(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
     let default = match (&cli.command, cli.options.verbose) {
-        (_, true) => "info,treehold=debug,treehold_engine=debug,treehold_server=debug",
-        (Command::Serve(_), false) => "info",
-        _ => "warn",
+        (_, true) => "info,rmcp=off,treehold=debug,treehold_engine=debug,treehold_server=debug",
+        (Command::Serve(_), false) => "info,rmcp=off",
+        _ => "warn,rmcp=off",
     };
     let text = settings.log.as_deref().unwrap_or(default);
     let filter =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::net::UnixStream;
 use treehold_catalog::{Catalog, MigrationReport, NameState, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Engine, EngineConfig, Progress};
@@ -241,19 +242,36 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
         Operation::AdminMigrate {} | Operation::AdminRebuild { .. } => Schema::Leave,
         _ => Schema::MigrateOwn,
     };
+    match reach(settings, &home, schema).await? {
+        Reached::Here(opened) => run_here(operation, &opened, progress).await,
+        Reached::Server(_) if matches!(operation, Operation::AdminRebuild { .. }) => {
+            Err(Failure::failed("a server is at work on this database: stop it, then rebuild"))
+        }
+        Reached::Server(stream) => client::call(stream, operation, progress).await,
+    }
+}
+
+/// Where a command works.
+#[derive(Debug)]
+pub enum Reached {
+    /// In the server that runs beside it, through its control socket.
+    Server(UnixStream),
+    /// In its own process.
+    Here(Box<Opened>),
+}
+
+/// The running server if there is one, else everything opened here.
+pub async fn reach(settings: &Settings, home: &Home, schema: Schema) -> Result<Reached, Failure> {
     if !settings.embedded() {
-        return run_here(operation, &open(settings, &home, Vec::new(), schema).await?, progress).await;
+        return open(settings, home, Vec::new(), schema).await.map(|opened| Reached::Here(Box::new(opened)));
     }
     let began = Instant::now();
     loop {
-        if let Some(stream) = client::connect(&home).await? {
-            if let Operation::AdminRebuild { .. } = operation {
-                return Err(Failure::failed("a server is at work on this database: stop it, then rebuild"));
-            }
-            return client::call(stream, operation, progress).await;
+        if let Some(stream) = client::connect(home).await? {
+            return Ok(Reached::Server(stream));
         }
-        if let Some(locks) = own(settings, &home)? {
-            return run_here(operation, &open(settings, &home, locks, schema).await?, progress).await;
+        if let Some(locks) = own(settings, home)? {
+            return open(settings, home, locks, schema).await.map(|opened| Reached::Here(Box::new(opened)));
         }
         // Another command has the lock, or a server that is not listening yet.
         if began.elapsed() >= PATIENCE {

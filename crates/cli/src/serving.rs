@@ -66,13 +66,13 @@ impl Serving {
         })?;
         let address = listener.local_addr().map_err(|error| Failure::failed(format!("cannot listen: {error}")))?;
         let stop = CancellationToken::new();
-        let control = match settings.embedded() {
-            true => Some(tokio::spawn(Control::bind(home)?.serve(opened.clone(), stop.clone()))),
-            false => None,
-        };
         let key = keys[0].clone();
         let config = configured(settings, keys);
         let app = App::new(opened.engine.clone(), config);
+        let control = match settings.embedded() {
+            true => Some(tokio::spawn(Control::bind(home)?.serve(opened.clone(), app.clone(), stop.clone()))),
+            false => None,
+        };
         let http = tokio::spawn(answer(listener, app, stop.clone()));
         let probe = settings.store_url.starts_with("s3://");
         let housekeeping = tokio::spawn(housekeep(opened.clone(), probe, stop.clone()));
@@ -124,7 +124,8 @@ impl Serving {
     }
 }
 
-fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
+/// How a server behaves with these settings.
+pub fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
     let connections = settings.load.connections.min(files::connections_max());
     if connections < settings.load.connections {
         tracing::warn!(connections, "the limit of open files allows no more connections; raise it (ulimit -n)");

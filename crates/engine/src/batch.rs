@@ -70,6 +70,8 @@ pub struct Reading {
     budget: u64,
     /// Nothing was given yet in this answer.
     first: bool,
+    /// Files that are not UTF-8 have their content in the answer.
+    binary: bool,
     /// Where the blobs of the next `window` paths are.
     blobs: HashMap<ObjectId, Blob>,
     window: usize,
@@ -110,6 +112,7 @@ impl Engine {
             offset,
             budget: request.max_bytes.unwrap_or(u64::MAX).min(limits.batch_bytes),
             first: true,
+            binary: true,
             blobs: HashMap::new(),
             window: 0,
             chunk: 0,
@@ -139,6 +142,12 @@ impl Engine {
 }
 
 impl Reading {
+    /// The same, but of files that are not UTF-8 only what they are is told, with empty base64 content that costs no budget.
+    #[must_use]
+    pub fn without_binary(self) -> Self {
+        Self { binary: false, ..self }
+    }
+
     /// The snapshot's commit.
     pub fn commit(&self) -> Option<Oid> {
         self.commit
@@ -205,6 +214,12 @@ impl Reading {
                     continue;
                 }
             };
+            if !self.binary && std::str::from_utf8(&content).is_err() {
+                self.offset = 0;
+                items.push(ReadItem::File(told(asked, &wanted, content.len())));
+                self.done += 1;
+                continue;
+            }
             let cut = Cut { offset: std::mem::take(&mut self.offset), budget: self.budget, first: self.first };
             let (file, used, goes_on) = show(asked, &wanted, &content, cut);
             self.budget = self.budget.saturating_sub(used);
@@ -305,6 +320,22 @@ fn show(asked: ReadPath, file: &Wanted, content: &Bytes, cut: Cut) -> (ReadFile,
         truncated: goes_on.is_some(),
     };
     (answer, taken as u64, goes_on)
+}
+
+/// The answer for a file whose content is left out.
+fn told(asked: ReadPath, file: &Wanted, size: usize) -> ReadFile {
+    ReadFile {
+        path: asked.into_path(),
+        oid: Oid(file.item.oid),
+        mode: Mode(file.item.mode),
+        size: size as u64,
+        source: file.source,
+        content: Content::new(Encoding::Base64, Bytes::new()),
+        start_line: None,
+        end_line: None,
+        total_lines: None,
+        truncated: false,
+    }
 }
 
 /// The bytes of a line range with their line ends, and (first, last, total). A range past the end is empty.

@@ -83,7 +83,7 @@ pub use receive::PushedPack;
 pub use remote::{Remote, Secret};
 pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
-pub use search::Searching;
+pub use search::{Globs, Searching};
 pub use sign::{CommitSigner, SigningKeyError};
 pub use treehold_catalog::Vitals;
 pub use upload::{Advertised, Upload, Uploaded};
@@ -169,6 +169,12 @@ impl Engine {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    /// Whose name commits bear that name none.
+    pub fn default_author(&self) -> api::Author {
+        let (name, email) = self.config.author.clone();
+        api::Author { name, email, date: None }
     }
 
     /// How long the bytes of emptied keys stay.

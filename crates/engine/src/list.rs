@@ -136,6 +136,11 @@ impl Listing {
         self.cursor.as_deref()
     }
 
+    /// Where to go on after `path`, for whoever takes no more than a part of what was shown.
+    pub fn cursor_after(&self, path: &[u8]) -> Result<String> {
+        write_cursor(&ListCursor { commit: self.commit, after: path.to_vec() })
+    }
+
     /// Shows some more files; `false` after the last one.
     pub async fn show(&mut self, sink: &mut (dyn FnMut(Listed<'_>) + Send)) -> Result<bool> {
         self.show_some(CHUNK, sink).await

@@ -20,6 +20,8 @@ const ACTOR_BYTES_MAX: usize = 200;
 const SESSION_BYTES_MAX: usize = 200;
 /// Longest `X-Hub-Signature-256`, bytes; right ones have 71.
 const SIGNATURE_BYTES_MAX: usize = 128;
+/// Longest header that names a project, a branch or an author, bytes.
+const NAME_BYTES_MAX: usize = 500;
 /// Longest header that names an event or a delivery, bytes.
 const NEEDED_BYTES_MAX: usize = 100;
 
@@ -81,6 +83,11 @@ pub(crate) fn origin(headers: &HeaderMap) -> Result<Origin, Problem> {
     }
     let device = shown(headers, "Treehold-Device", DEVICE_BYTES_MAX)?;
     Ok(Origin { device, actor, session: shown(headers, "Treehold-Session", SESSION_BYTES_MAX)? })
+}
+
+/// A header that names something, such as a project: UTF-8, as [`shown`].
+pub(crate) fn named(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Problem> {
+    shown(headers, name, NAME_BYTES_MAX)
 }
 
 /// `X-Hub-Signature-256`, if there is one.

@@ -116,6 +116,8 @@ fn routes() -> Routes {
         GET    "/projects/{project}/archive.zip"                 => export::zip;
         GET    "/projects/{project}/bundle"                      => export::bundle;
 
+        POST   "/mcp"                                            => mcp::answer;
+
         GET    "/healthz"                                        => health::alive;
         GET    "/readyz"                                         => health::ready;
         GET    "/metrics"                                        => metrics::read;

@@ -38,6 +38,7 @@ mod hostile;
 mod isolation;
 mod lists;
 mod local_history;
+mod mcp;
 mod objects;
 mod operations;
 mod outages;

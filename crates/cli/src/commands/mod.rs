@@ -5,6 +5,7 @@ pub mod completions;
 pub mod config_check;
 pub mod export;
 pub mod import;
+pub mod mcp;
 pub mod project;
 pub mod quickstart;
 pub mod serve;

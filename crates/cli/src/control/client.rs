@@ -8,10 +8,12 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use treehold_engine::Progress;
 
-use super::{Event, PREFIX, short_path};
+use super::{Event, MCP, MCP_PROTOCOL, PREFIX, short_path};
+use crate::commands::mcp;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::operation::Operation;
+use crate::stdio;
 
 /// Longest line of an answer, bytes: a list of all projects is one line.
 const LINE_BYTES_MAX: usize = 1 << 30;
@@ -56,6 +58,44 @@ pub async fn call(stream: UnixStream, operation: &Operation, progress: &dyn Prog
     match outcome {
         Some(outcome) => outcome,
         None => exchange.await,
+    }
+}
+
+/// Has the server serve the client on our stdin and stdout, until either hangs up.
+pub async fn mcp(stream: UnixStream, args: &mcp::Args) -> Result<(), Failure> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| gone().because(error))?;
+    let connection = tokio::spawn(connection.with_upgrades());
+    let body = serde_json::to_vec(args).map_err(|error| gone().because(error))?;
+    let request = http::Request::post(format!("{PREFIX}{MCP}"))
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("connection", "upgrade")
+        .header("upgrade", MCP_PROTOCOL)
+        .body(Full::<Bytes>::from(body))
+        .map_err(|error| gone().because(error))?;
+    let mut response = sender.send_request(request).await.map_err(|error| gone().because(error))?;
+    if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        return answer(response.into_body(), &()).await.map(|_| ());
+    }
+    let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| gone().because(error))?;
+    let (mut from_server, mut to_server) = tokio::io::split(TokioIo::new(upgraded));
+    let no_stdio = |error| Failure::failed("cannot use stdin and stdout").because(error);
+    let (mut input, mut output) = (stdio::input().map_err(no_stdio)?, stdio::output().map_err(no_stdio)?);
+    let asking = async move {
+        tokio::io::copy(&mut input, &mut to_server).await?;
+        tokio::io::AsyncWriteExt::shutdown(&mut to_server).await
+    };
+    // What was asked before the client hung up is still answered.
+    let asking = tokio::spawn(asking);
+    let answered = tokio::io::copy(&mut from_server, &mut output).await;
+    let hung_up = asking.is_finished();
+    asking.abort();
+    connection.abort();
+    match answered {
+        Ok(_) if hung_up => Ok(()),
+        Ok(_) => Err(Failure::failed("the running server ended the connection; look at its log and connect again")),
+        Err(error) => Err(gone().because(error)),
     }
 }
 

@@ -3,6 +3,9 @@
 //! HTTP/1.1 over a Unix socket of mode 0600 in the data directory. `POST /control/v1/{verb}` with the operation's fields
 //! as JSON; the answer is NDJSON: any number of `{"progress": {"what", "done", "total"}}`, then exactly one
 //! `{"result": …}` or `{"error": {"status", "code", "message", "causes"}}`.
+//!
+//! `POST /control/v1/mcp` with `Upgrade: treehold-mcp` is answered with 101 or with such an error; after it the socket carries the
+//! messages of the Model Context Protocol, a line each, both ways.
 
 pub mod client;
 pub mod server;
@@ -14,6 +17,11 @@ use crate::failure::Failure;
 
 /// Where the verbs are.
 pub const PREFIX: &str = "/control/v1/";
+
+/// The verb after which the socket is a client's, and its protocol.
+pub const MCP: &str = "mcp";
+/// What the socket speaks from then on.
+pub const MCP_PROTOCOL: &str = "treehold-mcp";
 
 /// One line of an answer.
 #[derive(Debug, Serialize, Deserialize)]

@@ -19,8 +19,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use treehold_engine::Progress;
+use treehold_mcp::Binding;
+use treehold_server::{App, mcp_over};
 
-use super::{Event, PREFIX, short_path};
+use super::{Event, MCP, MCP_PROTOCOL, PREFIX, short_path};
+use crate::commands::mcp;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::open::Opened;
@@ -54,7 +57,7 @@ impl Control {
     }
 
     /// Answers until `stop`, then lets running operations end for a while.
-    pub async fn serve(self, opened: Arc<Opened>, stop: CancellationToken) {
+    pub async fn serve(self, opened: Arc<Opened>, app: App, stop: CancellationToken) {
         let Self { listener, file } = self;
         let mut running = JoinSet::new();
         loop {
@@ -62,7 +65,7 @@ impl Control {
                 () = stop.cancelled() => break,
                 Some(_) = running.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => drop(running.spawn(connection(stream, opened.clone(), stop.clone()))),
+                    Ok((stream, _)) => drop(running.spawn(connection(stream, opened.clone(), app.clone(), stop.clone()))),
                     Err(error) => {
                         tracing::warn!(%error, "the control socket could not accept a command");
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -101,12 +104,19 @@ fn bind(home: &Home, path: &std::path::Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn connection(stream: UnixStream, opened: Arc<Opened>, stop: CancellationToken) {
-    let service = service_fn(move |request| {
-        let opened = opened.clone();
-        async move { Ok::<_, Infallible>(respond(request, opened).await) }
+async fn connection(stream: UnixStream, opened: Arc<Opened>, app: App, stop: CancellationToken) {
+    let ending = stop.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (opened, app, ending) = (opened.clone(), app.clone(), ending.clone());
+        async move {
+            Ok::<_, Infallible>(match request.uri().path().strip_prefix(PREFIX) == Some(MCP) {
+                true => serve_mcp(request, app, ending).await,
+                false => respond(request, opened).await,
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection = connection.with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -126,13 +136,54 @@ async fn respond(request: Request<Incoming>, opened: Arc<Opened>) -> Response<Bo
             tracing::info!(verb = operation.verb(), "a command runs through the control socket");
             stream(operation, opened)
         }
-        Err((status, failure)) => {
-            let line = Bytes::from(line(&Event::from(Err(failure))));
-            let mut response = Response::new(http_body_util::Full::new(line).boxed_unsync());
-            *response.status_mut() = status;
-            response
-        }
+        Err((status, failure)) => refusal(status, failure),
     }
+}
+
+fn refusal(status: StatusCode, failure: Failure) -> Response<Body> {
+    let line = Bytes::from(line(&Event::from(Err(failure))));
+    let mut response = Response::new(http_body_util::Full::new(line).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+/// Gives the socket to the tools of the Model Context Protocol, for one client.
+async fn serve_mcp(mut request: Request<Incoming>, app: App, stop: CancellationToken) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let binding = match bound(request, &app).await {
+        Ok(binding) => binding,
+        Err(failure) => return refusal(StatusCode::BAD_REQUEST, failure),
+    };
+    tracing::info!("an agent is served through the control socket");
+    tokio::spawn(async move {
+        let ended = match upgrade.await {
+            Ok(socket) => {
+                let (read, write) = tokio::io::split(TokioIo::new(socket));
+                mcp_over(&app, binding, read, write, stop).await
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(why) = ended {
+            tracing::debug!(why, "an agent hung up");
+        }
+    });
+    let mut response = Response::new(http_body_util::Empty::new().boxed_unsync());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+    headers.insert(http::header::UPGRADE, http::HeaderValue::from_static(MCP_PROTOCOL));
+    response
+}
+
+/// What the client is bound to, if that is there.
+async fn bound(request: Request<Incoming>, app: &App) -> Result<Binding, Failure> {
+    let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
+    let bytes = body.map_err(|error| Failure::usage(format!("the command did not arrive: {error}")))?.to_bytes();
+    let args: mcp::Args =
+        serde_json::from_slice(&bytes).map_err(|error| Failure::usage(format!("not understood: {error}")))?;
+    let binding = args.binding()?;
+    mcp::check(app.engine(), &binding).await?;
+    Ok(binding)
 }
 
 async fn operation(request: Request<Incoming>) -> Result<Operation, (StatusCode, Failure)> {

@@ -16,6 +16,7 @@ use treehold_catalog::Project;
 use treehold_object::{BString, ObjectId};
 use treehold_store::StoreError;
 
+pub use self::plan::Globs;
 use self::plan::Plan;
 use self::text::{Hits, weight};
 pub(crate) use self::turns::Turns;

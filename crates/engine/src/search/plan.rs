@@ -120,7 +120,7 @@ fn bad_regex(detail: impl Into<String>) -> EngineError {
 
 /// Globs as in `.gitignore`: the last one that matches decides.
 #[derive(Debug)]
-struct Globs {
+pub struct Globs {
     set: GlobSet,
     /// Of each glob of the set, whether it takes what it matches.
     takes: Vec<bool>,
@@ -129,7 +129,8 @@ struct Globs {
 }
 
 impl Globs {
-    fn new(globs: &[String]) -> Result<Self> {
+    /// Compiles them; none take every path. A bad one is `bad_glob`, and too many or too long ones `too_large`.
+    pub fn new(globs: &[String]) -> Result<Self> {
         if globs.len() > GLOBS_MAX {
             return Err(EngineError::TooLarge { what: "the list of globs", limit: GLOBS_MAX as u64, unit: "globs" });
         }
@@ -164,7 +165,8 @@ impl Globs {
         Ok(Self { set, takes, others })
     }
 
-    fn take(&self, path: &[u8]) -> bool {
+    /// Whether they take a path, from the root.
+    pub fn take(&self, path: &[u8]) -> bool {
         if self.takes.is_empty() {
             return true;
         }

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::portions::Key;
 use crate::params::captures;
 
+/// The route that names its project in a header.
+const MCP: &str = "/mcp";
+
 /// A batch read whose request is larger asks for about a thousand paths or more, bytes.
 const LARGE_READ: u64 = 64 << 10;
 
@@ -52,7 +55,12 @@ pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
             class => class,
         }
     };
-    Some((class, key(template, path)))
+    // Its tools take a place of their own class where they need one.
+    let key = match template == MCP {
+        true => key_of(request.headers().get("treehold-project").map_or(&[], |name| name.as_bytes())),
+        false => key(template, path),
+    };
+    Some((class, key))
 }
 
 fn asks_for_path(request: &Request) -> bool {
@@ -100,7 +108,11 @@ fn key(template: &str, path: &str) -> Key {
     let captured = captures(template, path).unwrap_or_default();
     let named = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
     let repository = || named("repo").map(|repo| repo.strip_suffix(b".git").unwrap_or(repo));
-    let name = named("project").or_else(repository).unwrap_or_default();
+    key_of(named("project").or_else(repository).unwrap_or_default())
+}
+
+/// The key of a project, by its name or id.
+pub(crate) fn key_of(name: &[u8]) -> Key {
     match std::str::from_utf8(name).ok().and_then(|name| Uuid::try_parse(name).ok()) {
         Some(id) => id.as_u128(),
         None => {
@@ -147,6 +159,7 @@ mod tests {
             ("POST", "/pending/{project}/{user}", Some(9), Class::Light),
             ("POST", "/pending/{project}/{user}", Some(LARGE_READ + 1), Class::Batch),
             ("POST", "/projects/{project}/checkpoints/{id}/restore", None, Class::Batch),
+            ("POST", "/mcp", Some(16 << 20), Class::Light),
             ("GET", "", None, Class::Light),
         ] {
             assert_eq!(class_of(method, template, length), expected, "{method} {template} {length:?}");
@@ -166,6 +179,7 @@ mod tests {
         assert_eq!(of("docs"), key("/projects/{project}/read", "/projects/docs/read"));
         assert_eq!(of("docs"), key("/git/{repo}/{*rest}", "/git/docs.git/info/refs"));
         assert_eq!(of(id), key("/git/{repo}/{*rest}", &format!("/git/{id}/git-upload-pack")));
+        assert_eq!((of("docs"), of(id)), (key_of(b"docs"), key_of(id.to_uppercase().as_bytes())));
         assert_eq!(of("%zz"), key("", "/nowhere"), "what is malformed is nobody's");
     }
 }

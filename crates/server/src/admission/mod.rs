@@ -22,16 +22,16 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 use treehold_engine::EngineError;
 
-use self::class::Class;
 use self::fair::{Arrival, Fair, Over, Ticket};
 use self::memory::{Memory, Refused};
-use self::portions::Key;
 use crate::app::App;
 use crate::context::holding;
 use crate::error::Problem;
 
+pub(crate) use self::class::{Class, key_of};
 pub use self::fair::Bounds;
 pub(crate) use self::memory::Reserved;
+pub(crate) use self::portions::Key;
 pub(crate) use self::room::Room;
 
 /// Places, queues and memory. `Default` is right for the cores of this machine.
@@ -303,6 +303,12 @@ pub(crate) async fn in_name_of<F: Future>(current: Option<Current>, work: F) -> 
 
 fn key() -> Key {
     CURRENT.try_with(|current| current.key).unwrap_or_default()
+}
+
+/// A place for work that is no request of its own: a call of a tool.
+pub(crate) async fn enter(admission: &Admission, class: Class, key: Key) -> Result<Current, Problem> {
+    let place = admission.class(class).enter(key).await?;
+    Ok(Current { key, _place: Arc::new(place) })
 }
 
 /// Sets memory aside for `bytes` more in the name of the request at work, which has `before` already.

@@ -10,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod forge;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod mcp;
 pub(crate) mod metrics;
 pub(crate) mod objects;
 pub(crate) mod pending;

@@ -32,6 +32,7 @@ pub(super) enum Group {
     Refs,
     Remote,
     Feed,
+    Agents,
     Objects,
     Exports,
     Git,
@@ -39,7 +40,7 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Projects,
         Self::Files,
         Self::Pending,
@@ -49,6 +50,7 @@ impl Group {
         Self::Refs,
         Self::Remote,
         Self::Feed,
+        Self::Agents,
         Self::Objects,
         Self::Exports,
         Self::Git,
@@ -82,6 +84,7 @@ impl Group {
             Self::Refs => ("Refs", "Branches and tags, moved by compare-and-swap, and what they were."),
             Self::Remote => ("Remote", "Pull, push, pull requests, webhooks."),
             Self::Feed => ("Change feed", "Everything that happens to a project, by one cursor."),
+            Self::Agents => ("Agents", "The Model Context Protocol, for agents that speak it."),
             Self::Objects => ("Git objects", "In the shapes of GitHub's git database API, or as they are."),
             Self::Exports => ("Exports", "Everything leaves in formats that others read."),
             Self::Git => ("Git", "Git's smart HTTP protocol, for stock clients."),

@@ -11,6 +11,7 @@ pub(crate) mod forge;
 pub(crate) mod git;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod mcp;
 pub(crate) mod metrics;
 pub(crate) mod objects;
 pub(crate) mod pending;

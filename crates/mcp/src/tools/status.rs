@@ -1,0 +1,238 @@
+//! `status`
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use treehold_engine::api::{self, ChangeState, PendingAction, StatusEntry};
+
+use super::{Call, Shown, show};
+use crate::bounds;
+use crate::host::{Host, Refusal, Work};
+use crate::shown;
+
+const LIMIT_DEFAULT: usize = 200;
+const LIMIT_MAX: usize = 2_000;
+/// What a change takes beside its path, bytes.
+const CHANGE_BYTES: usize = 80;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// Most changes (default 200, at most 2000).
+    limit: Option<usize>,
+    /// `next_cursor` of the last answer.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Answer {
+    branch: String,
+    /// The branch's commit; null on an empty branch.
+    head: Option<String>,
+    /// What the remote last had.
+    remote_head: Option<String>,
+    /// The remote has moved since, or is said to have.
+    remote_moved: bool,
+    /// Commits that the remote lacks.
+    ahead: u64,
+    /// Commits of the remote that are not here.
+    behind: u64,
+    /// Of your pending work; counts up with every change.
+    revision: i64,
+    /// How many changes are pending in all.
+    changes_total: usize,
+    changes: Vec<Change>,
+    /// Commits of yours whose push is not settled.
+    unsettled: Vec<Unsettled>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Change {
+    path: String,
+    /// The path's bytes, where they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+    /// `created`, `modified` or `deleted`.
+    action: &'static str,
+    /// `clean`; `outdated`: the branch moved and it merges by itself; `conflict`: it does not.
+    state: &'static str,
+    oid: Option<String>,
+    /// How many others have pending work on the same path.
+    #[serde(skip_serializing_if = "is_zero")]
+    others: usize,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Unsettled {
+    commit: String,
+    state: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown, Refusal> {
+    let limit = bounds::limit(args.limit, LIMIT_DEFAULT, LIMIT_MAX);
+    let after = args.cursor.as_deref().map(|cursor| {
+        let bad = || Refusal::new("bad_cursor", "this is no cursor of a status; ask without one");
+        BASE64.decode(cursor).map_err(|_| bad())
+    });
+    let after = after.transpose()?;
+    let (project, user, branch) = (call.binding.project.clone(), call.binding.user, call.binding.branch.clone());
+    let told =
+        call.host.run(Work::Light, move |engine| async move { engine.status(&project, user, branch.as_deref()).await });
+    let answer = page(told.await?, after.as_deref(), limit, bounds::room(None));
+    Ok(show(text(&answer), &answer))
+}
+
+fn page(status: api::Status, after: Option<&[u8]>, limit: usize, mut room: usize) -> Answer {
+    let changes_total = status.changes.len();
+    let left: Vec<&StatusEntry> =
+        status.changes.iter().filter(|entry| after.is_none_or(|after| entry.path.0.as_slice() > after)).collect();
+    let mut changes = Vec::new();
+    let mut next_cursor = None;
+    for (at, entry) in left.iter().enumerate() {
+        let bytes = entry.path.0.len() + CHANGE_BYTES;
+        if changes.len() >= limit || (bytes > room && !changes.is_empty()) {
+            next_cursor = at.checked_sub(1).and_then(|at| left.get(at)).map(|last| BASE64.encode(&last.path.0));
+            break;
+        }
+        room = room.saturating_sub(bytes);
+        changes.push(change(entry));
+    }
+    let oid = |oid: api::Oid| oid.to_string();
+    Answer {
+        branch: status.branch,
+        head: status.head.map(oid),
+        remote_head: status.remote_head.map(oid),
+        remote_moved: status.remote_moved,
+        ahead: status.ahead,
+        behind: status.behind,
+        revision: status.revision,
+        changes_total,
+        changes,
+        unsettled: status
+            .attempts
+            .into_iter()
+            .take(20)
+            .map(|attempt| Unsettled { commit: attempt.commit.to_string(), state: attempt.state })
+            .collect(),
+        next_cursor,
+    }
+}
+
+fn change(entry: &StatusEntry) -> Change {
+    let (path, path_b64) = shown::path_bytes(&entry.path.0);
+    Change {
+        path,
+        path_b64,
+        action: action(entry.action),
+        state: state(entry.state),
+        oid: entry.oid.map(|oid| oid.to_string()),
+        others: entry.others.len(),
+    }
+}
+
+pub(super) fn action(action: PendingAction) -> &'static str {
+    match action {
+        PendingAction::Modified => "modified",
+        PendingAction::Created => "created",
+        PendingAction::Deleted => "deleted",
+        PendingAction::None => "none",
+    }
+}
+
+pub(super) fn state(state: ChangeState) -> &'static str {
+    match state {
+        ChangeState::Clean => "clean",
+        ChangeState::Outdated => "outdated",
+        ChangeState::Conflict => "conflict",
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let named = |oid: &Option<String>| oid.clone().unwrap_or_else(|| "none".to_owned());
+    let mut text = format!("On branch {} at {}", answer.branch, named(&answer.head));
+    if answer.remote_head.is_some() || answer.ahead > 0 {
+        let remote = named(&answer.remote_head);
+        _ = write!(text, "; remote at {remote}, {} ahead, {} behind", answer.ahead, answer.behind);
+    }
+    if answer.remote_moved {
+        text.push_str("; the remote has moved");
+    }
+    _ = writeln!(text, "\n{} pending changes, revision {}", answer.changes_total, answer.revision);
+    for change in &answer.changes {
+        let state = if change.state == "clean" { "" } else { change.state };
+        let others = if change.others > 0 { " (others edit it too)" } else { "" };
+        _ = writeln!(text, "{} {}{}{state}{others}", change.action, shown::path(&change.path), gap(state));
+    }
+    for attempt in &answer.unsettled {
+        _ = writeln!(text, "commit {} is not settled: {}", attempt.commit, attempt.state);
+    }
+    if let Some(cursor) = &answer.next_cursor {
+        let why = format!("Cut: {} of {} changes are here", answer.changes.len(), answer.changes_total);
+        shown::goes_on(&mut text, cursor, &why);
+    }
+    text
+}
+
+fn gap(state: &str) -> &'static str {
+    if state.is_empty() { "" } else { " " }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(paths: &[&str]) -> api::Status {
+        let entry = |path: &&str| StatusEntry {
+            path: api::Path((*path).into()),
+            action: PendingAction::Created,
+            oid: None,
+            base_oid: None,
+            head_oid: None,
+            state: ChangeState::Conflict,
+            revision: 1,
+            others: Vec::new(),
+        };
+        api::Status {
+            branch: "main".to_owned(),
+            head: None,
+            remote_head: None,
+            remote_moved: false,
+            remote_head_reported: None,
+            ahead: 0,
+            behind: 0,
+            revision: 3,
+            changes: paths.iter().map(entry).collect(),
+            attempts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn pages_come_to_an_end_and_leave_nothing_out() {
+        for (limit, room) in [(1, 9_999), (2, 9_999), (9, 1), (9, 2 * CHANGE_BYTES + 4)] {
+            let (mut seen, mut after) = (Vec::new(), None::<Vec<u8>>);
+            for _ in 0..9 {
+                let answer = page(status(&["a", "b", "cc", "d"]), after.as_deref(), limit, room);
+                assert!(!answer.changes.is_empty());
+                seen.extend(answer.changes.iter().map(|change| change.path.clone()));
+                let Some(cursor) = answer.next_cursor else { break };
+                after = Some(BASE64.decode(cursor).unwrap());
+            }
+            assert_eq!(seen, ["a", "b", "cc", "d"], "{limit} {room}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_clean_is_said() {
+        let told = text(&page(status(&["a"]), None, 9, 99));
+        assert_eq!(told, "On branch main at none\n1 pending changes, revision 3\ncreated a conflict\n");
+    }
+}
