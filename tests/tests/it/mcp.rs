@@ -104,6 +104,7 @@ async fn drive(d: &Deployment, mut configuration: Value) {
     };
     let ended = ended.expect("node is missing: install nodejs (20 or newer) to test the MCP server");
     let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    println!("{said}");
     assert!(
         ended.status.success(),
         "{said}\n{}",
