@@ -6,6 +6,7 @@ mod cache;
 mod cli;
 mod commands;
 mod control;
+mod doctor;
 mod failure;
 mod faults;
 mod files;
@@ -79,6 +80,7 @@ async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Import(args) => commands::import::run(args, settings).await,
         Command::Export(args) => commands::export::run(args, settings).await,
         Command::Admin(command) => commands::admin::run(command, settings).await,
+        Command::Doctor(args) => commands::doctor::run(&args, settings).await,
         // Handled before.
         Command::Serve(_) | Command::Completions(_) | Command::ConfigCheck(_) => Ok(()),
     }

@@ -15,6 +15,7 @@ mod crashes;
 mod damages;
 mod dedup;
 mod deployment;
+mod doctor;
 mod endurance;
 mod exports;
 mod feed;

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod completions;
 pub mod config_check;
+pub mod doctor;
 pub mod export;
 pub mod import;
 pub mod project;

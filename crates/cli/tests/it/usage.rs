@@ -8,8 +8,18 @@ use crate::program::{Bench, Ran, bare};
 fn help_lists_every_command_and_option() {
     let ran = Ran::of(bare(&["--help"]).output().unwrap());
     assert_eq!(ran.status, 0);
-    let commands =
-        ["serve", "quickstart", "project", "token", "import", "export", "admin", "completions", "config-check"];
+    let commands = [
+        "serve",
+        "quickstart",
+        "project",
+        "token",
+        "import",
+        "export",
+        "admin",
+        "doctor",
+        "completions",
+        "config-check",
+    ];
     for command in commands {
         assert!(ran.stdout.contains(&format!("\n  {command}")), "{command} is not in {}", ran.stdout);
         let help = Ran::of(bare(&[command, "--help"]).output().unwrap());
