@@ -47,6 +47,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Completions(args) = &cli.command {
         return commands::completions::run(args);
     }
+    if let Command::Man(args) = &cli.command {
+        return commands::man::run(args);
+    }
     faults::arm()?;
     let settings = Settings::resolve(&cli.options)?;
     start_log(&settings, &cli)?;
@@ -82,7 +85,7 @@ async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Admin(command) => commands::admin::run(command, settings).await,
         Command::Doctor(args) => commands::doctor::run(&args, settings).await,
         // Handled before.
-        Command::Serve(_) | Command::Completions(_) | Command::ConfigCheck(_) => Ok(()),
+        Command::Serve(_) | Command::Completions(_) | Command::Man(_) | Command::ConfigCheck(_) => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod config_check;
 pub mod doctor;
 pub mod export;
 pub mod import;
+pub mod man;
 pub mod project;
 pub mod quickstart;
 pub mod serve;
