@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{admin, completions, export, import, mcp, project, quickstart, serve, token};
+use crate::commands::{admin, completions, doctor, export, import, man, mcp, project, quickstart, serve, token};
 use crate::settings::keys::Options;
 
 /// A git-native store: projects are git repositories without a clone, edits are kept before they are committed, and a
@@ -43,8 +43,12 @@ pub enum Command {
     /// Look after the database and the store
     #[command(subcommand)]
     Admin(admin::Command),
+    /// Look at configuration, data directory, database, store and server, and say what to do about what is wrong
+    Doctor(doctor::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Print the manual page, or write one for each command
+    Man(man::Args),
     /// Show the configuration that is in force, and where each value comes from
     ConfigCheck(crate::commands::config_check::Args),
 }

@@ -6,6 +6,7 @@ mod cache;
 mod cli;
 mod commands;
 mod control;
+mod doctor;
 mod failure;
 mod faults;
 mod files;
@@ -47,6 +48,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Completions(args) = &cli.command {
         return commands::completions::run(args);
     }
+    if let Command::Man(args) = &cli.command {
+        return commands::man::run(args);
+    }
     faults::arm()?;
     let settings = Settings::resolve(&cli.options)?;
     start_log(&settings, &cli)?;
@@ -81,8 +85,9 @@ async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Export(args) => commands::export::run(args, settings).await,
         Command::Mcp(args) => commands::mcp::run(args, settings).await,
         Command::Admin(command) => commands::admin::run(command, settings).await,
+        Command::Doctor(args) => commands::doctor::run(&args, settings).await,
         // Handled before.
-        Command::Serve(_) | Command::Completions(_) | Command::ConfigCheck(_) => Ok(()),
+        Command::Serve(_) | Command::Completions(_) | Command::Man(_) | Command::ConfigCheck(_) => Ok(()),
     }
 }
 

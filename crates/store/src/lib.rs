@@ -41,4 +41,4 @@ pub use open::{OpenError, StoreUrl, keeps_first_value, open_bucket};
 pub use pack_builder::{FinishedPack, PackBuilder, PackEntry};
 pub use raw_pack::{RawBase, RawEntry, RawPack, RawRun};
 pub use retrying::{RetryPolicy, Retrying};
-pub use s3::{S3Bucket, S3Options};
+pub use s3::{S3Bucket, S3Options, Versioning};

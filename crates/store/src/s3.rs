@@ -16,6 +16,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, Re
 use aws_sdk_s3::config::{SharedCredentialsProvider, SharedHttpClient};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::BucketVersioningStatus;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::Bytes;
 
@@ -60,6 +61,17 @@ pub struct S3Bucket {
     prefix: String,
     /// Cleared once by a server that does not implement conditional writes.
     conditional: std::sync::Arc<AtomicBool>,
+}
+
+/// Whether a bucket keeps what its keys had before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versioning {
+    /// It does.
+    Enabled,
+    /// It did once.
+    Suspended,
+    /// It never did.
+    Off,
 }
 
 /// Plain connections need neither certificates nor the time to read them.
@@ -117,6 +129,16 @@ impl S3Bucket {
         let prefix = if prefix.is_empty() { prefix } else { format!("{prefix}/") };
         let conditional = std::sync::Arc::new(AtomicBool::new(true));
         Self { client: Client::from_conf(config.build()), bucket, prefix, conditional }
+    }
+
+    /// Whether the bucket keeps versions, if the server and the credentials let that be asked (`s3:GetBucketVersioning`).
+    pub async fn versioning(&self) -> Result<Versioning, StoreError> {
+        let answer = self.client.get_bucket_versioning().bucket(&self.bucket).send().await;
+        Ok(match answer.map_err(|err| failure("ask for the versioning of", err))?.status {
+            Some(BucketVersioningStatus::Enabled) => Versioning::Enabled,
+            Some(_) => Versioning::Suspended,
+            None => Versioning::Off,
+        })
     }
 
     fn key(&self, key: &str) -> String {

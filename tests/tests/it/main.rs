@@ -16,6 +16,7 @@ mod crowd;
 mod damages;
 mod dedup;
 mod deployment;
+mod doctor;
 mod endurance;
 mod exports;
 mod feed;

@@ -3,9 +3,11 @@
 pub mod admin;
 pub mod completions;
 pub mod config_check;
+pub mod doctor;
 pub mod export;
 pub mod import;
 pub mod mcp;
+pub mod man;
 pub mod project;
 pub mod quickstart;
 pub mod serve;

@@ -8,8 +8,19 @@ use crate::program::{Bench, Ran, bare};
 fn help_lists_every_command_and_option() {
     let ran = Ran::of(bare(&["--help"]).output().unwrap());
     assert_eq!(ran.status, 0);
-    let commands =
-        ["serve", "quickstart", "project", "token", "import", "export", "admin", "completions", "config-check"];
+    let commands = [
+        "serve",
+        "quickstart",
+        "project",
+        "token",
+        "import",
+        "export",
+        "admin",
+        "doctor",
+        "completions",
+        "man",
+        "config-check",
+    ];
     for command in commands {
         assert!(ran.stdout.contains(&format!("\n  {command}")), "{command} is not in {}", ran.stdout);
         let help = Ran::of(bare(&[command, "--help"]).output().unwrap());
@@ -54,6 +65,27 @@ fn wrong_usage_ends_with_two_and_a_sentence() {
     }
     assert!(bench.fail(2, &[]).contains("quickstart"), "no command: the commands are listed");
     assert!(!bench.data().exists(), "wrong usage leaves nothing behind");
+}
+
+#[test]
+fn manual_pages_for_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    let ran = Ran::of(bare(&["man", pages.to_str().unwrap()]).output().unwrap());
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, ""));
+    for (name, words) in [
+        ("treehold", "quickstart"),
+        ("treehold-serve", "listen"),
+        ("treehold-admin-gc", "grace"),
+        ("treehold-doctor", "json"),
+    ] {
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(words), "{name}: {page}");
+    }
+    let printed = Ran::of(bare(&["man"]).output().unwrap());
+    assert_eq!(printed.stdout, std::fs::read_to_string(pages.join("treehold.1")).unwrap());
+    let refused = Ran::of(bare(&["man", "/dev/null/x"]).output().unwrap());
+    assert!(refused.status == 1 && refused.stderr.contains("/dev/null/x"), "{}", refused.stderr);
 }
 
 #[test]
