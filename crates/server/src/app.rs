@@ -17,6 +17,7 @@ use crate::auth::Keys;
 use crate::error::Problem;
 use crate::heavy::Heavy;
 use crate::serve::ServeOptions;
+use crate::tokens::Tokens;
 
 pub(crate) use crate::admission::{Reserved, Room};
 
@@ -71,6 +72,7 @@ struct Inner {
     engine: Engine,
     config: ServerConfig,
     keys: Keys,
+    tokens: Tokens,
     admission: Admission,
     readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
@@ -89,6 +91,7 @@ impl App {
         Self(Arc::new(Inner {
             engine,
             keys,
+            tokens: Tokens::new(),
             admission: Admission::new(&config.admission),
             readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
@@ -110,6 +113,11 @@ impl App {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// What tokens open.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
     }
 
     /// Waits until the verbs that outlive their requests have ended. Call it after the last connection is closed.

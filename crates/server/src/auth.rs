@@ -1,27 +1,28 @@
-//! The key that every route but the health checks needs, and what git clients send instead.
+//! The key or token that every route but the health checks needs, and how git clients send it.
 
-use axum::extract::{Request, State};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use treehold_engine::Secret;
-use treehold_engine::api::Access;
+use treehold_engine::api::{Authorized, Scope, Scopes};
 use uuid::Uuid;
 
+use crate::access;
 use crate::app::App;
 use crate::error::Problem;
 
 /// The header that carries the key.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 
-/// Routes that answer without a key. Webhooks are signed instead.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/webhooks/github"];
-
-/// What all git routes begin with.
+/// What the templates of all git routes begin with.
 const GIT: &str = "/git/";
 
 /// SHA-256 of each accepted key.
@@ -43,34 +44,133 @@ impl Keys {
         let given = digest(given);
         self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&given)).into()
     }
-
-    /// Exactly one header, with an accepted key.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(KEY_HEADER).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => self.accept(value.as_bytes()),
-            _ => false,
-        }
-    }
 }
 
-fn digest(key: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// Refuses requests without a key before anything else about them is looked at.
-pub(crate) async fn require_key(State(app): State<App>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
+/// Who sent a request, and what it may do: an extension of every request that a key or a token opened. Handlers take it as an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The one project that is there for it; `None` = all of them.
+    pub project: Option<Uuid>,
+    /// The one user whose pending work it may see and change; `None` = everybody's.
+    pub user: Option<Uuid>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The token that it showed; `None` = a key.
+    pub token: Option<Uuid>,
+}
+
+impl Caller {
+    /// Whoever has a key: a trusted service, which may do everything.
+    pub fn with_key() -> Self {
+        Self { project: None, user: None, scopes: Scopes::all(), token: None }
+    }
+
+    fn with_token(token: &Authorized) -> Self {
+        Self { project: Some(token.project), user: token.user, scopes: token.scopes, token: Some(token.token) }
+    }
+
+    /// 403 `scope_missing` without this scope.
+    pub fn require(&self, scope: Scope) -> Result<(), Problem> {
+        if self.scopes.has(scope) {
+            return Ok(());
+        }
+        let detail = format!("this token lacks the scope {name}; use one that was made with it", name = scope.name());
+        Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail).with("scope", scope.name()))
+    }
+
+    /// 403 unless it may see and change this user's pending work. The same for users who have some, have none, or are none.
+    pub fn may_open(&self, user: Uuid) -> Result<(), Problem> {
+        self.require(Scope::Pending)?;
+        if self.sees(user) {
+            return Ok(());
+        }
+        let detail = "this token is for the pending work of one user, and the request names another one";
+        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+    }
+
+    /// The same where a request need not name anybody: `None` is what was committed, which is nobody's.
+    pub fn may_open_view(&self, user: Option<Uuid>) -> Result<(), Problem> {
+        user.map_or(Ok(()), |user| self.may_open(user))
+    }
+
+    /// Whether this user's pending work may be told of.
+    pub fn sees(&self, user: Uuid) -> bool {
+        self.scopes.has(Scope::Pending) && self.user.is_none_or(|own| own == user)
+    }
+
+    /// Whether everybody's may.
+    pub fn sees_everybody(&self) -> bool {
+        self.scopes.has(Scope::Pending) && self.user.is_none()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // It is there behind the layers below; without it nothing is opened.
+        parts.extensions.get().cloned().ok_or_else(unauthorized)
+    }
+}
+
+/// Refuses requests without a key or a token before anything else about them is looked at, and those whose token does not open the
+/// route.
+pub(crate) async fn require_credentials(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // Git clients send their key or token in another way, and the git routes ask for it themselves.
-    if OPEN.contains(&path) || path.starts_with(GIT) || app.keys().admit(request.headers()) {
+    if template.starts_with(GIT) || access::is_open(template) {
         return next.run(request).await;
     }
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthorized",
-        "send one of the configured keys, once, as X-Internal-API-Key",
-    )
-    .into_response()
+    let judged = match opened_by(&app, request.headers()).await {
+        Ok(None) => Ok(Caller::with_key()),
+        Ok(Some(token)) => {
+            let caller = Caller::with_token(&token);
+            access::judge(&token, &caller, &request).map(|()| caller)
+        }
+        Err(problem) => Err(problem),
+    };
+    match judged {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// For a socket that only its owner can open.
+pub(crate) async fn trust(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Caller::with_key());
+    next.run(request).await
+}
+
+/// The token that a request shows; `None` = a key.
+async fn opened_by(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Authorized>>, Problem> {
+    let secret = credentials(headers).ok_or_else(unauthorized)?;
+    if app.keys().accept(secret.expose().as_bytes()) {
+        return Ok(None);
+    }
+    app.tokens().find(app, &secret).await?.ok_or_else(unauthorized).map(Some)
+}
+
+/// The one value of `X-Internal-API-Key`, if it is there, else that of `Authorization: Bearer`.
+fn credentials(headers: &HeaderMap) -> Option<Secret> {
+    let mut values = headers.get_all(KEY_HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(Secret::new(std::str::from_utf8(value.as_bytes()).ok()?.to_owned())),
+        (Some(_), Some(_)) => None,
+        (None, _) => bearer(headers),
+    }
+}
+
+fn unauthorized() -> Problem {
+    const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="treehold""#);
+    let detail = "send one of the configured keys, once, as X-Internal-API-Key, or a token as Bearer";
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).header(header::WWW_AUTHENTICATE, CHALLENGE)
 }
 
 /// What a git client may do.
@@ -82,25 +182,34 @@ pub(crate) enum GitAccess {
     Project {
         /// The only one; every other is to be answered as if it did not exist.
         id: Uuid,
-        /// Whether it may push.
-        write: bool,
+        /// What it may do there.
+        scopes: Scopes,
     },
 }
 
 impl GitAccess {
     /// Whether this project is there for the client at all.
-    pub(crate) fn may_read(self, project: Uuid) -> bool {
+    pub(crate) fn knows(self, project: Uuid) -> bool {
         match self {
             Self::All => true,
             Self::Project { id, .. } => id == project,
         }
     }
 
+    /// Whether it may fetch from it.
+    pub(crate) fn may_read(self, project: Uuid) -> bool {
+        self.knows(project) && self.has(Scope::GitRead)
+    }
+
     /// Whether it may push to it.
     pub(crate) fn may_write(self, project: Uuid) -> bool {
+        self.knows(project) && self.has(Scope::GitWrite)
+    }
+
+    fn has(self, scope: Scope) -> bool {
         match self {
             Self::All => true,
-            Self::Project { id, write } => write && id == project,
+            Self::Project { scopes, .. } => scopes.has(scope),
         }
     }
 }
@@ -144,29 +253,36 @@ pub(crate) async fn git_access(app: &App, headers: &HeaderMap) -> Result<GitAcce
     }
     let found = app.reading(app.engine().authorize_token(&password)).await.map_err(GitRefused::Failed)?;
     let authorized = found.ok_or(GitRefused::Unauthorized)?;
-    Ok(GitAccess::Project { id: authorized.project, write: authorized.access == Access::Write })
+    Ok(GitAccess::Project { id: authorized.project, scopes: authorized.scopes })
 }
 
 /// What the one `Authorization` header carries (RFC 7617, RFC 6750).
 fn password(headers: &HeaderMap) -> Option<Secret> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
-    let credentials = credentials.trim_matches(' ');
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Secret::new(credentials.to_owned()));
-    }
+    let (scheme, credentials) = authorization(headers)?;
     if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+        return bearer(headers);
     }
     let mut pair = BASE64.decode(credentials).ok().and_then(|pair| String::from_utf8(pair).ok())?;
     let colon = pair.find(':')?;
     Some(Secret::new(pair.split_off(colon + 1)))
 }
 
+/// The same where it must be Bearer.
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, credentials) = authorization(headers)?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(credentials.to_owned()))
+}
+
+fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
+    Some((scheme, credentials.trim_matches(' ')))
+}
+
 #[cfg(test)]
 #[path = "git_access_tests.rs"]
-mod git_access_tests;
+pub(crate) mod git_access_tests;
 
 #[cfg(test)]
 mod tests {
@@ -176,39 +292,78 @@ mod tests {
         Keys::new(&keys.iter().map(|key| Secret::new((*key).to_owned())).collect::<Vec<_>>())
     }
 
-    fn headers(values: &[&str]) -> HeaderMap {
+    /// Whether headers of these names and values carry an accepted key.
+    fn admits(keys: &Keys, given: &[(&'static str, &str)]) -> bool {
         let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(KEY_HEADER, value.parse().unwrap());
+        for (name, value) in given {
+            headers.append(*name, value.parse().unwrap());
         }
-        headers
+        credentials(&headers).is_some_and(|secret| keys.accept(secret.expose().as_bytes()))
     }
 
     #[test]
     fn any_configured_key_is_accepted_and_nothing_else() {
         let keys = keys(&["first", "second"]);
-        assert!(keys.admit(&headers(&["first"])));
-        assert!(keys.admit(&headers(&["second"])));
+        assert!(admits(&keys, &[(KEY_HEADER, "first")]));
+        assert!(admits(&keys, &[(KEY_HEADER, "second")]));
+        assert!(admits(&keys, &[("authorization", "Bearer second")]));
         for wrong in ["", "firs", "first2", "FIRST", "first,second"] {
-            assert!(!keys.admit(&headers(&[wrong])), "{wrong:?}");
+            assert!(!admits(&keys, &[(KEY_HEADER, wrong)]), "{wrong:?}");
+            assert!(!admits(&keys, &[("authorization", &format!("Bearer {wrong}"))]), "{wrong:?}");
         }
-        assert!(!keys.admit(&headers(&[])));
+        assert!(!admits(&keys, &[]));
+        assert!(!admits(&keys, &[("authorization", "Basic OmZpcnN0")]), "that is git's way");
     }
 
     #[test]
     fn a_repeated_header_is_refused_even_if_both_are_right() {
-        assert!(!keys(&["first"]).admit(&headers(&["first", "first"])));
-        assert!(!keys(&["first"]).admit(&headers(&["wrong", "first"])));
+        for name in [KEY_HEADER, "authorization"] {
+            let value = if name == KEY_HEADER { "first" } else { "Bearer first" };
+            assert!(admits(&keys(&["first"]), &[(name, value)]));
+            assert!(!admits(&keys(&["first"]), &[(name, value), (name, value)]));
+            assert!(!admits(&keys(&["first"]), &[(name, "wrong"), (name, value)]));
+        }
+    }
+
+    #[test]
+    fn of_two_headers_that_of_the_key_counts() {
+        let keys = keys(&["first"]);
+        assert!(admits(&keys, &[(KEY_HEADER, "first"), ("authorization", "Bearer of-somebody-else")]));
+        assert!(!admits(&keys, &[(KEY_HEADER, "wrong"), ("authorization", "Bearer first")]));
     }
 
     #[test]
     fn an_empty_key_is_no_key() {
-        assert!(!keys(&[""]).admit(&headers(&[""])));
-        assert!(!keys(&[]).admit(&headers(&[""])));
+        assert!(!admits(&keys(&[""]), &[(KEY_HEADER, "")]));
+        assert!(!admits(&keys(&[]), &[(KEY_HEADER, "")]));
+        assert!(!admits(&keys(&[""]), &[("authorization", "Bearer ")]));
     }
 
     #[test]
     fn debug_shows_no_hash() {
         assert_eq!(format!("{:?}", keys(&["first"])), "Keys(1)");
+    }
+
+    #[test]
+    fn a_caller_sees_what_its_scopes_and_user_allow() {
+        let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let caller = |user, scopes: &str| Caller {
+            project: Some(Uuid::nil()),
+            user,
+            scopes: scopes.parse().unwrap(),
+            token: Some(Uuid::nil()),
+        };
+        let all = Caller::with_key();
+        assert!(all.sees(own) && all.sees_everybody() && all.may_open(other).is_ok());
+        let anybody = caller(None, "pending");
+        assert!(anybody.sees(own) && anybody.sees_everybody());
+        let bound = caller(Some(own), "pending");
+        assert!(bound.may_open(own).is_ok() && bound.may_open_view(None).is_ok() && !bound.sees_everybody());
+        assert_eq!(bound.may_open(other).unwrap_err().code(), "forbidden");
+        assert_eq!(bound.may_open_view(Some(other)).unwrap_err().code(), "forbidden");
+        let reader = caller(Some(own), "files:write");
+        assert_eq!(reader.may_open(own).unwrap_err().code(), "scope_missing");
+        assert!(!reader.sees(own) && reader.require(Scope::FilesRead).is_ok());
+        assert_eq!(reader.require(Scope::Admin).unwrap_err().body()["scope"], "admin");
     }
 }

@@ -33,15 +33,15 @@ impl Ambient for Clock {
     }
 }
 
-struct Stage {
-    app: App,
+pub(crate) struct Stage {
+    pub(crate) app: App,
     clock: Arc<Clock>,
-    project: Uuid,
+    pub(crate) project: Uuid,
     _directory: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
@@ -70,8 +70,8 @@ impl Stage {
         Self { app: App::new(engine, config), clock, project: project.id, _directory: directory }
     }
 
-    async fn token(&self, access: Access, lifetime: Option<Duration>) -> NewToken {
-        let spec = TokenSpec { name: None, access, lifetime };
+    async fn token(&self, scopes: &str, lifetime: Option<Duration>) -> NewToken {
+        let spec = TokenSpec { name: None, user: None, scopes: scopes.parse().unwrap(), lifetime };
         self.app.engine().create_token(&self.project.to_string(), &spec).await.unwrap()
     }
 
@@ -112,13 +112,18 @@ async fn a_key_opens_everything() {
 async fn a_token_opens_its_project() {
     let stage = Stage::set().await;
     let id = stage.project;
-    for (access, write) in [(Access::Read, false), (Access::Write, true)] {
-        let secret = stage.token(access, None).await.secret;
+    for (scopes, read, write) in [
+        ("git:read", true, false),
+        ("git:write", true, true),
+        ("git:read,admin", true, false),
+        ("files:write,pending,admin", false, false),
+    ] {
+        let secret = stage.token(scopes, None).await.secret;
         for header in [basic(&format!("git:{}", secret.expose())), format!("Bearer {}", secret.expose())] {
             let got = stage.access(&[&header]).await.unwrap();
-            assert_eq!(got, GitAccess::Project { id, write });
-            assert_eq!((got.may_read(id), got.may_write(id)), (true, write));
-            assert!(!got.may_read(Uuid::nil()) && !got.may_write(Uuid::nil()), "no other project");
+            assert_eq!(got, GitAccess::Project { id, scopes: scopes.parse().unwrap() });
+            assert_eq!((got.knows(id), got.may_read(id), got.may_write(id)), (true, read, write));
+            assert!(![got.knows(Uuid::nil()), got.may_read(Uuid::nil()), got.may_write(Uuid::nil())].contains(&true));
         }
         let as_user = basic(&format!("{}:", secret.expose()));
         assert_eq!(stage.access(&[&as_user]).await, None, "the user name says nothing");
@@ -129,12 +134,12 @@ async fn a_token_opens_its_project() {
 #[tokio::test]
 async fn tokens_that_ended_open_nothing() {
     let stage = Stage::set().await;
-    let made = stage.token(Access::Write, Some(Duration::from_secs(1))).await;
+    let made = stage.token("git:write", Some(Duration::from_secs(1))).await;
     let header = format!("Bearer {}", made.secret.expose());
     assert!(stage.access(&[&header]).await.is_some());
     stage.clock.0.store(1000, Ordering::Relaxed);
     assert_eq!(stage.access(&[&header]).await, None, "expired");
-    let made = stage.token(Access::Write, None).await;
+    let made = stage.token("git:write", None).await;
     let header = format!("Bearer {}", made.secret.expose());
     assert!(stage.access(&[&header]).await.is_some());
     stage.app.engine().revoke_token(made.token.id).await.unwrap();

@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod access;
 mod admission;
 mod app;
 mod auth;
@@ -28,10 +29,12 @@ mod searched;
 mod sending;
 mod serve;
 mod stream;
+mod tokens;
 mod watched;
 
 pub use admission::{AdmissionConfig, Bounds, PATIENCE};
 pub use app::{App, ServerConfig};
+pub use auth::Caller;
 pub use body::{Expect, read_json};
 pub use error::Problem;
 pub use params::{Params, Query};

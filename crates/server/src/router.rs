@@ -14,7 +14,7 @@ use crate::handlers::{
 use crate::{admission, auth, compress, context, git};
 
 impl App {
-    /// The public API: every route but the health checks needs a key.
+    /// The public API: every route but the health checks needs a key or a token (`access.rs` says which).
     pub fn router(&self) -> Router {
         self.finish(routes(), true)
     }
@@ -24,14 +24,17 @@ impl App {
         self.finish(routes().merge(admin), false)
     }
 
-    /// From the outside in: request id and log, compression, key, place among the requests at work, route.
+    /// From the outside in: request id and log, compression, key or token, place among the requests at work, route.
     fn finish(&self, routes: Router<App>, keyed: bool) -> Router {
         let routes = routes
             .route_layer(from_fn(context::name_route))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(route_not_found)
             .layer(from_fn_with_state(self.clone(), admission::admit));
-        let routes = if keyed { routes.layer(from_fn_with_state(self.clone(), auth::require_key)) } else { routes };
+        let routes = match keyed {
+            true => routes.layer(from_fn_with_state(self.clone(), auth::require_credentials)),
+            false => routes.layer(from_fn(auth::trust)),
+        };
         let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
         routes.layer(from_fn(context::around)).with_state(self.clone())
     }

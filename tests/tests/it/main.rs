@@ -48,6 +48,7 @@ mod push;
 mod rebuild;
 mod remote_tools;
 mod remotes;
+mod scopes;
 mod search;
 mod signing;
 mod sync;

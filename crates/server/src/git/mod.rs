@@ -159,12 +159,19 @@ async fn enter(app: &App, access: GitAccess, project: &str, service: Service) ->
         Err(problem) if problem.status() == StatusCode::NOT_FOUND => return Err(absent().into()),
         Err(problem) => return Err(problem),
     };
-    if !access.may_read(id) {
+    if !access.knows(id) {
         return Err(absent().into());
     }
     if service == Service::ReceivePack && !access.may_write(id) {
-        let detail = "this token is for reading; pushing needs one that was made with --write";
+        let detail = match access.may_read(id) {
+            true => "this token is for reading; pushing needs one that was made with --write",
+            false => "this token is not for git; pushing needs one that was made with --write",
+        };
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", detail));
+    }
+    if !access.may_read(id) {
+        let detail = "this token is not for git; fetching needs the scope git:read";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail));
     }
     Ok(id.to_string())
 }

@@ -1,0 +1,20 @@
+-- Tokens with scopes, for the whole API and not only for git. postgres/0008_scopes.sql is the same change in the other dialect; it is
+-- explained there. SQLite cannot make a column nullable, so the table is made anew.
+
+CREATE TABLE tokens_new (
+    id         BLOB NOT NULL PRIMARY KEY,
+    project    BLOB NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    name       TEXT,
+    hash       BLOB NOT NULL UNIQUE,
+    access     TEXT CHECK (access IN ('read', 'write')),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    scopes     TEXT,
+    user_id    BLOB,
+    CHECK ((access IS NULL) <> (scopes IS NULL))
+) STRICT;
+INSERT INTO tokens_new (id, project, name, hash, access, created_at, expires_at)
+    SELECT id, project, name, hash, access, created_at, expires_at FROM tokens;
+DROP TABLE tokens;
+ALTER TABLE tokens_new RENAME TO tokens;
+CREATE INDEX tokens_project ON tokens (project, id);
