@@ -133,6 +133,7 @@ fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
         api_keys: keys,
         limits: settings.limits.clone(),
         admission: settings.load.admission.clone(),
+        rates: settings.load.rates,
         connections: ServeOptions { connections_max: connections, ..ServeOptions::default() },
         ..ServerConfig::default()
     }

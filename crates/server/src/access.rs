@@ -2,7 +2,7 @@
 //!
 //! A key opens every route. A token opens those of its project for which it has the scopes, with the pending work of its user, if it
 //! has one. Where the user is named in the path or the query it is judged here; the five routes that name it in their body ask
-//! [`Caller::may_open`] themselves. What is in no line of the table is for keys alone.
+//! for it themselves ([`names_user_in_body`]). What is in no line of the table is for keys alone.
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -89,6 +89,13 @@ pub(crate) const ROUTES: &[(&str, &[(&str, Needs)])] = &[
     ("/readyz", &[("GET", OPEN)]),
     ("/metrics", &[("GET", KEY)]),
 ];
+
+/// Whether a route's user is in its body: then its handler asks `rates::Acting` about it.
+pub(crate) fn names_user_in_body(template: &str, method: &Method) -> bool {
+    const ROUTES: [&str; 5] = ["/read", "/search", "/commit", "/resolve", "/checkpoints"];
+    let rest = template.strip_prefix("/projects/{project}");
+    *method == Method::POST && rest.is_some_and(|rest| ROUTES.contains(&rest))
+}
 
 /// The methods of a template.
 fn methods(template: &str) -> Option<&'static [(&'static str, Needs)]> {

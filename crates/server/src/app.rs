@@ -16,6 +16,7 @@ use crate::admission::{self, Admission, AdmissionConfig};
 use crate::auth::Keys;
 use crate::error::Problem;
 use crate::heavy::Heavy;
+use crate::rates::{RateLimits, Rates};
 use crate::serve::ServeOptions;
 use crate::tokens::Tokens;
 
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub body_timeout: Duration,
     /// Places, queues and memory, and how projects share them; over it 429 `too_many_requests` or 503 `busy`.
     pub admission: AdmissionConfig,
+    /// Requests a minute; over it 429 `rate_limited`.
+    pub rates: RateLimits,
     /// How connections are treated.
     pub connections: ServeOptions,
 }
@@ -55,6 +58,7 @@ impl Default for ServerConfig {
             body_idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(15 * 60),
             admission: AdmissionConfig::default(),
+            rates: RateLimits::OFF,
             connections: ServeOptions::default(),
         }
     }
@@ -73,6 +77,7 @@ struct Inner {
     config: ServerConfig,
     keys: Keys,
     tokens: Tokens,
+    rates: Option<Rates>,
     admission: Admission,
     readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
@@ -92,6 +97,7 @@ impl App {
             engine,
             keys,
             tokens: Tokens::new(),
+            rates: Rates::new(config.rates),
             admission: Admission::new(&config.admission),
             readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
@@ -118,6 +124,11 @@ impl App {
     /// What tokens open.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// What is counted, if anything is.
+    pub(crate) fn rates(&self) -> Option<&Rates> {
+        self.0.rates.as_ref()
     }
 
     /// Waits until the verbs that outlive their requests have ended. Call it after the last connection is closed.

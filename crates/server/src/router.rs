@@ -11,7 +11,7 @@ use crate::handlers::{
     batches, checkpoints, commits, export, feed, files, forge, health, history, metrics, objects, pending, projects,
     refs, remote, search, versions,
 };
-use crate::{admission, auth, compress, context, git};
+use crate::{admission, auth, compress, context, git, rates};
 
 impl App {
     /// The public API: every route but the health checks needs a key or a token (`access.rs` says which).
@@ -24,13 +24,17 @@ impl App {
         self.finish(routes().merge(admin), false)
     }
 
-    /// From the outside in: request id and log, compression, key or token, place among the requests at work, route.
+    /// From the outside in: request id and log, compression, key or token, rates, place among the requests at work, route.
     fn finish(&self, routes: Router<App>, keyed: bool) -> Router {
         let routes = routes
             .route_layer(from_fn(context::name_route))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(route_not_found)
             .layer(from_fn_with_state(self.clone(), admission::admit));
+        let routes = match self.rates() {
+            Some(_) if keyed => routes.layer(from_fn_with_state(self.clone(), rates::limit)),
+            _ => routes,
+        };
         let routes = match keyed {
             true => routes.layer(from_fn_with_state(self.clone(), auth::require_credentials)),
             false => routes.layer(from_fn(auth::trust)),

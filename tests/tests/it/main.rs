@@ -45,6 +45,7 @@ mod pending;
 mod probe;
 mod projects;
 mod push;
+mod rates;
 mod rebuild;
 mod remote_tools;
 mod remotes;

@@ -7,14 +7,14 @@ use crate::both;
 use crate::deployment::{Deployment, Reply, blob_oid, json_body};
 
 /// A token, by its secret.
-struct Token<'a> {
+pub struct Token<'a> {
     d: &'a Deployment,
-    id: String,
-    secret: String,
+    pub id: String,
+    pub secret: String,
 }
 
 impl<'a> Token<'a> {
-    async fn new(d: &'a Deployment, project: Uuid, scopes: &str, user: Option<Uuid>) -> Token<'a> {
+    pub async fn new(d: &'a Deployment, project: Uuid, scopes: &str, user: Option<Uuid>) -> Token<'a> {
         let (project, user) = (project.to_string(), user.map(|user| user.to_string()));
         let mut arguments = vec!["token", "create", &project, "--json", "--scopes", scopes];
         arguments.extend(user.iter().flat_map(|user| ["--user", user.as_str()]));
@@ -34,7 +34,7 @@ impl<'a> Token<'a> {
             .header("Authorization", format!("Bearer {}", self.secret))
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub async fn get(&self, path: &str) -> Reply {
         self.d.send(self.request("GET", path)).await
     }
 

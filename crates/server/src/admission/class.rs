@@ -95,7 +95,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// A project is known by what its callers call it, without asking the database. It has one name and one id at a time, and
 /// all spellings of either are one: so whoever uses both gets two portions, and no more than two.
-fn key(template: &str, path: &str) -> Key {
+pub(crate) fn key(template: &str, path: &str) -> Key {
     let captured = captures(template, path).unwrap_or_default();
     let named = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
     let repository = || named("repo").map(|repo| repo.strip_suffix(b".git").unwrap_or(repo));

@@ -25,13 +25,14 @@ use treehold_engine::EngineError;
 use self::class::Class;
 use self::fair::{Arrival, Fair, Over, Ticket};
 use self::memory::{Memory, Refused};
-use self::portions::Key;
 use crate::app::App;
 use crate::context::holding;
 use crate::error::Problem;
 
+pub(crate) use self::class::key as project_key;
 pub use self::fair::Bounds;
 pub(crate) use self::memory::Reserved;
+pub(crate) use self::portions::Key;
 pub(crate) use self::room::Room;
 
 /// Places, queues and memory. `Default` is right for the cores of this machine.

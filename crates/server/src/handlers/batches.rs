@@ -6,10 +6,10 @@ use http::HeaderMap;
 use treehold_engine::api::{PendingBatch, ResolveRequest};
 
 use crate::app::App;
-use crate::auth::Caller;
 use crate::body::{Expect, read_large_json};
 use crate::headers::{idempotency_key, origin};
 use crate::params::{Params, Query};
+use crate::rates::Acting;
 use crate::respond::{Answer, ok};
 
 /// `POST /pending/{project}/{user}?branch`
@@ -36,7 +36,7 @@ pub(crate) async fn write(
 /// `POST /projects/{project}/resolve`: what conflicting files become.
 pub(crate) async fn resolve(
     State(app): State<App>,
-    caller: Caller,
+    acting: Acting,
     params: Params,
     headers: HeaderMap,
     body: Body,
@@ -45,7 +45,7 @@ pub(crate) async fn resolve(
     let list = Some(("files", app.config().limits.batch_paths));
     let expect = Expect { bytes: app.config().json_bytes, optional: false, list };
     let (request, memory): (ResolveRequest, _) = read_large_json(&app, &headers, body, expect).await?;
-    caller.may_open(request.user)?;
+    acting.for_user(&app, Some(request.user))?;
     let written = app.writing_within(|engine| async move {
         let _memory = memory;
         engine.resolve_conflicts(&project, &request, origin).await

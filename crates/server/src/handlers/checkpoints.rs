@@ -8,26 +8,26 @@ use treehold_engine::api::{CheckpointRequest, Nothing};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::Caller;
 use crate::body::{Expect, read_json};
 use crate::context::holding;
 use crate::error::Problem;
 use crate::handlers::history::{DIFF_FACTOR, compared};
 use crate::headers::origin;
 use crate::params::{Params, Query};
+use crate::rates::Acting;
 use crate::respond::{Answer, json, ok};
 
 /// `POST /projects/{project}/checkpoints`
 pub(crate) async fn create(
     State(app): State<App>,
-    caller: Caller,
+    acting: Acting,
     params: Params,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let project = params.text("project")?.to_owned();
     let request: CheckpointRequest = read_json(&app, &headers, body, Expect::SMALL).await?;
-    caller.may_open(request.user)?;
+    acting.for_user(&app, Some(request.user))?;
     let engine = app.engine().clone();
     let made = app.writing(async move { engine.create_checkpoint(&project, &request).await }).await?;
     json(StatusCode::CREATED, &made)

@@ -6,13 +6,13 @@ use http::{HeaderMap, Method, header};
 use treehold_engine::api::{FileCommit, ListOptions, Mode, ReadRequest};
 
 use crate::app::{App, Reserved};
-use crate::auth::Caller;
 use crate::body::{self, Expect, read_json};
 use crate::conditions::{condition, etag};
 use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::{credentials, idempotency_key};
 use crate::params::{Params, Query};
+use crate::rates::Acting;
 use crate::respond::{Answer, FileHead, Next, ok, value};
 use crate::stream::{self, ListPieces, ReadPieces, Shape};
 
@@ -135,7 +135,7 @@ impl Asked {
 /// `POST /projects/{project}/read`: many files of one snapshot, as JSON or a line each.
 pub(crate) async fn read_batch(
     State(app): State<App>,
-    caller: Caller,
+    acting: Acting,
     params: Params,
     headers: HeaderMap,
     body: Body,
@@ -145,7 +145,7 @@ pub(crate) async fn read_batch(
     let bytes = (u64::try_from(most).unwrap_or(u64::MAX)).saturating_mul(PATH_BYTES).min(app.config().json_bytes);
     let expect = Expect { bytes: bytes.max(Expect::SMALL.bytes), optional: false, list: Some(("paths", most)) };
     let request: ReadRequest = read_json(&app, &headers, body, expect).await?;
-    caller.may_open_view(request.user)?;
+    acting.for_user(&app, request.user)?;
     let reading = app.reading(app.engine().batch_read(&project, request)).await?;
     let shape = Shape::asked(&headers);
     stream::send(&app, shape, ReadPieces::new(reading, shape)).await
