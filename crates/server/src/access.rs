@@ -63,6 +63,7 @@ pub(crate) const ROUTES: &[(&str, &[(&str, Needs)])] = &[
     ("/webhooks/github", &[("POST", OPEN)]),
     ("/projects/{project}/refs", &[("GET", READ)]),
     ("/projects/{project}/reflog", &[("GET", READ)]),
+    ("/projects/{project}/promote", &[("POST", WRITE)]),
     ("/projects/{project}/refs/", &[("PUT", WRITE), ("DELETE", WRITE)]),
     ("/projects/{project}/refs/{*name}", &[("PUT", WRITE), ("DELETE", WRITE)]),
     ("/projects/{project}/history", &[("GET", PENDING)]),

@@ -76,6 +76,7 @@ fn routes() -> Router<App> {
         .route("/webhooks/github", post(forge::webhook))
         .route("/projects/{project}/refs", get(refs::list))
         .route("/projects/{project}/reflog", get(refs::reflog))
+        .route("/projects/{project}/promote", post(refs::promote))
         .route("/projects/{project}/refs/", one_ref())
         .route("/projects/{project}/refs/{*name}", one_ref())
         .route("/projects/{project}/history", get(versions::list))

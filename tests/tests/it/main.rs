@@ -15,6 +15,7 @@ mod damages;
 mod dedup;
 mod deployment;
 mod endurance;
+mod ephemeral;
 mod exports;
 mod feed;
 mod files;

@@ -8,6 +8,7 @@ mod chains;
 mod checkpoints;
 mod collect;
 mod commits;
+mod ephemeral;
 mod feed;
 mod forks;
 mod graph;
@@ -114,6 +115,10 @@ where
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
         refs::come_in_thousands,
+        ephemeral::end_a_while_after_their_last_move,
+        ephemeral::stay_once_they_are_promoted,
+        ephemeral::stay_where_somebody_has_pending_work,
+        ephemeral::end_in_forks_too,
         forks::begin_with_the_refs_of_another,
         forks::take_what_they_are_told,
         forks::are_refused_whole,
@@ -290,6 +295,7 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
         op,
         guard: None,
         refs,
+        lifetimes: Vec::new(),
         remote_refs: Vec::new(),
         reached: RoaringTreemap::new(),
         replace_reach: false,

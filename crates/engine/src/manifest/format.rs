@@ -125,7 +125,9 @@ impl ProjectFile {
     /// The project, without pending work. An error says what is wrong.
     pub fn snapshot(self) -> Result<ProjectSnapshot, String> {
         let id = self.id;
-        let named = |refs: Vec<(String, Oid)>| refs.into_iter().map(|(name, oid)| Ref { name, oid: oid.0 }).collect();
+        let named = |refs: Vec<(String, Oid)>| {
+            refs.into_iter().map(|(name, oid)| Ref { name, oid: oid.0, ephemeral: None }).collect()
+        };
         let token = |record: TokenRecord| {
             let hash = BASE64_STANDARD.decode(&record.hash).ok().and_then(|hash| <[u8; 32]>::try_from(hash).ok());
             let hash = hash.ok_or_else(|| format!("the hash of token {} is none", record.id))?;
@@ -254,8 +256,8 @@ mod tests {
                 receive: ReceivePolicy { deny_non_fast_forwards: true, deny_deletes: false },
                 created_at_ms: 1,
             },
-            refs: vec![Ref { name: "refs/heads/main".to_owned(), oid }],
-            remote_refs: vec![Ref { name: "refs/heads/x".to_owned(), oid }],
+            refs: vec![Ref { name: "refs/heads/main".to_owned(), oid, ephemeral: None }],
+            remote_refs: vec![Ref { name: "refs/heads/x".to_owned(), oid, ephemeral: None }],
             shallow: vec![oid],
             tokens: vec![(token, [9; 32])],
             workspaces: vec![WorkspaceSnapshot {
