@@ -1,8 +1,8 @@
 //! What each route needs: one table, and its judge.
 //!
-//! A key opens every route. A token opens those of its project for which it has the scopes, with the pending work of its user, if it
+//! A key opens every route, or those for which it has the scopes. A token opens those of its project for which it has the scopes, with the pending work of its user, if it
 //! has one. Where the user is named in the path or the query it is judged here; the five routes that name it in their body ask
-//! for it themselves ([`names_user_in_body`]). What is in no line of the table is for keys alone.
+//! for it themselves ([`names_user_in_body`]). What is in no line of the table is for keys of all scopes alone.
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -19,7 +19,7 @@ use crate::params::{Query, captures};
 pub(crate) enum Needs {
     /// Nothing: health, and what is signed by other means.
     Nothing,
-    /// A key: it is about all projects, or makes one.
+    /// A key, with [`Scope::Admin`]: it is about all projects, or makes one.
     Key,
     /// A key, or a token of the project with all of these.
     Scopes(&'static [Scope]),
@@ -114,21 +114,24 @@ pub(crate) fn is_open(template: &str) -> bool {
     methods(template).is_some_and(|methods| methods.iter().all(|(_, needs)| *needs == Needs::Nothing))
 }
 
-/// Whether a token's request may go on to its route. Nothing of other projects is asked for or told: they are as absent as those that
+/// Whether the request of a token, or of a key (`None`) that has not all scopes, may go on to its route. To a token nothing of other projects is asked for or told: they are as absent as those that
 /// never were.
-pub(crate) fn judge(token: &Authorized, caller: &Caller, request: &Request) -> Result<(), Problem> {
+pub(crate) fn judge(token: Option<&Authorized>, caller: &Caller, request: &Request) -> Result<(), Problem> {
     let Some(template) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
     let template = template.as_str();
-    let scopes = match needs(template, request.method()) {
-        Some(Needs::Scopes(scopes)) => scopes,
-        Some(Needs::Nothing) => return Ok(()),
-        Some(Needs::Key) => return Err(key_required()),
-        None => return Err(methods(template).map_or_else(key_required, method_not_allowed)),
+    let scopes = match (needs(template, request.method()), token) {
+        (Some(Needs::Scopes(scopes)), _) => scopes,
+        (Some(Needs::Nothing), _) => return Ok(()),
+        (Some(Needs::Key), None) => &[Scope::Admin],
+        (Some(Needs::Key), Some(_)) => return Err(key_required()),
+        (None, _) => return Err(methods(template).map_or_else(key_required, method_not_allowed)),
     };
     let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
     let captured = captures(template, uri.path())?;
     let capture = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
-    if !capture("project").is_some_and(|name| is_of(token, name)) {
+    if let Some(token) = token
+        && !capture("project").is_some_and(|name| is_of(token, name))
+    {
         return Err(EngineError::no_project().into());
     }
     scopes.iter().try_for_each(|scope| caller.require(*scope))?;

@@ -109,6 +109,31 @@ async fn each_scope_that_a_route_needs_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_key_with_scopes_opens_what_they_say_in_all_projects() {
+    let stage = Stage::set().await;
+    let (project, user) = (stage.project.to_string(), Uuid::nil().to_string());
+    for (template, methods) in ROUTES {
+        for (method, needs) in *methods {
+            let missing = match needs {
+                Needs::Scopes([first, ..]) => *first,
+                Needs::Key => Scope::Admin,
+                Needs::Scopes([]) | Needs::Nothing => continue,
+            };
+            let uri = path(template, &project, &user);
+            let (status, body) = asked(&stage.app, method, &uri, "git-key").await;
+            let told = (status.as_u16(), body["scope"].as_str());
+            assert_eq!(told, (403, Some(missing.name())), "{method} {template}");
+        }
+    }
+    assert_eq!(asked(&stage.app, "GET", &format!("/projects/{project}"), "git-key").await.0, 200);
+    assert_eq!(asked(&stage.app, "GET", "/projects", "admin-key").await.0, 200);
+    assert_eq!(asked(&stage.app, "GET", &format!("/files/{project}"), "admin-key").await.0, 403);
+    let elsewhere = asked(&stage.app, "GET", &format!("/projects/{user}"), "git-key").await;
+    assert_eq!(elsewhere.1["code"], "project_not_found");
+    assert_eq!(asked(&stage.app, "PATCH", "/projects", "admin-key").await.0, 405);
+}
+
+#[tokio::test]
 async fn what_is_in_no_line_is_for_keys() {
     assert_eq!(needs("/projects/{project}/unheard-of", &Method::GET), None);
     assert_eq!(needs("/projects/{project}", &Method::TRACE), None);

@@ -10,6 +10,7 @@ use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use treehold_engine::api::Scopes;
 use treehold_engine::{Engine, EngineError, Limits, Secret};
 
 use crate::admission::{self, Admission, AdmissionConfig};
@@ -27,6 +28,8 @@ pub(crate) use crate::admission::{Reserved, Room};
 pub struct ServerConfig {
     /// Keys that are accepted, several for rotation. Empty ones are ignored.
     pub api_keys: Vec<Secret>,
+    /// Keys that open all projects, and there what their scopes say.
+    pub scoped_keys: Vec<(Secret, Scopes)>,
     /// The engine's limits, for the size of request bodies.
     pub limits: Limits,
     /// Largest JSON body, bytes (a commit with actions carries its files).
@@ -51,6 +54,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             api_keys: Vec::new(),
+            scoped_keys: Vec::new(),
             limits: Limits::default(),
             json_bytes: 256 << 20,
             request_timeout: Duration::from_secs(60),
@@ -91,8 +95,9 @@ type Readiness = Shared<BoxFuture<'static, Result<(), Problem>>>;
 impl App {
     /// Takes over the engine. The keys are kept as hashes only.
     pub fn new(engine: Engine, mut config: ServerConfig) -> Self {
-        let keys = Keys::new(&config.api_keys);
+        let keys = Keys::new(&config.api_keys, &config.scoped_keys);
         config.api_keys.clear();
+        config.scoped_keys.clear();
         Self(Arc::new(Inner {
             engine,
             keys,

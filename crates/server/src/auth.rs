@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 use treehold_engine::Secret;
 use treehold_engine::api::{Authorized, Scope, Scopes};
 use uuid::Uuid;
@@ -25,8 +25,8 @@ pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
 /// What the templates of all git routes begin with.
 const GIT: &str = "/git/";
 
-/// SHA-256 of each accepted key.
-pub(crate) struct Keys(Vec<[u8; 32]>);
+/// SHA-256 of each accepted key, and what it opens.
+pub(crate) struct Keys(Vec<([u8; 32], Scopes)>);
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,14 +35,19 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(keys: &[Secret]) -> Self {
-        Self(keys.iter().filter(|key| !key.expose().is_empty()).map(|key| digest(key.expose().as_bytes())).collect())
+    /// Keys that open everything, and others that open what their scopes say.
+    pub(crate) fn new(keys: &[Secret], scoped: &[(Secret, Scopes)]) -> Self {
+        let whole = keys.iter().map(|key| (key, Scopes::all()));
+        let all = whole.chain(scoped.iter().map(|(key, scopes)| (key, *scopes)));
+        let all = all.filter(|(key, _)| !key.expose().is_empty());
+        Self(all.map(|(key, scopes)| (digest(key.expose().as_bytes()), scopes)).collect())
     }
 
-    /// Compares with all keys, in a time that depends on neither; hashing first hides the keys' lengths too.
-    fn accept(&self, given: &[u8]) -> bool {
+    /// What the key opens. Compares with all keys, in a time that depends on neither; hashing first hides the keys' lengths too.
+    fn accept(&self, given: &[u8]) -> Option<Scopes> {
         let given = digest(given);
-        self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&given)).into()
+        let compared = self.0.iter().map(|(key, scopes)| (bool::from(key.ct_eq(&given)), *scopes));
+        compared.fold(None, |found, (equal, scopes)| if equal { Some(scopes) } else { found })
     }
 }
 
@@ -64,9 +69,13 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever has a key: a trusted service, which may do everything.
+    /// Whoever has a key of all scopes: a trusted service, which may do everything.
     pub fn with_key() -> Self {
-        Self { project: None, user: None, scopes: Scopes::all(), token: None }
+        Self::with_scoped_key(Scopes::all())
+    }
+
+    fn with_scoped_key(scopes: Scopes) -> Self {
+        Self { project: None, user: None, scopes, token: None }
     }
 
     fn with_token(token: &Authorized) -> Self {
@@ -78,7 +87,8 @@ impl Caller {
         if self.scopes.has(scope) {
             return Ok(());
         }
-        let detail = format!("this token lacks the scope {name}; use one that was made with it", name = scope.name());
+        let what = if self.token.is_some() { "token" } else { "key" };
+        let detail = format!("this {what} lacks the scope {}; use one that was made with it", scope.name());
         Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail).with("scope", scope.name()))
     }
 
@@ -126,10 +136,15 @@ pub(crate) async fn require_credentials(State(app): State<App>, mut request: Req
         return next.run(request).await;
     }
     let judged = match opened_by(&app, request.headers()).await {
-        Ok(None) => Ok(Caller::with_key()),
-        Ok(Some(token)) => {
+        // What is in no line of the table is for these.
+        Ok(Opener::Key(scopes)) if scopes == Scopes::all() => Ok(Caller::with_key()),
+        Ok(Opener::Key(scopes)) => {
+            let caller = Caller::with_scoped_key(scopes);
+            access::judge(None, &caller, &request).map(|()| caller)
+        }
+        Ok(Opener::Token(token)) => {
             let caller = Caller::with_token(&token);
-            access::judge(&token, &caller, &request).map(|()| caller)
+            access::judge(Some(&token), &caller, &request).map(|()| caller)
         }
         Err(problem) => Err(problem),
     };
@@ -148,13 +163,18 @@ pub(crate) async fn trust(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The token that a request shows; `None` = a key.
-async fn opened_by(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Authorized>>, Problem> {
+/// What a request shows.
+enum Opener {
+    Key(Scopes),
+    Token(Arc<Authorized>),
+}
+
+async fn opened_by(app: &App, headers: &HeaderMap) -> Result<Opener, Problem> {
     let secret = credentials(headers).ok_or_else(unauthorized)?;
-    if app.keys().accept(secret.expose().as_bytes()) {
-        return Ok(None);
+    if let Some(scopes) = app.keys().accept(secret.expose().as_bytes()) {
+        return Ok(Opener::Key(scopes));
     }
-    app.tokens().find(app, &secret).await?.ok_or_else(unauthorized).map(Some)
+    app.tokens().find(app, &secret).await?.ok_or_else(unauthorized).map(Opener::Token)
 }
 
 /// The one value of `X-Internal-API-Key`, if it is there, else that of `Authorization: Bearer`.
@@ -176,8 +196,8 @@ fn unauthorized() -> Problem {
 /// What a git client may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GitAccess {
-    /// Its password is a key: everything.
-    All,
+    /// Its password is a key: all projects.
+    Key(Scopes),
     /// Its password is a token: one project.
     Project {
         /// The only one; every other is to be answered as if it did not exist.
@@ -191,7 +211,7 @@ impl GitAccess {
     /// Whether this project is there for the client at all.
     pub(crate) fn knows(self, project: Uuid) -> bool {
         match self {
-            Self::All => true,
+            Self::Key(_) => true,
             Self::Project { id, .. } => id == project,
         }
     }
@@ -206,10 +226,14 @@ impl GitAccess {
         self.knows(project) && self.has(Scope::GitWrite)
     }
 
+    /// Whether it may have uncommitted work: a token opens what was committed.
+    pub(crate) fn may_read_pending(self) -> bool {
+        matches!(self, Self::Key(scopes) if scopes.has(Scope::Pending))
+    }
+
     fn has(self, scope: Scope) -> bool {
         match self {
-            Self::All => true,
-            Self::Project { scopes, .. } => scopes.has(scope),
+            Self::Key(scopes) | Self::Project { scopes, .. } => scopes.has(scope),
         }
     }
 }
@@ -248,8 +272,8 @@ impl IntoResponse for GitRefused {
 /// key or a token.
 pub(crate) async fn git_access(app: &App, headers: &HeaderMap) -> Result<GitAccess, GitRefused> {
     let password = password(headers).ok_or(GitRefused::Unauthorized)?;
-    if app.keys().accept(password.expose().as_bytes()) {
-        return Ok(GitAccess::All);
+    if let Some(scopes) = app.keys().accept(password.expose().as_bytes()) {
+        return Ok(GitAccess::Key(scopes));
     }
     let found = app.reading(app.engine().authorize_token(&password)).await.map_err(GitRefused::Failed)?;
     let authorized = found.ok_or(GitRefused::Unauthorized)?;
@@ -289,7 +313,7 @@ mod tests {
     use super::*;
 
     fn keys(keys: &[&str]) -> Keys {
-        Keys::new(&keys.iter().map(|key| Secret::new((*key).to_owned())).collect::<Vec<_>>())
+        Keys::new(&keys.iter().map(|key| Secret::new((*key).to_owned())).collect::<Vec<_>>(), &[])
     }
 
     /// Whether headers of these names and values carry an accepted key.
@@ -298,7 +322,7 @@ mod tests {
         for (name, value) in given {
             headers.append(*name, value.parse().unwrap());
         }
-        credentials(&headers).is_some_and(|secret| keys.accept(secret.expose().as_bytes()))
+        credentials(&headers).is_some_and(|secret| keys.accept(secret.expose().as_bytes()).is_some())
     }
 
     #[test]
@@ -337,6 +361,16 @@ mod tests {
         assert!(!admits(&keys(&[""]), &[(KEY_HEADER, "")]));
         assert!(!admits(&keys(&[]), &[(KEY_HEADER, "")]));
         assert!(!admits(&keys(&[""]), &[("authorization", "Bearer ")]));
+    }
+
+    #[test]
+    fn a_key_opens_what_its_scopes_say() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let scoped = |text: &str, scopes: &str| (secret(text), scopes.parse().unwrap());
+        let keys = Keys::new(&[secret("whole")], &[scoped("reader", "files:read"), scoped("", "admin")]);
+        assert_eq!(keys.accept(b"whole"), Some(Scopes::all()));
+        assert_eq!(keys.accept(b"reader"), Some("files:read".parse().unwrap()));
+        assert_eq!((keys.accept(b""), keys.accept(b"readerwhole")), (None, None));
     }
 
     #[test]

@@ -66,7 +66,9 @@ impl Stage {
         let engine = Engine::new(catalog, store, Arc::new(remote), clock.clone(), config);
         let (project, _) = engine.create_project(None, &ProjectSpec::default()).await.unwrap();
         let api_keys = KEYS.iter().map(|key| Secret::new((*key).to_owned())).chain([Secret::new(String::new())]);
-        let config = ServerConfig { api_keys: api_keys.collect(), ..ServerConfig::default() };
+        let scoped = |key: &str, scopes: &str| (Secret::new(key.to_owned()), scopes.parse().unwrap());
+        let scoped_keys = vec![scoped("git-key", "git:write"), scoped("admin-key", "admin")];
+        let config = ServerConfig { api_keys: api_keys.collect(), scoped_keys, ..ServerConfig::default() };
         Self { app: App::new(engine, config), clock, project: project.id, _directory: directory }
     }
 
@@ -98,13 +100,17 @@ async fn a_key_opens_everything() {
     let stage = Stage::set().await;
     for user in ["", "x-access-token", "anybody", "\u{e9}"] {
         for key in KEYS {
-            assert_eq!(stage.access(&[&basic(&format!("{user}:{key}"))]).await, Some(GitAccess::All), "{user} {key}");
+            assert_eq!(
+                stage.access(&[&basic(&format!("{user}:{key}"))]).await,
+                Some(GitAccess::Key(Scopes::all())),
+                "{user} {key}"
+            );
         }
     }
     for same in
         [basic("u:second-key").replace("Basic ", "bAsIc  "), "Bearer second-key".into(), "bearer first:key".into()]
     {
-        assert_eq!(stage.access(&[&same]).await, Some(GitAccess::All), "{same}");
+        assert_eq!(stage.access(&[&same]).await, Some(GitAccess::Key(Scopes::all())), "{same}");
     }
 }
 
@@ -128,7 +134,9 @@ async fn a_token_opens_its_project() {
         let as_user = basic(&format!("{}:", secret.expose()));
         assert_eq!(stage.access(&[&as_user]).await, None, "the user name says nothing");
     }
-    assert!(GitAccess::All.may_read(id) && GitAccess::All.may_write(id));
+    let key = |scopes: &str| GitAccess::Key(scopes.parse().unwrap());
+    assert!(key("git:write").may_read(id) && key("git:write").may_write(id) && !key("git:write").may_read_pending());
+    assert!(!key("pending,files:write").may_read(id) && key("git:read,pending").may_read_pending());
 }
 
 #[tokio::test]

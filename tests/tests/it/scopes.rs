@@ -236,4 +236,47 @@ both! {
         again.get(&format!("/projects/{project}")).await.problem(401, "unauthorized");
         assert!(![&token, &again].into_iter().any(|token| d.log().contains(&token.secret)), "a secret is in the log");
     }
+
+    /// Goal: a key of some scopes opens all projects for them, and nothing else, to the API and to git.
+    async fn keys_with_scopes(d) {
+        let mut d = d;
+        let [reader, puller, admin] = ["reader", "puller", "admin"].map(|name| format!("{name}-{}", Uuid::new_v4().simple()));
+        d.set("TREEHOLD_SCOPED_KEY", &format!("files:read={reader},git:read+pending={puller},admin={admin}"));
+        d.stop().await;
+        d.up().await;
+        let (ann, bob) = (Uuid::new_v4(), Uuid::new_v4());
+        let (one, two) = (worked_on(&d, [ann, bob]).await, worked_on(&d, [ann, bob]).await);
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let get = async |key: &str, path: &str| {
+            d.send(client.get(d.url(path)).header("X-Internal-API-Key", key)).await
+        };
+        for project in [one, two] {
+            assert_eq!(get(&reader, &format!("/files/{project}/a.txt")).await.text(), "a\n");
+            get(&puller, &format!("/pending/{project}/{ann}")).await.ok(200);
+            get(&admin, &format!("/projects/{project}")).await.ok(200);
+        }
+        get(&admin, "/projects").await.ok(200);
+        get(&admin, "/metrics").await.ok(200);
+        for (key, path, scope) in [
+            (&reader, "/projects".to_owned(), "admin"),
+            (&reader, format!("/files/{one}/a.txt?user={ann}"), "pending"),
+            (&reader, format!("/pending/{one}/{ann}"), "pending"),
+            (&puller, format!("/files/{one}"), "files:read"),
+            (&admin, format!("/files/{one}"), "files:read"),
+        ] {
+            assert_eq!(get(key, &path).await.problem(403, "scope_missing")["scope"], scope, "{path}");
+        }
+        let told = |key: &str, arguments: &[&str]| {
+            let at = d.url(&format!("/git/{one}.git")).replacen("://", &format!("://git:{key}@"), 1);
+            let dir = tempfile::tempdir().expect("a directory");
+            let git = treehold_tests::git::Git::at(dir.path());
+            let out = git.output(arguments.iter().map(|argument| argument.replace("URL", &at)));
+            (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+        };
+        assert!(told(&puller, &["ls-remote", "URL"]).0);
+        let (done, words) = told(&reader, &["ls-remote", "URL"]);
+        assert!(!done && words.contains("git:read"), "{words}");
+        let log = d.log();
+        assert!(![reader, puller, admin].iter().any(|key| log.contains(key.as_str())), "a key is in the log");
+    }
 }

@@ -115,8 +115,7 @@ async fn answer(
             request::judge(&parts.headers, Service::UploadPack)?;
             let project = enter(app, access, project, Service::UploadPack).await?;
             let request = request::read(app, &parts.headers, body).await?;
-            // Uncommitted work is for who has a key: a token opens what was committed.
-            let asker = fetch::Asker { app, project: &project, ephemeral, pending: access == GitAccess::All };
+            let asker = fetch::Asker { app, project: &project, ephemeral, pending: access.may_read_pending() };
             Ok(asker.answer(protocol, request).await?)
         }
         (&Method::POST, "git-receive-pack") => {
@@ -169,12 +168,12 @@ async fn enter(app: &App, access: GitAccess, project: &str, service: Service) ->
     if service == Service::ReceivePack && !access.may_write(id) {
         let detail = match access.may_read(id) {
             true => "this token is for reading; pushing needs one that was made with --write",
-            false => "this token is not for git; pushing needs one that was made with --write",
+            false => "this token or key is not for git; pushing needs one with the scope git:write",
         };
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", detail));
     }
     if !access.may_read(id) {
-        let detail = "this token is not for git; fetching needs the scope git:read";
+        let detail = "this token or key is not for git; fetching needs one with the scope git:read";
         return Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail));
     }
     Ok(id.to_string())
