@@ -96,13 +96,6 @@ where
         projects::take_everything_with_them,
         projects::are_missed_by_every_writer,
         projects::can_be_migrated_and_pinged,
-        tokens::come_back_by_their_hash,
-        tokens::name_their_project_as_it_is_called,
-        tokens::are_created_once,
-        tokens::are_listed_by_project_and_in_all,
-        tokens::are_revoked_at_once,
-        tokens::of_before_are_for_git,
-        tokens::go_with_their_project,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
         refs::move_only_under_their_guard,
@@ -115,10 +108,6 @@ where
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
         refs::come_in_thousands,
-        ephemeral::end_a_while_after_their_last_move,
-        ephemeral::stay_once_they_are_promoted,
-        ephemeral::stay_where_somebody_has_pending_work,
-        ephemeral::end_in_forks_too,
         forks::begin_with_the_refs_of_another,
         forks::take_what_they_are_told,
         forks::are_refused_whole,
@@ -153,9 +142,32 @@ where
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
     );
+    run_admission(&make).await;
     run_upkeep(&make).await;
     run_rebuild(&make).await;
     run_work(&make).await;
+}
+
+/// Who may do what, and for how long.
+async fn run_admission<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
+        tokens::come_back_by_their_hash,
+        tokens::name_their_project_as_it_is_called,
+        tokens::are_created_once,
+        tokens::are_listed_by_project_and_in_all,
+        tokens::are_revoked_at_once,
+        tokens::of_before_are_for_git,
+        tokens::go_with_their_project,
+        ephemeral::end_a_while_after_their_last_move,
+        ephemeral::stay_once_they_are_promoted,
+        ephemeral::stay_where_somebody_has_pending_work,
+        ephemeral::end_in_forks_too,
+    );
 }
 
 /// What is done for all projects at once.
