@@ -12,7 +12,7 @@ use treehold_object::{Kind, ObjectId};
 use crate::attempts::AttemptState;
 use crate::error::CatalogError;
 use crate::pending::Action;
-use crate::tokens::Access;
+use crate::scopes::{Scope, Scopes};
 
 const INVALID_NUMBER: CatalogError = CatalogError::Invalid { what: "number" };
 
@@ -90,19 +90,11 @@ pub(crate) fn action(code: i64) -> Result<Action, CatalogError> {
     }
 }
 
-/// The name of what a token allows.
-pub(crate) fn access_name(access: Access) -> &'static str {
-    match access {
-        Access::Read => "read",
-        Access::Write => "write",
-    }
-}
-
-/// The access of [`access_name`].
-pub(crate) fn access(name: &str) -> Result<Access, CatalogError> {
+/// What a token of before scopes allows, by the name of its access.
+pub(crate) fn access(name: &str) -> Result<Scopes, CatalogError> {
     match name {
-        "read" => Ok(Access::Read),
-        "write" => Ok(Access::Write),
+        "read" => Ok([Scope::GitRead].into_iter().collect()),
+        "write" => Ok([Scope::GitWrite].into_iter().collect()),
         _ => Err(CatalogError::Invalid { what: "token" }),
     }
 }

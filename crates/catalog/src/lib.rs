@@ -28,6 +28,7 @@ pub mod projects;
 pub mod rebuild;
 pub mod refs;
 pub mod repack;
+pub mod scopes;
 pub mod snapshots;
 pub mod tokens;
 pub mod views;
@@ -65,12 +66,13 @@ pub use pending::{
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 pub use rebuild::{FoundKey, Rebuild, RebuildFrom};
-pub use refs::{ClearPending, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, ReflogEntry, Refs};
+pub use refs::{ClearPending, Ephemeral, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, ReflogEntry, Refs};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
+pub use scopes::{Scope, Scopes, UnknownScope};
 pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
-pub use tokens::{Access, Token, TokenHash, Tokens};
+pub use tokens::{FoundToken, Token, TokenHash, Tokens};
 pub use views::{BranchView, ViewKey, Views};
 pub use vitals::{Vitals, Watch};
 

@@ -15,6 +15,17 @@ pub struct Ref {
     pub name: String,
     /// Target (a commit, or a tag object).
     pub oid: ObjectId,
+    /// Of a branch that ends by itself; `None` = it stays.
+    pub ephemeral: Option<Ephemeral>,
+}
+
+/// When a branch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ephemeral {
+    /// How long after its last move, milliseconds.
+    pub lifetime_ms: i64,
+    /// Unix milliseconds.
+    pub expires_at_ms: i64,
 }
 
 /// One compare-and-swap.
@@ -69,6 +80,9 @@ pub struct Publish {
     pub guard: Option<Guard>,
     /// All must match, else nothing happens.
     pub refs: Vec<RefUpdate>,
+    /// Branches, there after the moves, that from now on end so many milliseconds after their last move; `None` = that stay. Others
+    /// keep what they have, and each move of an ephemeral one begins its time anew.
+    pub lifetimes: Vec<(String, Option<i64>)>,
     /// What the remote is now known to have (`None` = nothing any more), set without a condition.
     pub remote_refs: Vec<(String, Option<ObjectId>)>,
     /// Ledger numbers of objects that became reachable: added to the project's reach.
@@ -83,7 +97,7 @@ pub struct Publish {
     pub attempt: Option<AttemptChange>,
     /// The answer to remember for the request's idempotency key.
     pub answer: Option<FinalAnswer>,
-    /// For the reflog and the feed: `commit`, `push`, `sync`, `merge`, `update`, `delete`, `restore`. What came by `sync` or `merge` is told as a
+    /// For the reflog and the feed: `commit`, `push`, `sync`, `merge`, `update`, `delete`, `restore`, `promote`, `expire`. What came by `sync` or `merge` is told as a
     /// sync, too.
     pub reason: &'static str,
     /// Unix milliseconds.
@@ -125,7 +139,10 @@ pub trait Refs {
     async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError>;
     /// All refs whose name starts with `prefix`, in byte order.
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
-    /// What the remote last had.
+    /// Ephemeral branches of all projects that end before `before_ms`, `limit` at most, those first that end first. Where somebody has
+    /// pending work a branch stays.
+    async fn expired_branches(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, CatalogError>;
+    /// What the remote last had; none of it is ephemeral.
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// Commits of this project whose parents were cut off by a shallow fetch.
     async fn shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, CatalogError>;

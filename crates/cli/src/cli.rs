@@ -31,7 +31,7 @@ pub enum Command {
     /// Create, list, show, change or delete projects
     #[command(subcommand)]
     Project(project::Command),
-    /// Make, list or revoke tokens, which let git clients into one project
+    /// Make, list or revoke tokens, which let git clients, devices and agents into one project
     #[command(subcommand)]
     Token(token::Command),
     /// Fetch a repository (a URL or a local path) into a project

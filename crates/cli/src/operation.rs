@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treehold_engine::api::{
-    Access, Oid, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, TokenSpec, TokenView,
+    Oid, ProjectChange, ProjectSpec, ProjectView, ReceiveSpec, RemoteSpec, Scopes, TokenSpec, TokenView,
 };
 use treehold_engine::{Engine, GcOptions, ManifestChoice, Progress, RebuildOptions, RepackOptions, VerifyOptions};
 use uuid::Uuid;
@@ -57,14 +57,16 @@ pub enum Operation {
         /// Id or name.
         project: String,
     },
-    /// Makes a token for a git client.
+    /// Makes a token.
     TokenCreate {
         /// Id or name of the one project that it opens.
         project: String,
         /// What its owner calls it.
         name: Option<String>,
+        /// The one user whose pending work it opens.
+        user: Option<Uuid>,
         /// What it allows.
-        access: Access,
+        scopes: Scopes,
         /// How long, seconds; until it is revoked if not given.
         lifetime_s: Option<u64>,
     },
@@ -202,9 +204,9 @@ impl Operation {
                 engine.delete_project(project).await?;
                 Ok(json!({"deleted": true, "id": view.id, "name": view.name}))
             }
-            Self::TokenCreate { project, name, access, lifetime_s } => {
-                let lifetime = lifetime_s.map(Duration::from_secs);
-                create_token(engine, project, &TokenSpec { name: name.clone(), access: *access, lifetime }).await
+            Self::TokenCreate { project, user, name, scopes, lifetime_s } => {
+                let (name, lifetime) = (name.clone(), lifetime_s.map(Duration::from_secs));
+                create_token(engine, project, &TokenSpec { name, user: *user, scopes: *scopes, lifetime }).await
             }
             Self::TokenList { project } => tokens(engine, project.as_deref()).await,
             Self::TokenRevoke { id } => {
@@ -387,7 +389,13 @@ mod tests {
         let all = [
             Operation::ProjectCreate { name: None, id: None, default_branch: None, remote: None, receive: None },
             Operation::ProjectSet { project: project(), receive: ReceiveSpec::default() },
-            Operation::TokenCreate { project: project(), name: None, access: Access::Write, lifetime_s: Some(1) },
+            Operation::TokenCreate {
+                project: project(),
+                user: Some(Uuid::nil()),
+                name: None,
+                scopes: Scopes::all(),
+                lifetime_s: Some(1),
+            },
             Operation::TokenList { project: None },
             Operation::TokenRevoke { id: Uuid::nil() },
             Operation::ProjectList { limit: Some(1), cursor: None },

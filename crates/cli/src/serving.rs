@@ -132,8 +132,10 @@ pub fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
     }
     ServerConfig {
         api_keys: keys,
+        scoped_keys: settings.scoped_keys.clone(),
         limits: settings.limits.clone(),
         admission: settings.load.admission.clone(),
+        rates: settings.load.rates,
         connections: ServeOptions { connections_max: connections, ..ServeOptions::default() },
         ..ServerConfig::default()
     }

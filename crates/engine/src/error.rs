@@ -137,6 +137,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// There is no such project, or none for who asks.
+    pub fn no_project() -> Self {
+        crate::view::no_project()
+    }
+
     /// The stable `code` of problem bodies.
     pub fn code(&self) -> &'static str {
         match self {

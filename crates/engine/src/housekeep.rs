@@ -73,13 +73,14 @@ impl Engine {
     }
 
     /// One round: settles unfinished attempts with the configured credentials, ends operations without a sign of life, and removes
-    /// bucket keys in which no row was ever kept, those that were emptied longer ago than the grace, and old events of the feeds.
+    /// bucket keys in which no row was ever kept, those that were emptied longer ago than the grace, branches whose time has come, and old events of the feeds.
     pub async fn housekeep(&self) -> Result<()> {
         let dead = self.catalog.reap_ops(self.silent_before_ms()).await?;
         if dead > 0 {
             tracing::info!(dead, "operations without a sign of life were ended");
         }
         self.settle_all_left().await?;
+        self.end_branches().await?;
         self.thin_history().await?;
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;

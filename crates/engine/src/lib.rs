@@ -12,6 +12,7 @@ mod compare;
 pub mod config;
 mod conflicts;
 mod diff;
+mod ephemeral;
 pub mod error;
 mod export;
 mod feed;

@@ -164,6 +164,9 @@ impl Engine {
         let project = self.find_project(project).await?;
         let branch = Self::branch_name(&project, branch)?;
         let at = self.needed_endpoint(&project, credentials)?;
+        if self.is_ephemeral(&project, &branch).await? {
+            return Err(Self::stays_here());
+        }
         let lock = self.branch_lock(project.id, &branch);
         let _turn = lock.lock().await;
         for mut attempt in self.catalog.open_attempts(Some((project.id, &branch)), 100).await? {

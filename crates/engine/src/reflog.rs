@@ -40,7 +40,13 @@ impl Engine {
     /// Points a ref that does not exist to a commit that it had before. `false` = other refs moved meanwhile.
     ///
     /// Nothing else may keep that commit alive, and a collector may have given it up already: everything that it reaches is pinned first.
-    pub(crate) async fn try_restore(&self, project: &Project, name: &str, oid: ObjectId) -> Result<bool> {
+    pub(crate) async fn try_restore(
+        &self,
+        project: &Project,
+        name: &str,
+        oid: ObjectId,
+        lifetime: Option<Option<i64>>,
+    ) -> Result<bool> {
         let seen = self.catalog.ref_state(project.id).await?;
         let entries = self.catalog.reflog(project.id, Some(name), None, LOOK_BACK).await?;
         if !entries.iter().any(|entry| entry.old == Some(oid) || entry.new == Some(oid)) {
@@ -55,6 +61,7 @@ impl Engine {
             let publish = Publish {
                 guard: Some(Guard::Unmoved(seen)),
                 reached,
+                lifetimes: lifetime.map(|lifetime_ms| (name.to_owned(), lifetime_ms)).into_iter().collect(),
                 ..self.publication(project.id, &op, vec![update], "restore")
             };
             Ok(self.catalog.publish(&publish).await?)

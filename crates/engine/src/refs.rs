@@ -9,12 +9,25 @@ use treehold_object::{ObjectId, refname};
 
 use crate::api::{Oid, RefList, RefRequest, RefView};
 use crate::mark::Marking;
+use crate::text::rfc3339;
 use crate::{Engine, EngineError, Result};
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 10_000;
 /// How often a move is worked out again because other refs moved meanwhile.
-const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 5;
+
+/// What moves together.
+#[derive(Debug)]
+pub(crate) struct Moves {
+    pub updates: Vec<RefUpdate>,
+    /// See [`Publish::lifetimes`].
+    pub lifetimes: Vec<(String, Option<i64>)>,
+    /// Whether refs are deleted or set back, so that commits may be lost.
+    pub shrinks: bool,
+    /// For the reflog and the feed.
+    pub reason: &'static str,
+}
 
 impl Engine {
     /// Lists refs in byte order of the name.
@@ -67,7 +80,9 @@ impl Engine {
             self.check_reached_commit(project, new).await?;
         }
         let existing = self.catalog.references(project.id, "refs/").await?;
-        let old = existing.iter().find(|found| found.name == name).map(|found| found.oid);
+        let known = existing.iter().find(|found| found.name == name);
+        let old = known.map(|found| found.oid);
+        let lifetime = Self::lifetime(project, &name, request, known)?;
         let expected = match request.expected_oid {
             Some(Oid(oid)) if oid.is_null() => None,
             Some(Oid(oid)) => Some(oid),
@@ -87,20 +102,42 @@ impl Engine {
             if old.is_some() {
                 return Err(ref_moved(&name));
             }
-            let restored = self.try_restore(project, &name, new).await?;
-            return Ok(restored.then_some((RefView { name, oid: request.oid }, true)));
+            return match self.try_restore(project, &name, new, lifetime).await? {
+                true => Ok(Some((self.moved_view(project, name, new, lifetime).await?, true))),
+                false => Ok(None),
+            };
         }
         let rewind = match old {
             Some(old) => !self.is_ancestor(project.id, old, new).await?,
             None => false,
         };
         if rewind && !(request.force && request.expected_oid.is_some()) {
-            let detail = "The move is not a fast-forward; give `expected_oid` and `force` to allow it.".to_owned();
-            return Err(EngineError::Conflict { code: "not_fast_forward", detail });
+            return Err(not_fast_forward(
+                "The move is not a fast-forward; give `expected_oid` and `force` to allow it.",
+            ));
         }
-        let update = RefUpdate { name: name.clone(), expected: old, new: Some(new) };
-        let moved = self.move_ref(project, update, &existing, seen, rewind, "update").await?;
-        Ok(moved.then(|| (RefView { name, oid: Oid(new) }, old.is_none())))
+        let updates = vec![RefUpdate { name: name.clone(), expected: old, new: Some(new) }];
+        let lifetimes = lifetime.map(|lifetime_ms| (name.clone(), lifetime_ms)).into_iter().collect();
+        let moves = Moves { updates, lifetimes, shrinks: rewind, reason: "update" };
+        match self.apply_moves(project, moves, &existing, seen).await? {
+            true => Ok(Some((self.moved_view(project, name, new, lifetime).await?, old.is_none()))),
+            false => Ok(None),
+        }
+    }
+
+    /// A ref as it is after a move, which said this of its lifetime.
+    async fn moved_view(
+        &self,
+        project: &Project,
+        name: String,
+        oid: ObjectId,
+        lifetime: Option<Option<i64>>,
+    ) -> Result<RefView> {
+        let expires_at = match lifetime {
+            Some(Some(_)) => self.shown_end(project.id, &name).await?,
+            _ => None,
+        };
+        Ok(RefView { name, oid: Oid(oid), expires_at })
     }
 
     async fn check_reached_commit(&self, project: &Project, oid: ObjectId) -> Result<()> {
@@ -137,35 +174,38 @@ impl Engine {
             let detail = "The default branch cannot be deleted.";
             return Err(EngineError::unprocessable("default_branch", detail));
         }
-        let update = RefUpdate { name, expected: Some(old), new: None };
-        self.move_ref(project, update, &existing, seen, true, "delete").await
+        let updates = vec![RefUpdate { name, expected: Some(old), new: None }];
+        let moves = Moves { updates, lifetimes: Vec::new(), shrinks: true, reason: "delete" };
+        self.apply_moves(project, moves, &existing, seen).await
     }
 
     /// `seen` is from before `existing` was read and anything was judged. `false` = it does not hold any more.
-    async fn move_ref(
+    pub(crate) async fn apply_moves(
         &self,
         project: &Project,
-        update: RefUpdate,
+        moves: Moves,
         existing: &[Ref],
         seen: RefState,
-        shrinks: bool,
-        reason: &'static str,
     ) -> Result<bool> {
+        let Moves { updates, lifetimes, shrinks, reason } = moves;
         let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
         let id = op.id;
-        let (name, gone) = (update.name.clone(), update.new.is_none());
-        // A new name was judged beside all others, and what is lost was worked out from all of them.
-        let guard = if shrinks || update.expected.is_none() { Guard::Unmoved(seen) } else { Guard::Kept(seen) };
+        // A new name was judged beside all others, what is lost was worked out from all of them, and a lifetime from what it was.
+        let new_name = updates.iter().any(|update| update.expected.is_none());
+        let whole = shrinks || new_name || updates.len() > 1 || !lifetimes.is_empty();
+        let guard = if whole { Guard::Unmoved(seen) } else { Guard::Kept(seen) };
         let published = async {
-            let updates = [(name.as_str(), update.new)];
-            let reach = if shrinks { self.shrunk_reach(project, existing, &updates).await? } else { None };
+            let targets: Vec<_> = updates.iter().map(|update| (update.name.as_str(), update.new)).collect();
+            let reach = if shrinks { self.shrunk_reach(project, existing, &targets).await? } else { None };
             let replace_reach = reach.is_some();
             op.numbers = reach.unwrap_or_default();
+            let gone = targets.iter().filter(|(_, new)| new.is_none());
             let publish = Publish {
                 guard: Some(guard),
                 replace_reach,
-                remote_refs: if gone { vec![(name.clone(), None)] } else { Vec::new() },
-                ..self.publication(project.id, &op, vec![update.clone()], reason)
+                lifetimes,
+                remote_refs: gone.map(|(name, _)| ((*name).to_owned(), None)).collect(),
+                ..self.publication(project.id, &op, updates.clone(), reason)
             };
             Ok(self.catalog.publish(&publish).await?)
         };
@@ -176,7 +216,7 @@ impl Engine {
         match published? {
             PublishOutcome::Published => Ok(true),
             PublishOutcome::Overtaken => Ok(false),
-            PublishOutcome::Moved(..) => Err(ref_moved(&name)),
+            PublishOutcome::Moved(name, _) => Err(ref_moved(&name)),
         }
     }
 
@@ -325,7 +365,8 @@ impl Shift {
 }
 
 fn view(found: Ref) -> RefView {
-    RefView { name: found.name, oid: Oid(found.oid) }
+    let expires_at = found.ephemeral.map(|end| rfc3339(end.expires_at_ms));
+    RefView { name: found.name, oid: Oid(found.oid), expires_at }
 }
 
 /// A ref that users may move: branches and tags, by full name, with or without `refs/`.
@@ -339,7 +380,11 @@ pub(crate) fn full_name(name: &str) -> Result<String> {
     Ok(full)
 }
 
-fn ref_moved(name: &str) -> EngineError {
+pub(crate) fn not_fast_forward(detail: &str) -> EngineError {
+    EngineError::Conflict { code: "not_fast_forward", detail: detail.to_owned() }
+}
+
+pub(crate) fn ref_moved(name: &str) -> EngineError {
     EngineError::Conflict {
         code: "ref_moved",
         detail: format!("The ref {name:?} is not what the request expects; look again."),

@@ -1,4 +1,4 @@
-//! Tokens of git clients: made, listed, revoked, recognised.
+//! Tokens: made, listed, revoked, recognised.
 //!
 //! A secret is 256 random bits, shown once and kept as its SHA-256. So no slow hash is needed against guesses, and finding it by its
 //! hash takes a time that tells nothing about it.
@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
-use treehold_catalog::{ProjectKey, Token, TokenHash};
+use treehold_catalog::{FoundToken, ProjectKey, Token, TokenHash};
 use uuid::Uuid;
 
 use crate::api::{Authorized, NewToken, TokenPage, TokenProject, TokenSpec, TokenView};
@@ -29,6 +29,10 @@ impl Engine {
     /// Makes a token for one project. Its secret is in the answer and nowhere else.
     pub async fn create_token(&self, project: &str, spec: &TokenSpec) -> Result<NewToken> {
         check_name(spec.name.as_deref())?;
+        if spec.scopes.is_empty() {
+            let detail = "A token needs a scope: files:read, files:write, pending, git:read, git:write or admin.";
+            return Err(EngineError::unprocessable("bad_scopes", detail));
+        }
         let now_ms = self.ambient.now_ms();
         let expires_at_ms = spec.lifetime.map(|lifetime| end(now_ms, lifetime)).transpose()?;
         let project = self.find_project(project).await?;
@@ -37,7 +41,8 @@ impl Engine {
             id: self.ambient.uuid(),
             project: project.id,
             name: spec.name.clone(),
-            access: spec.access.into(),
+            user: spec.user,
+            scopes: spec.scopes,
             created_at_ms: now_ms,
             expires_at_ms,
         };
@@ -89,16 +94,33 @@ impl Engine {
         }
     }
 
+    /// Whether a text looks like a secret of ours.
+    pub fn is_token(text: &str) -> bool {
+        text.len() == SECRET_LEN && text.starts_with(PREFIX)
+    }
+
+    /// The time by which tokens end, Unix milliseconds: for what was found a moment ago.
+    pub fn token_clock_ms(&self) -> i64 {
+        self.ambient.now_ms()
+    }
+
     /// What the token of this secret allows now; `None` if there is none, or none any more.
     pub async fn authorize_token(&self, secret: &Secret) -> Result<Option<Authorized>> {
         // What cannot be one of ours is not asked for.
-        if secret.expose().len() != SECRET_LEN || !secret.expose().starts_with(PREFIX) {
+        if !Self::is_token(secret.expose()) {
             return Ok(None);
         }
         let now_ms = self.ambient.now_ms();
         let found = self.catalog.find_token(&hash(secret)).await?;
-        let valid = found.filter(|token| !has_expired(token, now_ms));
-        Ok(valid.map(|token| Authorized { project: token.project, access: token.access.into() }))
+        let valid = found.filter(|found| !has_expired(&found.token, now_ms));
+        Ok(valid.map(|FoundToken { token, project_name }| Authorized {
+            token: token.id,
+            project: token.project,
+            project_name,
+            user: token.user,
+            scopes: token.scopes,
+            expires_at_ms: token.expires_at_ms,
+        }))
     }
 }
 
@@ -114,7 +136,8 @@ fn view(token: Token, project: Option<String>, now_ms: i64) -> TokenView {
     TokenView {
         id: token.id,
         project: TokenProject { id: token.project, name: project },
-        access: token.access.into(),
+        user: token.user,
+        scopes: token.scopes,
         created_at: rfc3339(token.created_at_ms),
         expires_at: token.expires_at_ms.map(rfc3339),
         expired: has_expired(&token, now_ms),

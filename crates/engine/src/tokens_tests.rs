@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::Ambient;
-use crate::api::{Access, ProjectSpec};
+use crate::api::{ProjectSpec, Scope, Scopes};
 use crate::properties::World;
 
 /// A clock that tests move.
@@ -43,8 +43,9 @@ impl Stage {
         Self { engine, clock, _world: world }
     }
 
-    async fn make(&self, project: &str, access: Access, lifetime: Option<Duration>) -> NewToken {
-        let spec = TokenSpec { name: Some("ci".to_owned()), access, lifetime };
+    async fn make(&self, project: &str, scope: Scope, lifetime: Option<Duration>) -> NewToken {
+        let scopes = [scope].into_iter().collect();
+        let spec = TokenSpec { name: Some("ci".to_owned()), user: None, scopes, lifetime };
         self.engine.create_token(project, &spec).await.unwrap()
     }
 
@@ -54,18 +55,26 @@ impl Stage {
 }
 
 fn spec() -> TokenSpec {
-    TokenSpec { name: None, access: Access::Read, lifetime: None }
+    TokenSpec { name: None, user: None, scopes: Scopes::all(), lifetime: None }
 }
 
 #[tokio::test]
 async fn a_secret_opens_its_project_and_no_other_text_does() {
     let stage = Stage::set().await;
-    let (read, write) = (stage.make("one", Access::Read, None).await, stage.make("two", Access::Write, None).await);
+    let (read, write) = (stage.make("one", Scope::GitRead, None).await, stage.make("two", Scope::GitWrite, None).await);
     for made in [&read, &write] {
-        let expected = Authorized { project: made.token.project.id, access: made.token.access };
+        let token = &made.token;
+        let expected = Authorized {
+            token: token.id,
+            project: token.project.id,
+            project_name: token.project.name.clone(),
+            user: None,
+            scopes: token.scopes,
+            expires_at_ms: None,
+        };
         assert_eq!(stage.engine.authorize_token(&made.secret).await.unwrap(), Some(expected));
     }
-    assert_eq!((read.token.access, write.token.access), (Access::Read, Access::Write));
+    assert_eq!((read.token.scopes.has(Scope::GitWrite), write.token.scopes.has(Scope::GitWrite)), (false, true));
     assert_ne!(read.token.project.id, write.token.project.id);
     let secret = read.secret.expose();
     let characters = secret.strip_prefix("thd_").unwrap();
@@ -84,7 +93,7 @@ async fn a_secret_opens_its_project_and_no_other_text_does() {
 #[tokio::test]
 async fn a_token_ends_with_its_time() {
     let stage = Stage::set().await;
-    let made = stage.make("one", Access::Read, Some(Duration::from_secs(90))).await;
+    let made = stage.make("one", Scope::GitRead, Some(Duration::from_secs(90))).await;
     assert_eq!(made.token.expires_at.as_deref(), Some("1970-01-01T00:01:30.000Z"));
     for (now_ms, valid) in [(0, true), (89_999, true), (90_000, false), (i64::MAX, false)] {
         stage.clock.0.store(now_ms, Ordering::Relaxed);
@@ -102,7 +111,7 @@ async fn tokens_are_listed_and_revoked() {
     let stage = Stage::set().await;
     let mut made = Vec::new();
     for project in ["one", "two", "one"] {
-        made.push(stage.make(project, Access::Write, None).await);
+        made.push(stage.make(project, Scope::GitWrite, None).await);
     }
     let mut expected: Vec<_> = made.iter().map(|made| made.token.clone()).collect();
     expected.sort_by_key(|token| token.id);
@@ -123,8 +132,20 @@ async fn tokens_are_listed_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_token_may_be_one_users() {
+    let stage = Stage::set().await;
+    let user = Some(Uuid::new_v4());
+    let scopes = "files:write,pending".parse().unwrap();
+    let made = stage.engine.create_token("one", &TokenSpec { user, scopes, ..spec() }).await.unwrap();
+    assert_eq!((made.token.user, made.token.scopes), (user, scopes));
+    let allowed = stage.engine.authorize_token(&made.secret).await.unwrap().unwrap();
+    assert_eq!((allowed.user, allowed.scopes), (user, scopes));
+}
+
+#[tokio::test]
 async fn what_makes_no_token_is_refused() {
     let stage = Stage::set().await;
+    assert_eq!(stage.refused(TokenSpec { scopes: Scopes::default(), ..spec() }).await, "bad_scopes");
     for name in ["", "a\nb", &"n".repeat(201)] {
         assert_eq!(stage.refused(TokenSpec { name: Some(name.to_owned()), ..spec() }).await, "bad_name", "{name:?}");
     }

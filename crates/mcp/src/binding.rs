@@ -1,11 +1,21 @@
 //! What a connection is bound to: it sees one project, as one user sees it, and nothing else.
 
 use treehold_engine::Secret;
-use treehold_engine::api::{Access, Author, Origin};
+use treehold_engine::api::{Author, Origin};
 use uuid::Uuid;
 
 /// The longest name of a client that is told of its edits, bytes.
 const AGENT_BYTES_MAX: usize = 100;
+
+/// What a connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
+}
 
 /// What a connection is bound to.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ mod shown;
 mod tools;
 mod transport;
 
-pub use binding::{Binding, agent_name, author, plain};
+pub use binding::{Access, Binding, agent_name, author, plain};
 pub use host::{Host, Refusal, Work};
 pub use service::Tools;
 pub use transport::{MESSAGE_BYTES_MAX, answer, serve_stream};

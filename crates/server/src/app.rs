@@ -10,6 +10,7 @@ use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use treehold_engine::api::Scopes;
 use treehold_engine::{Engine, EngineError, Limits, Secret};
 
 use crate::admission::{self, Admission, AdmissionConfig};
@@ -18,7 +19,9 @@ use crate::error::Problem;
 use crate::handlers::docs::Page;
 use crate::heavy::Heavy;
 use crate::meters::Meters;
+use crate::rates::{RateLimits, Rates};
 use crate::serve::ServeOptions;
+use crate::tokens::Tokens;
 
 pub(crate) use crate::admission::{Reserved, Room};
 
@@ -27,6 +30,8 @@ pub(crate) use crate::admission::{Reserved, Room};
 pub struct ServerConfig {
     /// Keys that are accepted, several for rotation. Empty ones are ignored.
     pub api_keys: Vec<Secret>,
+    /// Keys that open all projects, and there what their scopes say.
+    pub scoped_keys: Vec<(Secret, Scopes)>,
     /// The engine's limits, for the size of request bodies.
     pub limits: Limits,
     /// Largest JSON body, bytes (a commit with actions carries its files).
@@ -41,6 +46,8 @@ pub struct ServerConfig {
     pub body_timeout: Duration,
     /// Places, queues and memory, and how projects share them; over it 429 `too_many_requests` or 503 `busy`.
     pub admission: AdmissionConfig,
+    /// Requests a minute; over it 429 `rate_limited`.
+    pub rates: RateLimits,
     /// How connections are treated.
     pub connections: ServeOptions,
 }
@@ -49,6 +56,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             api_keys: Vec::new(),
+            scoped_keys: Vec::new(),
             limits: Limits::default(),
             json_bytes: 256 << 20,
             request_timeout: Duration::from_secs(60),
@@ -56,6 +64,7 @@ impl Default for ServerConfig {
             body_idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(15 * 60),
             admission: AdmissionConfig::default(),
+            rates: RateLimits::OFF,
             connections: ServeOptions::default(),
         }
     }
@@ -73,6 +82,8 @@ struct Inner {
     engine: Engine,
     config: ServerConfig,
     keys: Keys,
+    tokens: Tokens,
+    rates: Option<Rates>,
     admission: Admission,
     readiness: Mutex<Option<Readiness>>,
     tasks: TaskTracker,
@@ -88,11 +99,14 @@ type Readiness = Shared<BoxFuture<'static, Result<(), Problem>>>;
 impl App {
     /// Takes over the engine. The keys are kept as hashes only.
     pub fn new(engine: Engine, mut config: ServerConfig) -> Self {
-        let keys = Keys::new(&config.api_keys);
+        let keys = Keys::new(&config.api_keys, &config.scoped_keys);
         config.api_keys.clear();
+        config.scoped_keys.clear();
         Self(Arc::new(Inner {
             engine,
             keys,
+            tokens: Tokens::new(),
+            rates: Rates::new(config.rates),
             admission: Admission::new(&config.admission),
             readiness: Mutex::new(None),
             tasks: TaskTracker::new(),
@@ -120,6 +134,16 @@ impl App {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// What tokens open.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// What is counted, if anything is.
+    pub(crate) fn rates(&self) -> Option<&Rates> {
+        self.0.rates.as_ref()
     }
 
     /// Waits until the verbs that outlive their requests have ended. Call it after the last connection is closed.

@@ -33,15 +33,15 @@ impl Ambient for Clock {
     }
 }
 
-struct Stage {
-    app: App,
+pub(crate) struct Stage {
+    pub(crate) app: App,
     clock: Arc<Clock>,
-    project: Uuid,
+    pub(crate) project: Uuid,
     _directory: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
@@ -66,12 +66,14 @@ impl Stage {
         let engine = Engine::new(catalog, store, Arc::new(remote), clock.clone(), config);
         let (project, _) = engine.create_project(None, &ProjectSpec::default()).await.unwrap();
         let api_keys = KEYS.iter().map(|key| Secret::new((*key).to_owned())).chain([Secret::new(String::new())]);
-        let config = ServerConfig { api_keys: api_keys.collect(), ..ServerConfig::default() };
+        let scoped = |key: &str, scopes: &str| (Secret::new(key.to_owned()), scopes.parse().unwrap());
+        let scoped_keys = vec![scoped("git-key", "git:write"), scoped("admin-key", "admin")];
+        let config = ServerConfig { api_keys: api_keys.collect(), scoped_keys, ..ServerConfig::default() };
         Self { app: App::new(engine, config), clock, project: project.id, _directory: directory }
     }
 
-    async fn token(&self, access: Access, lifetime: Option<Duration>) -> NewToken {
-        let spec = TokenSpec { name: None, access, lifetime };
+    async fn token(&self, scopes: &str, lifetime: Option<Duration>) -> NewToken {
+        let spec = TokenSpec { name: None, user: None, scopes: scopes.parse().unwrap(), lifetime };
         self.app.engine().create_token(&self.project.to_string(), &spec).await.unwrap()
     }
 
@@ -98,13 +100,17 @@ async fn a_key_opens_everything() {
     let stage = Stage::set().await;
     for user in ["", "x-access-token", "anybody", "\u{e9}"] {
         for key in KEYS {
-            assert_eq!(stage.access(&[&basic(&format!("{user}:{key}"))]).await, Some(GitAccess::All), "{user} {key}");
+            assert_eq!(
+                stage.access(&[&basic(&format!("{user}:{key}"))]).await,
+                Some(GitAccess::Key(Scopes::all())),
+                "{user} {key}"
+            );
         }
     }
     for same in
         [basic("u:second-key").replace("Basic ", "bAsIc  "), "Bearer second-key".into(), "bearer first:key".into()]
     {
-        assert_eq!(stage.access(&[&same]).await, Some(GitAccess::All), "{same}");
+        assert_eq!(stage.access(&[&same]).await, Some(GitAccess::Key(Scopes::all())), "{same}");
     }
 }
 
@@ -112,29 +118,36 @@ async fn a_key_opens_everything() {
 async fn a_token_opens_its_project() {
     let stage = Stage::set().await;
     let id = stage.project;
-    for (access, write) in [(Access::Read, false), (Access::Write, true)] {
-        let secret = stage.token(access, None).await.secret;
+    for (scopes, read, write) in [
+        ("git:read", true, false),
+        ("git:write", true, true),
+        ("git:read,admin", true, false),
+        ("files:write,pending,admin", false, false),
+    ] {
+        let secret = stage.token(scopes, None).await.secret;
         for header in [basic(&format!("git:{}", secret.expose())), format!("Bearer {}", secret.expose())] {
             let got = stage.access(&[&header]).await.unwrap();
-            assert_eq!(got, GitAccess::Project { id, write });
-            assert_eq!((got.may_read(id), got.may_write(id)), (true, write));
-            assert!(!got.may_read(Uuid::nil()) && !got.may_write(Uuid::nil()), "no other project");
+            assert_eq!(got, GitAccess::Project { id, scopes: scopes.parse().unwrap() });
+            assert_eq!((got.knows(id), got.may_read(id), got.may_write(id)), (true, read, write));
+            assert!(![got.knows(Uuid::nil()), got.may_read(Uuid::nil()), got.may_write(Uuid::nil())].contains(&true));
         }
         let as_user = basic(&format!("{}:", secret.expose()));
         assert_eq!(stage.access(&[&as_user]).await, None, "the user name says nothing");
     }
-    assert!(GitAccess::All.may_read(id) && GitAccess::All.may_write(id));
+    let key = |scopes: &str| GitAccess::Key(scopes.parse().unwrap());
+    assert!(key("git:write").may_read(id) && key("git:write").may_write(id) && !key("git:write").may_read_pending());
+    assert!(!key("pending,files:write").may_read(id) && key("git:read,pending").may_read_pending());
 }
 
 #[tokio::test]
 async fn tokens_that_ended_open_nothing() {
     let stage = Stage::set().await;
-    let made = stage.token(Access::Write, Some(Duration::from_secs(1))).await;
+    let made = stage.token("git:write", Some(Duration::from_secs(1))).await;
     let header = format!("Bearer {}", made.secret.expose());
     assert!(stage.access(&[&header]).await.is_some());
     stage.clock.0.store(1000, Ordering::Relaxed);
     assert_eq!(stage.access(&[&header]).await, None, "expired");
-    let made = stage.token(Access::Write, None).await;
+    let made = stage.token("git:write", None).await;
     let header = format!("Bearer {}", made.secret.expose());
     assert!(stage.access(&[&header]).await.is_some());
     stage.app.engine().revoke_token(made.token.id).await.unwrap();

@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod access;
 mod admission;
 mod app;
 mod auth;
@@ -26,19 +27,23 @@ mod openapi;
 mod params;
 mod protocol;
 mod range;
+mod rates;
 mod respond;
 mod router;
 mod searched;
 mod sending;
 mod serve;
 mod stream;
+mod tokens;
 mod watched;
 
 pub use admission::{AdmissionConfig, Bounds, PATIENCE};
 pub use app::{App, ServerConfig};
+pub use auth::Caller;
 pub use body::{Expect, read_json};
 pub use error::Problem;
 pub use mcp::{McpHost, mcp_over};
 pub use params::{Params, Query};
+pub use rates::RateLimits;
 pub use router::document;
 pub use serve::{ServeOptions, serve, serve_on};

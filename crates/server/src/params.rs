@@ -6,11 +6,13 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, MatchedPath, OriginalUri};
+use http::Uri;
 use http::request::Parts;
 use treehold_engine::api::At;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
+use crate::auth::Caller;
 use crate::error::Problem;
 
 /// The captures of a route.
@@ -23,7 +25,15 @@ impl<S: Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
-        captures(template, uri.path()).map(Self)
+        let mut found = captures(template, uri.path())?;
+        // What a token was found to be good for is its project, not a name that may come to mean another one meanwhile.
+        if let Some(id) = parts.extensions.get::<Caller>().and_then(|caller| caller.project) {
+            found
+                .iter_mut()
+                .filter(|(name, _)| name == "project")
+                .for_each(|(_, value)| *value = id.to_string().into());
+        }
+        Ok(Self(found))
     }
 }
 
@@ -111,11 +121,16 @@ impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::parse_text(parts.uri.query().unwrap_or(""))
+        Self::of(&parts.uri)
     }
 }
 
 impl Query {
+    /// That of a URI.
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
+        Self::parse_text(uri.query().unwrap_or(""))
+    }
+
     fn parse_text(query: &str) -> Result<Self, Problem> {
         let decoded = |raw: &str| {
             decode(raw.as_bytes(), true)

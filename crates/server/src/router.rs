@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use crate::app::{App, ServerConfig};
 use crate::error::Problem;
 use crate::openapi::{Described, Operation};
-use crate::{admission, auth, compress, console, context, git, handlers, openapi};
+use crate::{admission, auth, compress, console, context, git, handlers, openapi, rates};
 
 /// Makes [`Routes`] of a table; see [`routes`].
 macro_rules! routes {
@@ -19,7 +19,7 @@ macro_rules! routes {
 }
 
 impl App {
-    /// The public API: every route but the health checks and the console's files needs a key.
+    /// The public API: what a key or a token opens is told by `access.rs`.
     pub fn router(&self) -> Router {
         self.finish(routes().router, true)
     }
@@ -29,14 +29,21 @@ impl App {
         self.finish(routes().router.merge(admin), false)
     }
 
-    /// From the outside in: request id and log, compression, key, place among the requests at work, route.
+    /// From the outside in: request id and log, compression, key or token, rates, place among the requests at work, route.
     fn finish(&self, routes: Router<App>, keyed: bool) -> Router {
         let routes = routes
             .route_layer(from_fn(context::name_route))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(route_not_found)
             .layer(from_fn_with_state(self.clone(), admission::admit));
-        let routes = if keyed { routes.layer(from_fn_with_state(self.clone(), auth::require_key)) } else { routes };
+        let routes = match self.rates() {
+            Some(_) if keyed => routes.layer(from_fn_with_state(self.clone(), rates::limit)),
+            _ => routes,
+        };
+        let routes = match keyed {
+            true => routes.layer(from_fn_with_state(self.clone(), auth::require_credentials)),
+            false => routes.layer(from_fn(auth::trust)),
+        };
         let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
         routes.layer(from_fn_with_state(self.clone(), context::around)).with_state(self.clone())
     }
@@ -96,6 +103,7 @@ fn routes() -> Routes {
         GET    "/projects/{project}/refs"                        => refs::list;
         PUT    "/projects/{project}/refs/{*name}"                => refs::write;
         DELETE "/projects/{project}/refs/{*name}"                => refs::delete;
+        POST   "/projects/{project}/promote"                     => refs::promote;
         GET    "/projects/{project}/reflog"                      => refs::reflog;
 
         POST   "/projects/{project}/sync"                        => remote::sync;
@@ -141,15 +149,28 @@ pub fn document(config: &ServerConfig) -> serde_json::Value {
     openapi::document(&routes().described, config)
 }
 
+/// Every template that is routed.
+#[cfg(test)]
+pub(crate) fn templates() -> std::collections::BTreeSet<String> {
+    routes().templates.into_iter().collect()
+}
+
 /// Routes with their descriptions; both are added at once.
 struct Routes {
     router: Router<App>,
+    #[cfg(test)]
+    templates: Vec<String>,
     described: Vec<Described>,
 }
 
 impl Routes {
     fn new() -> Self {
-        Self { router: Router::new(), described: Vec::new() }
+        Self {
+            router: Router::new(),
+            #[cfg(test)]
+            templates: Vec::new(),
+            described: Vec::new(),
+        }
     }
 
     fn add<H, T>(self, method: Method, path: &'static str, handler: H, describe: fn() -> Operation) -> Self
@@ -170,6 +191,8 @@ impl Routes {
     }
 
     fn serve(mut self, path: &str, served: MethodRouter<App>) -> Self {
+        #[cfg(test)]
+        self.templates.push(path.to_owned());
         self.router = self.router.route(path, served);
         self
     }

@@ -8,6 +8,7 @@ mod chains;
 mod checkpoints;
 mod collect;
 mod commits;
+mod ephemeral;
 mod feed;
 mod forks;
 mod graph;
@@ -95,11 +96,6 @@ where
         projects::take_everything_with_them,
         projects::are_missed_by_every_writer,
         projects::can_be_migrated_and_pinged,
-        tokens::come_back_by_their_hash,
-        tokens::are_created_once,
-        tokens::are_listed_by_project_and_in_all,
-        tokens::are_revoked_at_once,
-        tokens::go_with_their_project,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
         refs::move_only_under_their_guard,
@@ -146,9 +142,32 @@ where
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
     );
+    run_admission(&make).await;
     run_upkeep(&make).await;
     run_rebuild(&make).await;
     run_work(&make).await;
+}
+
+/// Who may do what, and for how long.
+async fn run_admission<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
+        tokens::come_back_by_their_hash,
+        tokens::name_their_project_as_it_is_called,
+        tokens::are_created_once,
+        tokens::are_listed_by_project_and_in_all,
+        tokens::are_revoked_at_once,
+        tokens::of_before_are_for_git,
+        tokens::go_with_their_project,
+        ephemeral::end_a_while_after_their_last_move,
+        ephemeral::stay_once_they_are_promoted,
+        ephemeral::stay_where_somebody_has_pending_work,
+        ephemeral::end_in_forks_too,
+    );
 }
 
 /// What is done for all projects at once.
@@ -288,6 +307,7 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
         op,
         guard: None,
         refs,
+        lifetimes: Vec::new(),
         remote_refs: Vec::new(),
         reached: RoaringTreemap::new(),
         replace_reach: false,

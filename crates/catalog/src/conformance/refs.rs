@@ -90,7 +90,7 @@ pub(super) async fn are_listed_by_prefix_in_byte_order(case: Case) {
         let expected: Vec<Ref> = names
             .iter()
             .filter(|name| name.starts_with(prefix))
-            .map(|name| Ref { name: (*name).to_owned(), oid: oid(name) })
+            .map(|name| Ref { name: (*name).to_owned(), oid: oid(name), ephemeral: None })
             .collect();
         assert_eq!(case.catalog.references(project, prefix).await.expect("refs"), expected, "{prefix:?}");
     }
@@ -210,7 +210,7 @@ pub(super) async fn carry_remote_refs_and_shallow_commits(case: Case) {
     publish.shallow = Some(vec![oid("s1"), oid("s2"), oid("s1")]);
     case.catalog.publish(&publish).await.expect("publish");
     let seen = async || case.catalog.remote_references(project, "refs/heads/").await.expect("refs");
-    let named = |name: &str, target: &str| Ref { name: name.to_owned(), oid: oid(target) };
+    let named = |name: &str, target: &str| Ref { name: name.to_owned(), oid: oid(target), ephemeral: None };
     assert_eq!(seen().await, [named(MAIN, "1"), named("refs/heads/x", "x")]);
     let mut shallow = vec![oid("s1"), oid("s2")];
     shallow.sort_unstable();

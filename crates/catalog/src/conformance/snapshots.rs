@@ -1,4 +1,4 @@
-use crate::{Access, ProjectSnapshot, Token, WorkspaceSnapshot};
+use crate::{FoundToken, ProjectSnapshot, Scopes, Token, WorkspaceSnapshot};
 
 use super::*;
 
@@ -15,7 +15,8 @@ pub(super) async fn come_back_as_they_were(case: Case) {
         id: Uuid::new_v4(),
         project: key.project,
         name: Some("ci".to_owned()),
-        access: Access::Write,
+        user: Some(Uuid::new_v4()),
+        scopes: Scopes::all(),
         created_at_ms: NOW,
         expires_at_ms: Some(NOW + 1),
     };
@@ -29,7 +30,7 @@ pub(super) async fn come_back_as_they_were(case: Case) {
     assert_eq!(catalog.snapshot(key.project).await.expect("read"), None);
     assert!(catalog.restore_project(&snapshot, NOW + 9).await.expect("restore"));
     assert_eq!(catalog.snapshot(key.project).await.expect("read").as_ref(), Some(&snapshot));
-    assert_eq!(catalog.find_token(&[7; 32]).await.expect("find"), Some(token));
+    assert_eq!(catalog.find_token(&[7; 32]).await.expect("find"), Some(FoundToken { token, project_name: None }));
     assert_eq!(catalog.may_read(key.project, &[oid("one"), oid("three")]).await.expect("check"), [true, false]);
     assert_eq!(catalog.pending_contents(key.project, &[oid("one")]).await.expect("read"), [None], "in the bucket");
     let (revision, _) = case.write(&key, &[edit("c", "four")]).await;

@@ -54,7 +54,18 @@ impl Db {
 
 /// Names and what they name, with the cuts of the history behind them. A reflog of its own begins.
 async fn copy_refs(tx: &mut Transaction, fork: &Fork) -> Result<(), Fault> {
-    copy(tx, fork, "INSERT INTO refs (project, name, oid) SELECT $1, name, oid FROM refs WHERE project = $2").await?;
+    // What ends there ends here at the same time, but for the default branch.
+    sqlx::query(
+        "INSERT INTO refs (project, name, oid, lifetime, expires_at)
+         SELECT $1, name, oid, CASE WHEN name = $3 THEN NULL ELSE lifetime END,
+             CASE WHEN name = $3 THEN NULL ELSE expires_at END
+         FROM refs WHERE project = $2",
+    )
+    .bind(fork.project.id)
+    .bind(fork.source)
+    .bind(format!("refs/heads/{}", fork.project.default_branch))
+    .execute(&mut **tx)
+    .await?;
     copy(tx, fork, "INSERT INTO shallow (project, oid) SELECT $1, oid FROM shallow WHERE project = $2").await?;
     sqlx::query(
         "INSERT INTO reflog (project, name, old, new, reason, at)

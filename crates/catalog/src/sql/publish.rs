@@ -37,11 +37,13 @@ impl Db {
             Ok(moves) => moves,
             Err((name, actual)) => return Ok(PublishOutcome::Moved(name, actual)),
         };
-        swap(&mut tx, project, &moves).await?;
+        swap(&mut tx, project, &moves, publish.now_ms).await?;
+        set_lifetimes(&mut tx, publish).await?;
         write_reflog(&mut tx, publish, &moves).await?;
         write_remote_refs(&mut tx, project, &publish.remote_refs).await?;
         write_reach(&mut tx, publish).await?;
-        let moved = !moves.is_empty() || !publish.remote_refs.is_empty();
+        // A branch that is to end, or not to end any more, is not what it was for who works out its deletion.
+        let moved = !(moves.is_empty() && publish.remote_refs.is_empty() && publish.lifetimes.is_empty());
         count_moves(&mut tx, project, moved, publish.replace_reach).await?;
         if let Some(shallow) = &publish.shallow {
             write_shallow(&mut tx, project, shallow).await?;
@@ -153,7 +155,7 @@ async fn compare<'a>(
     Ok(Ok(moves))
 }
 
-async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>]) -> Result<(), Fault> {
+async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>], now_ms: i64) -> Result<(), Fault> {
     // Of several updates of one name the last one counts; the comparison went through all of them.
     let last: HashMap<&str, Option<ObjectId>> = moves.iter().map(|moved| (moved.name, moved.new)).collect();
     let set: Vec<(&str, ObjectId)> = last.iter().filter_map(|(name, oid)| Some((*name, (*oid)?))).collect();
@@ -163,16 +165,30 @@ async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>]) -> Result
             .blobs(chunk.iter().map(|(_, oid)| oid.as_slice().to_vec()));
         let upsert = sql!(
             "INSERT INTO refs (project, name, oid) SELECT $1, r.name, r.oid FROM {} WHERE true
-             ON CONFLICT (project, name) DO UPDATE SET oid = excluded.oid",
-            rows(2, &[("name", Type::Text), ("oid", Type::Blob)])
+             ON CONFLICT (project, name) DO UPDATE SET oid = excluded.oid, expires_at = refs.lifetime + $2",
+            rows(3, &[("name", Type::Text), ("oid", Type::Blob)])
         );
-        sqlx::query_with(upsert, with_rows(arguments![project], rows_set)?).execute(&mut **tx).await?;
+        sqlx::query_with(upsert, with_rows(arguments![project, now_ms], rows_set)?).execute(&mut **tx).await?;
     }
     let gone: Vec<&str> = last.iter().filter(|(_, oid)| oid.is_none()).map(|(name, _)| *name).collect();
     for chunk in gone.chunks(CHUNK_ROWS) {
         sqlx::query(sql!("DELETE FROM refs WHERE project = $1 AND name {}", in_texts(2)))
             .bind(project)
             .bind(texts(chunk.iter().copied()))
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Which branches are ephemeral from now on, or are no more.
+async fn set_lifetimes(tx: &mut Transaction, publish: &Publish) -> Result<(), Fault> {
+    for (name, lifetime_ms) in &publish.lifetimes {
+        sqlx::query("UPDATE refs SET lifetime = $3, expires_at = $4 WHERE project = $1 AND name = $2")
+            .bind(publish.project)
+            .bind(name)
+            .bind(*lifetime_ms)
+            .bind(lifetime_ms.map(|lifetime_ms| publish.now_ms.saturating_add(lifetime_ms)))
             .execute(&mut **tx)
             .await?;
     }

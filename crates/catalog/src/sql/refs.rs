@@ -10,7 +10,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::refs::{Publish, PublishOutcome, Ref, RefState, ReflogEntry, Refs};
+use crate::refs::{Ephemeral, Publish, PublishOutcome, Ref, RefState, ReflogEntry, Refs};
 use crate::rows::{Rows, Type, sql};
 
 /// The first name after all that start with `prefix`: names compare by their bytes, and UTF-8 keeps the order of
@@ -28,8 +28,13 @@ fn after_prefix(prefix: &str) -> String {
     char::MAX.to_string()
 }
 
-fn named((name, oid): (String, Vec<u8>)) -> Result<Ref, CatalogError> {
-    Ok(Ref { name, oid: codec::oid(&oid)? })
+/// Name, target, lifetime and end.
+type NamedRow = (String, Vec<u8>, Option<i64>, Option<i64>);
+
+fn named((name, oid, lifetime_ms, expires_at_ms): NamedRow) -> Result<Ref, CatalogError> {
+    let ephemeral = lifetime_ms.zip(expires_at_ms);
+    let ephemeral = ephemeral.map(|(lifetime_ms, expires_at_ms)| Ephemeral { lifetime_ms, expires_at_ms });
+    Ok(Ref { name, oid: codec::oid(&oid)?, ephemeral })
 }
 
 impl Db {
@@ -43,9 +48,26 @@ impl Db {
     }
 
     async fn list_refs(&self, sql: &'static str, project: Uuid, prefix: &str) -> Result<Vec<Ref>, Fault> {
-        let rows: Vec<(String, Vec<u8>)> =
+        let rows: Vec<NamedRow> =
             sqlx::query_as(sql).bind(project).bind(prefix).bind(after_prefix(prefix)).fetch_all(self.reader()).await?;
         Ok(rows.into_iter().map(named).collect::<Result<_, _>>()?)
+    }
+
+    async fn list_expired(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, Fault> {
+        // 'refs/heads/' has eleven characters.
+        let rows: Vec<(Uuid, String, Vec<u8>, i64, i64)> = sqlx::query_as(
+            "SELECT r.project, r.name, r.oid, r.lifetime, r.expires_at FROM refs r
+             WHERE r.expires_at < $1 AND NOT EXISTS (
+                 SELECT 1 FROM workspaces w JOIN pending q ON q.workspace = w.id
+                 WHERE w.project = r.project AND w.branch = substr(r.name, 12))
+             ORDER BY r.expires_at, r.project, r.name LIMIT $2",
+        )
+        .bind(before_ms)
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        let found = |(project, name, oid, lifetime, end)| Ok((project, named((name, oid, Some(lifetime), Some(end)))?));
+        rows.into_iter().map(found).collect()
     }
 
     async fn read_shallow(&self, project: Uuid) -> Result<Vec<ObjectId>, Fault> {
@@ -196,13 +218,18 @@ impl Refs for Db {
     }
 
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError> {
-        const SQL: &str = "SELECT name, oid FROM refs WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
+        const SQL: &str = "SELECT name, oid, lifetime, expires_at FROM refs
+            WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
         run!("read refs", self.list_refs(SQL, project, prefix))
     }
 
+    async fn expired_branches(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, CatalogError> {
+        run!("find branches that end", self.list_expired(before_ms, limit))
+    }
+
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError> {
-        const SQL: &str =
-            "SELECT name, oid FROM remote_refs WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
+        const SQL: &str = "SELECT name, oid, CAST(NULL AS bigint), CAST(NULL AS bigint) FROM remote_refs
+            WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
         run!("read remote refs", self.list_refs(SQL, project, prefix))
     }
 

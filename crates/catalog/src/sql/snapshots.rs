@@ -98,7 +98,8 @@ impl Db {
 
 async fn named(tx: &mut Transaction, query: &'static str, project: Uuid) -> Result<Vec<Ref>, Fault> {
     let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(query).bind(project).fetch_all(&mut **tx).await?;
-    let name = |(name, oid): (String, Vec<u8>)| Ok(Ref { name, oid: codec::oid(&oid)? });
+    // A branch that comes back stays: nobody may be there any more who knows that it was to end.
+    let name = |(name, oid): (String, Vec<u8>)| Ok(Ref { name, oid: codec::oid(&oid)?, ephemeral: None });
     Ok(rows.into_iter().map(name).collect::<Result<_, CatalogError>>()?)
 }
 

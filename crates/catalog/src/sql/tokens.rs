@@ -8,16 +8,22 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::rows::sql;
-use crate::tokens::{Token, TokenHash, Tokens};
+use crate::scopes::Scopes;
+use crate::tokens::{FoundToken, Token, TokenHash, Tokens};
 
-const COLUMNS: &str = "id, project, name, access, created_at, expires_at";
+const COLUMNS: &str = "id, project, user_id, name, access, scopes, created_at, expires_at";
+
+/// The same where `tokens` is `t` among other tables.
+const TOKEN: &str = "t.id, t.project, t.user_id, t.name, t.access, t.scopes, t.created_at, t.expires_at";
 
 #[derive(sqlx::FromRow)]
 struct Row {
     id: Uuid,
     project: Uuid,
+    user_id: Option<Uuid>,
     name: Option<String>,
-    access: String,
+    access: Option<String>,
+    scopes: Option<String>,
     created_at: i64,
     expires_at: Option<i64>,
 }
@@ -29,10 +35,22 @@ struct Hashed {
     hash: Vec<u8>,
 }
 
+#[derive(sqlx::FromRow)]
+struct Found {
+    #[sqlx(flatten)]
+    row: Row,
+    project_name: Option<String>,
+}
+
 impl Row {
     fn token(self) -> Result<Token, Fault> {
-        let Self { id, project, name, access, created_at: created_at_ms, expires_at: expires_at_ms } = self;
-        Ok(Token { id, project, name, access: codec::access(&access)?, created_at_ms, expires_at_ms })
+        let Self { id, project, user_id: user, name, created_at: created_at_ms, expires_at: expires_at_ms, .. } = self;
+        let scopes = match (self.scopes, self.access) {
+            (Some(scopes), _) => Scopes::stored(&scopes),
+            (None, Some(access)) => codec::access(&access)?,
+            (None, None) => return Err(CatalogError::Invalid { what: "token" }.into()),
+        };
+        Ok(Token { id, project, user, name, scopes, created_at_ms, expires_at_ms })
     }
 }
 
@@ -60,9 +78,13 @@ impl Db {
         query.fetch_all(self.reader()).await?.into_iter().map(Row::token).collect()
     }
 
-    async fn token_of(&self, hash: &TokenHash) -> Result<Option<Token>, Fault> {
-        let query = sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM tokens WHERE hash = $1"));
-        query.bind(&hash[..]).fetch_optional(self.reader()).await?.map(Row::token).transpose()
+    async fn token_of(&self, hash: &TokenHash) -> Result<Option<FoundToken>, Fault> {
+        let query = sqlx::query_as::<Database, Found>(sql!(
+            "SELECT {TOKEN}, p.name AS project_name FROM tokens t JOIN projects p ON p.id = t.project WHERE t.hash = $1"
+        ));
+        let found = query.bind(&hash[..]).fetch_optional(self.reader()).await?;
+        let token = |found: Found| Ok(FoundToken { token: found.row.token()?, project_name: found.project_name });
+        found.map(token).transpose()
     }
 
     async fn revoke_token_once(&self, id: Uuid) -> Result<bool, Fault> {
@@ -77,12 +99,13 @@ where
     E: sqlx::Executor<'e, Database = Database>,
 {
     sqlx::query(sql!(
-        "INSERT INTO tokens ({COLUMNS}, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING"
+        "INSERT INTO tokens ({COLUMNS}, hash) VALUES ($1, $2, $3, $4, NULL, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING"
     ))
     .bind(token.id)
     .bind(token.project)
+    .bind(token.user)
     .bind(&token.name)
-    .bind(codec::access_name(token.access))
+    .bind(token.scopes.to_string())
     .bind(token.created_at_ms)
     .bind(token.expires_at_ms)
     .bind(&hash[..])
@@ -114,7 +137,7 @@ impl Tokens for Db {
         run!("list tokens", self.list_tokens(project, after, limit))
     }
 
-    async fn find_token(&self, hash: &TokenHash) -> Result<Option<Token>, CatalogError> {
+    async fn find_token(&self, hash: &TokenHash) -> Result<Option<FoundToken>, CatalogError> {
         run!("find a token", self.token_of(hash))
     }
 

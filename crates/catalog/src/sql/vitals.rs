@@ -23,7 +23,7 @@ impl Db {
         let (unpushed, condemned, doomed): (i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM refs r JOIN projects p ON p.id = r.project AND p.remote_url IS NOT NULL
                      LEFT JOIN remote_refs m ON m.project = r.project AND m.name = r.name
-                     WHERE r.name LIKE 'refs/heads/%' AND (m.oid IS NULL OR m.oid <> r.oid)),
+                     WHERE r.name LIKE 'refs/heads/%' AND r.expires_at IS NULL AND (m.oid IS NULL OR m.oid <> r.oid)),
                  (SELECT count(*) FROM objects WHERE state = 'C'), (SELECT count(*) FROM s3_keys WHERE state = 'doomed')",
         )
         .fetch_one(self.reader())

@@ -140,6 +140,7 @@ impl Stage {
             op,
             guard: None,
             refs: vec![RefUpdate { name: MAIN.to_owned(), expected: None, new: Some(oid("x")) }],
+            lifetimes: Vec::new(),
             remote_refs: Vec::new(),
             reached: RoaringTreemap::new(),
             replace_reach: false,

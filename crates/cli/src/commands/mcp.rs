@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use treehold_engine::Engine;
-use treehold_engine::api::{Access, Origin};
-use treehold_mcp::{Binding, author, plain};
+use treehold_engine::api::Origin;
+use treehold_mcp::{Access, Binding, author, plain};
 use treehold_server::{App, mcp_over};
 use uuid::Uuid;
 

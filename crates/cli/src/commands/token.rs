@@ -1,7 +1,7 @@
 //! `treehold token`
 
 use serde_json::Value;
-use treehold_engine::api::Access;
+use treehold_engine::api::{Scope, Scopes};
 use uuid::Uuid;
 
 use super::{report, seconds};
@@ -17,9 +17,15 @@ pub enum Command {
     Create {
         /// The project's id or name
         project: String,
-        /// Allow pushes; without it only clones and fetches
-        #[arg(long)]
+        /// For git clients, pushes included: as `--scopes git:write`
+        #[arg(long, conflicts_with = "scopes")]
         write: bool,
+        /// What it allows, separated by commas: files:read, files:write, pending, git:read, git:write, admin
+        #[arg(long, value_name = "SCOPE,…", default_value = "git:read")]
+        scopes: Scopes,
+        /// The one user whose pending work it opens [default: everybody's]
+        #[arg(long, value_name = "UUID")]
+        user: Option<Uuid>,
         /// What you call it
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
@@ -51,9 +57,9 @@ pub enum Command {
 /// Runs it.
 pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
-        Command::Create { project, write, name, expires, json } => {
-            let access = if write { Access::Write } else { Access::Read };
-            let operation = Operation::TokenCreate { project, name, access, lifetime_s: expires };
+        Command::Create { project, write, scopes, user, name, expires, json } => {
+            let scopes = if write { [Scope::GitWrite].into_iter().collect() } else { scopes };
+            let operation = Operation::TokenCreate { project, user, name, scopes, lifetime_s: expires };
             report(settings, operation, json, made).await
         }
         Command::List { project, json } => report(settings, Operation::TokenList { project }, json, listed).await,
@@ -69,11 +75,14 @@ fn made(token: &Value) -> String {
         ("id", text(token, "id")),
         ("project", project(token)),
         ("name", text(token, "name")),
-        ("access", text(token, "access")),
+        ("scopes", scopes(token)),
+        ("user", text(token, "user")),
         ("expires", text(token, "expires_at")),
         ("secret", text(token, "secret")),
     ]);
-    format!("{rows}keep the secret now, it is not shown again: git sends it as the password, with any user name")
+    format!(
+        "{rows}keep the secret now, it is not shown again: send it as Bearer; git sends it as the password, with any user name"
+    )
 }
 
 fn listed(answer: &Value) -> String {
@@ -86,10 +95,16 @@ fn listed(answer: &Value) -> String {
             Some(true) => "expired".to_owned(),
             _ => text(token, "expires_at"),
         };
-        let (id, access) = (text(token, "id"), text(token, "access"));
-        format!("{id}  {access:<5}  {expires:<24}  {}  {}", project(token), text(token, "name"))
+        let (id, scopes, user) = (text(token, "id"), scopes(token), text(token, "user"));
+        format!("{id}  {scopes}  {expires:<24}  {}  {user}  {}", project(token), text(token, "name"))
     };
     tokens.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The scopes as they are given.
+fn scopes(token: &Value) -> String {
+    let scopes = token["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    scopes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// The project's name, or its id if it has none.

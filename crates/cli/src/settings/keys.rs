@@ -54,12 +54,13 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 46] = [
+pub static KEYS: [Key; 51] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
     key("listen", Kind::Text, "ADDR", "Address that `serve` listens on; port 0 = any [default: 127.0.0.1:3001]"),
     secret("api_key", Kind::List, "KEY,…", "Keys that callers send as X-Internal-API-Key; several for rotation"),
+    secret("scoped_key", Kind::List, "SCOPES=KEY,…", "Keys for a part of it, such as `files:read+pending=KEY`"),
     key("allow_remote", Kind::List, "PREFIX,…", "URL prefixes that projects may use [default: https://github.com/]"),
     secret("remote_token", Kind::Text, "TOKEN", "Credentials for remotes where a request brings none"),
     key("remote_token_file", Kind::Path, "FILE", "The same, read from a file"),
@@ -122,6 +123,10 @@ pub static KEYS: [Key; 46] = [
         "Memory for bodies and answers [default: 256 MiB a core, at least 1 GiB]",
     ),
     key("project_share", Kind::Number, "PERCENT", "What one project alone may take of each of these [default: 50]"),
+    key("rate_limits", Kind::Text, "on|off", "Whether requests a minute are limited [default: off]"),
+    key("rate_reads", Kind::Number, "N", "Reads a minute of one user in one project; 0 = any number [default: 100]"),
+    key("rate_writes", Kind::Number, "N", "Writes a minute of one user in one project; 0 = any number [default: 20]"),
+    key("rate_syncs", Kind::Number, "N", "Syncs a minute of one project; 0 = any number [default: 10]"),
     key("max_connections", Kind::Number, "N", "HTTP connections at once; more wait [default: 8192]"),
     key("database_connections", Kind::Number, "N", "Connections to Postgres [default: 4 a core, from 16 to 64]"),
     key("manifest_interval", Kind::Number, "SECONDS", "How often `serve` writes a manifest; 0 = never [default: 3600]"),
@@ -152,7 +157,8 @@ pub fn find(name: &str) -> Option<&'static Key> {
 static FLAGS: LazyLock<Vec<Arg>> = LazyLock::new(|| KEYS.iter().map(argument).collect());
 
 fn argument(key: &'static Key) -> Arg {
-    let limit = ["limit_", "max_"].iter().any(|prefix| key.name.starts_with(prefix)) || key.name == "project_share";
+    let limit =
+        ["limit_", "max_", "rate_"].iter().any(|prefix| key.name.starts_with(prefix)) || key.name == "project_share";
     Arg::new(key.name)
         .long(key.flag())
         .env(key.variable())

@@ -1,6 +1,6 @@
 //! How much is done at once. Defaults grow with the cores of the machine.
 
-use treehold_server::{AdmissionConfig, Bounds};
+use treehold_server::{AdmissionConfig, Bounds, RateLimits};
 
 use super::Values;
 use crate::failure::Failure;
@@ -15,6 +15,8 @@ const PROJECT_MEMORY_MIN: u64 = 64 << 20;
 pub struct Load {
     /// Requests and their memory.
     pub admission: AdmissionConfig,
+    /// Requests a minute.
+    pub rates: RateLimits,
     /// HTTP connections.
     pub connections: usize,
     /// Connections to Postgres.
@@ -51,8 +53,30 @@ pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
     }
     let project_share = u8::try_from(project_share).unwrap_or(default.project_share);
     Ok(Load {
+        rates: rates(values)?,
         admission: AdmissionConfig { light, batch, commit, clone, watch, bulk, project_share, memory_bytes, ..default },
         connections: usize::try_from(connections).unwrap_or(usize::MAX),
         database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
     })
+}
+
+/// Off, or the given figures, 0 of which is none.
+fn rates(values: &mut Values) -> Result<RateLimits, Failure> {
+    let on = match values.text("rate_limits", || "off".to_owned()).as_str() {
+        "on" => true,
+        "off" => false,
+        other => return Err(values.wrong("rate_limits", &format!("must be `on` or `off`, not `{other}`"))),
+    };
+    let mut rate = |name, default: u32| {
+        let _shown = values.text(name, || default.to_string());
+        let given = values.optional_number(name, 1_000_000)?;
+        Ok::<_, Failure>(given.and_then(|given| u32::try_from(given).ok()).unwrap_or(default))
+    };
+    let RateLimits { reads, writes, syncs } = RateLimits::ON;
+    let limits = RateLimits {
+        reads: rate("rate_reads", reads)?,
+        writes: rate("rate_writes", writes)?,
+        syncs: rate("rate_syncs", syncs)?,
+    };
+    Ok(if on { limits } else { RateLimits::OFF })
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use treehold_engine::api::Scopes;
 use treehold_engine::{CommitSigner, EngineConfig, FeedRetention, HistoryKeep, Limits, Secret};
 use treehold_github::GitHubConfig;
 
@@ -73,6 +74,8 @@ pub struct Settings {
     pub listen: String,
     /// Any of them opens the API.
     pub api_keys: Vec<Secret>,
+    /// Each opens a part of it.
+    pub scoped_keys: Vec<(Secret, Scopes)>,
     /// URL prefixes.
     pub allow_remote: Vec<String>,
     /// Credentials for remotes.
@@ -158,7 +161,8 @@ impl Settings {
         let feed = feed(&mut values)?;
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
-        let api_keys = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
+        let api_keys: Vec<Secret> = values.list("api_key", &[]).into_iter().map(Secret::new).collect();
+        let scoped_keys = scoped_keys(&mut values, &api_keys)?;
         let cache_memory = values.optional_number("cache_memory", 1 << 44)?;
         let cache_disk = values.optional_number("cache_disk", 1 << 44)?;
         let cache_dir = cache_dir(&mut values)?;
@@ -169,6 +173,7 @@ impl Settings {
             store_url,
             listen,
             api_keys,
+            scoped_keys,
             allow_remote,
             remote_token,
             github,
@@ -197,6 +202,24 @@ impl Settings {
     pub fn embedded(&self) -> bool {
         self.database_file().is_some()
     }
+}
+
+/// Scopes joined by `+`, then `=`, then the key. No key is shown in what is wrong with it.
+fn scoped_keys(values: &mut Values, whole: &[Secret]) -> Result<Vec<(Secret, Scopes)>, Failure> {
+    let mut keys = Vec::new();
+    for item in values.list("scoped_key", &[]) {
+        let parts = item.split_once('=').filter(|(_, key)| !key.is_empty());
+        let parts = parts.and_then(|(scopes, key)| Some((scopes.replace('+', ",").parse().ok()?, key)));
+        let Some((scopes, key)) = parts else {
+            let why = "must be SCOPES=KEY with scopes joined by `+`: files:read, files:write, pending, git:read, git:write, admin";
+            return Err(values.wrong("scoped_key", why));
+        };
+        if whole.iter().any(|known| known.expose() == key) {
+            return Err(values.wrong("scoped_key", "has a key that `api_key` has, too, which opens everything"));
+        }
+        keys.push((Secret::new(key.to_owned()), scopes));
+    }
+    Ok(keys)
 }
 
 /// Values by name; what was not given becomes its default, so that `config-check` shows it.

@@ -1,5 +1,7 @@
 //! Precedence, checks and masking.
 
+use treehold_server::RateLimits;
+
 use super::*;
 
 fn settings(given: &[(&'static str, &str, Origin)]) -> Result<Settings, Failure> {
@@ -95,6 +97,31 @@ fn load_is_what_was_given_and_shown_where_it_was_not() {
     assert_eq!((admission.light.places, admission.bulk.places, admission.project_share), (7, 1, 100));
     assert_eq!(settings.given["max_commits"], (admission.commit.places.to_string(), Origin::Default));
     assert!((16..=64).contains(&settings.load.database_connections));
+}
+
+#[test]
+fn keys_may_have_scopes() {
+    let given = [("scoped_key", "files:read+pending=a=b:c, admin=d", flag()), ("api_key", "e", flag())];
+    let keys = settings(&given).unwrap().scoped_keys;
+    let keys: Vec<_> = keys.iter().map(|(key, scopes)| (key.expose(), scopes.to_string())).collect();
+    assert_eq!(keys, [("a=b:c", "files:read,pending".to_owned()), ("d", "admin".to_owned())]);
+    for wrong in ["hunter2", "files:read=", "=hunter2", "files=hunter2", "files:read+=hunter2"] {
+        let refusal = refusal("scoped_key", wrong);
+        assert!(refusal.contains("must be SCOPES=KEY") && !refusal.contains("hunter2"), "{refusal}");
+    }
+    let twice = settings(&[("scoped_key", "admin=e", flag()), ("api_key", "e", flag())]).unwrap_err().message;
+    assert!(twice.contains("`api_key` has, too"), "{twice}");
+}
+
+#[test]
+fn rates_count_where_they_are_on() {
+    let rates = |given: &[(&'static str, &str, Origin)]| settings(given).unwrap().load.rates;
+    assert_eq!(rates(&[("rate_writes", "7", flag())]), RateLimits::OFF);
+    assert_eq!(rates(&[("rate_limits", "on", file())]), RateLimits::ON);
+    let some = rates(&[("rate_limits", "on", file()), ("rate_writes", "0", flag()), ("rate_syncs", "3", flag())]);
+    assert_eq!(some, RateLimits { writes: 0, syncs: 3, ..RateLimits::ON });
+    assert!(refusal("rate_limits", "yes").contains("must be `on` or `off`"));
+    assert!(refusal("rate_reads", "-1").contains("must be a whole number from 0"));
 }
 
 #[test]

@@ -80,7 +80,10 @@ fn tokens_are_made_listed_and_revoked() {
         assert!(bench.run(&["token", "list"]).stdout.contains("token create"));
         let made = bench.json(&["token", "create", "docs", "--write", "--name", "ci", "--expires", "90d", "--json"]);
         let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
-        assert_eq!((made["access"].as_str(), made["project"]["name"].as_str()), (Some("write"), Some("docs")));
+        assert_eq!(
+            (&made["scopes"], made["project"]["name"].as_str()),
+            (&serde_json::json!(["git:read", "git:write"]), Some("docs"))
+        );
         assert!(made["expires_at"].as_str() > made["created_at"].as_str());
         assert!(secret.len() == 47 && secret.starts_with("thd_"), "{secret}");
         let shown = bench.run(&["token", "create", "more"]).stdout;
@@ -101,6 +104,19 @@ fn tokens_are_made_listed_and_revoked() {
         assert_eq!(bench.json(&["token", "list", "docs", "--json"])["tokens"], serde_json::json!([]));
         assert!(bench.fail(1, &["token", "create", "x"]).contains("no such project"));
         assert!(bench.fail(1, &["token", "create", "docs", "--expires", "0s"]).contains("1 second"));
+
+        let user = "11111111-2222-4333-8444-555555555555";
+        let made =
+            bench.json(&["token", "create", "docs", "--scopes", "pending,files:write", "--user", user, "--json"]);
+        assert_eq!(made["scopes"], serde_json::json!(["files:read", "files:write", "pending"]));
+        assert_eq!(made["user"], user);
+        let text = bench.run(&["token", "list"]).stdout;
+        assert!(text.contains("files:read,files:write,pending") && text.contains(user), "{text}");
+        for wrong in
+            [&["--scopes", "files"][..], &["--scopes", ""], &["--scopes", "pending", "--write"], &["--user", "ann"]]
+        {
+            bench.fail(2, &[&["token", "create", "docs"], wrong].concat());
+        }
     });
 }
 

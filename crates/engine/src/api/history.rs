@@ -15,6 +15,9 @@ pub struct RefView {
     pub name: String,
     /// What it points to.
     pub oid: Oid,
+    /// When an ephemeral branch ends, RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
 }
 
 /// A list of refs.
@@ -41,6 +44,37 @@ pub struct RefRequest {
     /// Bring a deleted ref back: the oid is one that it had before, by its reflog.
     #[serde(default)]
     pub restore: bool,
+    /// `true`: a branch that ends a week after its last move, or when `expires_in` says. `false`: one that stays. Not given: as it is, a
+    /// new one stays.
+    #[serde(default)]
+    pub ephemeral: Option<bool>,
+    /// Makes it ephemeral: seconds after its last move, 1 to 31,536,000.
+    #[serde(default)]
+    pub expires_in: Option<u64>,
+}
+
+/// Body of a promotion of an ephemeral branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// Short name of the ephemeral branch.
+    pub branch: String,
+    /// Short name of the branch that moves to where it is, by a fast-forward; then the ephemeral one goes. Not given: it becomes one
+    /// that stays, under its own name.
+    #[serde(default)]
+    pub into: Option<String>,
+    /// What the branch that is to move or to stay must be now.
+    #[serde(default)]
+    pub expected_oid: Option<Oid>,
+}
+
+/// What became of an ephemeral branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Promoted {
+    /// Full name of the branch that has its work now.
+    pub name: String,
+    /// Where that is.
+    pub oid: Oid,
 }
 
 /// A move of a ref.

@@ -1,55 +1,28 @@
-//! Tokens of git clients.
+//! Tokens.
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use treehold_catalog::Access as StoredAccess;
+use serde::Serialize;
+pub use treehold_catalog::{Scope, Scopes};
 use uuid::Uuid;
 
 use crate::Secret;
-
-/// What a token allows in its project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Access {
-    /// Fetch.
-    Read,
-    /// Fetch and push.
-    Write,
-}
-
-impl From<StoredAccess> for Access {
-    fn from(access: StoredAccess) -> Self {
-        match access {
-            StoredAccess::Read => Self::Read,
-            StoredAccess::Write => Self::Write,
-        }
-    }
-}
-
-impl From<Access> for StoredAccess {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::Read => Self::Read,
-            Access::Write => Self::Write,
-        }
-    }
-}
 
 /// A token to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSpec {
     /// What its owner calls it; need not be unique.
     pub name: Option<String>,
+    /// The one user whose pending work it opens; `None` = everybody's.
+    pub user: Option<Uuid>,
     /// What it allows.
-    pub access: Access,
+    pub scopes: Scopes,
     /// How long; `None` = until it is revoked.
     pub lifetime: Option<Duration>,
 }
 
 /// A token as shown: never its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenView {
     /// Its id, by which it is revoked.
     pub id: Uuid,
@@ -57,8 +30,10 @@ pub struct TokenView {
     pub project: TokenProject,
     /// What its owner calls it.
     pub name: Option<String>,
+    /// The one user whose pending work it opens; `null` = everybody's.
+    pub user: Option<Uuid>,
     /// What it allows.
-    pub access: Access,
+    pub scopes: Scopes,
     /// RFC 3339, UTC.
     pub created_at: String,
     /// RFC 3339, UTC; from then on it is refused. `null` = it stays.
@@ -68,7 +43,7 @@ pub struct TokenView {
 }
 
 /// The project of a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenProject {
     /// Its id.
     pub id: Uuid,
@@ -81,12 +56,12 @@ pub struct TokenProject {
 pub struct NewToken {
     /// What is kept of it.
     pub token: TokenView,
-    /// What the git client sends as its password: `thd_` and 43 characters of base64url.
+    /// What callers send as Bearer, and git clients as their password: `thd_` and 43 characters of base64url.
     pub secret: Secret,
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenPage {
     /// In order of id. Expired ones are among them until they are revoked.
     pub tokens: Vec<TokenView>,
@@ -95,10 +70,18 @@ pub struct TokenPage {
 }
 
 /// What an accepted token allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorized {
+    /// The token's id.
+    pub token: Uuid,
     /// The one project that it opens.
     pub project: Uuid,
+    /// That project's unique name, if it has one.
+    pub project_name: Option<String>,
+    /// The one user whose pending work it opens; `None` = everybody's.
+    pub user: Option<Uuid>,
     /// What it allows there.
-    pub access: Access,
+    pub scopes: Scopes,
+    /// Unix milliseconds; from then on it is none.
+    pub expires_at_ms: Option<i64>,
 }

@@ -55,7 +55,7 @@ impl Engine {
             return Err(EngineError::TooLarge { what: "the commit", limit: limit as u64, unit: "changes" });
         }
         let branch = Self::branch_name(&project, request.branch.as_deref())?;
-        let push = Self::pushes(&project, request.push)?;
+        let push = self.pushes(&project, &branch, request.push).await?;
         let mut intent = self.intent(&project, &branch, &request.message, &request.author, push)?;
         intent.idempotency_key = idempotency_key.map(str::to_owned);
         let actions = request.actions.iter().map(|action| self.decode(action)).collect::<Result<Vec<_>>>()?;

@@ -289,6 +289,7 @@ impl Engine {
             op: op.id,
             guard: None,
             refs: Vec::new(),
+            lifetimes: Vec::new(),
             remote_refs: match attempt.push {
                 true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],
                 false => Vec::new(),

@@ -73,7 +73,7 @@ impl Engine {
             return self.commit_hosted(&project, request, credentials, key).await;
         }
         let branch = Self::branch_name(&project, request.branch.as_deref())?;
-        let push = Self::pushes(&project, request.push)?;
+        let push = self.pushes(&project, &branch, request.push).await?;
         let mut intent = self.intent(&project, &branch, &request.message, &request.author, push)?;
         intent.user = Some(request.user);
         intent.trailers = request.trailers;

@@ -144,10 +144,16 @@ impl Engine {
     }
 
     /// Whether a commit is pushed: as asked, else if there is a remote.
-    pub(crate) fn pushes(project: &Project, asked: Option<bool>) -> Result<bool> {
-        match (asked, &project.remote_url) {
-            (Some(true), None) => Err(EngineError::unprocessable("no_remote", "The project has no remote to push to.")),
-            (asked, remote) => Ok(asked.unwrap_or(remote.is_some())),
+    pub(crate) async fn pushes(&self, project: &Project, branch: &str, asked: Option<bool>) -> Result<bool> {
+        let pushes = match (asked, &project.remote_url) {
+            (Some(true), None) => {
+                return Err(EngineError::unprocessable("no_remote", "The project has no remote to push to."));
+            }
+            (asked, remote) => asked.unwrap_or(remote.is_some()),
+        };
+        match pushes && self.is_ephemeral(project, branch).await? {
+            true if asked == Some(true) => Err(Self::stays_here()),
+            stays => Ok(pushes && !stays),
         }
     }
 }

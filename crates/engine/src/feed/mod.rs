@@ -154,7 +154,7 @@ fn told_view(told: Told) -> EventView {
             // What the reflog tells apart, callers need not.
             let reason = match reason.as_str() {
                 "merge" => "sync".to_owned(),
-                "update" | "delete" => "api".to_owned(),
+                "update" | "delete" | "promote" => "api".to_owned(),
                 _ => reason,
             };
             EventView::Ref { name, from: from.map(Oid), to: to.map(Oid), reason }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use treehold_catalog::{
-    Access, Action, Origin, PendingRow, Project, ProjectSnapshot, ReceivePolicy, Ref, Token, WorkspaceSnapshot,
+    Action, Origin, PendingRow, Project, ProjectSnapshot, ReceivePolicy, Ref, Scope, Scopes, Token, WorkspaceSnapshot,
 };
 use treehold_object::BString;
 use uuid::Uuid;
@@ -41,7 +41,13 @@ struct TokenRecord {
     name: Option<String>,
     /// SHA-256 of the secret, base64.
     hash: String,
-    write: bool,
+    /// Of a manifest from before scopes: whether git may push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    write: Option<bool>,
+    #[serde(default)]
+    scopes: Option<Scopes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<Uuid>,
     created_at_ms: i64,
     expires_at_ms: Option<i64>,
 }
@@ -95,7 +101,9 @@ impl ProjectFile {
             id: token.id,
             name: token.name.clone(),
             hash: BASE64_STANDARD.encode(hash),
-            write: token.access == Access::Write,
+            write: None,
+            scopes: Some(token.scopes),
+            user: token.user,
             created_at_ms: token.created_at_ms,
             expires_at_ms: token.expires_at_ms,
         };
@@ -117,13 +125,16 @@ impl ProjectFile {
     /// The project, without pending work. An error says what is wrong.
     pub fn snapshot(self) -> Result<ProjectSnapshot, String> {
         let id = self.id;
-        let named = |refs: Vec<(String, Oid)>| refs.into_iter().map(|(name, oid)| Ref { name, oid: oid.0 }).collect();
+        let named = |refs: Vec<(String, Oid)>| {
+            refs.into_iter().map(|(name, oid)| Ref { name, oid: oid.0, ephemeral: None }).collect()
+        };
         let token = |record: TokenRecord| {
             let hash = BASE64_STANDARD.decode(&record.hash).ok().and_then(|hash| <[u8; 32]>::try_from(hash).ok());
             let hash = hash.ok_or_else(|| format!("the hash of token {} is none", record.id))?;
-            let TokenRecord { id: token, name, write, created_at_ms, expires_at_ms, .. } = record;
-            let access = if write { Access::Write } else { Access::Read };
-            Ok((Token { id: token, project: id, name, access, created_at_ms, expires_at_ms }, hash))
+            let TokenRecord { id: token, name, write, user, created_at_ms, expires_at_ms, .. } = record;
+            let of_git = || if write == Some(true) { Scope::GitWrite } else { Scope::GitRead };
+            let scopes = record.scopes.unwrap_or_else(|| [of_git()].into_iter().collect());
+            Ok((Token { id: token, project: id, user, name, scopes, created_at_ms, expires_at_ms }, hash))
         };
         let receive =
             ReceivePolicy { deny_non_fast_forwards: self.deny_non_fast_forwards, deny_deletes: self.deny_deletes };
@@ -231,7 +242,8 @@ mod tests {
             id: Uuid::from_u128(8),
             project: id,
             name: Some("ci".to_owned()),
-            access: Access::Write,
+            user: Some(Uuid::from_u128(12)),
+            scopes: Scopes::all(),
             created_at_ms: 5,
             expires_at_ms: None,
         };
@@ -244,8 +256,8 @@ mod tests {
                 receive: ReceivePolicy { deny_non_fast_forwards: true, deny_deletes: false },
                 created_at_ms: 1,
             },
-            refs: vec![Ref { name: "refs/heads/main".to_owned(), oid }],
-            remote_refs: vec![Ref { name: "refs/heads/x".to_owned(), oid }],
+            refs: vec![Ref { name: "refs/heads/main".to_owned(), oid, ephemeral: None }],
+            remote_refs: vec![Ref { name: "refs/heads/x".to_owned(), oid, ephemeral: None }],
             shallow: vec![oid],
             tokens: vec![(token, [9; 32])],
             workspaces: vec![WorkspaceSnapshot {
@@ -264,5 +276,23 @@ mod tests {
         let text = serde_json::to_string(&WorkspaceFile::of(&snapshot.workspaces[0])).unwrap();
         back.workspaces = vec![serde_json::from_str::<WorkspaceFile>(&text).unwrap().snapshot().unwrap()];
         assert_eq!(back, snapshot);
+    }
+
+    /// Goal: tokens of manifests from before scopes open git, and nothing else.
+    #[test]
+    fn tokens_of_before_are_for_git() {
+        for (write, scopes) in [(true, "git:write,git:read"), (false, "git:read")] {
+            let hash = BASE64_STANDARD.encode([9; 32]);
+            let project = serde_json::json!({
+                "id": Uuid::from_u128(1), "name": null, "default_branch": "main", "remote_url": null,
+                "deny_non_fast_forwards": false, "deny_deletes": false, "created_at_ms": 1, "refs": [], "remote_refs": [],
+                "shallow": [],
+                "tokens": [{"id": Uuid::from_u128(2), "name": null, "hash": hash, "write": write, "created_at_ms": 3,
+                    "expires_at_ms": null}],
+            });
+            let snapshot = serde_json::from_value::<ProjectFile>(project).unwrap().snapshot().unwrap();
+            assert_eq!(snapshot.tokens[0].0.scopes, scopes.parse().unwrap());
+            assert_eq!(snapshot.tokens[0].0.user, None);
+        }
     }
 }

@@ -181,6 +181,7 @@ impl Engine {
             op: op.id,
             guard: None,
             refs,
+            lifetimes: Vec::new(),
             remote_refs: Vec::new(),
             reached: op.numbers.clone(),
             replace_reach: false,

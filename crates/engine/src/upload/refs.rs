@@ -26,10 +26,11 @@ pub struct Advertised {
 pub(super) type TagChain = Vec<(Kind, ObjectId)>;
 
 impl Engine {
-    /// All refs of a project; tags are read for what they point at only if `peel`.
-    pub async fn advertise(&self, project: &str, peel: bool) -> Result<Advertised> {
+    /// All refs of a project, ephemeral branches only if asked for; tags are read for what they point at only if `peel`.
+    pub async fn advertise(&self, project: &str, peel: bool, ephemeral: bool) -> Result<Advertised> {
         let project = self.find_project(project).await?;
-        let refs = self.catalog.references(project.id, "refs/").await?;
+        let mut refs = self.catalog.references(project.id, "refs/").await?;
+        refs.retain(|found| ephemeral || found.ephemeral.is_none());
         let head = branch_ref(&project.default_branch);
         let mut advertised = Advertised {
             shallow: self.catalog.shallow(project.id).await?,

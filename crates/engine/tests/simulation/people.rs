@@ -279,7 +279,14 @@ pub fn refs(engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> 
         }
         let head = engine.refs(&project, Some("refs/heads/main"), None, None).await?;
         let Some(head) = head.refs.first() else { return Ok(()) };
-        let request = RefRequest { oid: Oid(head.oid.0), expected_oid: None, force: false, restore: false };
+        let request = RefRequest {
+            oid: Oid(head.oid.0),
+            expected_oid: None,
+            force: false,
+            restore: false,
+            ephemeral: None,
+            expires_in: None,
+        };
         engine.put_ref(&project, &name, &request).await.map(|_| ())
     })
 }

@@ -19,10 +19,10 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use treehold_engine::api::{Access, Origin};
+use treehold_engine::api::Origin;
 use uuid::Uuid;
 
-use crate::binding::Binding;
+use crate::binding::{Access, Binding};
 use crate::host::{Host, Refusal};
 
 pub(crate) use list::{Args as ListArgs, page as list_page};

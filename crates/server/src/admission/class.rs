@@ -87,7 +87,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
             Class::Batch
         }
         ("/changes", _) => Class::Watch,
-        ("/fork" | "/refs/{*name}", &Method::POST | &Method::PUT | &Method::DELETE) => Class::Commit,
+        ("/fork" | "/promote" | "/refs/{*name}", &Method::POST | &Method::PUT | &Method::DELETE) => Class::Commit,
         ("/commit" | "/commits" | "/sync" | "/push" | "/pulls" | "/pulls/{number}" | "/remote", _) => Class::Commit,
         // Many writes in one request; what is small is as light as one of them.
         _ if template == "/pending/{project}/{user}" && *method == Method::POST => {
@@ -104,10 +104,10 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// A project is known by what its callers call it, without asking the database. It has one name and one id at a time, and
 /// all spellings of either are one: so whoever uses both gets two portions, and no more than two.
-fn key(template: &str, path: &str) -> Key {
+pub(crate) fn key(template: &str, path: &str) -> Key {
     let captured = captures(template, path).unwrap_or_default();
     let named = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
-    let repository = || named("repo").map(|repo| repo.strip_suffix(b".git").unwrap_or(repo));
+    let repository = || named("repo").map(|repo| without(without(repo, b".git"), b"+ephemeral"));
     key_of(named("project").or_else(repository).unwrap_or_default())
 }
 
@@ -120,6 +120,10 @@ pub(crate) fn key_of(name: &[u8]) -> Key {
             hash.iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte))
         }
     }
+}
+
+fn without<'a>(name: &'a [u8], end: &[u8]) -> &'a [u8] {
+    name.strip_suffix(end).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -178,6 +182,7 @@ mod tests {
         assert_ne!(of("docs"), of(id));
         assert_eq!(of("docs"), key("/projects/{project}/read", "/projects/docs/read"));
         assert_eq!(of("docs"), key("/git/{repo}/{*rest}", "/git/docs.git/info/refs"));
+        assert_eq!(of("docs"), key("/git/{repo}/{*rest}", "/git/docs+ephemeral.git/info/refs"));
         assert_eq!(of(id), key("/git/{repo}/{*rest}", &format!("/git/{id}/git-upload-pack")));
         assert_eq!((of("docs"), of(id)), (key_of(b"docs"), key_of(id.to_uppercase().as_bytes())));
         assert_eq!(of("%zz"), key("", "/nowhere"), "what is malformed is nobody's");

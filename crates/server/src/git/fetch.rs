@@ -29,6 +29,8 @@ const PENDING_MAX: usize = 16;
 pub(super) struct Asker<'a> {
     pub app: &'a App,
     pub project: &'a str,
+    /// Wants to see branches that end by themselves.
+    pub ephemeral: bool,
     /// May have uncommitted work, if named.
     pub pending: bool,
 }
@@ -55,7 +57,7 @@ impl Asker<'_> {
 
     async fn ls_refs(self, request: &LsRefsRequest) -> Answer {
         let (app, project) = (self.app, self.project);
-        let mut found = app.reading(app.engine().advertise(project, request.peel)).await?;
+        let mut found = app.reading(app.engine().advertise(project, request.peel, self.ephemeral)).await?;
         if self.pending {
             let named = request.prefixes().iter().filter_map(|prefix| prefix.strip_prefix(PENDING));
             let users = named.filter_map(|user| Uuid::try_parse_ascii(user).ok());

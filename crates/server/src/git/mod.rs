@@ -103,20 +103,19 @@ async fn answer(
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let access = auth::git_access(app, &parts.headers).await?;
-    let (project, rest) = (repository(params.text("repo")?), params.text("rest")?);
+    let ((project, ephemeral), rest) = (repository(params.text("repo")?), params.text("rest")?);
     let protocol = protocol(&parts.headers);
     match (&parts.method, rest) {
         (&Method::GET | &Method::HEAD, "info/refs") => {
             let service = query?.text("service")?.and_then(Service::named).ok_or_else(dumb)?;
             let project = enter(app, access, project, service).await?;
-            Ok(advertise(app, &project, service, protocol).await?)
+            Ok(advertise(app, &project, ephemeral, service, protocol).await?)
         }
         (&Method::POST, "git-upload-pack") => {
             request::judge(&parts.headers, Service::UploadPack)?;
             let project = enter(app, access, project, Service::UploadPack).await?;
             let request = request::read(app, &parts.headers, body).await?;
-            // Uncommitted work is for who has a key: a token opens what was committed.
-            let asker = fetch::Asker { app, project: &project, pending: access == GitAccess::All };
+            let asker = fetch::Asker { app, project: &project, ephemeral, pending: access.may_read_pending() };
             Ok(asker.answer(protocol, request).await?)
         }
         (&Method::POST, "git-receive-pack") => {
@@ -134,9 +133,13 @@ async fn answer(
     }
 }
 
-/// The project's name or id; `.git` behind it is how git writes URLs.
-fn repository(name: &str) -> &str {
-    name.strip_suffix(".git").unwrap_or(name)
+/// What asks for ephemeral branches, too, behind a project's name, which cannot have it itself.
+const EPHEMERAL: &str = "+ephemeral";
+
+/// The project's name or id, and whether ephemeral branches are asked for; `.git` behind it is how git writes URLs.
+fn repository(name: &str) -> (&str, bool) {
+    let name = name.strip_suffix(".git").unwrap_or(name);
+    name.strip_suffix(EPHEMERAL).map_or((name, false), |name| (name, true))
 }
 
 fn protocol(headers: &HeaderMap) -> Protocol {
@@ -161,26 +164,33 @@ async fn enter(app: &App, access: GitAccess, project: &str, service: Service) ->
         Err(problem) if problem.status() == StatusCode::NOT_FOUND => return Err(absent().into()),
         Err(problem) => return Err(problem),
     };
-    if !access.may_read(id) {
+    if !access.knows(id) {
         return Err(absent().into());
     }
     if service == Service::ReceivePack && !access.may_write(id) {
-        let detail = "this token is for reading; pushing needs one that was made with --write";
+        let detail = match access.may_read(id) {
+            true => "this token is for reading; pushing needs one that was made with --write",
+            false => "this token or key is not for git; pushing needs one with the scope git:write",
+        };
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", detail));
+    }
+    if !access.may_read(id) {
+        let detail = "this token or key is not for git; fetching needs one with the scope git:read";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", detail));
     }
     Ok(id.to_string())
 }
 
 /// `GET info/refs?service=…`
-async fn advertise(app: &App, project: &str, service: Service, protocol: Protocol) -> Answer {
+async fn advertise(app: &App, project: &str, ephemeral: bool, service: Service, protocol: Protocol) -> Answer {
     let body = match (service, protocol) {
         (Service::UploadPack, Protocol::V2) => serve::upload_pack_v2(AGENT),
         (Service::UploadPack, _) => {
-            let found = app.reading(app.engine().advertise(project, true)).await?;
+            let found = app.reading(app.engine().advertise(project, true, ephemeral)).await?;
             serve::upload_pack(protocol, &found.refs, &found.shallow, AGENT)
         }
         (Service::ReceivePack, _) => {
-            let found = app.reading(app.engine().advertise(project, false)).await?;
+            let found = app.reading(app.engine().advertise(project, false, ephemeral)).await?;
             serve::receive_pack(protocol, &found.refs, &found.shallow, AGENT, true)
         }
     };

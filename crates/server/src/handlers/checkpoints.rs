@@ -14,12 +14,20 @@ use crate::error::Problem;
 use crate::handlers::history::{DIFF_FACTOR, compared};
 use crate::headers::origin;
 use crate::params::{Params, Query};
+use crate::rates::Acting;
 use crate::respond::{Answer, json, ok};
 
 /// `POST /projects/{project}/checkpoints`
-pub(crate) async fn create(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn create(
+    State(app): State<App>,
+    acting: Acting,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let project = params.text("project")?.to_owned();
     let request: CheckpointRequest = read_json(&app, &headers, body, Expect::SMALL).await?;
+    acting.for_user(&app, Some(request.user))?;
     let engine = app.engine().clone();
     let made = app.writing(async move { engine.create_checkpoint(&project, &request).await }).await?;
     json(StatusCode::CREATED, &made)

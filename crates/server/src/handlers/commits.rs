@@ -9,13 +9,21 @@ use crate::app::App;
 use crate::body::{Expect, read_json, read_large_json};
 use crate::headers::{credentials, idempotency_key};
 use crate::params::Params;
+use crate::rates::Acting;
 use crate::respond::{Answer, ok};
 
 /// `POST /projects/{project}/commit`
-pub(crate) async fn commit(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn commit(
+    State(app): State<App>,
+    acting: Acting,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let project = params.text("project")?.to_owned();
     let (credentials, key) = (credentials(&headers)?, idempotency_key(&headers)?);
     let request: CommitRequest = read_json(&app, &headers, body, expect(&app, "paths")).await?;
+    acting.for_user(&app, Some(request.user))?;
     let engine = app.engine().clone();
     let done = app.remote(async move { engine.commit(&project, &request, credentials, key.as_deref()).await });
     ok(&done.await?)

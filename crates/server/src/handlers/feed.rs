@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, Sse};
 use futures::Stream;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 use treehold_engine::Feed;
 use treehold_engine::api::ChangeEvent;
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::error::Problem;
 use crate::headers::{last_event_id, negotiate};
 use crate::params::{Params, Query};
@@ -29,8 +30,18 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PAGE: usize = 100;
 
 /// `GET /projects/{project}/changes?since&wait&user&limit`
-pub(crate) async fn changes(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
+pub(crate) async fn changes(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+    query: Query,
+    headers: HeaderMap,
+) -> Answer {
     let (project, user) = (params.text("project")?, query.uuid("user")?);
+    if user.is_none() && !caller.sees_everybody() {
+        let detail = "this token is for the pending work of one user: give that user as `user`";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    }
     let (limit, wait) = (query.limit()?, query.clamped("wait")?.unwrap_or(0));
     let since = query.text("since")?.filter(|since| !since.is_empty());
     if negotiate(&headers, &["application/json", "text/event-stream"]) == 1 {

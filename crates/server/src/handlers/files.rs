@@ -12,6 +12,7 @@ use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::{credentials, idempotency_key};
 use crate::params::{Params, Query};
+use crate::rates::Acting;
 use crate::respond::{Answer, FileHead, Next, ok, value};
 use crate::stream::{self, ListPieces, ReadPieces, Shape};
 
@@ -132,12 +133,19 @@ impl Asked {
 }
 
 /// `POST /projects/{project}/read`: many files of one snapshot, as JSON or a line each.
-pub(crate) async fn read_batch(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn read_batch(
+    State(app): State<App>,
+    acting: Acting,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let project = params.text("project")?.to_owned();
     let most = app.config().limits.batch_paths;
     let bytes = (u64::try_from(most).unwrap_or(u64::MAX)).saturating_mul(PATH_BYTES).min(app.config().json_bytes);
     let expect = Expect { bytes: bytes.max(Expect::SMALL.bytes), optional: false, list: Some(("paths", most)) };
     let request: ReadRequest = read_json(&app, &headers, body, expect).await?;
+    acting.for_user(&app, request.user)?;
     let reading = app.reading(app.engine().batch_read(&project, request)).await?;
     let shape = Shape::asked(&headers);
     stream::send(&app, shape, ReadPieces::new(reading, shape)).await

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use treehold_engine::api::{BlameRequest, ConflictsRequest, Diff, DiffRequest, LogRequest, MergeWith};
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::negotiate;
@@ -21,13 +22,15 @@ const CONFLICT_FACTOR: u64 = 4;
 const BLAME_BYTES: u64 = 32 << 20;
 
 /// `GET /projects/{project}/status?user&branch`
-pub(crate) async fn status(State(app): State<App>, params: Params, query: Query) -> Answer {
+pub(crate) async fn status(State(app): State<App>, caller: Caller, params: Params, query: Query) -> Answer {
     let (project, user) = (params.text("project")?, query.required_uuid("user")?);
-    ok(&app.reading(app.engine().status(project, user, query.text("branch")?)).await?)
+    let mut status = app.reading(app.engine().status(project, user, query.text("branch")?)).await?;
+    status.changes.iter_mut().for_each(|change| change.others.retain(|other| caller.sees(*other)));
+    ok(&status)
 }
 
 /// `GET /projects/{project}/conflicts?user&branch&path&against&limit&cursor`: sides and merged texts of what is not clean.
-pub(crate) async fn conflicts(State(app): State<App>, params: Params, query: Query) -> Answer {
+pub(crate) async fn conflicts(State(app): State<App>, caller: Caller, params: Params, query: Query) -> Answer {
     let against = match query.text("against")? {
         None | Some("head") => MergeWith::Head,
         Some("remote") => MergeWith::Remote,
@@ -44,8 +47,9 @@ pub(crate) async fn conflicts(State(app): State<App>, params: Params, query: Que
         limit: query.limit()?,
     };
     let project = params.text("project")?.to_owned();
-    let (page, room) =
+    let (mut page, room) =
         app.reading_within(CONFLICT_FACTOR, |engine| async move { engine.conflicts(&project, &request).await }).await?;
+    page.files.iter_mut().for_each(|file| file.others.retain(|other| caller.sees(other.user)));
     Ok(ok(&page)?.map(|body| holding(body, room)))
 }
 

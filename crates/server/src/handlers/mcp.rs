@@ -5,14 +5,17 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-use treehold_mcp::{Binding, MESSAGE_BYTES_MAX, Tools, agent_name, author};
+use treehold_engine::EngineError;
+use treehold_engine::api::Scope;
+use treehold_mcp::{Access, Binding, MESSAGE_BYTES_MAX, Tools, agent_name, author};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::body::read;
 use crate::context::holding;
 use crate::error::Problem;
@@ -30,35 +33,48 @@ const MESSAGE_FACTOR: u64 = 3;
 
 /// What a request is bound to: it sees this project as this user sees it, and nothing else.
 ///
-/// The server's key was checked before; it may act for any user of any project, and says for whom in headers.
-fn binding(headers: &HeaderMap, _extensions: &Extensions) -> Result<Binding, Problem> {
+/// A server's key may act for any user of any project, and says for whom in headers. A token's own project and user stand for them, and
+/// headers can name no others; without `files:write` it gets the tools that only read.
+fn binding(headers: &HeaderMap, caller: &Caller) -> Result<Binding, Problem> {
     let project = named(headers, "Treehold-Project")?;
-    let project =
-        project.ok_or_else(|| Problem::bad_header("Treehold-Project", "send Treehold-Project: its name or id"))?;
-    let user = named(headers, "Treehold-User")?.and_then(|user| Uuid::try_parse(&user).ok());
+    let project = match caller.project {
+        Some(own) if project.as_deref().is_none_or(|named| named == own.to_string()) => own.to_string(),
+        Some(_) => return Err(EngineError::no_project().into()),
+        None => {
+            project.ok_or_else(|| Problem::bad_header("Treehold-Project", "send Treehold-Project: its name or id"))?
+        }
+    };
+    let user = named(headers, "Treehold-User")?.map(|user| Uuid::try_parse(&user)).transpose();
+    let user = user.ok().flatten().or(caller.user);
     let user = user.ok_or_else(|| Problem::bad_header("Treehold-User", "send Treehold-User: the user's UUID"))?;
+    caller.require(Scope::FilesRead)?;
+    caller.may_open(user)?;
     let author = named(headers, "Treehold-Author")?.map(|text| {
         let how = "Treehold-Author must look like `Name <name@example.org>`";
         author(&text).ok_or_else(|| Problem::bad_header("Treehold-Author", how))
     });
-    Ok(Binding {
+    let mut bound = Binding {
         branch: named(headers, "Treehold-Branch")?,
         origin: origin(headers)?,
         author: author.transpose()?,
         credentials: credentials(headers)?,
         ..Binding::new(project, user)
-    })
+    };
+    if !caller.scopes.has(Scope::FilesWrite) {
+        bound.access = Access::Read;
+    }
+    Ok(bound)
 }
 
 /// `POST /mcp`: one message; its answer as JSON, or as an event stream once there is progress to tell.
-pub(crate) async fn answer(State(app): State<App>, request: Request<Body>) -> Answer {
+pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Request<Body>) -> Answer {
     let (head, body) = request.into_parts();
     if head.headers.contains_key(header::ORIGIN) {
         // A page whose name was made to point here could otherwise speak to a server on its reader's own machine.
         let why = "this route is for agents, not for web pages: send no Origin";
         return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", why));
     }
-    let mut bound = binding(&head.headers, &head.extensions)?;
+    let mut bound = binding(&head.headers, &caller)?;
     if !is_json(&head.headers) {
         let how = "send one JSON-RPC message, with Content-Type: application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", how));
@@ -170,7 +186,7 @@ mod tests {
     #[test]
     fn a_request_is_bound_by_its_headers() {
         let user = "11111111-2222-4333-8444-555555555555";
-        let of = |pairs: &[(&'static str, &str)]| binding(&headers(pairs), &Extensions::new());
+        let of = |pairs: &[(&'static str, &str)]| binding(&headers(pairs), &Caller::with_key());
         let bound = of(&[
             ("treehold-project", "docs"),
             ("treehold-user", user),

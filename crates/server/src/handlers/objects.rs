@@ -11,6 +11,7 @@ use treehold_object::tree::mode;
 use treehold_object::{Commit, Kind, ObjectId, Signature, TreeEntry, parse_commit, parse_tree};
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::conditions::{Verdict, etag, judge};
 use crate::context::holding;
 use crate::error::Problem;
@@ -20,25 +21,56 @@ use crate::params::Params;
 use crate::respond::{Answer, ok, value};
 
 /// `GET /projects/{project}/git/blobs/{oid}`
-pub(crate) async fn blob(State(app): State<App>, method: Method, params: Params, headers: HeaderMap) -> Answer {
-    object(&app, Kind::Blob, &method, &params, &headers).await
+pub(crate) async fn blob(
+    State(app): State<App>,
+    caller: Caller,
+    method: Method,
+    params: Params,
+    headers: HeaderMap,
+) -> Answer {
+    object(&app, &caller, Kind::Blob, &method, &params, &headers).await
 }
 
 /// `GET /projects/{project}/git/trees/{oid}`
-pub(crate) async fn tree(State(app): State<App>, method: Method, params: Params, headers: HeaderMap) -> Answer {
-    object(&app, Kind::Tree, &method, &params, &headers).await
+pub(crate) async fn tree(
+    State(app): State<App>,
+    caller: Caller,
+    method: Method,
+    params: Params,
+    headers: HeaderMap,
+) -> Answer {
+    object(&app, &caller, Kind::Tree, &method, &params, &headers).await
 }
 
 /// `GET /projects/{project}/git/commits/{oid}`
-pub(crate) async fn commit(State(app): State<App>, method: Method, params: Params, headers: HeaderMap) -> Answer {
-    object(&app, Kind::Commit, &method, &params, &headers).await
+pub(crate) async fn commit(
+    State(app): State<App>,
+    caller: Caller,
+    method: Method,
+    params: Params,
+    headers: HeaderMap,
+) -> Answer {
+    object(&app, &caller, Kind::Commit, &method, &params, &headers).await
 }
 
-async fn object(app: &App, kind: Kind, method: &Method, params: &Params, headers: &HeaderMap) -> Answer {
+async fn object(
+    app: &App,
+    caller: &Caller,
+    kind: Kind,
+    method: &Method,
+    params: &Params,
+    headers: &HeaderMap,
+) -> Answer {
     let (project, oid) = (params.text("project")?.to_owned(), params.oid("oid")?);
-    let read = app.reading_within(CONTENT_FACTOR, |engine| async move { engine.raw_object(&project, kind, oid).await });
+    let everything = caller.sees_everybody();
+    let read = app.reading_within(CONTENT_FACTOR, |engine| async move {
+        match everything {
+            true => engine.raw_object(&project, kind, oid).await,
+            false => engine.raw_committed(&project, kind, oid).await,
+        }
+    });
     let (raw, room) = read.await?;
-    if method != Method::HEAD && judge(headers, &oid)? == Verdict::NotModified {
+    if *method != Method::HEAD && judge(headers, &oid)? == Verdict::NotModified {
         return Ok((StatusCode::NOT_MODIFIED, tag(&oid)).into_response());
     }
     let mut response = match negotiate(headers, &["application/json", "application/octet-stream"]) {

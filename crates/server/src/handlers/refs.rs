@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode};
-use treehold_engine::api::{Oid, RefRequest};
+use treehold_engine::api::{Oid, PromoteRequest, RefRequest};
 
 use crate::app::App;
 use crate::body::{Expect, read_json};
@@ -44,6 +44,14 @@ pub(crate) async fn delete(State(app): State<App>, params: Params, query: Query,
     let engine = app.engine().clone();
     app.writing(async move { engine.delete_ref(&project, &name, expected).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /projects/{project}/promote`: an ephemeral branch stays from now on, or another one moves to where it is.
+pub(crate) async fn promote(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+    let project = params.text("project")?.to_owned();
+    let request: PromoteRequest = read_json(&app, &headers, body, Expect::SMALL).await?;
+    let engine = app.engine().clone();
+    ok(&app.writing(async move { engine.promote(&project, &request).await }).await?)
 }
 
 /// The expected value may be given in two places, but not two values.

@@ -15,10 +15,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use treehold_engine::api::SyncRequest;
+use treehold_engine::api::{SyncAnswer, SyncRequest};
 use treehold_engine::{Progress, Secret};
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::body::{Expect, read_json};
 use crate::error::Problem;
 use crate::headers::{credentials, negotiate};
@@ -31,19 +32,38 @@ const STEP_INTERVAL: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 32;
 
 /// `POST /projects/{project}/sync`
-pub(crate) async fn sync(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn sync(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let project = params.text("project")?.to_owned();
     let credentials = credentials(&headers)?;
     let request: SyncRequest = read_json(&app, &headers, body, Expect::OPTIONAL).await?;
     if negotiate(&headers, &["application/json", "text/event-stream"]) == 1 {
-        return Ok(stream(&app, project, request, credentials));
+        return Ok(stream(&app, caller, project, request, credentials));
     }
     let engine = app.engine().clone();
-    ok(&app.remote(async move { engine.sync(&project, &request, credentials, &()).await }).await?)
+    let done = app.remote(async move { engine.sync(&project, &request, credentials, &()).await }).await?;
+    ok(&shown_to(&caller, done))
+}
+
+/// Without the pending work that the caller may not see.
+fn shown_to(caller: &Caller, mut answer: SyncAnswer) -> SyncAnswer {
+    answer.pending.retain(|touched| caller.sees(touched.user));
+    answer
 }
 
 /// `progress` events `{step, done, total}`, then one `result` or `problem`.
-fn stream(app: &App, project: String, request: SyncRequest, credentials: Option<Secret>) -> axum::response::Response {
+fn stream(
+    app: &App,
+    caller: Caller,
+    project: String,
+    request: SyncRequest,
+    credentials: Option<Secret>,
+) -> axum::response::Response {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
     let work = app.clone();
     app.spawn(async move {
@@ -51,9 +71,9 @@ fn stream(app: &App, project: String, request: SyncRequest, credentials: Option<
         let engine = work.engine().clone();
         let done = work.remote(async move { engine.sync(&project, &request, credentials, &steps).await }).await;
         let last = match done {
-            Ok(answer) => {
-                serde_json::to_value(&answer).map(|answer| ("result", answer)).map_err(|e| Problem::internal(&e))
-            }
+            Ok(answer) => serde_json::to_value(shown_to(&caller, answer))
+                .map(|answer| ("result", answer))
+                .map_err(|e| Problem::internal(&e)),
             Err(problem) => Err(problem),
         };
         // A reader that went away does not need it.

@@ -27,8 +27,8 @@ use schemas::Schemas;
 const ABOUT: &str = "\
 A git-native, content-addressed object store: read many files of a snapshot, save edits without a clone, commit and push them.
 
-**Key.** Every route but the health checks, this document and its page needs one of the server's keys in `X-Internal-API-Key`. Git \
-clients give a key, or a token of one project, as the password.
+**Key.** Every route but the health checks, this document and the pages needs one of the server's keys in `X-Internal-API-Key`, or a token \
+of the project as `Authorization: Bearer`. Git clients give either as the password.
 
 **Projects** are named by their UUID or their unique name, **users** by a UUID that is yours. An **oid** is a git object's id. A **ref** is \
 a branch, a tag, a full ref name or the full oid of a commit. A **workspace** is the pending work of one user on one branch.
@@ -68,7 +68,7 @@ pub(crate) fn document(routes: &[Described], config: &ServerConfig) -> Value {
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "The server that sent this document."}],
-        "security": [{"key": []}],
+        "security": [{"key": []}, {"token": []}],
         "tags": Group::ALL.map(|group| json!({"name": group.name(), "description": group.about()})),
         "paths": paths,
         "components": {
@@ -79,6 +79,10 @@ pub(crate) fn document(routes: &[Described], config: &ServerConfig) -> Value {
                 "key": {
                     "type": "apiKey", "in": "header", "name": "X-Internal-API-Key",
                     "description": "One of the configured keys, once.",
+                },
+                "token": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "A token of the project, with the scopes that the route needs; routes about all projects take a key.",
                 },
                 "git": {
                     "type": "http", "scheme": "basic",

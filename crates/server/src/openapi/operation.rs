@@ -296,6 +296,9 @@ impl Operation {
         config: &ServerConfig,
         schemas: &mut Schemas,
     ) -> Value {
+        if self.access == Access::Key {
+            self = self.refuses(403, &["forbidden", "key_required", "scope_missing"]).refuses(429, &["rate_limited"]);
+        }
         if self.admitted {
             self = self
                 .refuses(429, &["too_many_requests"])

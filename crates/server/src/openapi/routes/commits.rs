@@ -28,7 +28,7 @@ fn committing(id: &'static str, summary: &'static str) -> Operation {
         .refuses(404, &["ref_not_found"])
         .refuses(409, &["conflict", "head_moved", "diverged"])
         .refuses(422, &["bad_author", "bad_message", "bad_path", "bad_ref", "no_remote", "push_rejected"])
-        .refuses(422, &["path_conflict", "unsafe_content", "nothing_to_commit"])
+        .refuses(422, &["path_conflict", "unsafe_content", "nothing_to_commit", "ephemeral_branch"])
         .refuses(429, &["remote_rate_limited"])
         .refuses(502, &["remote_auth", "remote_failed", "remote_invalid"])
         .refuses(504, &["push_unknown", "remote_timeout"])

@@ -1,7 +1,7 @@
 //! Branches and tags.
 
 use serde_json::json;
-use treehold_engine::api::{RefList, RefRequest, RefView, ReflogPage};
+use treehold_engine::api::{PromoteRequest, Promoted, RefList, RefRequest, RefView, ReflogPage};
 
 use super::seen;
 use crate::openapi::operation::{Group, Operation};
@@ -42,7 +42,19 @@ pub(crate) fn write() -> Operation {
         .answers::<RefView>(201, "It was made.")
         .refuses(400, &["bad_request"])
         .refuses(409, &["ref_moved", "not_fast_forward", "ref_conflict"])
-        .refuses(422, &["bad_ref", "unknown_oid"])
+        .refuses(422, &["bad_lifetime", "bad_ref", "unknown_oid"])
+}
+
+pub(crate) fn promote() -> Operation {
+    Operation::new(Group::Refs, "promote", "Keep an ephemeral branch")
+        .says("It stays from now on; or another branch is fast-forwarded to where it is, and it ends.")
+        .parameter(project())
+        .json_body::<PromoteRequest>(json!({"branch": "try/1", "into": "main", "expected_oid": seen::BEFORE}))
+        .answers::<Promoted>(200, "Where its work is now.")
+        .example(200, json!({"name": "refs/heads/main", "oid": seen::COMMIT}))
+        .refuses(404, &["ref_not_found"])
+        .refuses(409, &["not_ephemeral", "not_fast_forward", "ref_conflict", "ref_moved"])
+        .refuses(422, &["bad_ref"])
 }
 
 pub(crate) fn delete() -> Operation {

@@ -1,0 +1,112 @@
+//! What tokens open, remembered for a moment: so that a request costs no query of its own, and a revoked token ends all the same.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use treehold_engine::api::Authorized;
+use treehold_engine::{Engine, EngineError, Secret};
+
+use crate::app::App;
+use crate::auth::digest;
+use crate::error::Problem;
+
+/// How long an answer counts: a token that is revoked is refused that much later, at most.
+const REMEMBERED: Duration = Duration::from_secs(1);
+/// Answers that are kept, those about secrets that open nothing among them.
+const ENTRIES_MAX: usize = 4_096;
+/// Looked up at once. Whoever has no right to anything waits here, and not among the requests at work.
+const LOOKUPS_MAX: usize = 16;
+
+type Found = Option<Arc<Authorized>>;
+
+/// What tokens open, by the hash of their secret.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    known: Mutex<HashMap<[u8; 32], (Instant, Found)>>,
+    lookups: Semaphore,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> Self {
+        Self { known: Mutex::default(), lookups: Semaphore::new(LOOKUPS_MAX) }
+    }
+
+    /// What this secret opens now.
+    pub(crate) async fn find(&self, app: &App, secret: &Secret) -> Result<Found, Problem> {
+        if !Engine::is_token(secret.expose()) {
+            return Ok(None);
+        }
+        let hash = digest(secret.expose().as_bytes());
+        let found = match self.recall(&hash, Instant::now()) {
+            Some(found) => found,
+            None => self.look_up(app, secret, hash).await?,
+        };
+        // Time goes on while an answer is remembered.
+        let now_ms = app.engine().token_clock_ms();
+        Ok(found.filter(|token| token.expires_at_ms.is_none_or(|end_ms| end_ms > now_ms)))
+    }
+
+    async fn look_up(&self, app: &App, secret: &Secret, hash: [u8; 32]) -> Result<Found, Problem> {
+        let turn = timeout(app.config().request_timeout, self.lookups.acquire()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(EngineError::Busy)?;
+        // Whoever came first may have asked already.
+        if let Some(found) = self.recall(&hash, Instant::now()) {
+            return Ok(found);
+        }
+        // It counts from before it was asked for.
+        let asked = Instant::now();
+        let found = app.reading(app.engine().authorize_token(secret)).await?.map(Arc::new);
+        self.remember(hash, asked, found.clone());
+        Ok(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Instant, Found)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recall(&self, hash: &[u8; 32], now: Instant) -> Option<Found> {
+        let known = self.lock();
+        let (asked, found) = known.get(hash)?;
+        (now.duration_since(*asked) < REMEMBERED).then(|| found.clone())
+    }
+
+    fn remember(&self, hash: [u8; 32], asked: Instant, found: Found) {
+        let mut known = self.lock();
+        if known.len() >= ENTRIES_MAX {
+            known.retain(|_, (before, _)| asked.duration_since(*before) < REMEMBERED);
+        }
+        if known.len() >= ENTRIES_MAX {
+            known.clear();
+        }
+        known.insert(hash, (asked, found));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_remembered_for_a_moment() {
+        let (tokens, asked) = (Tokens::new(), Instant::now());
+        tokens.remember([1; 32], asked, None);
+        assert_eq!(tokens.recall(&[1; 32], asked), Some(None));
+        assert_eq!(tokens.recall(&[2; 32], asked), None);
+        assert_eq!(tokens.recall(&[1; 32], asked + REMEMBERED - Duration::from_millis(1)), Some(None));
+        assert_eq!(tokens.recall(&[1; 32], asked + REMEMBERED), None);
+    }
+
+    #[test]
+    fn no_more_are_kept_than_there_is_room_for() {
+        let (tokens, now) = (Tokens::new(), Instant::now());
+        for number in 0..3 * ENTRIES_MAX {
+            tokens.remember(digest(&number.to_le_bytes()), now, None);
+            assert!(tokens.lock().len() <= ENTRIES_MAX);
+        }
+        let newest = digest(&(3 * ENTRIES_MAX - 1).to_le_bytes());
+        assert_eq!(tokens.recall(&newest, now), Some(None));
+    }
+}
