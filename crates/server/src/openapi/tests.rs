@@ -8,7 +8,7 @@ use crate::app::ServerConfig;
 
 /// Answers of an operator's verbs and of the command line, which no route gives.
 const NOT_HERE: [&str; 18] = [
-    "bad_lifetime",
+    "bad_scopes",
     "bad_manifest",
     "bad_op",
     "bad_diff",
