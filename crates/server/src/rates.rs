@@ -121,7 +121,7 @@ impl Rates {
             ("ratelimit", format!("\"{name}\";r=0;t={seconds}")),
         ];
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
-            .with("limit", json!({"name": name, "requests": limit, "seconds": 60}))
+            .with("rate", json!({"name": name, "requests": limit, "seconds": 60}))
             .retry_after(seconds);
         told.into_iter().fold(problem, |problem, (name, value)| match HeaderValue::from_str(&value) {
             Ok(value) => problem.header(HeaderName::from_static(name), value),
@@ -288,7 +288,7 @@ mod tests {
     fn a_refusal_says_when_to_come_again() {
         let problem = rates(20).refusal(Kind::Write, Duration::from_millis(2_001));
         assert_eq!((problem.status().as_u16(), problem.code()), (429, "rate_limited"));
-        assert_eq!(problem.body()["limit"], json!({"name": "writes", "requests": 20, "seconds": 60}));
+        assert_eq!(problem.body()["rate"], json!({"name": "writes", "requests": 20, "seconds": 60}));
         let headers = problem.into_response().headers().clone();
         assert_eq!(headers["retry-after"], "3");
         assert_eq!(headers["ratelimit-policy"], "\"writes\";q=20;w=60");

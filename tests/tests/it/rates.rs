@@ -10,7 +10,7 @@ use crate::scopes::Token;
 #[track_caller]
 fn refused(reply: &Reply, name: &str) {
     let problem = reply.problem(429, "rate_limited");
-    assert_eq!((&problem["limit"]["name"], &problem["limit"]["seconds"]), (&json!(name), &json!(60)));
+    assert_eq!((&problem["rate"]["name"], &problem["rate"]["seconds"]), (&json!(name), &json!(60)));
     let seconds: u64 = reply.header("retry-after").parse().expect("seconds");
     assert!((1..=60).contains(&seconds), "{seconds}");
     assert_eq!(reply.header("ratelimit"), format!("\"{name}\";r=0;t={seconds}"));

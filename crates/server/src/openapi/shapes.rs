@@ -38,6 +38,12 @@ pub(super) struct ProblemBody {
     /// Of `limit`: `bytes`, `paths` …
     #[schemars(skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
+    /// With `scope_missing`: the scope.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// With `rate_limited`: how often what may be done.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    rate: Option<Rate>,
     /// With `precondition_failed`: what the path has now; `null` = nothing.
     #[schemars(skip_serializing_if = "Option::is_none")]
     oid: Option<Option<Oid>>,
@@ -71,6 +77,17 @@ pub(super) struct ProblemBody {
     /// With `push_unknown`: the attempt's state.
     #[schemars(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
+}
+
+/// How often something may be done.
+#[derive(JsonSchema)]
+struct Rate {
+    /// `reads`, `writes` or `syncs`.
+    name: String,
+    /// So many requests…
+    requests: u32,
+    /// … in so many seconds.
+    seconds: u32,
 }
 
 /// Answer to a batch read.

@@ -53,6 +53,6 @@ pub(crate) fn push() -> Operation {
                 "branch": "main", "from": seen::BEFORE, "to": seen::COMMIT, "commits": 1, "objects": 3, "pushed": true,
             }),
         )
-        .refuses(422, &["nothing_to_push", "push_rejected"])
+        .refuses(422, &["ephemeral_branch", "nothing_to_push", "push_rejected"])
         .refuses(504, &["push_unknown"])
 }
