@@ -28,6 +28,8 @@ pub struct Binding {
     pub branch: Option<String>,
     /// What may be done: with [`Access::Read`] the tools that write are not there.
     pub access: Access,
+    /// Whether it is told that others have pending work on a path.
+    pub sees_others: bool,
     /// Where edits come from. Without an actor it is `agent:` and the client's own name.
     pub origin: Origin,
     /// Author of commits that name none; the engine's default if not given.
@@ -44,6 +46,7 @@ impl Binding {
             user,
             branch: None,
             access: Access::Write,
+            sees_others: true,
             origin: Origin::default(),
             author: None,
             credentials: None,

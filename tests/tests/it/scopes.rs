@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::both;
 use crate::deployment::{Deployment, Reply, blob_oid, json_body};
+use crate::remote_tools::save;
 
 /// A token, by its secret.
 pub struct Token<'a> {
@@ -215,6 +216,32 @@ both! {
         assert!(warned.contains(&bob.to_string()), "a key is warned of others: {warned}");
         let kept = d.get(&format!("/pending/{project}/{bob}")).await.ok(200);
         assert_eq!(kept["changes"].as_array().map(Vec::len), Some(2), "nothing of his changed");
+    }
+
+    /// Goal: a token is all that an agent needs, and opens to it what it opens elsewhere, and no more.
+    async fn agents(d) {
+        let (project, own, other) = (d.local_project().await, Uuid::new_v4(), Uuid::new_v4());
+        save(&d, project, other, "a.txt", "theirs\n").await;
+        let call = async |token: &Token<'_>, user: Option<Uuid>, tool: &str, arguments: Value| {
+            let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+            let request = json_body(token.request("POST", "/mcp"), &message).header("Accept", "application/json, text/event-stream");
+            d.send(user.into_iter().fold(request, |request, user| request.header("Treehold-User", user.to_string()))).await
+        };
+        let token = Token::new(&d, project, "files:write,pending", Some(own)).await;
+        let saved = call(&token, None, "write_file", json!({"path": "a.txt", "content": "mine\n"})).await.ok(200);
+        assert_eq!(saved["result"]["structuredContent"]["status"], "applied", "{saved}");
+        let status = call(&token, None, "status", json!({})).await.ok(200);
+        let change = &status["result"]["structuredContent"]["changes"][0];
+        assert_eq!((&change["path"], &change["others"]), (&json!("a.txt"), &json!(0)), "others are not told of: {status}");
+        assert_eq!(d.get(&format!("/pending/{project}/{own}/a.txt")).await.text(), "mine\n");
+        call(&token, Some(other), "status", json!({})).await.problem(403, "forbidden");
+        let everybodys = Token::new(&d, project, "files:read,pending", None).await;
+        let status = call(&everybodys, Some(own), "status", json!({})).await.ok(200);
+        assert_eq!(status["result"]["structuredContent"]["changes"][0]["others"], 1, "{status}");
+        let refused = call(&everybodys, Some(own), "write_file", json!({"path": "b.txt", "content": "b"})).await.ok(200);
+        assert!(refused.get("error").is_some(), "it may only read: {refused}");
+        call(&Token::new(&d, project, "git:write", Some(own)).await, None, "status", json!({})).await.problem(403, "scope_missing");
+        d.get(&format!("/pending/{project}/{own}/b.txt")).await.problem(404, "nothing_pending");
     }
 
     /// Goal: revoked and expired tokens end within a moment, on a server that has just used them, too.

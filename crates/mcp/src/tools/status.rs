@@ -87,7 +87,11 @@ pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown
     let (project, user, branch) = (call.binding.project.clone(), call.binding.user, call.binding.branch.clone());
     let told =
         call.host.run(Work::Light, move |engine| async move { engine.status(&project, user, branch.as_deref()).await });
-    let answer = page(told.await?, after.as_deref(), limit, bounds::room(None));
+    let mut told = told.await?;
+    if !call.binding.sees_others {
+        told.changes.iter_mut().for_each(|change| change.others.clear());
+    }
+    let answer = page(told, after.as_deref(), limit, bounds::room(None));
     Ok(show(text(&answer), &answer))
 }
 

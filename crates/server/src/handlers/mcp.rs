@@ -44,8 +44,10 @@ fn binding(headers: &HeaderMap, caller: &Caller) -> Result<Binding, Problem> {
             project.ok_or_else(|| Problem::bad_header("Treehold-Project", "send Treehold-Project: its name or id"))?
         }
     };
-    let user = named(headers, "Treehold-User")?.map(|user| Uuid::try_parse(&user)).transpose();
-    let user = user.ok().flatten().or(caller.user);
+    let user = match named(headers, "Treehold-User")? {
+        Some(named) => Uuid::try_parse(&named).ok(),
+        None => caller.user,
+    };
     let user = user.ok_or_else(|| Problem::bad_header("Treehold-User", "send Treehold-User: the user's UUID"))?;
     caller.require(Scope::FilesRead)?;
     caller.may_open(user)?;
@@ -58,6 +60,7 @@ fn binding(headers: &HeaderMap, caller: &Caller) -> Result<Binding, Problem> {
         origin: origin(headers)?,
         author: author.transpose()?,
         credentials: credentials(headers)?,
+        sees_others: caller.sees_everybody(),
         ..Binding::new(project, user)
     };
     if !caller.scopes.has(Scope::FilesWrite) {
@@ -208,6 +211,31 @@ mod tests {
         ] {
             let problem = of(bad).unwrap_err();
             assert_eq!((problem.code(), &problem.body()["header"]), ("bad_header", &named.into()));
+        }
+    }
+
+    #[test]
+    fn a_tokens_own_project_and_user_stand_for_headers() {
+        let (project, user, other) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3).to_string());
+        let caller = |scopes: &str, user| Caller {
+            project: Some(project),
+            user,
+            scopes: scopes.parse().unwrap(),
+            token: Some(Uuid::nil()),
+        };
+        let writer = caller("files:write,pending", Some(user));
+        let bound = binding(&HeaderMap::new(), &writer).unwrap();
+        assert_eq!((bound.project, bound.user, bound.access), (project.to_string(), user, Access::Write));
+        assert!(!bound.sees_others);
+        assert_eq!(binding(&HeaderMap::new(), &caller("files:read,pending", Some(user))).unwrap().access, Access::Read);
+        let code = |headers: HeaderMap, caller: &Caller| binding(&headers, caller).unwrap_err().code();
+        assert_eq!(code(headers(&[("treehold-project", &other)]), &writer), "project_not_found");
+        assert_eq!(code(headers(&[("treehold-user", &other)]), &writer), "forbidden");
+        assert_eq!(code(HeaderMap::new(), &caller("files:write,pending", None)), "bad_header");
+        let anybody = caller("files:write,pending", None);
+        assert!(binding(&headers(&[("treehold-user", &other)]), &anybody).unwrap().sees_others);
+        for lacking in ["files:write", "pending", "git:write"] {
+            assert_eq!(code(HeaderMap::new(), &caller(lacking, Some(user))), "scope_missing", "{lacking}");
         }
     }
 
