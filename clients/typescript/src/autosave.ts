@@ -152,7 +152,9 @@ export class Autosave {
       if (!name.startsWith("file:")) continue;
       const path = name.slice("file:".length);
       if (this.#entries.get(path)?.dirty) continue;
-      const entry: Entry = { path, ...(JSON.parse(value) as Kept), state: "offline", dirty: true };
+      const kept = parsed(value);
+      if (!kept) continue;
+      const entry: Entry = { path, ...kept, state: "offline", dirty: true };
       this.#entries.set(path, entry);
       restored.push(shown(entry));
       this.#tell(entry);
@@ -341,8 +343,12 @@ export class Autosave {
     const conflict: SaveConflict = { path: entry.path, base, ours, theirs: theirs.text ?? null, theirsOid: theirs.oid };
     entry.conflict = conflict;
     this.#set(entry, "conflict");
-    const resolution = await this.#options.onConflict?.(conflict);
-    if (resolution !== undefined && entry.conflict) this.#decide(entry, entry.conflict, resolution);
+    for (let asked = conflict; ; asked = entry.conflict) {
+      const resolution = await this.#options.onConflict?.(asked);
+      if (resolution === undefined || !entry.conflict) return;
+      // What was typed while somebody decided is not in that decision: it is asked for again.
+      if (resolution === "ours" || entry.text === asked.ours) return this.#decide(entry, entry.conflict, resolution);
+    }
   }
 
   /** The text goes on from what the view has. */
@@ -373,7 +379,7 @@ export class Autosave {
     try {
       const at = { user, signal: this.#closing.signal, ...(branch === undefined ? {} : { ref: branch }) };
       const file = await project.files.read(path, at);
-      return { oid: file.oid, text: file.text() };
+      return { oid: file.oid, text: decoded(path, file.bytes) };
     } catch (error) {
       if (error instanceof TreeholdError && error.status === 404 && error.code !== "project_not_found") {
         return { oid: null, text: null };
@@ -573,4 +579,22 @@ function op(path: string, text: string | null, expected: Oid | null | undefined)
 function shown(entry: Entry): FileState {
   const { path, state, text, known, error, conflict } = entry;
   return { path, state, text, oid: known?.oid, ...(error ? { error } : {}), ...(conflict ? { conflict } : {}) };
+}
+
+/** What was kept; `undefined` = it is damaged, and stays where it is. */
+function parsed(value: string): Kept | undefined {
+  try {
+    return JSON.parse(value) as Kept;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A file's text; one that is no UTF-8 would not be the same when it is written back. */
+function decoded(path: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new TreeholdError(0, "not_text", `Another device saved ${path} as bytes that are not UTF-8: copy the text, and look.`);
+  }
 }

@@ -177,7 +177,7 @@ export async function readContent(project: Project, request: Request): Promise<F
     oid: headers.get("etag")?.replaceAll('"', "") ?? "",
     mode: headers.get("git-mode") ?? "",
     bytes,
-    text: () => new TextDecoder().decode(bytes),
+    text: () => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes),
     commit: headers.get("git-commit"),
     source: (headers.get("x-treehold-source") as Source | null) ?? undefined,
     revision: revision === null ? undefined : Number(revision),

@@ -115,6 +115,43 @@ test("a conflict shows both texts, whoever decides", async (t) => {
   assert.equal(autosave.state("b.txt")?.state, "saved");
 });
 
+test("what is typed while somebody decides is asked for again", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const asked: (string | null)[] = [];
+  const holder: { autosave?: Autosave } = {};
+  const onConflict = (conflict: SaveConflict) => {
+    asked.push(conflict.ours);
+    if (asked.length === 1) holder.autosave?.change("a.txt", "ours, longer\n");
+    return { text: `${conflict.ours}${conflict.theirs}` };
+  };
+  const { autosave } = await desk(t, here, { onConflict });
+  holder.autosave = autosave;
+  autosave.open("a.txt", begin("one\n"));
+  await here.workspace({ user: USER }).put("a.txt", "theirs\n");
+  autosave.change("a.txt", "ours\n");
+  await autosave.flush();
+  assert.deepEqual(asked, ["ours\n", "ours, longer\n"]);
+  assert.equal(await view(here, "a.txt"), "ours, longer\ntheirs\n");
+});
+
+test("bytes of another device that are no text are not written back as one, and a byte order mark stays", async (t) => {
+  const here = await project({ "a.txt": lines("1", "2", "3"), "b.txt": `\ufeff${lines("1", "2", "3")}` });
+  const { autosave } = await desk(t, here);
+  const other = here.workspace({ user: USER });
+  const bytes = new Uint8Array([...new TextEncoder().encode(lines("1", "2")), 0xe9, 0x0a]);
+  autosave.open("a.txt", begin(lines("1", "2", "3")));
+  await other.put("a.txt", bytes);
+  autosave.change("a.txt", lines("one", "2", "3"));
+  autosave.open("b.txt", begin(`\ufeff${lines("1", "2", "3")}`));
+  await other.put("b.txt", `\ufeff${lines("1", "2", "three")}`);
+  autosave.change("b.txt", `\ufeff${lines("1", "two", "3")}`);
+  const left = await autosave.flush();
+  assert.deepEqual(left.filter((file) => file.path === "a.txt").map((file) => [file.state, file.error?.code]), [["failed", "not_text"]]);
+  assert.deepEqual((await here.files.read("a.txt", { user: USER })).bytes, bytes);
+  const stays = (await here.files.read("b.txt", { user: USER })).bytes.slice(0, 3);
+  assert.deepEqual(stays, new Uint8Array([0xef, 0xbb, 0xbf]));
+});
+
 test("theirs can be taken, and a file that is gone is a conflict too", async (t) => {
   const here = await project({ "a.txt": "one\n" });
   const { autosave, merged } = await desk(t, here);
