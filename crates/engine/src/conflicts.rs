@@ -12,7 +12,6 @@ use crate::api::{
     Mode, Oid, OtherWork, Path,
 };
 use crate::files::pending_item;
-use crate::status::Standing;
 use crate::text::{bytes_text, rfc3339};
 use crate::tree::{GITLINK, Side, is_binary, merge_marked};
 use crate::view::{Head, branch_ref};
@@ -51,9 +50,8 @@ impl Engine {
             (None, Some(After(after))) => row.path.as_slice() > after.as_slice(),
             (None, None) => true,
         };
-        let shown: Vec<&PendingRow> = rows.iter().filter(wanted).collect();
-        let standing = Standing::new(self, &project, &head, &rows);
-        let mut apart = self.apart(standing, &head, &shown, only.is_some(), limit + 1).await?;
+        let wanted: Vec<usize> = (0..rows.len()).filter(|at| wanted(&&rows[*at])).collect();
+        let mut apart = self.apart(&project, &head, &rows, &wanted, only.is_some(), limit + 1).await?;
         let more = apart.len() > limit;
         apart.truncate(limit);
         let last = apart.last().filter(|_| more).map(|last| After(last.row.path.to_vec()));
@@ -76,30 +74,24 @@ impl Engine {
         self.head_of(known.oid, Some(branch.to_owned())).await
     }
 
-    /// The first `limit` rows that are not clean; all, with `any`.
+    /// The first `limit` of the wanted rows that are not clean; all of them, with `any`.
     async fn apart(
         &self,
-        mut standing: Standing<'_>,
+        project: &Project,
         head: &Head,
-        rows: &[&PendingRow],
+        rows: &[PendingRow],
+        wanted: &[usize],
         any: bool,
         limit: usize,
     ) -> Result<Vec<Apart>> {
-        let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
+        let paths: Vec<BString> = wanted.iter().map(|at| rows[*at].path.clone()).collect();
         let there = self.find_paths(head.tree, &paths).await?;
-        let mut apart = Vec::new();
-        for (row, theirs) in rows.iter().zip(there) {
-            let theirs = theirs.filter(|item| !item.is_tree());
-            if !any && theirs.map(|item| item.oid) == row.base_oid {
-                continue;
-            }
-            let state = standing.of(row, theirs).await?;
-            apart.push(Apart { row: (*row).clone(), theirs, state });
-            if apart.len() == limit {
-                break;
-            }
-        }
-        Ok(apart)
+        let there = there.into_iter().map(|found| found.filter(|item| !item.is_tree()));
+        let left = |(at, theirs): &(usize, Side)| any || theirs.map(|item| item.oid) != rows[*at].base_oid;
+        let places: Vec<(usize, Side)> = wanted.iter().copied().zip(there).filter(left).take(limit).collect();
+        let states = self.change_states(project, head, rows, &places).await?;
+        let apart = places.into_iter().zip(states);
+        Ok(apart.map(|((at, theirs), state)| Apart { row: rows[at].clone(), theirs, state }).collect())
     }
 
     /// One page: a few queries for all of it, and nothing read that is too large to be shown.

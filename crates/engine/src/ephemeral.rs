@@ -125,8 +125,11 @@ impl Engine {
         }
         let forward = RefUpdate { name: into.to_owned(), expected: Some(target.oid), new: Some(tip) };
         let gone = RefUpdate { name: name.to_owned(), expected: Some(tip), new: None };
+        // Whose pending work is on it keeps it; it ends when that is gone.
+        let worked_on = !self.catalog.pending_on_branch(project.id, &request.branch, None).await?.is_empty();
+        let updates = if worked_on { vec![forward] } else { vec![forward, gone] };
         // What it alone reached is reached by the other one from now on.
-        let moves = Moves { updates: vec![forward, gone], lifetimes: Vec::new(), shrinks: false, reason: "promote" };
+        let moves = Moves { updates, lifetimes: Vec::new(), shrinks: false, reason: "promote" };
         Ok(self.apply_moves(project, moves, &existing, seen).await?.then_some(tip))
     }
 

@@ -8,7 +8,6 @@ use treehold_object::BString;
 use uuid::Uuid;
 
 use crate::api::{AttemptView, ChangeState, Oid, Path, Status, StatusEntry};
-use crate::commit::change::ChangeRow;
 use crate::files::pending_item;
 use crate::tree::{Resolution3, Side};
 use crate::view::{Head, branch_ref};
@@ -41,13 +40,10 @@ impl Engine {
         let there = self.find_paths(head.tree, &paths).await?;
         let mut others = self.others_at(&key, &paths).await?;
         let mut changes = Vec::with_capacity(rows.len());
-        let mut standing = Standing::new(self, &project, &head, &rows);
-        let mut states = Vec::with_capacity(rows.len());
-        for (row, theirs) in rows.iter().zip(&there) {
-            states.push(standing.of(row, theirs.filter(|item| !item.is_tree())).await?);
-        }
+        let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
+        let places: Vec<(usize, Side)> = there.iter().copied().enumerate().collect();
+        let states = self.change_states(&project, &head, &rows, &places).await?;
         for ((row, theirs), state) in rows.into_iter().zip(there).zip(states) {
-            let theirs = theirs.filter(|item| !item.is_tree());
             changes.push(StatusEntry {
                 action: row.action.into(),
                 oid: row.oid.map(Oid),
@@ -92,6 +88,46 @@ impl Engine {
         Ok(others)
     }
 
+    /// How some of a workspace's rows stand to what the branch has at their paths: `places` are those in `rows`, and what is there. Files
+    /// that were renamed are looked for together, as a commit of all rows does.
+    pub(crate) async fn change_states(
+        &self,
+        project: &Project,
+        head: &Head,
+        rows: &[PendingRow],
+        places: &[(usize, Side)],
+    ) -> Result<Vec<ChangeState>> {
+        let mut states = Vec::with_capacity(places.len());
+        for (at, theirs) in places {
+            let row = &rows[*at];
+            states.push(match theirs.map(|item| item.oid) == row.base_oid {
+                true => ChangeState::Clean,
+                false => match self.merge_row(project, row, *theirs).await? {
+                    Resolution3::Conflict => ChangeState::Conflict,
+                    _ => ChangeState::Outdated,
+                },
+            });
+        }
+        let one_sided = |(at, theirs): &(usize, Side)| rows[*at].oid.is_some() != theirs.is_some();
+        let conflicts: Vec<(usize, Side)> = places
+            .iter()
+            .zip(&states)
+            .filter(|(place, state)| **state == ChangeState::Conflict && one_sided(place))
+            .map(|(place, _)| *place)
+            .collect();
+        if conflicts.is_empty() {
+            return Ok(states);
+        }
+        let changes = self.changes_of_pending(project, rows.to_vec()).await?;
+        let followed = self.follow(&conflicts, &changes, head).await?;
+        for ((at, _), state) in places.iter().zip(&mut states) {
+            if followed.contains_key(at) {
+                *state = ChangeState::Outdated;
+            }
+        }
+        Ok(states)
+    }
+
     /// Merges a pending row with what the branch has at its path.
     pub(crate) async fn merge_row(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<Resolution3> {
         let content: Option<Bytes> = match row.oid {
@@ -99,45 +135,5 @@ impl Engine {
             None => None,
         };
         self.merge_path(row.base_oid, pending_item(row), theirs, content).await
-    }
-}
-
-/// A workspace's rows against a head. What it takes to follow renames is read when there is one.
-pub(crate) struct Standing<'a> {
-    engine: &'a Engine,
-    project: &'a Project,
-    head: &'a Head,
-    rows: &'a [PendingRow],
-    changes: Option<Vec<ChangeRow>>,
-}
-
-impl<'a> Standing<'a> {
-    pub(crate) fn new(engine: &'a Engine, project: &'a Project, head: &'a Head, rows: &'a [PendingRow]) -> Self {
-        Self { engine, project, head, rows, changes: None }
-    }
-
-    /// How one of the rows stands to what the branch has at its path.
-    pub(crate) async fn of(&mut self, row: &PendingRow, theirs: Side) -> Result<ChangeState> {
-        if theirs.map(|item| item.oid) == row.base_oid {
-            return Ok(ChangeState::Clean);
-        }
-        let merges = match self.engine.merge_row(self.project, row, theirs).await? {
-            Resolution3::Conflict => self.is_renamed(row, theirs).await?,
-            _ => true,
-        };
-        Ok(if merges { ChangeState::Outdated } else { ChangeState::Conflict })
-    }
-
-    /// Whether it merges where the file went.
-    async fn is_renamed(&mut self, row: &PendingRow, theirs: Side) -> Result<bool> {
-        if row.oid.is_some() && theirs.is_some() {
-            return Ok(false);
-        }
-        if self.changes.is_none() {
-            self.changes = Some(self.engine.changes_of_pending(self.project, self.rows.to_vec()).await?);
-        }
-        let changes = self.changes.as_deref().unwrap_or_default();
-        let Some(change) = changes.iter().find(|change| change.path == row.path) else { return Ok(false) };
-        Ok(self.engine.follow(change, changes, self.head, theirs).await?.is_some())
     }
 }

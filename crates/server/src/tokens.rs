@@ -20,6 +20,9 @@ const ENTRIES_MAX: usize = 4_096;
 /// Looked up at once. Whoever has no right to anything waits here, and not among the requests at work.
 const LOOKUPS_MAX: usize = 16;
 
+/// How long a lookup waits for its turn; then 503.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 type Found = Option<Arc<Authorized>>;
 
 /// What tokens open, by the hash of their secret.
@@ -50,7 +53,7 @@ impl Tokens {
     }
 
     async fn look_up(&self, app: &App, secret: &Secret, hash: [u8; 32]) -> Result<Found, Problem> {
-        let turn = timeout(app.config().request_timeout, self.lookups.acquire()).await;
+        let turn = timeout(PATIENCE, self.lookups.acquire()).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(EngineError::Busy)?;
         // Whoever came first may have asked already.
         if let Some(found) = self.recall(&hash, Instant::now()) {
@@ -77,6 +80,10 @@ impl Tokens {
         let mut known = self.lock();
         if known.len() >= ENTRIES_MAX {
             known.retain(|_, (before, _)| asked.duration_since(*before) < REMEMBERED);
+        }
+        // Made-up secrets do not crowd out those that open something.
+        if known.len() >= ENTRIES_MAX {
+            known.retain(|_, (_, found)| found.is_some());
         }
         if known.len() >= ENTRIES_MAX {
             known.clear();

@@ -64,6 +64,43 @@ both! {
         assert_eq!(d.get(&format!("/pending/{project}/{user}")).await.ok(200)["changes"], json!([]));
     }
 
+    /// Goal: only what surely is a renamed file is taken for one: two files do not become one, nothing of the branch's own is written over,
+    /// and an empty file is nobody's. Then it is a conflict, and nothing changes.
+    async fn what_is_no_rename(d) {
+        let (project, user, _dir, clone) = twenty_lines(&d).await;
+        let alike = TWENTY.replace("line 20\n", "another end\n");
+        clone.commit_files(&[("other.txt", Some(alike.as_bytes())), ("empty", Some(b""))], "Alike");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        let url = format!("/projects/{project}/commit");
+        let refused = async |paths: &[&str]| {
+            let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+            let told = d.post(&url, commit(user, "merge")).await.problem(409, "conflict");
+            let named: Vec<_> = told["conflicts"].as_array().expect("conflicts").iter().map(|one| one["path"].clone()).collect();
+            assert_eq!(json!(named), json!(paths));
+            let states = status["changes"].as_array().expect("changes").iter().filter(|change| change["state"] == "conflict");
+            assert_eq!(states.map(|change| change["path"].clone()).collect::<Vec<_>>(), named, "the status says so");
+        };
+        // Two files are gone, and one came that is like both.
+        for path in ["old.txt", "other.txt"] {
+            d.put(&format!("/pending/{project}/{user}/{path}"), TWENTY.replace("line 3\n", &format!("edit of {path}\n"))).await.ok(201);
+        }
+        d.put(&format!("/pending/{project}/{user}/empty"), "filled\n").await.ok(201);
+        let one = TWENTY.replace("line 17\n", "theirs\n");
+        clone.commit_files(&[("old.txt", None), ("other.txt", None), ("one.txt", Some(one.as_bytes())), ("empty", None), ("new", Some(b""))], "One");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        refused(&["empty", "old.txt", "other.txt"]).await;
+        d.delete(&format!("/pending/{project}/{user}")).await.ok(200);
+        // The user moves a file to where the branch makes one of its own.
+        d.post(&format!("/pending/{project}/{user}"), json!({"ops": [{"op": "move", "from": "one.txt", "path": "here.txt"}]})).await.ok(200);
+        clone.commit_files(&[("one.txt", Some(one.replace("line 1\n", "theirs\n").as_bytes())), ("here.txt", Some(b"their own\n"))], "Two");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        refused(&["here.txt", "one.txt"]).await;
+        assert_eq!(d.get(&format!("/files/{project}/here.txt")).await.text(), "their own\n");
+    }
+
     /// Goal: a file that the user moved and the branch changed has both; `status` says so before the commit does it.
     async fn the_user_renamed_it(d) {
         let (project, user, _dir, clone) = twenty_lines(&d).await;

@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     /// Write this user's pending work as refs/pending/USER
-    #[arg(long, value_name = "USER", requires = "dir")]
+    #[arg(long, value_name = "USER", requires = "dir", value_parser = super::user_id)]
     user: Option<Uuid>,
     /// Print JSON
     #[arg(long)]

@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     pub project: String,
     /// Whose view is read, and whose pending work is written
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", value_parser = super::user_id)]
     pub user: Uuid,
     /// The branch that is worked on [default: the project's]
     #[arg(long)]

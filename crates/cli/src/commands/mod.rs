@@ -14,6 +14,7 @@ pub mod serve;
 pub mod token;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::open;
@@ -74,6 +75,12 @@ async fn reported(
     let answer = answer?;
     output::print(&if json { output::pretty(&answer) } else { human(&answer) })?;
     Ok(answer)
+}
+
+/// A user's id on the command line.
+fn user_id(text: &str) -> Result<Uuid, String> {
+    let how = "a user is a UUID of yours, such as 11111111-2222-4333-8444-555555555555";
+    Uuid::try_parse(text).map_err(|_| how.to_owned())
 }
 
 #[cfg(test)]

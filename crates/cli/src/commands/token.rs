@@ -24,7 +24,7 @@ pub enum Command {
         #[arg(long, value_name = "SCOPE,…", default_value = "git:read")]
         scopes: Scopes,
         /// The one user whose pending work it opens [default: everybody's]
-        #[arg(long, value_name = "UUID")]
+        #[arg(long, value_name = "UUID", value_parser = super::user_id)]
         user: Option<Uuid>,
         /// What you call it
         #[arg(long, value_name = "NAME")]

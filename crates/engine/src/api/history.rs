@@ -59,8 +59,8 @@ pub struct RefRequest {
 pub struct PromoteRequest {
     /// Short name of the ephemeral branch.
     pub branch: String,
-    /// Short name of the branch that moves to where it is, by a fast-forward; then the ephemeral one goes. Not given: it becomes one
-    /// that stays, under its own name.
+    /// Short name of the branch that moves to where it is, by a fast-forward; then the ephemeral one goes, unless
+    /// somebody has pending work on it. Not given: it becomes one that stays, under its own name.
     #[serde(default)]
     pub into: Option<String>,
     /// What the branch that is to move or to stay must be now.

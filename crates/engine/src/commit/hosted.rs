@@ -110,15 +110,18 @@ impl Engine {
         let parent = self.hosted_parent(intent, &head).await?;
         let ahead = parent.commit != head.commit;
         let merged = self.merge_changes(&rows, &parent, false).await?;
-        if policy.on_conflict == OnConflict::Fail && (ahead || merged.moved) {
-            return Err(moved(&intent.branch));
-        }
         if !merged.conflicts.is_empty() {
-            return Err(EngineError::MergeConflict(merged.conflicts));
+            return Err(match policy.on_conflict {
+                OnConflict::Fail => moved(&intent.branch),
+                _ => EngineError::MergeConflict(merged.conflicts),
+            });
         }
         // An earlier request whose answer was lost: the remote's head has all of it, in the same words.
         if ahead && merged.edits.is_empty() && !rows.is_empty() && self.says(&parent, intent).await? {
             return self.take_hosted(hosted, &head, &parent, &merged).await.map(Round::Done);
+        }
+        if policy.on_conflict == OnConflict::Fail && (ahead || merged.moved) {
+            return Err(moved(&intent.branch));
         }
         let snapshot =
             MergedChanges { snapshot: merged.snapshot.clone(), files: merged.files.clone(), ..Default::default() };

@@ -122,7 +122,7 @@ impl Engine {
             resolutions.push(self.merge_path(change.base, change.new, *theirs, change.content.clone()).await?);
         }
         if !ours_wins {
-            self.follow_renames(changes, &there, parent, &mut resolutions, &mut merged).await?;
+            self.merge_renamed(changes, &there, parent, &mut resolutions, &mut merged).await?;
         }
         for ((change, theirs), resolution) in changes.iter().zip(there).zip(resolutions) {
             let (new, content) = match resolution {
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Tries what does not merge where its file went, if one side renamed it.
-    async fn follow_renames(
+    async fn merge_renamed(
         &self,
         changes: &[ChangeRow],
         there: &[Side],
@@ -151,17 +151,17 @@ impl Engine {
         resolutions: &mut [Resolution3],
         merged: &mut MergedChanges,
     ) -> Result<()> {
-        for (at, (change, theirs)) in changes.iter().zip(there).enumerate() {
-            if resolutions[at] != Resolution3::Conflict {
-                continue;
-            }
-            match self.follow(change, changes, parent, *theirs).await? {
-                None => {}
-                Some(Followed::Here { index, resolution }) => {
+        let unmerged = |(at, _): &(usize, &Side)| resolutions[*at] == Resolution3::Conflict;
+        let conflicts: Vec<(usize, Side)> =
+            there.iter().enumerate().filter(unmerged).map(|(at, theirs)| (at, *theirs)).collect();
+        for (at, followed) in self.follow(&conflicts, changes, parent).await? {
+            match followed {
+                Followed::Here { index, resolution } => {
                     resolutions[at] = Resolution3::Ours;
                     resolutions[index] = resolution;
                 }
-                Some(Followed::There { path, theirs, new, content }) => {
+                Followed::There { path, theirs, new, content } => {
+                    let change = &changes[at];
                     resolutions[at] = Resolution3::Theirs;
                     let own = change.content.clone().filter(|_| change.new.is_some_and(|own| own.oid == new.oid));
                     merged.put(change, path, None, Some(theirs), Some(new), content.or(own));

@@ -1,10 +1,12 @@
 //! Changes whose path is gone on one side: they are taken to where the file went.
 
+use std::collections::{BTreeMap, HashMap};
+
 use bytes::Bytes;
 use treehold_object::{BString, ObjectId};
 
 use super::change::ChangeRow;
-use crate::tree::{Added, Item, Resolution3, Side};
+use crate::tree::{Added, Candidates, FOLLOWED_MAX, Item, Resolution3, Side};
 use crate::view::Head;
 use crate::{Engine, Result};
 
@@ -23,45 +25,80 @@ pub(crate) enum Followed {
     Here { index: usize, resolution: Resolution3 },
 }
 
+/// A tree in which changes are as their user saw them, and what the branch added since.
+struct Since {
+    tree: Option<ObjectId>,
+    added: Candidates,
+}
+
+/// Where files went, for the changes of one merge onto one parent.
+struct Renames<'a> {
+    engine: &'a Engine,
+    changes: &'a [ChangeRow],
+    parent: &'a Head,
+    since: Vec<Since>,
+    /// The user's own new files, at paths where the branch has none; with the places of their changes.
+    own: Option<(Vec<usize>, Candidates)>,
+}
+
 impl Engine {
-    /// Takes a change that conflicts, as one side has no file, to where the file went; `None` = it went nowhere, or does not merge there.
-    /// `all` are the changes that would be made with it. A tree diff, and contents of new files if none is the same; other changes
-    /// cost nothing.
+    /// Takes changes that conflict, as one side has no file, to where the files went; those that went nowhere, or do not merge there, are
+    /// not in the answer. Two that would go to one file go nowhere: only one of them can have become it. `conflicts`: places in
+    /// `changes`, and what the parent has there. Costs a tree diff and the contents of a bounded number of new files; without such
+    /// conflicts nothing.
     pub(crate) async fn follow(
         &self,
-        change: &ChangeRow,
-        all: &[ChangeRow],
+        conflicts: &[(usize, Side)],
+        changes: &[ChangeRow],
         parent: &Head,
-        theirs: Side,
-    ) -> Result<Option<Followed>> {
-        let Some(base) = change.base else { return Ok(None) };
-        match (change.new, theirs) {
-            (Some(ours), None) => self.follow_theirs(change, base, ours, all, parent).await,
-            (None, Some(theirs)) => self.follow_ours(change, base, theirs, all).await,
+    ) -> Result<BTreeMap<usize, Followed>> {
+        let one_sided = |(at, theirs): &&(usize, Side)| {
+            changes[*at].base.is_some() && changes[*at].new.is_some() != theirs.is_some()
+        };
+        let conflicts: Vec<&(usize, Side)> = conflicts.iter().filter(one_sided).collect();
+        let mut followed = BTreeMap::new();
+        if conflicts.len() > FOLLOWED_MAX {
+            return Ok(followed);
+        }
+        let mut renames = Renames { engine: self, changes, parent, since: Vec::new(), own: None };
+        let mut arrivals: HashMap<BString, usize> = HashMap::new();
+        for (at, theirs) in conflicts {
+            if let Some(found) = renames.follow(&changes[*at], *theirs).await? {
+                *arrivals.entry(destination(&found, changes).clone()).or_default() += 1;
+                followed.insert(*at, found);
+            }
+        }
+        followed.retain(|_, found| arrivals[destination(found, changes)] == 1);
+        Ok(followed)
+    }
+}
+
+fn destination<'a>(followed: &'a Followed, changes: &'a [ChangeRow]) -> &'a BString {
+    match followed {
+        Followed::There { path, .. } => path,
+        Followed::Here { index, .. } => &changes[*index].path,
+    }
+}
+
+impl Renames<'_> {
+    async fn follow(&mut self, change: &ChangeRow, theirs: Side) -> Result<Option<Followed>> {
+        match (change.base, change.new, theirs) {
+            (Some(base), Some(ours), None) => self.there(change, base, ours).await,
+            (Some(base), None, Some(theirs)) => self.here(change, base, theirs).await,
             _ => Ok(None),
         }
     }
 
-    async fn follow_theirs(
-        &self,
-        change: &ChangeRow,
-        base: ObjectId,
-        ours: Item,
-        all: &[ChangeRow],
-        parent: &Head,
-    ) -> Result<Option<Followed>> {
-        let Some(from) = self.where_clean(parent, std::slice::from_ref(change)).await? else { return Ok(None) };
-        let was = self.find_paths(from.tree, std::slice::from_ref(&change.path)).await?.pop().flatten();
-        let added = self.diff_trees(from.tree, parent.tree).await?.into_iter().filter(|found| found.old.is_none());
-        let added = added.filter_map(|found| Some(Added { path: found.path, item: found.new?, content: None }));
-        let added: Vec<Added> = added.collect();
-        let Some(index) = self.renamed_to(&change.path, base, &added).await? else { return Ok(None) };
-        let Added { path, item: theirs, .. } = added[index].clone();
-        if all.iter().any(|other| other.path == path) {
+    async fn there(&mut self, change: &ChangeRow, base: ObjectId, ours: Item) -> Result<Option<Followed>> {
+        let (engine, changes) = (self.engine, self.changes);
+        let Some((was, since)) = self.since(change).await? else { return Ok(None) };
+        let Some(index) = engine.renamed_to(&change.path, base, &mut since.added).await? else { return Ok(None) };
+        let Added { path, item: theirs, .. } = since.added.added[index].clone();
+        if changes.iter().any(|other| other.path == path) {
             return Ok(None);
         }
-        let resolution = self.merge_path(Some(base), Some(ours), Some(theirs), change.content.clone()).await?;
-        let mode = if was.is_some_and(|was| was.mode == ours.mode) { theirs.mode } else { ours.mode };
+        let resolution = engine.merge_path(Some(base), Some(ours), Some(theirs), change.content.clone()).await?;
+        let mode = if was.mode == ours.mode { theirs.mode } else { ours.mode };
         Ok(match resolution {
             Resolution3::Text { oid, content, .. } => {
                 Some(Followed::There { path, theirs, new: Item { mode, oid }, content: Some(content) })
@@ -73,31 +110,58 @@ impl Engine {
         })
     }
 
-    async fn follow_ours(
-        &self,
-        change: &ChangeRow,
-        base: ObjectId,
-        theirs: Item,
-        all: &[ChangeRow],
-    ) -> Result<Option<Followed>> {
-        let created = all.iter().enumerate().filter(|(_, other)| other.base.is_none());
-        let created = created.filter_map(|(at, other)| {
-            let added = Added { path: other.path.clone(), item: other.new?, content: other.content.clone() };
-            Some((at, added))
-        });
-        let (places, added): (Vec<usize>, Vec<Added>) = created.unzip();
-        let Some(found) = self.renamed_to(&change.path, base, &added).await? else { return Ok(None) };
-        let Added { item: ours, content, .. } = added[found].clone();
-        let merged = self.merge_path(Some(base), Some(ours), Some(theirs), content).await?;
+    /// Where the change was clean, and what it had there. Changes that started together are looked for once.
+    async fn since(&mut self, change: &ChangeRow) -> Result<Option<(Item, &mut Since)>> {
+        let path = std::slice::from_ref(&change.path);
+        for at in 0..self.since.len() {
+            let was = self.engine.find_paths(self.since[at].tree, path).await?.pop().flatten();
+            if let Some(was) = was.filter(|was| Some(was.oid) == change.base) {
+                return Ok(Some((was, &mut self.since[at])));
+            }
+        }
+        let Some(from) = self.engine.where_clean(self.parent, std::slice::from_ref(change)).await? else {
+            return Ok(None);
+        };
+        let Some(was) = self.engine.find_paths(from.tree, path).await?.pop().flatten() else { return Ok(None) };
+        let differences = self.engine.diff_trees(from.tree, self.parent.tree).await?;
+        let added = differences.into_iter().filter(|found| found.old.is_none());
+        let added = added.filter_map(|found| Some(Added { path: found.path, item: found.new?, content: None }));
+        self.since.push(Since { tree: from.tree, added: Candidates::new(added) });
+        Ok(self.since.last_mut().map(|since| (was, since)))
+    }
+
+    async fn here(&mut self, change: &ChangeRow, base: ObjectId, theirs: Item) -> Result<Option<Followed>> {
+        if self.own.is_none() {
+            self.own = Some(self.own_files().await?);
+        }
+        let Some((places, own)) = self.own.as_mut() else { return Ok(None) };
+        let Some(found) = self.engine.renamed_to(&change.path, base, own).await? else { return Ok(None) };
+        let Added { item: ours, content, .. } = own.added[found].clone();
+        let merged = self.engine.merge_path(Some(base), Some(ours), Some(theirs), content).await?;
         let resolution = match merged {
             Resolution3::Conflict => return Ok(None),
             // The content is the branch's, the path and the mode are the user's.
-            Resolution3::Theirs => match self.contents(&[theirs.oid]).await?.pop().flatten() {
+            Resolution3::Theirs => match self.engine.contents(&[theirs.oid]).await?.pop().flatten() {
                 Some(content) => Resolution3::Text { mode: ours.mode, oid: theirs.oid, content },
                 None => return Ok(None),
             },
             other => other,
         };
         Ok(Some(Followed::Here { index: places[found], resolution }))
+    }
+
+    /// The branch's own file at the path of one would be written over.
+    async fn own_files(&self) -> Result<(Vec<usize>, Candidates)> {
+        let created = self.changes.iter().enumerate().filter(|(_, other)| other.base.is_none());
+        let created: Vec<(usize, &ChangeRow)> = created.filter(|(_, other)| other.new.is_some()).collect();
+        let paths: Vec<BString> = created.iter().map(|(_, other)| other.path.clone()).collect();
+        let there = self.engine.find_paths(self.parent.tree, &paths).await?;
+        let free = created.into_iter().zip(there).filter(|(_, there)| there.is_none());
+        let own = free.filter_map(|((at, other), _)| {
+            let added = Added { path: other.path.clone(), item: other.new?, content: other.content.clone() };
+            Some((at, added))
+        });
+        let (places, added): (Vec<usize>, Vec<Added>) = own.unzip();
+        Ok((places, Candidates::new(added)))
     }
 }

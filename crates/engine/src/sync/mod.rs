@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::api::{ChangedFile, Mode, Oid, OnConflict, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
 use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
-use crate::status::Standing;
 use crate::tree::{Change, Side};
 use crate::view::{Head, branch_ref};
 use crate::writer::NewBytes;
@@ -212,13 +211,14 @@ impl Engine {
         }
         let mut touched = Vec::new();
         for (user, rows) in workspaces {
-            let mut standing = Standing::new(self, project, to, &rows);
-            for row in &rows {
-                if let Some(theirs) = there.get(&row.path) {
-                    let state = standing.of(row, *theirs).await?;
-                    touched.push(TouchedPending { user, path: Path(row.path.clone()), state });
-                }
-            }
+            let at = |(at, row): (usize, &PendingRow)| there.get(&row.path).map(|theirs| (at, *theirs));
+            let places: Vec<(usize, Side)> = rows.iter().enumerate().filter_map(at).collect();
+            let states = self.change_states(project, to, &rows, &places).await?;
+            touched.extend(places.iter().zip(states).map(|((at, _), state)| TouchedPending {
+                user,
+                path: Path(rows[*at].path.clone()),
+                state,
+            }));
         }
         Ok(touched)
     }

@@ -1,11 +1,11 @@
 //! Three-way merge: of one text, of one path, of whole trees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use treehold_object::{BString, Kind, ObjectId, hash};
 
-use super::{Added, Change, Edits, Item, Side};
+use super::{Added, Candidates, Change, Edits, FOLLOWED_MAX, Item, Side};
 use crate::api::{Conflict, Oid, Path};
 use crate::{Engine, EngineError, Result};
 
@@ -21,6 +21,9 @@ pub(crate) enum Resolution3 {
     /// It does not merge.
     Conflict,
 }
+
+/// What a path becomes, and its bytes if they are new.
+type Arrived = (Side, Option<(ObjectId, Bytes)>);
 
 /// A merge of whole trees.
 #[derive(Debug)]
@@ -134,63 +137,83 @@ impl Engine {
                 Resolution3::Conflict => apart.push((change, theirs)),
             }
         }
-        for (change, theirs) in apart {
-            if !self.follow_rename(&change, theirs, &our_changes, &their_changes, &mut merged).await? {
-                merged.conflicts.push(conflict(change.path, change.old, change.new, theirs));
-            }
-        }
+        let unmerged = self.follow_renames(apart, &our_changes, &their_changes, &mut merged).await?;
+        merged
+            .conflicts
+            .extend(unmerged.into_iter().map(|(change, theirs)| conflict(change.path, change.old, change.new, theirs)));
         merged.conflicts.sort_by(|one, other| one.path.0.cmp(&other.path.0));
         Ok(merged)
     }
 
-    /// Merges a file that one side changed and the other renamed, where it is now; `false` = it went nowhere, or does not merge there.
-    async fn follow_rename(
+    /// Merges files that one side changed and the other renamed, where they are now. The answer has those that went nowhere, or do not merge
+    /// there; so do two that would go to one file.
+    async fn follow_renames(
         &self,
-        change: &Change,
-        theirs: Side,
+        apart: Vec<(Change, Side)>,
         our_changes: &[Change],
         their_changes: &BTreeMap<BString, Change>,
         merged: &mut Merged,
-    ) -> Result<bool> {
-        let Some(base) = change.old else { return Ok(false) };
-        let added = |side: &mut dyn Iterator<Item = &Change>| -> Vec<Added> {
-            let new = side.filter(|other| other.old.is_none());
-            new.filter_map(|other| Some(Added { path: other.path.clone(), item: other.new?, content: None })).collect()
+    ) -> Result<Vec<(Change, Side)>> {
+        if apart.len() > FOLLOWED_MAX {
+            return Ok(apart);
+        }
+        let added = |change: &Change| match (change.old, change.new) {
+            (None, Some(item)) => Some(Added { path: change.path.clone(), item, content: None }),
+            _ => None,
         };
-        let (ours, theirs, there) = match (change.new, theirs) {
-            (Some(ours), None) => {
-                let added = added(&mut their_changes.values());
-                let Some(at) = self.renamed_to(&change.path, base.oid, &added).await? else { return Ok(false) };
-                if our_changes.iter().any(|other| other.path == added[at].path) {
-                    return Ok(false);
-                }
-                (Some(ours), Some(added[at].item), added[at].path.clone())
+        let ours_at: BTreeSet<&BString> = our_changes.iter().map(|change| &change.path).collect();
+        let mut ours = Candidates::new(
+            our_changes.iter().filter_map(added).filter(|added| !their_changes.contains_key(&added.path)),
+        );
+        let mut theirs =
+            Candidates::new(their_changes.values().filter_map(added).filter(|added| !ours_at.contains(&added.path)));
+        let (mut found, mut unmerged) = (Vec::new(), Vec::new());
+        for (change, side) in apart {
+            match self.follow_rename(&change, side, &mut ours, &mut theirs).await? {
+                Some((to, resolution)) => found.push((change, side, to, resolution)),
+                None => unmerged.push((change, side)),
             }
-            (None, Some(theirs)) => {
-                let added = added(&mut our_changes.iter());
-                let Some(at) = self.renamed_to(&change.path, base.oid, &added).await? else { return Ok(false) };
-                if their_changes.contains_key(&added[at].path) {
-                    return Ok(false);
-                }
-                merged.edits.insert(change.path.clone(), None);
-                (Some(added[at].item), Some(theirs), added[at].path.clone())
+        }
+        let mut arrivals: BTreeMap<BString, usize> = BTreeMap::new();
+        found.iter().for_each(|(_, _, to, _)| *arrivals.entry(to.clone()).or_default() += 1);
+        for (change, side, to, (new, blob)) in found {
+            if arrivals[&to] > 1 {
+                unmerged.push((change, side));
+                continue;
             }
-            _ => return Ok(false),
+            if change.new.is_none() {
+                merged.edits.insert(change.path, None);
+            }
+            merged.blobs.extend(blob);
+            merged.edits.insert(to, new);
+        }
+        Ok(unmerged)
+    }
+
+    /// Where a file went, and what it becomes there, with its bytes if the merge made them.
+    async fn follow_rename(
+        &self,
+        change: &Change,
+        side: Side,
+        ours: &mut Candidates,
+        theirs: &mut Candidates,
+    ) -> Result<Option<(BString, Arrived)>> {
+        let Some(base) = change.old else { return Ok(None) };
+        let candidates = match (change.new, side) {
+            (Some(_), None) => theirs,
+            (None, Some(_)) => ours,
+            _ => return Ok(None),
         };
-        let new = match self.merge_side(Some(base), ours, theirs).await? {
-            Resolution3::Conflict => {
-                merged.edits.remove(&change.path);
-                return Ok(false);
-            }
-            Resolution3::Ours => ours,
-            Resolution3::Theirs => theirs,
-            Resolution3::Text { mode, oid, content } => {
-                merged.blobs.push((oid, content));
-                Some(Item { mode, oid })
-            }
+        let Some(at) = self.renamed_to(&change.path, base.oid, candidates).await? else { return Ok(None) };
+        let Added { path, item, .. } = candidates.added[at].clone();
+        let (ours, theirs) = (change.new.or(Some(item)), side.or(Some(item)));
+        let arrived = match self.merge_side(Some(base), ours, theirs).await? {
+            Resolution3::Conflict => return Ok(None),
+            Resolution3::Ours => (ours, None),
+            Resolution3::Theirs => (theirs, None),
+            Resolution3::Text { mode, oid, content } => (Some(Item { mode, oid }), Some((oid, content))),
         };
-        merged.edits.insert(there, new);
-        Ok(true)
+        Ok(Some((path, arrived)))
     }
 
     /// As [`Engine::merge_path`], where the base's mode is known too, so that a change of mode on one side is kept.

@@ -18,7 +18,7 @@ pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
 pub(crate) use marked::merge_marked;
 pub(crate) use merge::{Resolution3, is_binary, merge_text};
-pub(crate) use renames::Added;
+pub(crate) use renames::{Added, Candidates, FOLLOWED_MAX};
 pub(crate) use walk::{Step, Walk, WalkFrom};
 
 use bytes::Bytes;

@@ -1,23 +1,26 @@
 //! Where a file went that is gone from its path: to a new file with the same content, or with enough of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use treehold_object::{BStr, BString, ObjectId};
+use treehold_object::{BStr, BString, Kind, ObjectId, hash};
 
 use super::{Item, is_binary};
-use crate::{Engine, Result, blocking};
+use crate::{Engine, EngineError, Result, blocking};
 
 /// How much of a file must be in another one, of 60,000, for it to be taken as renamed: half of it, as in git.
 const SIMILAR: u64 = 30_000;
 /// git's scale of similarity (diffcore.h, `MAX_SCORE`).
 const SCALE: u64 = 60_000;
-/// New files whose content is looked at.
+/// New files whose content is looked at, each once.
 const LOOKED_AT: usize = 100;
-/// Longer files are renamed only as they are, bytes.
-const LONGEST: u64 = 1 << 20;
+/// Longer files are renamed only as they are, bytes: so all that are looked at are 12.5 MiB at most.
+const LONGEST: u64 = 128 << 10;
 /// Git's pieces of a text end with their line, or here.
 const PIECE: usize = 64;
+/// Conflicts of one merge that are tried elsewhere; with more, none is.
+pub(crate) const FOLLOWED_MAX: usize = 100;
 
 /// A file that came into being.
 #[derive(Debug, Clone)]
@@ -28,37 +31,59 @@ pub(crate) struct Added {
     pub content: Option<Bytes>,
 }
 
-/// How much of `old` is in `new`, on git's scale (diffcore-rename.c, `estimate_similarity`).
-fn similarity(old: &[u8], new: &[u8]) -> u64 {
-    let larger = old.len().max(new.len()) as u64;
-    if larger == 0 {
-        return SCALE;
-    }
-    let (old, new) = (pieces(old), pieces(new));
-    let copied: u64 = old.iter().map(|(piece, bytes)| *bytes.min(new.get(piece).unwrap_or(&0))).sum();
-    copied * SCALE / larger
+/// Files that came into being, among which renamed ones are looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    pub added: Vec<Added>,
+    /// What is in those that are looked at, and their place; read when it is needed.
+    measured: Option<Arc<Vec<(usize, Measured)>>>,
 }
 
-/// Bytes of each different piece of a content: lines, cut where they are long; the CR of a text's CR LF does not count.
-fn pieces(content: &[u8]) -> HashMap<Vec<u8>, u64> {
-    let text = !is_binary(content);
-    let mut found: HashMap<Vec<u8>, u64> = HashMap::new();
-    let mut piece = Vec::with_capacity(PIECE);
-    for (at, byte) in content.iter().enumerate() {
-        if text && *byte == b'\r' && content.get(at + 1) == Some(&b'\n') {
-            continue;
+impl Candidates {
+    pub(crate) fn new(added: impl IntoIterator<Item = Added>) -> Self {
+        Self { added: added.into_iter().collect(), measured: None }
+    }
+}
+
+/// A content, as far as similarity needs it.
+#[derive(Debug)]
+struct Measured {
+    bytes: u64,
+    /// Bytes of each different piece: lines, cut where they are long; the CR of a text's CR LF does not count.
+    pieces: HashMap<Vec<u8>, u64>,
+}
+
+impl Measured {
+    fn of(content: &[u8]) -> Self {
+        let text = !is_binary(content);
+        let mut pieces: HashMap<Vec<u8>, u64> = HashMap::new();
+        let mut piece = Vec::with_capacity(PIECE);
+        for (at, byte) in content.iter().enumerate() {
+            if text && *byte == b'\r' && content.get(at + 1) == Some(&b'\n') {
+                continue;
+            }
+            piece.push(*byte);
+            if piece.len() == PIECE || *byte == b'\n' {
+                let bytes = piece.len() as u64;
+                *pieces.entry(std::mem::take(&mut piece)).or_default() += bytes;
+            }
         }
-        piece.push(*byte);
-        if piece.len() == PIECE || *byte == b'\n' {
+        if !piece.is_empty() {
             let bytes = piece.len() as u64;
-            *found.entry(std::mem::take(&mut piece)).or_default() += bytes;
+            *pieces.entry(piece).or_default() += bytes;
+        }
+        Self { bytes: content.len() as u64, pieces }
+    }
+
+    /// How much of it is in `new`, on git's scale (diffcore-rename.c, `estimate_similarity`).
+    fn similarity(&self, new: &Self) -> u64 {
+        let copied: u64 =
+            self.pieces.iter().map(|(piece, bytes)| *bytes.min(new.pieces.get(piece).unwrap_or(&0))).sum();
+        match self.bytes.max(new.bytes) {
+            0 => SCALE,
+            larger => copied * SCALE / larger,
         }
     }
-    if !piece.is_empty() {
-        let bytes = piece.len() as u64;
-        *found.entry(piece).or_default() += bytes;
-    }
-    found
 }
 
 fn name(path: &BStr) -> &[u8] {
@@ -66,33 +91,54 @@ fn name(path: &BStr) -> &[u8] {
 }
 
 impl Engine {
-    /// Which of the `added` files the one at `path` became, whose content was `base`; `None` = none of them is like it. First of all one of
-    /// the same content, then the one that has most of it; among equals one of the same name. Reads contents only if none is the same.
-    pub(crate) async fn renamed_to(&self, path: &BString, base: ObjectId, added: &[Added]) -> Result<Option<usize>> {
-        let file = |added: &&(usize, &Added)| super::merge::is_file(added.1.item.mode);
-        let files: Vec<(usize, &Added)> = added.iter().enumerate().collect();
+    /// Which of the candidates the file at `path` became, whose content was `base`; `None` = none of them is like it, or it was empty. First
+    /// of all one of the same content, then the one that has most of it; among equals one of the same name. Contents are read only if
+    /// none is the same, and each once.
+    pub(crate) async fn renamed_to(
+        &self,
+        path: &BString,
+        base: ObjectId,
+        candidates: &mut Candidates,
+    ) -> Result<Option<usize>> {
+        if base == hash(Kind::Blob, b"").map_err(EngineError::internal)? {
+            return Ok(None);
+        }
         let namesake = |added: &Added| name(added.path.as_ref()) == name(path.as_ref());
-        let same = files.iter().filter(file).filter(|(_, added)| added.item.oid == base);
+        let files = candidates.added.iter().enumerate().filter(|(_, added)| super::merge::is_file(added.item.mode));
+        let same = files.filter(|(_, added)| added.item.oid == base);
         if let Some((index, _)) = same.max_by_key(|(index, added)| (namesake(added), usize::MAX - index)) {
-            return Ok(Some(*index));
+            return Ok(Some(index));
         }
         let Some(old) = self.short_contents(&[base]).await?.pop().flatten() else { return Ok(None) };
-        let looked_at: Vec<(usize, &Added)> = files.into_iter().filter(|added| file(&added)).take(LOOKED_AT).collect();
-        let stored: Vec<ObjectId> =
-            looked_at.iter().filter(|(_, added)| added.content.is_none()).map(|(_, added)| added.item.oid).collect();
-        let mut read = self.short_contents(&stored).await?.into_iter();
-        let mut compared = Vec::with_capacity(looked_at.len());
-        for (index, added) in looked_at {
-            let content = added.content.clone().or_else(|| read.next().flatten());
-            compared.extend(content.map(|content| (index, namesake(added), content)));
-        }
+        let measured = match &candidates.measured {
+            Some(measured) => Arc::clone(measured),
+            None => Arc::clone(candidates.measured.insert(self.measure(&candidates.added).await?)),
+        };
+        let namesakes: Vec<bool> = candidates.added.iter().map(namesake).collect();
         let best = move || {
-            let scored = compared.into_iter().map(|(index, namesake, new)| (similarity(&old, &new), namesake, index));
+            let old = Measured::of(&old);
+            let scored = measured.iter().map(|(index, new)| (old.similarity(new), namesakes[*index], *index));
             let best =
                 scored.filter(|(score, ..)| *score >= SIMILAR).max_by_key(|(s, n, at)| (*s, *n, usize::MAX - at));
             Ok(best.map(|(.., index)| index))
         };
         blocking(best).await
+    }
+
+    async fn measure(&self, added: &[Added]) -> Result<Arc<Vec<(usize, Measured)>>> {
+        let files = added.iter().enumerate().filter(|(_, added)| super::merge::is_file(added.item.mode));
+        let looked_at: Vec<(usize, &Added)> = files.take(LOOKED_AT).collect();
+        let stored = looked_at.iter().filter(|(_, added)| added.content.is_none());
+        let stored: Vec<ObjectId> = stored.map(|(_, added)| added.item.oid).collect();
+        let mut read = self.short_contents(&stored).await?.into_iter();
+        let mut contents = Vec::with_capacity(looked_at.len());
+        for (index, added) in looked_at {
+            let content = added.content.clone().or_else(|| read.next().flatten());
+            let short = content.filter(|content| content.len() as u64 <= LONGEST);
+            contents.extend(short.map(|content| (index, content)));
+        }
+        let measure = |(index, content): (usize, Bytes)| (index, Measured::of(&content));
+        blocking(move || Ok(Arc::new(contents.into_iter().map(measure).collect()))).await
     }
 
     /// Contents of blobs that are not too long to be compared; `None` = it is, or is not there.
@@ -111,6 +157,7 @@ mod tests {
 
     #[test]
     fn half_of_a_text_is_enough() {
+        let similarity = |old: &[u8], new: &[u8]| Measured::of(old).similarity(&Measured::of(new));
         let lines = |range: std::ops::Range<usize>| range.map(|n| format!("line {n:03}\n")).collect::<String>();
         assert_eq!(similarity(b"", b""), SCALE);
         assert_eq!(similarity(b"a\n", b"b\n"), 0);

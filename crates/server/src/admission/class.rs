@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::portions::Key;
+use crate::auth::Caller;
 use crate::params::captures;
 
 /// The route that names its project in a header.
@@ -57,7 +58,11 @@ pub(crate) fn of(request: &Request) -> Option<(Class, Key)> {
     };
     // Its tools take a place of their own class where they need one.
     let key = match template == MCP {
-        true => key_of(request.headers().get("treehold-project").map_or(&[], |name| name.as_bytes())),
+        // A token's project is known; a key says for which it acts.
+        true => match request.extensions().get::<Caller>().and_then(|caller| caller.project) {
+            Some(project) => project.as_u128(),
+            None => key_of(request.headers().get("treehold-project").map_or(&[], |name| name.as_bytes())),
+        },
         false => key(template, path),
     };
     Some((class, key))

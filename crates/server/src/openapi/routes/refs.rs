@@ -47,7 +47,7 @@ pub(crate) fn write() -> Operation {
 
 pub(crate) fn promote() -> Operation {
     Operation::new(Group::Refs, "promote", "Keep an ephemeral branch")
-        .says("It stays from now on; or another branch is fast-forwarded to where it is, and it ends.")
+        .says("It stays from now on; or another branch is fast-forwarded to where it is, and it ends unless somebody has pending work on it.")
         .parameter(project())
         .json_body::<PromoteRequest>(json!({"branch": "try/1", "into": "main", "expected_oid": seen::BEFORE}))
         .answers::<Promoted>(200, "Where its work is now.")
