@@ -5,10 +5,22 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The time of the first commit that a [`Repo`] makes; each further one is a minute later.
 const FIRST_COMMIT_S: i64 = 1_700_000_000;
+
+/// Where git is. A bare name beside a `PATH` of the command's own makes the standard library fork, and not `posix_spawn`: that takes the
+/// longer the larger a test process has become.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|dir| dir.join("git")).find(|file| file.is_file());
+        found.unwrap_or_else(|| "git".into())
+    })
+}
 
 /// How to run git: where, with which environment and configuration. No configuration, hook, template, locale or
 /// identity of the user or the machine has any influence.
@@ -72,7 +84,7 @@ impl Git {
 
     /// The command, not yet run; it inherits nothing but `PATH` and `TMPDIR`.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(program());
         command.args(arguments).current_dir(&self.directory).stdin(Stdio::null()).env_clear();
         command.envs(["PATH", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(&self.environment).env("GIT_CONFIG_COUNT", self.configuration.len().to_string());

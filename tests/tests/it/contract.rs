@@ -99,11 +99,36 @@ impl Contract {
         place.map_or(part, |place| self.document.pointer(place).expect("what is referred to"))
     }
 
+    /// The closed shapes that a schema rests on. Each of some hundred validators keeps its own: all shapes in each of them would make the
+    /// process so large that every command which a test starts takes long to fork.
+    fn needed(&self, schema: &Value) -> Value {
+        let (mut needed, mut left) = (json!({}), vec![schema]);
+        while let Some(value) = left.pop() {
+            match value {
+                Value::Array(items) => left.extend(items),
+                Value::Object(fields) => left.extend(fields.values()),
+                Value::String(text) => {
+                    let Some((kind, name)) = text.strip_prefix("#/components/").and_then(|place| place.split_once('/'))
+                    else {
+                        continue;
+                    };
+                    let shape = &self.closed[kind][name];
+                    if needed[kind].get(name).is_none() && !shape.is_null() {
+                        needed[kind][name] = shape.clone();
+                        left.push(shape);
+                    }
+                }
+                _ => {}
+            }
+        }
+        needed
+    }
+
     fn validator(&self, name: String, schema: &Value) -> Arc<Validator> {
         let mut known = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let root = json!({
-                "$schema": "https://json-schema.org/draft/2020-12/schema", "components": self.closed, "allOf": [schema],
+                "$schema": "https://json-schema.org/draft/2020-12/schema", "components": self.needed(schema), "allOf": [schema],
             });
             Arc::new(jsonschema::validator_for(&root).expect("a valid schema"))
         };
