@@ -59,6 +59,19 @@ pub(super) fn is_file(mode: u32) -> bool {
     mode == super::FILE || mode == 0o100755
 }
 
+/// Two new files at one path: as in git they merge from nothing, and where one of them is empty that is the other one.
+fn both_new(ours: Item, theirs: Item) -> Result<Resolution3> {
+    let empty = hash(Kind::Blob, b"").map_err(EngineError::internal)?;
+    if !is_file(ours.mode) || ours.mode != theirs.mode {
+        return Ok(Resolution3::Conflict);
+    }
+    Ok(match (ours.oid == empty, theirs.oid == empty) {
+        (true, _) => Resolution3::Theirs,
+        (_, true) => Resolution3::Ours,
+        _ => Resolution3::Conflict,
+    })
+}
+
 impl Engine {
     /// Merges one path. `base` is a blob id (its mode is not known), the sides are what the edit and the branch have.
     pub(crate) async fn merge_path(
@@ -77,7 +90,11 @@ impl Engine {
         if ours.map(|item| item.oid) == base {
             return Ok(Resolution3::Theirs);
         }
-        let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return Ok(Resolution3::Conflict) };
+        let (base, ours, theirs) = match (base, ours, theirs) {
+            (Some(base), Some(ours), Some(theirs)) => (base, ours, theirs),
+            (None, Some(ours), Some(theirs)) => return both_new(ours, theirs),
+            _ => return Ok(Resolution3::Conflict),
+        };
         if !is_file(ours.mode) || !is_file(theirs.mode) {
             return Ok(Resolution3::Conflict);
         }
@@ -219,8 +236,13 @@ impl Engine {
     /// As [`Engine::merge_path`], where the base's mode is known too, so that a change of mode on one side is kept.
     async fn merge_side(&self, base: Side, ours: Side, theirs: Side) -> Result<Resolution3> {
         // Both sides changed something. Where one has no file, or neither had one before, only the same change merges.
+        if let (None, Some(ours), Some(theirs)) = (base, ours, theirs)
+            && ours != theirs
+        {
+            return both_new(ours, theirs);
+        }
         let alike = ours.zip(theirs).is_some_and(|(ours, theirs)| is_file(ours.mode) == is_file(theirs.mode));
-        if ours != theirs && (base.is_none() || !alike) {
+        if ours != theirs && !alike {
             return Ok(Resolution3::Conflict);
         }
         let resolution = self.merge_path(base.map(|item| item.oid), ours, theirs, None).await?;
