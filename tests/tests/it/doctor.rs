@@ -79,6 +79,10 @@ async fn sick() {
         ("TREEHOLD_DATABASE_URL", "postgres://treehold@127.0.0.1:1/none", "database"),
         ("TREEHOLD_STORE_URL", &format!("s3://bucket/prefix?endpoint={nobody}&region=x&path_style=true"), "store"),
         ("TREEHOLD_DATA_DIR", "/dev/null", "data directory"),
+        // Not there, and no start can make them.
+        ("TREEHOLD_DATA_DIR", "/proc/treehold", "data directory"),
+        ("TREEHOLD_STORE_URL", "file:///proc/treehold", "store"),
+        ("TREEHOLD_DATABASE_URL", "sqlite:///no/such/directory/treehold.db", "database"),
     ];
     d.set("AWS_ACCESS_KEY_ID", "x");
     d.set("AWS_SECRET_ACCESS_KEY", "x");

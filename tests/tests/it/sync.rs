@@ -98,6 +98,7 @@ both! {
         // On a path that only the merge makes.
         save(&d, project, user, "text.txt", &one.replace("5\n", "five\n")).await;
         let objects = number(&d, "SELECT count(*) FROM objects").await;
+        sync(&d, project, json!({"on_conflict": "branch"})).await.problem(422, "bad_shape");
         let told = sync(&d, project, json!({"on_conflict": "merge", "dry_run": true})).await.ok(200);
         assert_eq!((head(&d, project).await, number(&d, "SELECT count(*) FROM objects").await), (ours.clone(), objects));
         let merged = sync(&d, project, json!({"on_conflict": "merge"})).await.ok(200);

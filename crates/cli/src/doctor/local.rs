@@ -93,11 +93,7 @@ pub(super) fn data_directory(settings: &Settings) -> Vec<Finding> {
         Ok(metadata) if metadata.is_dir() => metadata,
         Ok(_) => return vec![Finding::fail(check, format!("{shown} is no directory"), "name another with --data-dir")],
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return vec![Finding::warn(
-                check,
-                format!("{shown} is not there yet"),
-                "the first start makes it; check --data-dir if it should be",
-            )];
+            return vec![absent(check, dir, "--data-dir")];
         }
         Err(error) => {
             return vec![Finding::fail(
@@ -122,6 +118,24 @@ pub(super) fn data_directory(settings: &Settings) -> Vec<Finding> {
         Ok(()) => Finding::ok(check, format!("{shown} can be written, by its owner alone")),
     };
     vec![access, space(dir)]
+}
+
+/// What is found of a directory that is not there: whether a start can make it.
+pub(super) fn absent(check: &'static str, dir: &Path, option: &str) -> Finding {
+    let shown = dir.display();
+    let above = dir.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("."));
+    match writable(above) {
+        Ok(()) => Finding::warn(
+            check,
+            format!("{shown} is not there yet"),
+            format!("the first start makes it; check {option} if it should be"),
+        ),
+        Err(error) => Finding::fail(
+            check,
+            format!("{shown} is not there and cannot be made: in {} nothing can be written: {error}", above.display()),
+            format!("name another with {option}, or make it for the user that runs the server"),
+        ),
+    }
 }
 
 /// Makes a file and removes it.

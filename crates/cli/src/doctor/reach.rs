@@ -1,6 +1,6 @@
 //! What answers: a running server, the database, the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -103,12 +103,7 @@ pub(super) async fn database(settings: &Settings, at_work: bool) -> Vec<Finding>
     }
     let absent = settings.database_file().filter(|file| !file.exists());
     if let Some(file) = absent {
-        let found = format!("{} is not there yet", file.display());
-        return vec![Finding::warn(
-            check,
-            found,
-            "the first start makes it; check --data-dir and --database-url if it should be",
-        )];
+        return vec![absent_database(settings, file)];
     }
     // Held as long as it is looked at.
     let _locks = match Home::open(&settings.data_dir).and_then(|home| open::own(settings, &home)) {
@@ -164,6 +159,17 @@ pub(super) async fn database(settings: &Settings, at_work: bool) -> Vec<Finding>
     [Some(schema), clock].into_iter().flatten().collect()
 }
 
+/// A start makes the file, and its directory only if that is the data directory.
+fn absent_database(settings: &Settings, file: &Path) -> Finding {
+    let check = "database";
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if dir != settings.data_dir && !dir.is_dir() {
+        let found = format!("{} is not there, and no start makes its directory", file.display());
+        return Finding::fail(check, found, "make the directory, or name another with --database-url");
+    }
+    local::absent(check, file, "--data-dir and --database-url")
+}
+
 fn clock(ahead_ms: i64) -> Finding {
     let check = "clock";
     match ahead_ms.abs() > CLOCK_OFFSET_MS {
@@ -212,12 +218,7 @@ fn directory(root: PathBuf) -> Finding {
     let check = "store";
     let objects = root.join("objects");
     if !objects.is_dir() {
-        let found = format!("{} is not there yet", objects.display());
-        return Finding::warn(
-            check,
-            found,
-            "the first start makes it; check --data-dir and --store-url if it should be",
-        );
+        return local::absent(check, &objects, "--store-url");
     }
     match local::writable(&objects) {
         Ok(()) => Finding::ok(check, format!("{} can be written", objects.display())),

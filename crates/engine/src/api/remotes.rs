@@ -4,7 +4,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ChangeState, Mode, Oid, OnConflict, Path, PendingAction, ProjectView};
+use super::{ChangeState, Mode, Oid, Path, PendingAction, ProjectView};
+
+/// What a sync does where both sides moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDiverged {
+    /// It is refused (409 `diverged`).
+    #[default]
+    Fail,
+    /// It makes a merge commit on our branch.
+    Merge,
+}
 
 /// Body of a sync.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,8 +27,8 @@ pub struct SyncRequest {
     pub depth: Option<u32>,
     /// Report, but change nothing.
     pub dry_run: bool,
-    /// `merge`: where both sides moved, make a merge commit on our branch.
-    pub on_conflict: Option<OnConflict>,
+    /// Where both sides moved; `fail` if not given.
+    pub on_conflict: Option<OnDiverged>,
 }
 
 /// One path that a sync or a diff changed.

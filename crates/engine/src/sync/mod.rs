@@ -9,7 +9,7 @@ use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutco
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
-use crate::api::{ChangedFile, Mode, Oid, OnConflict, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
+use crate::api::{ChangedFile, Mode, Oid, OnDiverged, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
 use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::{Change, Side};
@@ -133,7 +133,7 @@ impl Engine {
             return Ok((to, Vec::new()));
         }
         match request.on_conflict {
-            Some(OnConflict::Merge) => self.merge_remote(project, from, tip, request.dry_run, seen).await,
+            Some(OnDiverged::Merge) => self.merge_remote(project, from, tip, request.dry_run, seen).await,
             _ => Err(EngineError::Conflict {
                 code: "diverged",
                 detail: "Our branch has commits that the remote lacks, and the remote moved: sync with on_conflict \"merge\"."

@@ -60,16 +60,15 @@ pub(super) fn is_file(mode: u32) -> bool {
 }
 
 /// Two new files at one path: as in git they merge from nothing, and where one of them is empty that is the other one.
-fn both_new(ours: Item, theirs: Item) -> Result<Resolution3> {
-    let empty = hash(Kind::Blob, b"").map_err(EngineError::internal)?;
+fn both_new(ours: Item, theirs: Item) -> Resolution3 {
     if !is_file(ours.mode) || ours.mode != theirs.mode {
-        return Ok(Resolution3::Conflict);
+        return Resolution3::Conflict;
     }
-    Ok(match (ours.oid == empty, theirs.oid == empty) {
+    match (ours.oid.is_empty_blob(), theirs.oid.is_empty_blob()) {
         (true, _) => Resolution3::Theirs,
         (_, true) => Resolution3::Ours,
         _ => Resolution3::Conflict,
-    })
+    }
 }
 
 impl Engine {
@@ -92,7 +91,7 @@ impl Engine {
         }
         let (base, ours, theirs) = match (base, ours, theirs) {
             (Some(base), Some(ours), Some(theirs)) => (base, ours, theirs),
-            (None, Some(ours), Some(theirs)) => return both_new(ours, theirs),
+            (None, Some(ours), Some(theirs)) => return Ok(both_new(ours, theirs)),
             _ => return Ok(Resolution3::Conflict),
         };
         if !is_file(ours.mode) || !is_file(theirs.mode) {
@@ -239,7 +238,7 @@ impl Engine {
         if let (None, Some(ours), Some(theirs)) = (base, ours, theirs)
             && ours != theirs
         {
-            return both_new(ours, theirs);
+            return Ok(both_new(ours, theirs));
         }
         let alike = ours.zip(theirs).is_some_and(|(ours, theirs)| is_file(ours.mode) == is_file(theirs.mode));
         if ours != theirs && !alike {

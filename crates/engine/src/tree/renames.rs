@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use treehold_object::{BStr, BString, Kind, ObjectId, hash};
+use treehold_object::{BStr, BString, ObjectId};
 
 use super::{Item, is_binary};
-use crate::{Engine, EngineError, Result, blocking};
+use crate::{Engine, Result, blocking};
 
 /// How much of a file must be in another one, of 60,000, for it to be taken as renamed: half of it, as in git.
 const SIMILAR: u64 = 30_000;
@@ -100,7 +100,7 @@ impl Engine {
         base: ObjectId,
         candidates: &mut Candidates,
     ) -> Result<Option<usize>> {
-        if base == hash(Kind::Blob, b"").map_err(EngineError::internal)? {
+        if base.is_empty_blob() {
             return Ok(None);
         }
         let namesake = |added: &Added| name(added.path.as_ref()) == name(path.as_ref());

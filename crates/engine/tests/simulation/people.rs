@@ -8,8 +8,8 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use treehold_engine::api::{
-    At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, Origin, PendingAnswer, PendingBody,
-    PutPending, RefRequest, SyncRequest,
+    At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, OnDiverged, Origin, PendingAnswer,
+    PendingBody, PutPending, RefRequest, SyncRequest,
 };
 use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions};
 use treehold_object::{CommitSpec, Kind, ObjectId, Signature, TreeEntry, encode_tree, hash};
@@ -243,7 +243,7 @@ fn other(name: &'static str, work: impl Future<Output = Result<(), EngineError>>
 
 /// Pulls.
 pub fn sync(engine: Engine, project: String) -> Deed<Done> {
-    let request = SyncRequest { on_conflict: Some(OnConflict::Merge), ..SyncRequest::default() };
+    let request = SyncRequest { on_conflict: Some(OnDiverged::Merge), ..SyncRequest::default() };
     other("sync", async move { engine.sync(&project, &request, None, &()).await.map(|_| ()) })
 }
 

@@ -20,47 +20,25 @@ use crate::headers::negotiate;
 use crate::params::Params;
 use crate::respond::{Answer, ok, value};
 
+/// Who asks, how, and for what.
+type Asked = (Caller, Method, Params, HeaderMap);
+
 /// `GET /projects/{project}/git/blobs/{oid}`
-pub(crate) async fn blob(
-    State(app): State<App>,
-    caller: Caller,
-    method: Method,
-    params: Params,
-    headers: HeaderMap,
-) -> Answer {
-    object(&app, &caller, Kind::Blob, &method, &params, &headers).await
+pub(crate) async fn blob(State(app): State<App>, asked: Asked) -> Answer {
+    object(&app, Kind::Blob, asked).await
 }
 
 /// `GET /projects/{project}/git/trees/{oid}`
-pub(crate) async fn tree(
-    State(app): State<App>,
-    caller: Caller,
-    method: Method,
-    params: Params,
-    headers: HeaderMap,
-) -> Answer {
-    object(&app, &caller, Kind::Tree, &method, &params, &headers).await
+pub(crate) async fn tree(State(app): State<App>, asked: Asked) -> Answer {
+    object(&app, Kind::Tree, asked).await
 }
 
 /// `GET /projects/{project}/git/commits/{oid}`
-pub(crate) async fn commit(
-    State(app): State<App>,
-    caller: Caller,
-    method: Method,
-    params: Params,
-    headers: HeaderMap,
-) -> Answer {
-    object(&app, &caller, Kind::Commit, &method, &params, &headers).await
+pub(crate) async fn commit(State(app): State<App>, asked: Asked) -> Answer {
+    object(&app, Kind::Commit, asked).await
 }
 
-async fn object(
-    app: &App,
-    caller: &Caller,
-    kind: Kind,
-    method: &Method,
-    params: &Params,
-    headers: &HeaderMap,
-) -> Answer {
+async fn object(app: &App, kind: Kind, (caller, method, params, headers): Asked) -> Answer {
     let (project, oid) = (params.text("project")?.to_owned(), params.oid("oid")?);
     let everything = caller.sees_everybody();
     let read = app.reading_within(CONTENT_FACTOR, |engine| async move {
@@ -70,10 +48,10 @@ async fn object(
         }
     });
     let (raw, room) = read.await?;
-    if *method != Method::HEAD && judge(headers, &oid)? == Verdict::NotModified {
+    if method != Method::HEAD && judge(&headers, &oid)? == Verdict::NotModified {
         return Ok((StatusCode::NOT_MODIFIED, tag(&oid)).into_response());
     }
-    let mut response = match negotiate(headers, &["application/json", "application/octet-stream"]) {
+    let mut response = match negotiate(&headers, &["application/json", "application/octet-stream"]) {
         0 => ok(&shape(&raw)?)?,
         _ => {
             let kind = HeaderValue::from_static("application/octet-stream");
