@@ -23,6 +23,8 @@ pub enum Scenario {
     Search,
     /// 4 KB, durable
     Autosave,
+    /// From an edit to another device's event
+    Feed,
     /// 10 files, not pushed
     Commit,
     /// The same in a large and in a small repository
@@ -39,6 +41,8 @@ pub enum Scenario {
     Clients,
     /// Collection and verification
     Upkeep,
+    /// Requests to the bucket of each verb
+    Calls,
 }
 
 impl Scenario {
@@ -52,6 +56,7 @@ impl Scenario {
             Self::List => "List of all files",
             Self::Search => "Search in all files, warm",
             Self::Autosave => "Autosaves",
+            Self::Feed => "Change feed",
             Self::Commit => "Commit of 10 files, before the push",
             Self::Scale => "Commit in a large and in a small repository",
             Self::Export => "Export",
@@ -60,6 +65,7 @@ impl Scenario {
             Self::Neighbour => "Noisy neighbour",
             Self::Clients => "Git clients",
             Self::Upkeep => "Collection and verification",
+            Self::Calls => "Requests to the bucket",
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What is measured, a scenario a file. Each outcome is checked outside of the measured time.
 
 mod autosave;
+mod calls;
 mod clients;
 mod cold;
 mod commit;
 mod export;
+mod feed;
 mod forks;
 mod import;
 mod list;
@@ -35,11 +37,12 @@ const PROJECT: &str = "main";
 /// Files of a batch read.
 const BATCH: usize = 100;
 /// The scenarios of one server with the subject in it.
-const SERVED: [Scenario; 8] = [
+const SERVED: [Scenario; 9] = [
     Scenario::Read,
     Scenario::List,
     Scenario::Search,
     Scenario::Autosave,
+    Scenario::Feed,
     Scenario::Commit,
     Scenario::Export,
     Scenario::Neighbour,
@@ -74,6 +77,9 @@ pub async fn all(
     }
     if plan.has(Scenario::Upkeep) {
         upkeep::all(&mut bench).await?;
+    }
+    if plan.has(Scenario::Calls) {
+        calls::all(&mut bench).await?;
     }
     if let Some(Extras { scale, forks }) = extras {
         if let Some(repositories) = scale {
@@ -121,6 +127,9 @@ async fn served(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     }
     if plan.has(Scenario::Autosave) {
         autosave::all(bench, server.http()).await?;
+    }
+    if plan.has(Scenario::Feed) {
+        feed::all(bench, &place, server.http()).await?;
     }
     if plan.has(Scenario::Commit) {
         commit::all(bench, server.http()).await?;

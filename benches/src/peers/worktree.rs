@@ -46,6 +46,11 @@ impl Worktree {
         Ok(Committed { took, oid: self.repo.rev_parse("HEAD") })
     }
 
+    /// Takes over what the server has.
+    pub fn follow(&self) {
+        self.repo.git().run(["pull", "-q", "--ff-only", "origin", "main"]);
+    }
+
     /// `git push` of `main`: its time.
     pub fn push(&self) -> Duration {
         let started = Instant::now();
