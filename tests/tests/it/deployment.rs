@@ -71,6 +71,7 @@ pub struct Deployment {
     pub git: GitHttp,
     pub prefix: String,
     pub database_url: Option<String>,
+    binary: PathBuf,
     settings: Vec<(String, String)>,
     own: Option<Own>,
     server: Option<Child>,
@@ -86,16 +87,21 @@ pub struct Own {
 
 impl Deployment {
     pub async fn start(setup: Setup) -> Self {
-        Self::start_on(setup, None).await
+        Self::start_on(setup, None, binary()).await
+    }
+
+    /// Of another version of the binary.
+    pub async fn start_version(setup: Setup, binary: PathBuf) -> Self {
+        Self::start_on(setup, None, &binary).await
     }
 
     /// On a Postgres and an S3 server that no other test uses.
     pub async fn start_alone() -> Self {
         let own = Own { postgres: Postgres::start().await, s3: S3Server::start().await };
-        Self::start_on(Setup::Cluster, Some(own)).await
+        Self::start_on(Setup::Cluster, Some(own), binary()).await
     }
 
-    async fn start_on(setup: Setup, own: Option<Own>) -> Self {
+    async fn start_on(setup: Setup, own: Option<Own>, binary: &Path) -> Self {
         _ = rustls::crypto::ring::default_provider().install_default();
         let remotes = tempfile::tempdir().expect("a directory for remotes");
         let git = GitHttp::start(remotes.path(), REMOTE_USER, REMOTE_TOKEN).await;
@@ -107,9 +113,9 @@ impl Deployment {
         };
         let data = tempfile::tempdir().expect("a data directory");
         let client = reqwest::Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client");
-        let (settings, base) = (Vec::new(), String::new());
+        let (binary, settings, base) = (binary.to_owned(), Vec::new(), String::new());
         let mut deployment =
-            Self { setup, data, remotes, git, prefix, database_url, settings, own, server: None, base, client };
+            Self { setup, data, remotes, git, prefix, database_url, binary, settings, own, server: None, base, client };
         if setup == Setup::Cluster {
             deployment.s3().await.create_bucket("treehold");
         }
@@ -145,7 +151,12 @@ impl Deployment {
 
     /// A command of the binary with the deployment's settings.
     pub async fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        self.command_of(&self.binary, arguments).await
+    }
+
+    /// The same of another version of the binary.
+    pub async fn command_of(&self, binary: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary);
         command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("TREEHOLD_DATA_DIR", self.data.path()).env("TREEHOLD_API_KEY", API_KEY);
         command.env("TREEHOLD_ALLOW_REMOTE", self.git.url("").trim_end_matches(".git"));

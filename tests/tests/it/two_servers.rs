@@ -1,13 +1,14 @@
 //! Two servers on one Postgres and one bucket: work through both at once on one branch.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::deployment::{API_KEY, Deployment, REMOTE_TOKEN, Setup};
+use crate::deployment::{API_KEY, Deployment, REMOTE_TOKEN, Setup, binary};
 use crate::remote_tools::*;
 
 /// The second server, with a data directory of its own.
@@ -20,8 +21,13 @@ pub struct Second {
 
 impl Second {
     pub async fn start(d: &Deployment) -> Self {
+        Self::start_version(d, binary()).await
+    }
+
+    /// Of a version of the binary that may be another one than the first server's.
+    pub async fn start_version(d: &Deployment, binary: &Path) -> Self {
         let data = tempfile::tempdir().expect("a data directory");
-        let mut command = d.command(&["serve", "--listen", "127.0.0.1:0"]).await;
+        let mut command = d.command_of(binary, &["serve", "--listen", "127.0.0.1:0"]).await;
         let mut child = command
             .env("TREEHOLD_DATA_DIR", data.path())
             .stdout(Stdio::piped())

@@ -1,0 +1,43 @@
+//! The commands of the documents, run as they stand there: every ```console block of a page, in order, in one shell with a server of
+//! its own. A command must succeed, and its answer must have what the page shows of it. What a page tells to happen in between is in a
+//! comment of the page (`<!-- meanwhile … -->`); a block after `<!-- not run: why -->` needs what no test has.
+
+mod page;
+mod stage;
+
+use page::Page;
+use stage::{Foundation, Stage};
+
+async fn follow(page: &str, foundation: Foundation) {
+    let page = Page::read(page);
+    assert!(!page.commands.is_empty(), "{} has no commands", page.name);
+    Stage::new(foundation).await.play(&page);
+}
+
+/// Goal: whoever follows the walk-throughs sees what they show.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn walk_throughs() {
+    follow("README.md", Foundation::Embedded).await;
+}
+
+/// Goal: the commands of the other pages work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages() {
+    for page in ["docs/access.md", "docs/agents.md", "docs/operations.md"] {
+        follow(page, Foundation::Embedded).await;
+    }
+}
+
+/// Goal: the deployment on Postgres and S3 works as it is written, and whatever a page tells an operator of one to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deployment() {
+    follow("docs/deployment.md", Foundation::PostgresAndS3).await;
+}
+
+/// Goal: no page with commands is left out.
+#[test]
+fn every_page_is_followed() {
+    let followed = include_str!("mod.rs");
+    let left_out: Vec<_> = Page::all().into_iter().filter(|name| !followed.contains(&format!("\"{name}\""))).collect();
+    assert!(left_out.is_empty(), "{left_out:?} have commands that nobody runs");
+}
