@@ -5,7 +5,7 @@ import { connect, NAME } from './connect.mjs';
 import { git, tree } from './git.mjs';
 
 const READS = ['conflicts', 'diff', 'list_files', 'log', 'read_multiple_files', 'search', 'status'];
-const WRITES = ['commit', 'delete_file', 'edit', 'move_file', 'resolve', 'write_file'];
+const WRITES = ['commit', 'delete_file', 'edit', 'move_file', 'resolve', 'sync', 'write_file'];
 
 const agent = async ({ config, target, onEnd }, user = randomUUID(), options) => {
     const connected = await connect(config, target.transport, target.project, user, options);
@@ -24,9 +24,10 @@ function committed(target) {
     return { head, all: tree(target.remote, head), files, bytes: (file) => git(target.remote, 'cat-file', 'blob', file.oid) };
 }
 
-async function pull({ config, target }) {
+/** `sync` or `push`, past the protocol. */
+async function remotely({ config, target }, verb) {
     const headers = { 'X-Internal-API-Key': config.key, 'X-Remote-Token': config.token, 'Content-Type': 'application/json' };
-    const url = `${config.base}/projects/${target.project}/sync`;
+    const url = `${config.base}/projects/${target.project}/${verb}`;
     assert.equal((await fetch(url, { method: 'POST', headers, body: '{}' })).status, 200);
 }
 
@@ -45,7 +46,7 @@ export const cases = {
         for (const tool of a.tools) {
             const { readOnlyHint, destructiveHint, idempotentHint, openWorldHint } = tool.annotations;
             assert.equal(readOnlyHint, READS.includes(tool.name), tool.name);
-            assert.equal(openWorldHint, tool.name === 'commit', tool.name);
+            assert.equal(openWorldHint, ['commit', 'sync'].includes(tool.name), tool.name);
             assert.equal(destructiveHint, ['write_file', 'delete_file', 'resolve'].includes(tool.name), tool.name);
             assert.equal(typeof idempotentHint, 'boolean');
             assert.ok(tool.outputSchema && tool.description.length > 60);
@@ -366,6 +367,39 @@ export const cases = {
         git(at.target.remote, 'fsck', '--strict');
     },
 
+    async 'a pull takes over what the remote has, and merges where it is asked to'(at) {
+        const a = await agent(at);
+        const { remote, transport } = at.target;
+        const path = `pulled-${transport}.txt`;
+        /** Somebody commits a tree that there is, with stock git. */
+        const others = (tree) => {
+            const made = git(remote, 'commit-tree', tree, '-p', 'main', '-m', 'Others work').toString().trim();
+            git(remote, 'update-ref', 'refs/heads/main', made);
+            return made;
+        };
+        await a.ok('write_file', { path, content: 'one\n' });
+        await a.ok('commit', { message: 'Begin', paths: [path] });
+        await a.ok('edit', { path, old_string: 'one', new_string: 'one more' });
+        const before = (await a.ok('status')).head;
+        const reverted = others('main~1^{tree}');
+        const dry = await a.ok('sync', { dry_run: true });
+        assert.deepEqual([dry.from, dry.to, dry.changed], [before, reverted, [{ path, action: 'deleted' }]]);
+        assert.deepEqual(dry.pending, [{ path, state: 'conflict' }]);
+        assert.equal((await a.ok('status')).head, before);
+        assert.match(await a.text('sync'), /is conflict\nLook at `conflicts`/);
+        assert.equal((await a.ok('status')).head, reverted);
+        assert.match(await a.text('sync'), /has all that the remote has/);
+        await a.ok('resolve', { files: [{ path, take: 'ours' }] });
+        const kept = await a.ok('commit', { message: 'Keep it here', push: false });
+        const again = others('main^{tree}');
+        await a.refused('sync', {}, 'diverged');
+        const merged = await a.ok('sync', { on_diverged: 'merge' });
+        const [commit] = (await a.ok('log', { limit: 1 })).commits;
+        assert.deepEqual([commit.commit, commit.parents], [merged.to, [kept.commit, again]]);
+        await remotely(at, 'push');
+        git(remote, 'fsck', '--strict');
+    },
+
     async 'two clients at once lose no edit of each other'(at) {
         const user = randomUUID();
         const clients = [await agent(at, user), await agent(at, user)];
@@ -417,7 +451,7 @@ export const cases = {
     async 'who waits long hears that it goes on'(at) {
         // The remote answers this push late.
         const a = await agent(at);
-        await pull(at);
+        await remotely(at, 'sync');
         await a.ok('write_file', { path: `slow-${at.target.transport}.txt`, content: 'x\n' });
         await fetch(at.config.slow);
         const heard = [];

@@ -73,7 +73,7 @@ impl From<treehold_engine::EngineError> for Failure {
                 chain(cause.as_ref()),
             ),
             E::Unavailable { source, .. } | E::Damaged { source, .. } => (error.to_string(), chain(source.as_ref())),
-            E::MergeConflict(conflicts) => {
+            E::MergeConflict(conflicts) | E::Diverged(conflicts) => {
                 let paths = conflicts.iter().map(|c| c.path.0.to_string());
                 (error.to_string(), paths.collect())
             }

@@ -51,6 +51,12 @@ pub enum EngineError {
     /// The edits do not merge. Nothing changed.
     #[error("{} path(s) do not merge with what the branch has now; resolve them and commit again", .0.len())]
     MergeConflict(Vec<Conflict>),
+    /// Commits of ours and of the remote do not merge. Nothing changed.
+    #[error(
+        "{} path(s) were committed here and at the remote in ways that do not merge; save the remote's text of each as an edit, commit it with push false, and sync again",
+        .0.len()
+    )]
+    Diverged(Vec<Conflict>),
     /// An operation of an atomic batch cannot be done. Nothing was written.
     #[error("operation {} cannot be done, and so nothing was written: {}", .0.index, .0.error().detail)]
     Batch(Box<BatchRefused>),
@@ -153,7 +159,7 @@ impl EngineError {
             | Self::Conflict { code, .. }
             | Self::RemoteFailed { code, .. } => code,
             Self::RemoteNotAllowed(_) => "remote_not_allowed",
-            Self::MergeConflict(_) => "conflict",
+            Self::MergeConflict(_) | Self::Diverged(_) => "conflict",
             Self::Batch(refused) => match refused.error().code.as_str() {
                 "conflict" => "conflict",
                 "precondition_failed" => "precondition_failed",
@@ -206,7 +212,7 @@ impl From<CatalogError> for EngineError {
             CatalogError::Unavailable { .. } | CatalogError::OpLost => {
                 Self::Unavailable { what: "the database", source: Box::new(error) }
             }
-            CatalogError::NoProject => Self::not_found("project_not_found", "There is no such project."),
+            CatalogError::NoProject => crate::view::no_project(),
             CatalogError::Collision(_) | CatalogError::Invalid { .. } | CatalogError::Failed { .. } => {
                 Self::Internal(Box::new(error))
             }

@@ -119,7 +119,7 @@ impl Engine {
         let project = self.find_project(project).await?;
         match self.catalog.delete_project(project.id).await? {
             true => Ok(()),
-            false => Err(EngineError::not_found("project_not_found", "There is no such project.")),
+            false => Err(crate::view::no_project()),
         }
     }
 }

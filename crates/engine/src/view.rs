@@ -223,7 +223,10 @@ pub(crate) fn check_branch(branch: &str) -> Result<()> {
 }
 
 pub(crate) fn no_project() -> EngineError {
-    EngineError::not_found("project_not_found", "There is no such project.")
+    EngineError::not_found(
+        "project_not_found",
+        "There is no such project; `GET /projects` and `treehold project list` show those that there are.",
+    )
 }
 
 fn ref_not_found(name: &str) -> EngineError {

@@ -177,7 +177,7 @@ fn status(error: &EngineError) -> StatusCode {
         EngineError::Unprocessable { .. } | EngineError::PushRejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
         EngineError::RemoteNotAllowed(_) => StatusCode::FORBIDDEN,
-        EngineError::Conflict { .. } | EngineError::MergeConflict(_) => StatusCode::CONFLICT,
+        EngineError::Conflict { .. } | EngineError::MergeConflict(_) | EngineError::Diverged(_) => StatusCode::CONFLICT,
         EngineError::Batch(_) => match error.code() {
             "conflict" => StatusCode::CONFLICT,
             "precondition_failed" => StatusCode::PRECONDITION_FAILED,
@@ -201,7 +201,9 @@ fn status(error: &EngineError) -> StatusCode {
 /// Adds the details that callers act on.
 fn describe(problem: Problem, error: EngineError) -> Problem {
     match error {
-        EngineError::MergeConflict(conflicts) => problem.with("conflicts", conflicts),
+        EngineError::MergeConflict(conflicts) | EngineError::Diverged(conflicts) => {
+            problem.with("conflicts", conflicts)
+        }
         EngineError::Batch(refused) => {
             problem.with("index", refused.index).with("error", refused.error()).with("results", &refused.results)
         }

@@ -28,7 +28,7 @@ impl Engine {
         };
         let merged = self.merge_trees(base, ours.tree, theirs.tree).await?;
         if !merged.conflicts.is_empty() {
-            return Err(EngineError::MergeConflict(merged.conflicts));
+            return Err(EngineError::Diverged(merged.conflicts));
         }
         let edited = self.edit_tree(theirs.tree, &merged.edits).await?;
         let branch = ours.branch.clone().unwrap_or_else(|| project.default_branch.clone());

@@ -8,6 +8,7 @@ mod log;
 mod read;
 mod search;
 mod status;
+mod sync;
 mod write;
 
 use std::borrow::Cow;
@@ -228,6 +229,13 @@ static WRITERS: LazyLock<Vec<Tool>> = LazyLock::new(|| {
              conflicting lines, and nothing changed, where the branch moved and does not merge. With dry_run nothing is changed. If the \
              answer is lost, look at status and log before you commit again.",
         ),
+        tool::<sync::Args, sync::Answer>(
+            "sync",
+            "Pull",
+            Effect::Publishes,
+            "Take over what the project's remote has by now. Pending work stays as it is, and the answer says which of it does not fit any \
+             more. Use it when status says that the remote moved, or commit is refused as diverged. With dry_run nothing is changed.",
+        ),
     ]
 });
 
@@ -268,6 +276,7 @@ async fn dispatch<H: Host>(call: &Call<'_, H>, name: &str, arguments: JsonObject
         "move_file" => Box::pin(write::rename(call, parse(arguments)?)).await,
         "resolve" => Box::pin(conflicts::resolve(call, parse(arguments)?)).await,
         "commit" => Box::pin(commit::run(call, parse(arguments)?)).await,
+        "sync" => Box::pin(sync::run(call, parse(arguments)?)).await,
         _ => Err(Refusal::new("unknown_tool", format!("there is no tool {name:?}"))),
     }
 }
@@ -288,7 +297,7 @@ mod tests {
     #[test]
     fn every_tool_says_what_it_is() {
         let tools: Vec<_> = all(Access::Write).collect();
-        assert_eq!(tools.len(), 13);
+        assert_eq!(tools.len(), 14);
         for tool in &tools {
             let input = &tool.input_schema;
             assert_eq!(
