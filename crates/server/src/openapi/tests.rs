@@ -223,3 +223,34 @@ fn limits_are_those_of_the_running_server() {
     assert_eq!(document["x-treehold-limits"]["file_bytes"]["value"], 12_345);
     assert_eq!(document["paths"]["/files/{project}/{path}"]["put"]["x-treehold-limits"]["file_bytes"]["value"], 12_345);
 }
+
+/// The routes of `docs/api.md`, with the names of their query parameters.
+fn routes_of_the_page() -> BTreeMap<(String, String), BTreeSet<String>> {
+    let page = include_str!("../../../../docs/api.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows = rows.filter_map(|(route, rest)| Some((route.rsplit_once(' ')?, rest.split_once(" |")?.0)));
+    let routes = rows.flat_map(|((methods, path), query)| {
+        let query: BTreeSet<_> = query.split('`').filter(|name| !name.trim().is_empty()).map(str::to_owned).collect();
+        methods.split(", ").map(move |method| ((method.to_owned(), path.to_owned()), query.clone()))
+    });
+    routes.collect()
+}
+
+/// Goal: the page that lists the routes lists them all, with all query parameters, and no others.
+#[test]
+fn the_page_of_routes_agrees() {
+    let document = document();
+    let shared = |parameter: &Value| match parameter["$ref"].as_str() {
+        Some(pointer) => document.pointer(&pointer[1..]).expect("a parameter").clone(),
+        None => parameter.clone(),
+    };
+    let served: BTreeMap<_, _> = operations(&document)
+        .into_iter()
+        .map(|(method, path, operation)| {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let query = parameters.iter().map(shared).filter(|parameter| parameter["in"] == "query");
+            ((method, path), query.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect())
+        })
+        .collect();
+    assert_eq!(routes_of_the_page(), served);
+}
