@@ -93,6 +93,7 @@ pub(crate) const ROUTES: &[(&str, &[(&str, Needs)])] = &[
     ("/openapi.json", &[("GET", OPEN)]),
     ("/docs", &[("GET", OPEN)]),
     ("/docs/{name}", &[("GET", OPEN)]),
+    ("/", &[("GET", OPEN)]),
     ("/console", &[("GET", OPEN)]),
     ("/console/", &[("GET", OPEN)]),
     ("/console/{name}", &[("GET", OPEN)]),

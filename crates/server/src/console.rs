@@ -78,6 +78,11 @@ fn named(content: Bytes) -> (Bytes, ObjectId) {
     (content, oid)
 }
 
+/// `GET, HEAD /`: who opens the server's address looks for a page.
+pub(crate) async fn front() -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, "console")]).into_response()
+}
+
 /// `GET, HEAD /console`
 pub(crate) async fn page(method: Method, headers: HeaderMap) -> Answer {
     send(PAGE, &method, &headers)

@@ -140,6 +140,7 @@ fn routes() -> Routes {
     .describe(Method::POST, "/git/{repo}/git-upload-pack", openapi::git::upload_pack)
     .describe(Method::POST, "/git/{repo}/git-receive-pack", openapi::git::receive_pack)
     // A page for people, and no part of the API.
+    .serve("/", get(console::front))
     .serve(console::ROUTE, get(console::page))
     .serve("/console/", get(console::asset))
     .serve("/console/{name}", get(console::asset))

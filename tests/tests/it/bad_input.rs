@@ -58,6 +58,8 @@ both! {
         for open in ["/healthz", "/readyz", "/console", "/console/console.js"] {
             assert_eq!(probe::raw_head(&d, "GET", open, "", b"").await.status, 200, "{open}");
         }
+        let front = probe::raw_head(&d, "GET", "/", "", b"").await;
+        assert_eq!((front.status, front.header("location")), (302, "console"));
         assert_eq!(d.get(&format!("/files/{project}")).await.ok(200)["files"], json!([]));
     }
 
@@ -137,7 +139,7 @@ both! {
     /// Goal: no route and no method are problems too; Allow names what a route takes.
     async fn fallbacks(d) {
         let project = d.local_project().await;
-        for path in ["/", "/nothing", "/projects/", "/files", "/pending", &format!("/projects/{project}/nothing"), &format!("/projects/{project}/git/tags/x"),
+        for path in ["/nothing", "/projects/", "/files", "/pending", &format!("/projects/{project}/nothing"), &format!("/projects/{project}/git/tags/x"),
             &format!("/pending/{project}"), "/admin", "/files/a/../b/../../etc"] {
             let (status, problem) = twice(&d, "GET", path, None).await;
             assert_eq!((status, &problem["code"]), (404, &json!("route_not_found")), "{path}");
