@@ -51,6 +51,7 @@ mod paths;
 mod pending;
 mod probe;
 mod projects;
+mod proxies;
 mod push;
 mod rates;
 mod rebuild;
