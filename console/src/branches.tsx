@@ -27,7 +27,7 @@ export function BranchButton({ store, tab, path }: { store: ProjectStore; tab: s
   };
   return (
     <>
-      <button class="branch" aria-haspopup="dialog" aria-label={`Branch ${store.branch}`} onClick={() => setOpen(true)}>
+      <button class="branch" aria-haspopup="dialog" aria-label={`Branch ${store.branch}${store.ephemeral ? ", which ends by itself" : ""}`} onClick={() => setOpen(true)}>
         <span class="clip">{store.branch}</span>{store.ephemeral && <span class="tag warn">ends</span>}<span aria-hidden="true">▾</span>
       </button>
       {open && <Dialog title="Branches" onClose={() => setOpen(false)}><Picker store={store} onChoose={go} /></Dialog>}

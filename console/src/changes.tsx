@@ -74,7 +74,7 @@ function CommitCard({ store }: { store: ProjectStore }) {
       const author = { name: person.name, email: person.email };
       const request = { message, author, trailers: false, ...(pushes ? { push } : {}) };
       setDone(await workspace.commit(request, { idempotencyKey: newUuid(), ...(token ? { remoteToken: token } : {}) }));
-      setMessage("");
+      setMessage((now) => (now === message ? "" : now));
     } catch (failure) {
       setError(failure);
     }

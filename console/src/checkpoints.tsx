@@ -30,8 +30,9 @@ export function Checkpoints({ store }: { store: ProjectStore }) {
     try {
       const unsaved = await store.autosave.flush();
       if (unsaved.length > 0) throw new Error(`${count(unsaved.length, "file")} could not be saved yet: ${unsaved.map((file) => file.path).join(", ")}`);
-      setTold(await work());
+      const done = await work();
       await more();
+      setTold(done);
       return true;
     } catch (failure) {
       setError(failure);
@@ -79,8 +80,9 @@ function Make({ pending, onMake }: { pending: number; onMake: (name: string, mes
   const make = async (event: Event) => {
     event.preventDefault();
     if (!(await onMake(name, message))) return;
-    setName("");
-    setMessage("");
+    // What was typed meanwhile is for the next one.
+    setName((now) => (now === name ? "" : now));
+    setMessage((now) => (now === message ? "" : now));
   };
   return (
     <form class="card" onSubmit={make}>

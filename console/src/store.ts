@@ -13,6 +13,8 @@ const DEBOUNCE_MS = 1_500;
 const MAX_WAIT_MS = 5_000;
 /** What happens at once is listed once. */
 const GATHER_MS = 250;
+/** Files after which a list lets the page draw and take keys. */
+const BREATH = 2_000;
 /** Milliseconds that a branch is waited for which is still being left. */
 const LEAVING_MS = 3_000;
 
@@ -56,6 +58,9 @@ export class ProjectStore extends Watched {
   readonly #merged: Set<(merged: Merged) => void>;
   #lists: ReturnType<typeof setTimeout> | undefined;
   #asks: ReturnType<typeof setTimeout> | undefined;
+  /** What was edited while the files are being listed. */
+  #meanwhile: PendingEvent[] | undefined;
+  #again = false;
 
   private constructor(
     treehold: Treehold, person: Person, view: ProjectView, project: Project, autosave: Autosave, device: string, merged: Set<(merged: Merged) => void>,
@@ -177,9 +182,8 @@ export class ProjectStore extends Watched {
 
   #edited(event: PendingEvent): void {
     if (event.branch !== this.branch) return;
-    if (event.action === "created" || event.action === "modified") this.tree.add(event.path);
-    else if (event.action === "deleted") this.tree.remove(event.path);
-    else this.#listSoon();
+    this.#meanwhile?.push(event);
+    if (!follow(this.tree, event)) this.#listSoon();
     if (event.device !== this.device || event.action === "dropped" || event.action === "deleted") this.#tellRemote(event.path);
   }
 
@@ -197,26 +201,40 @@ export class ProjectStore extends Watched {
     this.#asks = setTimeout(() => void this.refresh(), GATHER_MS);
   }
 
-  /** Lists all files, as they come. */
+  /** Lists all files, as they come; once more where it is asked for meanwhile. */
   async list(): Promise<void> {
+    if (this.#meanwhile) return void (this.#again = true);
+    do {
+      this.#again = false;
+      this.#meanwhile = [];
+      await this.#list(this.#meanwhile);
+      this.#meanwhile = undefined;
+      this.changed();
+    } while (this.#again && !this.signal.aborted);
+  }
+
+  /** `meanwhile` gets what was edited after the list's snapshot was taken. */
+  async #list(meanwhile: PendingEvent[]): Promise<void> {
     try {
       const tree = new FileTree();
+      let listed = 0;
       for await (const file of this.project.files.list({ ...this.at, signal: this.signal })) {
         if (!file.path_b64) tree.add(file.path);
-        if (!this.listed && tree.size % 5_000 === 0) {
+        if (++listed % BREATH === 0) {
           this.listing = tree.size;
-          this.changed();
+          if (!this.listed) this.changed();
+          await new Promise((resolve) => setTimeout(resolve));
         }
       }
+      for (const event of meanwhile) follow(tree, event);
       this.tree = tree;
       this.listed = true;
       this.error = undefined;
     } catch (error) {
       if (this.signal.aborted) return;
-      if (error instanceof TreeholdError && error.code === "snapshot_changed") return this.#listSoon();
-      if (!this.listed) this.error = error;
+      if (error instanceof TreeholdError && error.code === "snapshot_changed") this.#again = true;
+      else if (!this.listed) this.error = error;
     }
-    this.changed();
   }
 
   /** Asks how things stand. */
@@ -243,4 +261,12 @@ export class ProjectStore extends Watched {
     const { refs } = await this.project.refs({ prefix: name, limit: 1, signal: this.signal }).page();
     return refs.find((ref) => ref.name === name);
   }
+}
+
+/** What an edit makes of the tree; `false` = that is not known. */
+function follow(tree: FileTree, event: PendingEvent): boolean {
+  if (event.action === "created" || event.action === "modified") tree.add(event.path);
+  else if (event.action === "deleted") tree.remove(event.path);
+  else return false;
+  return true;
 }

@@ -1,6 +1,8 @@
 // Branches, search, checkpoints, and what is not edited: in a real browser, against the real server.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { git, until, Wire } from "../../clients/typescript/build/test/server.js";
 import { openBrowser, shoot, textOf } from "./browser.mjs";
@@ -63,6 +65,32 @@ test("another branch is made, edited, committed and pushed, by keys, and the add
   await page.getByRole("button", { name: "Branch main" }).waitFor();
   await editor(page, "a.txt").waitFor();
   await until(async () => (await textOf(page, "a.txt")) === "one\n", "main is shown");
+});
+
+test("a branch that diverged from its remote is merged by a pull", async (t) => {
+  const { project: here, remote } = imported({ "a.txt": "a\n", "b.txt": "b\n" });
+  const { id } = await client().showProject(here.name);
+  const clone = mkdtempSync(join(tmpdir(), "treehold-clone-"));
+  try {
+    git(clone, "clone", "--quiet", remote, ".");
+    git(clone, "switch", "--quiet", "-c", "apart");
+    git(clone, "push", "--quiet", "origin", "apart");
+    const page = await at(t, `#/p/${id}/changes`);
+    await here.sync({ branch: "apart" });
+    await here.files.write("a.txt", "ours\n", { branch: "apart" });
+    writeFileSync(join(clone, "b.txt"), "theirs\n");
+    git(clone, "commit", "--quiet", "-am", "Theirs");
+    git(clone, "push", "--quiet", "origin", "apart");
+    await go(page, `#/p/${id}/changes?branch=apart`);
+    await page.getByText("1 ahead").waitFor();
+    await page.getByRole("button", { name: "Pull" }).click();
+    await page.getByRole("button", { name: "Pull, and merge both" }).click();
+    await page.getByText("1 file changed").waitFor();
+  } finally {
+    rmSync(clone, { recursive: true, force: true });
+  }
+  const both = await Promise.all(["a.txt", "b.txt"].map(async (path) => (await here.files.read(path, { ref: "apart" })).text()));
+  assert.deepEqual(both, ["ours\n", "theirs\n"]);
 });
 
 test("an ephemeral branch is marked, and kept or taken over", async (t) => {
