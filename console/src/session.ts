@@ -73,15 +73,16 @@ export async function openQueue(project: string, user: string, branch: string | 
 
 /** Other branches on which something waits to be saved, left by this tab or by one that is closed; `undefined` = the default one. */
 export async function leftBehind(project: string, user: string, branch: string | undefined): Promise<(string | undefined)[]> {
-  if (!navigator.locks) return [];
-  const { held: locks = [] } = await navigator.locks.query();
-  const alive = new Set(locks.map((lock) => lock.name));
+  // Without locks it is not known which other tabs are closed.
+  const locks = navigator.locks ? ((await navigator.locks.query()).held ?? []) : undefined;
+  const closed = (owner: string) => locks !== undefined && !locks.some((lock) => lock.name === `${TAB} ${owner}`);
   const found = new Set<string | undefined>();
-  for (const [key] of await webStorage(localStorage).entries(QUEUE)) {
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(QUEUE)) continue;
     const [queue = "", of, whose, owner = "", kind] = key.split(":");
     const on = queue === QUEUE ? undefined : queue.slice(QUEUE.length + 1);
     if (of !== project || whose !== user || on === branch || (kind !== "file" && kind !== "overtaken")) continue;
-    if (owner === sessionStorage.getItem(TAB) || !alive.has(`${TAB} ${owner}`)) found.add(on);
+    if (owner === sessionStorage.getItem(TAB) || closed(owner)) found.add(on);
   }
   return [...found];
 }
