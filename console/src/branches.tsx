@@ -18,16 +18,27 @@ interface Branch extends RefView {
   short: string;
 }
 
+/** A branch was chosen, and is not shown yet. */
+let chosen = false;
+
 /** Which branch is shown, and the way to another one. */
 export function BranchButton({ store, tab, path }: { store: ProjectStore; tab: string; path: string | undefined }) {
   const [open, setOpen] = useState(false);
+  const button = useRef<HTMLButtonElement>(null);
+  // The keys go on from here, on the page of the branch that was chosen.
+  useEffect(() => {
+    if (chosen) button.current?.focus();
+    chosen = false;
+  }, []);
   const go = (branch: string) => {
+    chosen = branch !== store.branch;
     setOpen(false);
+    button.current?.focus();
     location.hash = placeOf(store.view.id, tab, { path, branch: branch === store.view.default_branch ? undefined : branch });
   };
   return (
     <>
-      <button class="branch" aria-haspopup="dialog" aria-label={`Branch ${store.branch}${store.ephemeral ? ", which ends by itself" : ""}`} onClick={() => setOpen(true)}>
+      <button class="branch" ref={button} aria-haspopup="dialog" aria-label={`Branch ${store.branch}${store.ephemeral ? ", which ends by itself" : ""}`} onClick={() => setOpen(true)}>
         <span class="clip">{store.branch}</span>{store.ephemeral && <span class="tag warn">ends</span>}<span aria-hidden="true">▾</span>
       </button>
       {open && <Dialog title="Branches" onClose={() => setOpen(false)}><Picker store={store} onChoose={go} /></Dialog>}

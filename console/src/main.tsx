@@ -83,9 +83,11 @@ interface ProjectProps {
 function ProjectPage({ treehold, name, branch, person, tab, path, line, onLeave }: ProjectProps) {
   const [store, setStore] = useState<ProjectStore>();
   const [error, setError] = useState<unknown>();
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     let opened: ProjectStore | undefined;
     let gone = false;
+    setError(undefined);
     ProjectStore.open(treehold, name, branch, person).then((store) => {
       opened = store;
       if (gone) void store.close();
@@ -101,14 +103,14 @@ function ProjectPage({ treehold, name, branch, person, tab, path, line, onLeave 
       document.removeEventListener("visibilitychange", hidden);
       void opened?.close();
     };
-  }, [treehold, name, branch, person]);
+  }, [treehold, name, branch, person, attempt]);
   if (store) return <Opened store={store} tab={tab} path={path} line={line} onLeave={onLeave} />;
   return (
     <>
       <Bar person={person} at={name} onLeave={onLeave} />
       <main class="scroll"><div class="wide">{error === undefined ? <Waiting what="Opening the project" /> : (
         <>
-          <Failure error={error} />
+          <Failure error={error}><button class="plain" onClick={() => setAttempt(attempt + 1)}>Try again</button></Failure>
           <Empty title={error instanceof TreeholdError && error.status === 404 ? "There is no such project" : "The project could not be opened"}><a href="#/">All projects</a></Empty>
         </>
       )}</div></main>

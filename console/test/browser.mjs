@@ -32,7 +32,9 @@ export async function openBrowser(options = {}) {
  */
 async function fromSources(route) {
   const name = /\/console\/(.+)$/.exec(new URL(route.request().url()).pathname)?.[1] ?? "index.html";
-  const response = await route.fetch();
+  const response = await route.fetch().catch(() => undefined);
+  // Cut, as the page's own requests are.
+  if (!response) return route.abort().catch(() => {});
   const { "content-encoding": _encoding, "content-length": _length, ...headers } = response.headers();
   await route.fulfill({ status: 200, headers, body: readFileSync(join(process.env.CONSOLE_ASSETS, name)) });
 }

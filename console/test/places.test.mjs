@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { git, until, Wire } from "../../clients/typescript/build/test/server.js";
-import { openBrowser, shoot, textOf } from "./browser.mjs";
+import { openBrowser, openPage, shoot, textOf } from "./browser.mjs";
 import { desk, editor, file, go, saved, USER } from "./desk.mjs";
 
-const { server, client, project, imported, at, view } = desk();
+const { browser, server, client, project, imported, at, view } = desk();
 const branches = (page) => page.getByRole("button", { name: /^Branch / });
 const hash = (page) => page.evaluate(() => location.hash);
 
@@ -38,6 +38,13 @@ test("another branch is made, edited, committed and pushed, by keys, and the add
   await page.reload();
   await editor(page, "a.txt").waitFor();
   assert.equal(await textOf(page, "a.txt"), "one\non the branch");
+  // So does its address in another window, whose user signs in first.
+  const { page: shared } = await openPage(browser().context, `${server().url}/console${await hash(page)}`);
+  await shared.getByLabel("Key of this server").fill(server().key);
+  await shared.getByRole("button", { name: "Sign in" }).click();
+  await editor(shared, "a.txt").waitFor();
+  assert.equal(await textOf(shared, "a.txt"), "one\non the branch");
+  await shared.close();
   await page.getByRole("link", { name: "Changes 1" }).click();
   await page.getByText("+on the branch").waitFor();
   await page.getByLabel("Message").fill("On the branch");
@@ -65,6 +72,7 @@ test("another branch is made, edited, committed and pushed, by keys, and the add
   await page.getByRole("button", { name: "Branch main" }).waitFor();
   await editor(page, "a.txt").waitFor();
   await until(async () => (await textOf(page, "a.txt")) === "one\n", "main is shown");
+  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("aria-label")), "Branch main");
 });
 
 test("a branch that diverged from its remote is merged by a pull", async (t) => {
@@ -144,9 +152,10 @@ test("what is typed on a branch when the network is cut is not lost by going to 
   await page.keyboard.type("and cut");
   await until(async () => (await page.locator(".save").getAttribute("data-state")) === "offline", "it is offline");
   await go(page, `#/p/${here.name}/files/a.txt`);
+  await page.getByRole("alert").waitFor();
   wire.mend();
+  await page.getByRole("button", { name: "Try again" }).click();
   // Left for main, where that is told.
-  await page.reload();
   await page.getByText("Something that was typed is not saved yet on").waitFor();
   assert.equal(await textOf(page, "a.txt"), "one\n");
   await page.getByRole("link", { name: "other" }).click();

@@ -123,13 +123,13 @@ export class Autosave {
     const found = await this.#storage.entries(this.#prefix);
     for (const [key, value] of found) {
       const name = key.slice(this.#prefix.length);
-      if (name === "batch") this.#replay = JSON.parse(value) as Replay;
+      if (name === "batch") this.#replay = parsed<Replay>(value);
       if (!name.startsWith("file:")) continue;
       const kept = parsed(value);
       if (kept) restored.push(this.#takeUp(name.slice("file:".length), kept));
     }
     const left = found.find(([key]) => key === `${this.#prefix}overtaken`)?.[1];
-    if (left !== undefined) this.#overtaken.push(...(JSON.parse(left) as PendingOp[]));
+    if (left !== undefined) this.#overtaken.push(...(parsed<PendingOp[]>(left) ?? []));
     if (this.#overtaken.length > 0) await this.#keepOvertaken();
     if (restored.length > 0 || this.#replay || this.#overtaken.length > 0) {
       this.#away = true;

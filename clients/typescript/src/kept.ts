@@ -84,9 +84,9 @@ export function shown(entry: Entry): FileState {
 }
 
 /** What was kept; `undefined` = it is damaged, and stays where it is. */
-export function parsed(value: string): Kept | undefined {
+export function parsed<T = Kept>(value: string): T | undefined {
   try {
-    return JSON.parse(value) as Kept;
+    return JSON.parse(value) as T;
   } catch {
     return undefined;
   }
