@@ -4,6 +4,8 @@ import { bytes, count, Failure, Waiting, When } from "./parts.js";
 import { Storage } from "./storage.js";
 
 const EVERY_MS = 5_000;
+/** The second reading comes sooner, as rates need two. */
+const SECOND_MS = 1_000;
 /** Points of a plot: ten minutes. */
 const POINTS = 120;
 const ROUTES_MAX = 15;
@@ -171,9 +173,11 @@ export function Operations({ treehold }: { treehold: Treehold }) {
     };
     void read();
     const timer = setInterval(() => document.hidden || void read(), EVERY_MS);
+    const soon = setTimeout(() => void read(), SECOND_MS);
     return () => {
       controller.abort();
       clearInterval(timer);
+      clearTimeout(soon);
     };
   }, [treehold]);
   const last = readings.at(-1);

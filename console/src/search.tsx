@@ -34,7 +34,7 @@ export function SearchView({ store }: { store: ProjectStore }) {
               <label class="row"><input type="checkbox" checked={wanted.word} onChange={(event) => set({ word: event.currentTarget.checked })} /> whole words</label>
               <label class="row"><span>Case</span>
                 <select value={wanted.case} onChange={(event) => set({ case: event.currentTarget.value as Wanted["case"] })}>
-                  <option value="smart">counts if typed</option><option value="sensitive">counts</option><option value="insensitive">does not count</option>
+                  <option value="smart">counts if capitals are typed</option><option value="sensitive">counts</option><option value="insensitive">does not count</option>
                 </select>
               </label>
               <label class="row"><span>Lines around</span>
