@@ -11,7 +11,7 @@ export function Changes({ store }: { store: ProjectStore }) {
   const { status, project, person } = store;
   const revision = status?.revision;
   const { value: diff, error } = useAsked(
-    async (signal) => (revision === undefined ? undefined : await project.diff({ user: person.user, signal }).page()), `${revision} ${status?.head}`,
+    async (signal) => (revision === undefined ? undefined : await project.diff({ user: person.user, ...store.on, signal }).page()), `${revision} ${status?.head}`,
   );
   const changes = new Map(status?.changes.map((change) => [change.path, change]));
   return (
@@ -43,7 +43,7 @@ function State({ store, change }: { store: ProjectStore; change: StatusEntry | u
   };
   return (
     <>
-      {change.state === "conflict" && <a class="tag bad" href={`#/p/${store.view.id}/conflicts`}>conflict</a>}
+      {change.state === "conflict" && <a class="tag bad" href={store.place("conflicts")}>conflict</a>}
       {change.state === "outdated" && <span class="tag warn" title="The branch moved; it merges by itself">merges</span>}
       {change.others && <span class="tag warn" title={change.others.join(", ")}>{count(change.others.length, "other")} at it</span>}
       <button class="plain small" onClick={(event) => void discard(event)} title="The version stays in local history">Discard</button>
@@ -61,7 +61,8 @@ function CommitCard({ store }: { store: ProjectStore }) {
   const [error, setError] = useState<unknown>();
   const [done, setDone] = useState<CommitAnswer>();
   const changes = status?.changes.length ?? 0;
-  const hasRemote = store.view.remote !== null;
+  // What ends by itself does not leave for the remote.
+  const pushes = store.view.remote !== null && !store.ephemeral;
   const commit = async (event: Event) => {
     event.preventDefault();
     setBusy(true);
@@ -71,9 +72,9 @@ function CommitCard({ store }: { store: ProjectStore }) {
       const unsaved = await store.autosave.flush();
       if (unsaved.length > 0) throw new Error(`${count(unsaved.length, "file")} could not be saved yet: ${unsaved.map((file) => file.path).join(", ")}`);
       const author = { name: person.name, email: person.email };
-      const request = { message, author, trailers: false, ...(hasRemote ? { push } : {}) };
+      const request = { message, author, trailers: false, ...(pushes ? { push } : {}) };
       setDone(await workspace.commit(request, { idempotencyKey: newUuid(), ...(token ? { remoteToken: token } : {}) }));
-      setMessage("");
+      setMessage((now) => (now === message ? "" : now));
     } catch (failure) {
       setError(failure);
     }
@@ -85,12 +86,12 @@ function CommitCard({ store }: { store: ProjectStore }) {
     <form class="card" onSubmit={commit}>
       <header><h2>Commit</h2></header>
       <div class="body stack">
-        {error !== undefined && <Failure error={error}>{isConflict && <a href={`#/p/${store.view.id}/conflicts`}>Resolve it</a>}</Failure>}
+        {error !== undefined && <Failure error={error}>{isConflict && <a href={store.place("conflicts")}>Resolve it</a>}</Failure>}
         {done && <div class="note good" role="status">Committed as <Oid oid={done.commit} />, {count(done.files.length, "file")}{done.pushed ? ", and pushed" : ""}.</div>}
         <label><span>Message</span><textarea value={message} onInput={(event) => setMessage(event.currentTarget.value)} required placeholder="What it does" /></label>
         {(!person.name || !person.email) && <p class="small quiet">Sign in anew with a name and e-mail address, which a commit needs.</p>}
-        {hasRemote && <label class="row"><input type="checkbox" checked={push} onChange={(event) => setPush(event.currentTarget.checked)} /> and push</label>}
-        {hasRemote && push && <label><span>Token for the remote, if it needs one</span><input type="password" autoComplete="off" value={token} onInput={(event) => setToken(event.currentTarget.value)} /></label>}
+        {pushes && <label class="row"><input type="checkbox" checked={push} onChange={(event) => setPush(event.currentTarget.checked)} /> and push</label>}
+        {pushes && push && <label><span>Token for the remote, if it needs one</span><input type="password" autoComplete="off" value={token} onInput={(event) => setToken(event.currentTarget.value)} /></label>}
         <button class="primary" disabled={busy || changes === 0 || message.trim() === ""}><span class={busy ? "busy" : ""}>Commit {changes > 0 ? count(changes, "file") : ""}</span></button>
       </div>
     </form>
@@ -119,28 +120,30 @@ function RemoteCard({ store }: { store: ProjectStore }) {
     setStep(undefined);
     void store.refresh();
   };
-  const pull = () => act("pull", async () => {
-    const pulled = await project.sync({}, { ...call, onProgress: setStep });
+  const pull = (merge = false) => act("pull", async () => {
+    const pulled = await project.sync({ ...store.on, ...(merge ? { on_conflict: "merge" as const } : {}) }, { ...call, onProgress: setStep });
     if (pulled.from === pulled.to) return "Nothing new.";
     const touched = pulled.pending.filter((one) => one.user === store.person.user && one.state === "conflict").length;
     return `${count(pulled.changed_count, "file")} changed, ${bytes(pulled.bytes)} received${touched > 0 ? `; ${count(touched, "of your edits conflicts", "of your edits conflict")}` : ""}.`;
   });
   const push = () => act("push", async () => {
-    const pushed = await project.push(call);
+    const pushed = await project.push({ ...call, ...store.on });
     return pushed.pushed ? `${count(pushed.commits, "commit")} sent.` : "The remote has everything.";
   });
+  const diverged = error instanceof TreeholdError && error.code === "diverged";
   return (
     <section class="card" aria-label="Remote">
       <header><h2 class="grow">Remote</h2><PushState project={view} status={status} /></header>
       <div class="body stack">
         <p class="small quiet clip" title={view.remote.url}>{view.remote.url}</p>
-        {error !== undefined && <Failure error={error} />}
+        {error !== undefined && <Failure error={error}>{diverged && <button class="plain" onClick={() => void pull(true)}>Pull, and merge both</button>}</Failure>}
+        {store.ephemeral && <p class="small">This branch ends by itself, and is not pushed until it is kept: see the list of branches.</p>}
         {told && <div class="note good" role="status">{told}</div>}
         {step && <label class="small"><span>{step.step}{step.total ? `, ${step.done} of ${step.total}` : ""}</span><progress {...(step.total ? { value: step.done, max: step.total } : {})} /></label>}
         <label><span>Token, if it needs one</span><input type="password" autoComplete="off" value={token} onInput={(event) => setToken(event.currentTarget.value)} /></label>
         <div class="row">
           <button disabled={busy !== ""} onClick={() => void pull()}><span class={busy === "pull" ? "busy" : ""}>Pull</span></button>
-          {(status?.ahead ?? 0) > 0 && <button disabled={busy !== ""} onClick={() => void push()}><span class={busy === "push" ? "busy" : ""}>Push {count(status?.ahead ?? 0, "commit")}</span></button>}
+          {(status?.ahead ?? 0) > 0 && !store.ephemeral && <button disabled={busy !== ""} onClick={() => void push()}><span class={busy === "push" ? "busy" : ""}>Push {count(status?.ahead ?? 0, "commit")}</span></button>}
         </div>
       </div>
     </section>

@@ -31,6 +31,8 @@ export interface Pane {
   /** Another text, with the cursor and the undo steps where they were. */
   set(text: string): void;
   focus(): void;
+  /** Shows a line, from 1, with the cursor at its begin. */
+  go(line: number): void;
   destroy(): void;
 }
 
@@ -132,7 +134,12 @@ export function openPane(host: HTMLElement, options: PaneOptions): Pane {
     const changes = changesTo(view.state.sliceDoc(), text, separator);
     if (changes.length > 0) view.dispatch({ changes, annotations: [foreign.of(true), Transaction.addToHistory.of(false)] });
   };
-  return { text: () => view.state.sliceDoc(), set, focus: () => view.focus(), destroy: () => view.destroy() };
+  const go = (line: number): void => {
+    const { from } = view.state.doc.line(Math.min(Math.max(line, 1), view.state.doc.lines));
+    view.dispatch({ selection: { anchor: from }, effects: EditorView.scrollIntoView(from, { y: "center" }) });
+    view.focus();
+  };
+  return { text: () => view.state.sliceDoc(), set, go, focus: () => view.focus(), destroy: () => view.destroy() };
 }
 
 /** Changes in the editor's own places, where every line end counts one. */

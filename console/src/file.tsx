@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { TreeholdError, type FileState } from "treehold";
 import { openPane, type Pane } from "./editor.js";
-import { bytes, Empty, Failure, Waiting } from "./parts.js";
+import { NotEdited, sniffed, type Odd } from "./odd.js";
+import { Empty, Failure, Waiting } from "./parts.js";
 import { Sides } from "./sides.js";
 import type { ProjectStore } from "./store.js";
 import { useWatched } from "./watch.js";
@@ -9,22 +10,19 @@ import { useWatched } from "./watch.js";
 /** Larger texts are not opened in the editor, bytes. */
 const TEXT_MAX = 4 << 20;
 
-type Found = { kind: "text"; oid: string; text: string } | { kind: "binary" | "large"; size: number } | { kind: "none" };
+type Found = { kind: "text"; oid: string; text: string } | { kind: "odd"; odd: Odd } | { kind: "none" };
 type Opened = { kind: "text"; file: FileState } | Exclude<Found, { kind: "text" }>;
 
 /** What the view has at a path. */
-async function read({ person, project }: ProjectStore, path: string, signal: AbortSignal): Promise<Found> {
+async function read({ at, project }: ProjectStore, path: string, signal: AbortSignal): Promise<Found> {
   try {
-    const file = await project.files.read(path, { user: person.user, signal, range: { start: 0, end: TEXT_MAX } });
-    if (file.partial && file.bytes.length === TEXT_MAX) return { kind: "large", size: file.bytes.length };
-    if (file.bytes.subarray(0, 8_000).includes(0)) return { kind: "binary", size: file.bytes.length };
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.bytes);
-    return { kind: "text", oid: file.oid, text };
+    const file = await project.files.read(path, { ...at, signal, range: { start: 0, end: TEXT_MAX } });
+    const found = sniffed(file.bytes, file.size);
+    return typeof found === "string" ? { kind: "text", oid: file.oid, text: found } : { kind: "odd", odd: found };
   } catch (error) {
-    if (error instanceof TypeError) return { kind: "binary", size: NaN };
     // An empty file has no bytes to take a range of.
     if (error instanceof TreeholdError && error.status === 416) {
-      const { oid } = await project.files.read(path, { user: person.user, signal });
+      const { oid } = await project.files.read(path, { ...at, signal });
       return { kind: "text", oid, text: "" };
     }
     if (!(error instanceof TreeholdError) || error.status !== 404) throw error;
@@ -48,7 +46,7 @@ async function open(store: ProjectStore, path: string, signal: AbortSignal): Pro
 }
 
 /** One file in the editor. */
-export function FileView({ store, path, onClose }: { store: ProjectStore; path: string; onClose: () => void }) {
+export function FileView({ store, path, line, onClose }: { store: ProjectStore; path: string; line: number | undefined; onClose: () => void }) {
   useWatched(store);
   const [opened, setOpened] = useState<Opened>();
   const [error, setError] = useState<unknown>();
@@ -103,6 +101,7 @@ export function FileView({ store, path, onClose }: { store: ProjectStore; path: 
       pane.current = undefined;
     };
   }, [isText, path, store]);
+  useEffect(() => void (isText && line !== undefined && pane.current?.go(line)), [isText, path, line]);
 
   const state = store.autosave.state(path);
   const conflict = state?.conflict;
@@ -112,7 +111,7 @@ export function FileView({ store, path, onClose }: { store: ProjectStore; path: 
         <button class="back plain" onClick={onClose} aria-label="Back to the files">←</button>
         <h2 class="path grow clip" title={path}>{path}</h2>
         {isText && <SaveState state={state} online={store.online} />}
-        <a class="small" href={`#/p/${store.view.id}/log/${encodeURIComponent(path)}`}>History</a>
+        <a class="small" href={store.place("log", path)}>History</a>
         {opened && opened.kind !== "none" && <Remove store={store} path={path} onGone={onClose} />}
       </header>
       {state?.state === "failed" && <div class="banner"><Failure error={state.error}>What you typed is kept in this browser. <button class="plain" onClick={() => void store.autosave.retry()}>Try again</button></Failure></div>}
@@ -125,8 +124,7 @@ export function FileView({ store, path, onClose }: { store: ProjectStore; path: 
       {error !== undefined && <div class="banner"><Failure error={error}><button class="plain" onClick={() => void load()}>Try again</button></Failure></div>}
       {!opened && error === undefined && <Waiting what="Opening" />}
       {opened?.kind === "none" && <Empty title="There is no file here">It was deleted or moved; its versions are under History.</Empty>}
-      {opened?.kind === "binary" && <Empty title="Not a text">This file{Number.isNaN(opened.size) ? "" : ` of ${bytes(opened.size)}`} is not UTF-8 text, and is not shown.</Empty>}
-      {opened?.kind === "large" && <Empty title="Too large to edit here">Texts up to {bytes(TEXT_MAX)} are opened.</Empty>}
+      {opened?.kind === "odd" && <NotEdited store={store} path={path} odd={opened.odd} />}
       <div class="code" hidden={!isText || conflict !== undefined}><div ref={host} /></div>
     </section>
   );

@@ -25,6 +25,8 @@ const before = (a: Node, b: Node): number =>
 export class FileTree {
   readonly root: Node = { name: "", path: "", children: new Map() };
   size = 0;
+  /** All paths in the order of the tree, and as they are looked for. */
+  #flat: { path: string; lower: string }[] | undefined;
 
   static of(files: Iterable<Pick<FileEntry, "path">>): FileTree {
     const tree = new FileTree();
@@ -44,6 +46,7 @@ export class FileTree {
         child = { name, path: slash < 0 ? path : path.slice(0, slash) };
         node.children.set(name, child);
         node.sorted = undefined;
+        this.#flat = undefined;
         if (slash < 0) this.size++;
       }
       if (slash < 0) return;
@@ -60,6 +63,7 @@ export class FileTree {
       nodes.push(child);
     }
     this.size--;
+    this.#flat = undefined;
     for (let at = nodes.length - 1; at > 0; at--) {
       const [parent, node] = [nodes[at - 1]!, nodes[at]!];
       if (node.children && node.children.size > 0) return;
@@ -91,14 +95,20 @@ export class FileTree {
   /** Files whose path has this in it, whatever its case. */
   found(text: string): Row[] {
     const wanted = text.toLowerCase();
-    const nodes: Node[] = [];
+    const found = this.#paths().filter(({ lower }) => lower.includes(wanted));
+    return found.map(({ path }, at) => ({ node: { name: path, path }, level: 1, at: at + 1, of: found.length }));
+  }
+
+  #paths(): { path: string; lower: string }[] {
+    if (this.#flat) return this.#flat;
+    const flat: { path: string; lower: string }[] = [];
     const walk = (node: Node): void => {
       for (const child of this.children(node)) {
         if (child.children) walk(child);
-        else if (child.path.toLowerCase().includes(wanted)) nodes.push({ name: child.path, path: child.path });
+        else flat.push({ path: child.path, lower: child.path.toLowerCase() });
       }
     };
     walk(this.root);
-    return nodes.map((node, at) => ({ node, level: 1, at: at + 1, of: nodes.length }));
+    return (this.#flat = flat);
   }
 }

@@ -14,8 +14,8 @@ export function History({ store, path }: { store: ProjectStore; path: string | u
       <div class="wide stack">
         <div class="row">
           <h1 class="grow clip">{path ? <>History of <span class="mono">{path}</span></> : "History"}</h1>
-          {path && <a href={`#/p/${store.view.id}/files/${encodeURIComponent(path)}`}>Open the file</a>}
-          {path && <a href={`#/p/${store.view.id}/log`}>All files</a>}
+          {path && <a href={store.place("files", path)}>Open the file</a>}
+          {path && <a href={store.place("log")}>All files</a>}
         </div>
         <Saved store={store} path={path} />
         <Commits store={store} path={path} />
@@ -31,7 +31,7 @@ function Commits({ store, path }: { store: ProjectStore; path: string | undefine
   const [error, setError] = useState<unknown>();
   const more = async (from?: string) => {
     try {
-      const page = await store.project.log({ limit: PAGE, ...(path ? { path } : {}) }).page(from);
+      const page = await store.project.log({ limit: PAGE, ...(path ? { path } : {}), ...(store.at.ref ? { ref: store.at.ref } : {}) }).page(from);
       setCommits((before) => [...(from ? (before ?? []) : []), ...page.commits]);
       setCursor(page.next_cursor);
       setShallow((was) => was || page.shallow);
@@ -88,7 +88,7 @@ function RestoreCommitted({ store, commit, path }: { store: ProjectStore; commit
   const restore = async () => {
     const [old, now] = await Promise.all([
       store.project.files.read(path, { ref: commit }),
-      store.project.files.read(path, { user: store.person.user }).catch(() => undefined),
+      store.project.files.read(path, store.at).catch(() => undefined),
     ]);
     await store.workspace.put(path, old.bytes, { expected: now?.oid ?? null });
   };

@@ -1,32 +1,25 @@
 import { render } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { TreeholdError, type Treehold } from "treehold";
+import { BranchButton, GoneBranch, LeftBehind } from "./branches.js";
 import { Changes } from "./changes.js";
+import { Checkpoints } from "./checkpoints.js";
 import { Conflicts } from "./conflicts.js";
 import { FileView } from "./file.js";
 import { History } from "./log.js";
 import { Operations } from "./operations.js";
 import { Empty, Failure, Waiting } from "./parts.js";
+import { usePlace } from "./place.js";
 import { Projects } from "./projects.js";
+import { SearchView } from "./search.js";
 import { connect, savedKey, savedPerson, signOut, type Person } from "./session.js";
 import { SignIn } from "./sign.js";
 import { ProjectStore } from "./store.js";
 import { Tree } from "./tree.js";
 import { useWatched } from "./watch.js";
 
-function useRoute(): string[] {
-  const read = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
-  const [route, setRoute] = useState(read);
-  useEffect(() => {
-    const changed = () => setRoute(read());
-    addEventListener("hashchange", changed);
-    return () => removeEventListener("hashchange", changed);
-  }, []);
-  return route;
-}
-
 function App() {
-  const route = useRoute();
+  const { parts, branch, line } = usePlace();
   const [key, setKey] = useState(savedKey);
   const [person, setPerson] = useState<Person>(savedPerson);
   const treehold = useMemo(() => (key === null ? undefined : connect(key)), [key]);
@@ -37,12 +30,12 @@ function App() {
     signOut();
     setKey(null);
   };
-  const [place, project, tab, path] = route;
+  const [place, project, tab, path] = parts;
   return (
     <div class="page">
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), (document.querySelector("#main") as HTMLElement | null)?.focus())}>To the content</a>
       {place === "p" && project ? (
-        <ProjectPage key={project} treehold={treehold} name={project} person={person} tab={tab ?? "files"} path={path} onLeave={leave} />
+        <ProjectPage key={`${project}@${branch}`} treehold={treehold} name={project} branch={branch} person={person} tab={tab ?? "files"} path={path} line={line} onLeave={leave} />
       ) : (
         <>
           <Bar person={person} onLeave={leave} at={place === "operations" ? "Operations" : "Projects"} />
@@ -79,19 +72,23 @@ function Bar({ person, at, onLeave, online }: BarProps) {
 interface ProjectProps {
   treehold: Treehold;
   name: string;
+  branch: string | undefined;
   person: Person;
   tab: string;
   path: string | undefined;
+  line: number | undefined;
   onLeave: () => void;
 }
 
-function ProjectPage({ treehold, name, person, tab, path, onLeave }: ProjectProps) {
+function ProjectPage({ treehold, name, branch, person, tab, path, line, onLeave }: ProjectProps) {
   const [store, setStore] = useState<ProjectStore>();
   const [error, setError] = useState<unknown>();
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     let opened: ProjectStore | undefined;
     let gone = false;
-    ProjectStore.open(treehold, name, person).then((store) => {
+    setError(undefined);
+    ProjectStore.open(treehold, name, branch, person).then((store) => {
       opened = store;
       if (gone) void store.close();
       else setStore(store);
@@ -106,14 +103,14 @@ function ProjectPage({ treehold, name, person, tab, path, onLeave }: ProjectProp
       document.removeEventListener("visibilitychange", hidden);
       void opened?.close();
     };
-  }, [treehold, name, person]);
-  if (store) return <Opened store={store} tab={tab} path={path} onLeave={onLeave} />;
+  }, [treehold, name, branch, person, attempt]);
+  if (store) return <Opened store={store} tab={tab} path={path} line={line} onLeave={onLeave} />;
   return (
     <>
       <Bar person={person} at={name} onLeave={onLeave} />
       <main class="scroll"><div class="wide">{error === undefined ? <Waiting what="Opening the project" /> : (
         <>
-          <Failure error={error} />
+          <Failure error={error}><button class="plain" onClick={() => setAttempt(attempt + 1)}>Try again</button></Failure>
           <Empty title={error instanceof TreeholdError && error.status === 404 ? "There is no such project" : "The project could not be opened"}><a href="#/">All projects</a></Empty>
         </>
       )}</div></main>
@@ -121,35 +118,51 @@ function ProjectPage({ treehold, name, person, tab, path, onLeave }: ProjectProp
   );
 }
 
-const TABS: [string, string][] = [["files", "Files"], ["changes", "Changes"], ["conflicts", "Conflicts"], ["log", "History"]];
+const TABS: [string, string][] = [
+  ["files", "Files"], ["search", "Search"], ["changes", "Changes"], ["conflicts", "Conflicts"], ["checkpoints", "Checkpoints"], ["log", "History"],
+];
 
-function Opened({ store, tab, path, onLeave }: { store: ProjectStore; tab: string; path: string | undefined; onLeave: () => void }) {
+interface OpenedProps {
+  store: ProjectStore;
+  tab: string;
+  path: string | undefined;
+  line: number | undefined;
+  onLeave: () => void;
+}
+
+function Opened({ store, tab, path, line, onLeave }: OpenedProps) {
   useWatched(store);
   const { view, status } = store;
-  const base = `#/p/${view.id}`;
+  const tabs = useRef<HTMLElement>(null);
+  useEffect(() => tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
   const counts: Record<string, number> = {
     changes: status?.changes.length ?? 0,
     conflicts: status?.changes.filter((change) => change.state === "conflict").length ?? 0,
   };
-  const open = (path: string) => (location.hash = `${base}/files/${encodeURIComponent(path)}`);
+  const open = (path: string) => (location.hash = store.place("files", path));
   return (
     <>
       <Bar person={store.person} at={view.name ?? view.id} online={store.online} onLeave={onLeave} />
-      <nav class="tabs" aria-label="Project">
+      <nav class="tabs" aria-label="Project" ref={tabs}>
+        <BranchButton store={store} tab={tab} path={path} />
         {TABS.map(([id, title]) => (
-          <a key={id} href={`${base}/${id}`} {...(tab === id ? { "aria-current": "page" as const } : {})}>
+          <a key={id} href={store.place(id)} {...(tab === id ? { "aria-current": "page" as const } : {})}>
             {title}{counts[id] ? <>{" "}<span class={`count${id === "conflicts" ? " bad" : ""}`}>{counts[id]}</span></> : null}
           </a>
         ))}
       </nav>
-      {store.error !== undefined && <div class="banner"><Failure error={store.error}><button class="plain" onClick={() => (void store.list(), void store.refresh())}>Try again</button></Failure></div>}
+      {store.left.length > 0 && <LeftBehind store={store} />}
+      {store.gone && <GoneBranch store={store} />}
+      {store.error !== undefined && !store.gone && <div class="banner"><Failure error={store.error}><button class="plain" onClick={() => (void store.list(), void store.refresh())}>Try again</button></Failure></div>}
+      {tab === "search" && <SearchView store={store} />}
+      {tab === "checkpoints" && <Checkpoints store={store} />}
       {tab === "changes" && <Changes store={store} />}
       {tab === "conflicts" && <Conflicts store={store} />}
       {tab === "log" && <History key={path} store={store} path={path} />}
       {tab === "files" && (
         <div class={path ? "work" : "work open"} id="main" tabIndex={-1}>
           <Tree store={store} path={path} onOpen={open} />
-          {path ? <FileView key={path} store={store} path={path} onClose={() => (location.hash = `${base}/files`)} />
+          {path ? <FileView key={path} store={store} path={path} line={line} onClose={() => (location.hash = store.place("files"))} />
             : <section class="main"><Empty title="Choose a file">Its text is saved by itself while you type, and edits from your other devices appear as they come.</Empty></section>}
         </div>
       )}

@@ -1,10 +1,14 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Treehold } from "treehold";
-import { bytes, Failure, Waiting, When } from "./parts.js";
+import { bytes, count, Failure, Waiting, When } from "./parts.js";
+import { Storage } from "./storage.js";
 
 const EVERY_MS = 5_000;
+/** The second reading comes sooner, as rates need two. */
+const SECOND_MS = 1_000;
 /** Points of a plot: ten minutes. */
 const POINTS = 120;
+const ROUTES_MAX = 15;
 
 interface Metric {
   help: string;
@@ -13,6 +17,9 @@ interface Metric {
 }
 
 type Metrics = Map<string, Metric>;
+
+/** Readings of which rates and quantiles are made: a minute. */
+const WINDOW = 12;
 
 /** Prometheus' text format (exposition format 0.0.4). */
 export function readMetrics(text: string): Metrics {
@@ -49,20 +56,30 @@ const sum = (metrics: Metrics, name: string, where: Record<string, string> = {})
   return samples && samples.reduce((total, sample) => total + sample.value, 0);
 };
 
+/** Labels of a series whose requests are answered when something happens, and not before. */
+const waits = ({ route = "" }: Record<string, string>): boolean => route.endsWith("/changes");
+
 interface Chart {
   /** What it is read from; a server that does not tell it has no such plot. */
   name: string;
   title: string;
   help: string;
   show: (value: number) => string;
-  /** Of a reading and the one before it. */
-  value: (now: Reading, before: Reading | undefined) => number | undefined;
+  /** Labels without which there is nothing to plot. */
+  where?: Record<string, string>;
+  /** Of a reading, the one before it, and the one a minute before. */
+  value: (now: Reading, before: Reading | undefined, minute: Reading | undefined) => number | undefined;
 }
 
 const whole = (value: number): string => Math.round(value).toLocaleString("en");
 
-function gauge(title: string, name: string, help: string, show = whole): Chart {
-  return { name, title, help, show, value: ({ metrics }) => sum(metrics, name) };
+function gauge(title: string, name: string, help: string, show = whole, where?: Record<string, string>): Chart {
+  return { name, title, help, show, ...(where ? { where } : {}), value: ({ metrics }) => sum(metrics, name, where) };
+}
+
+/** A number of a job's last report. */
+function reported(title: string, job: string, number: string, help: string, show = whole): Chart {
+  return gauge(title, "treehold_job_report", help, show, { job, number });
 }
 
 /** How much a counter rose in a second; a server that began anew begins at nothing. */
@@ -72,9 +89,52 @@ function rise(now: Reading, before: Reading | undefined, name: string, where?: R
   return (to - from) / ((now.at - before.at) / 1000);
 }
 
+/** Seconds within which a share of the requests was answered, from a histogram's rise; as Prometheus' `histogram_quantile`. */
+export function quantile(share: number, now: Metrics, before: Metrics | undefined): number | undefined {
+  const counts = (metrics: Metrics | undefined): Map<number, number> => {
+    const ends = new Map<number, number>();
+    for (const { labels, value } of metrics?.get(`${SECONDS}_bucket`)?.samples ?? []) {
+      const end = labels["le"] === "+Inf" ? Infinity : Number(labels["le"]);
+      if (!waits(labels)) ends.set(end, (ends.get(end) ?? 0) + value);
+    }
+    return ends;
+  };
+  const [to, from] = [counts(now), counts(before)];
+  const ends = [...to].map(([end, value]): [number, number] => [end, value - (from.get(end) ?? 0)]).sort(([a], [b]) => a - b);
+  const all = ends.at(-1)?.[1] ?? 0;
+  if (!before || all <= 0 || ends.some(([, value]) => value < 0)) return undefined;
+  let [start, below] = [0, 0];
+  for (const [end, within] of ends) {
+    if (within >= share * all) {
+      if (end === Infinity) return start;
+      return within === below ? end : start + ((end - start) * (share * all - below)) / (within - below);
+    }
+    [start, below] = [end, within];
+  }
+  return start;
+}
+
+const seconds = (value: number): string => (value < 1 ? `${(1000 * value).toFixed(value < 0.01 ? 1 : 0)} ms` : `${value.toFixed(1)} s`);
+const perSecond = (value: number): string => `${value.toFixed(1)}/s`;
+
+const SECONDS = "treehold_request_seconds";
+const REQUESTS = "treehold_requests_total";
 const READS = "treehold_cache_reads_total";
 const charts: Chart[] = [
-  { name: READS, title: "Object reads", help: "Objects asked for in a second, wherever they were found.", show: (value) => `${value.toFixed(1)}/s`, value: (now, before) => rise(now, before, READS) },
+  { name: REQUESTS, title: "Requests", help: "Answered in a second, of all clients.", show: perSecond, value: (now, before) => rise(now, before, REQUESTS) },
+  {
+    name: REQUESTS, title: "Failed requests", help: "Of these, answered in a second with 5xx.", show: perSecond,
+    value: (now, before) => rise(now, before, REQUESTS, { status: "5xx" }),
+  },
+  {
+    name: REQUESTS, title: "Half are answered within", help: "The median of a minute, without requests that wait for changes.", show: seconds,
+    value: (now, _, minute) => quantile(0.5, now.metrics, minute?.metrics),
+  },
+  {
+    name: REQUESTS, title: "99 of 100 within", help: "The 99th percentile of a minute, without those.", show: seconds,
+    value: (now, _, minute) => quantile(0.99, now.metrics, minute?.metrics),
+  },
+  { name: READS, title: "Object reads", help: "Objects asked for in a second, wherever they were found.", show: perSecond, value: (now, before) => rise(now, before, READS) },
   {
     name: READS, title: "Found in the cache", help: "Share of these that needed no request to the bucket.", show: (value) => `${(100 * value).toFixed(1)} %`,
     value: (now, before) => {
@@ -90,6 +150,9 @@ const charts: Chart[] = [
   gauge("Unpushed branches", "treehold_unpushed_branches", "Elsewhere than their remote was last seen."),
   gauge("Condemned objects", "treehold_condemned_objects", "Nothing names them; they wait for their grace."),
   gauge("Doomed keys", "treehold_doomed_keys", "Keys of the bucket whose bytes wait to be deleted."),
+  reported("Objects", "gc", "objects", "In the store, when garbage was last collected."),
+  reported("Collected", "gc", "collected_bytes", "Bytes that the last collection gave back.", bytes),
+  reported("Damage", "verify", "errors", "Errors that the last verification found."),
 ];
 
 /** What an operator watches, from `/metrics`. */
@@ -110,9 +173,11 @@ export function Operations({ treehold }: { treehold: Treehold }) {
     };
     void read();
     const timer = setInterval(() => document.hidden || void read(), EVERY_MS);
+    const soon = setTimeout(() => void read(), SECOND_MS);
     return () => {
       controller.abort();
       clearInterval(timer);
+      clearTimeout(soon);
     };
   }, [treehold]);
   const last = readings.at(-1);
@@ -123,7 +188,9 @@ export function Operations({ treehold }: { treehold: Treehold }) {
         {error !== undefined && <Failure error={error} />}
         {!last && error === undefined && <Waiting what="Asking the server" />}
         {last && <div class="plots">{charts.map((chart) => <Plot key={chart.title} chart={chart} readings={readings} />)}</div>}
+        <Storage treehold={treehold} />
         {last && <Jobs metrics={last.metrics} />}
+        {last && <Routes metrics={last.metrics} />}
         {last && <All metrics={last.metrics} />}
       </div>
     </main>
@@ -131,7 +198,7 @@ export function Operations({ treehold }: { treehold: Treehold }) {
 }
 
 function Plot({ chart, readings }: { chart: Chart; readings: Reading[] }) {
-  const values = readings.map((reading, at) => chart.value(reading, readings[at - 1]));
+  const values = readings.map((reading, at) => chart.value(reading, readings[at - 1], readings[Math.max(0, at - WINDOW)]));
   const known = values.filter((value) => value !== undefined);
   const last = values.at(-1);
   // At first the plot is of two minutes, so that something is to be seen.
@@ -140,7 +207,9 @@ function Plot({ chart, readings }: { chart: Chart; readings: Reading[] }) {
   const points = values.flatMap((value, at) => (value === undefined ? [] : [[(at + span - values.length) / (span - 1) * 100, 60 - (value / most) * 56] as const]));
   const line = points.map(([x, y]) => `${x.toFixed(2)},${y.toFixed(2)}`).join(" ");
   const [from, to] = [points[0], points.at(-1)];
-  if (!readings.at(-1)?.metrics.has(chart.name)) return null;
+  const metric = readings.at(-1)?.metrics.get(chart.name);
+  const { where } = chart;
+  if (!metric || (where && !metric.samples.some(({ labels }) => Object.entries(where).every(([label, value]) => labels[label] === value)))) return null;
   return (
     <figure class="card plot">
       <h3><span>{chart.title}</span><b>{last === undefined ? "–" : chart.show(last)}</b></h3>
@@ -183,6 +252,31 @@ function Jobs({ metrics }: { metrics: Metrics }) {
         </table>
       )}
     </section>
+  );
+}
+
+/** Which requests take the server's time, since it began. */
+function Routes({ metrics }: { metrics: Metrics }) {
+  const routes = new Map<string, { asked: number; total: number }>();
+  const of = ({ method, route }: Record<string, string>) => {
+    const found = routes.get(`${method} ${route}`) ?? { asked: 0, total: 0 };
+    routes.set(`${method} ${route}`, found);
+    return found;
+  };
+  for (const { labels, value } of metrics.get(`${SECONDS}_count`)?.samples ?? []) if (!waits(labels)) of(labels).asked += value;
+  for (const { labels, value } of metrics.get(`${SECONDS}_sum`)?.samples ?? []) if (!waits(labels)) of(labels).total += value;
+  const most = [...routes].filter(([, { asked }]) => asked > 0).sort(([, a], [, b]) => b.total - a.total).slice(0, ROUTES_MAX);
+  if (most.length === 0) return null;
+  return (
+    <details class="file">
+      <summary>Which requests take the time</summary>
+      <table class="stacked">
+        <thead><tr><th>Request</th><th>Answered</th><th>Mean</th><th>In all</th></tr></thead>
+        <tbody>{most.map(([name, { asked, total }]) => (
+          <tr key={name}><td><code>{name}</code></td><td class="small">{count(asked, "time")}</td><td class="small">{seconds(total / asked)}</td><td class="small">{seconds(total)}</td></tr>
+        ))}</tbody>
+      </table>
+    </details>
   );
 }
 

@@ -56,7 +56,7 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
   useEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog ref={dialog} class="card" aria-label={title} onClose={onClose}>
-      <header><h2 class="grow">{title}</h2></header>
+      <header><h2 class="grow">{title}</h2><button class="plain small" aria-label="Close" onClick={() => dialog.current?.close()}>✕</button></header>
       <div class="body">{children}</div>
     </dialog>
   );

@@ -1,6 +1,6 @@
-import { useEffect, useState } from "preact/hooks";
-import type { ProjectView, Status, Treehold } from "treehold";
-import { Dialog, Empty, Failure, Oid, Waiting, When } from "./parts.js";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { ProjectUsage, ProjectView, Status, Treehold } from "treehold";
+import { bytes, Dialog, Empty, Failure, Oid, Waiting, When } from "./parts.js";
 import type { Person } from "./session.js";
 import { useAsked } from "./watch.js";
 
@@ -12,6 +12,7 @@ export function Projects({ treehold, person }: { treehold: Treehold; person: Per
   const [cursor, setCursor] = useState<string | null>();
   const [error, setError] = useState<unknown>();
   const [making, setMaking] = useState(false);
+  const [sized, setSized] = useState(false);
   const more = async (from?: string) => {
     try {
       const page = await treehold.projects({ limit: PAGE }).page(from);
@@ -37,8 +38,8 @@ export function Projects({ treehold, person }: { treehold: Treehold; person: Per
         {projects.length > 0 && (
           <div class="card">
             <table class="stacked">
-              <thead><tr><th>Name</th><th>Head</th><th>Remote</th><th>Push state</th><th>Made</th></tr></thead>
-              <tbody>{projects.map((project) => <Line key={project.id} project={project} treehold={treehold} person={person} />)}</tbody>
+              <thead><tr><th>Name</th><th>Head</th><th>Remote</th><th>Push state</th>{sized && <th>Size</th>}<th>Made</th></tr></thead>
+              <tbody>{projects.map((project) => <Line key={project.id} project={project} treehold={treehold} person={person} sized={sized} onSized={() => setSized(true)} />)}</tbody>
             </table>
           </div>
         )}
@@ -49,17 +50,61 @@ export function Projects({ treehold, person }: { treehold: Treehold; person: Per
   );
 }
 
-function Line({ project, treehold, person }: { project: ProjectView; treehold: Treehold; person: Person }) {
+interface LineProps {
+  project: ProjectView;
+  treehold: Treehold;
+  person: Person;
+  /** Whether the server tells sizes. */
+  sized: boolean;
+  onSized: () => void;
+}
+
+function Line({ project, treehold, person, sized, onSized }: LineProps) {
+  const row = useRef<HTMLTableRowElement>(null);
+  const seen = useSeen(row);
   const workspace = treehold.project(project.id).workspace({ user: person.user });
-  const { value: status } = useAsked((signal) => workspace.status({ signal }), project.id);
+  const { value } = useAsked(async (signal) => {
+    if (!seen) return undefined;
+    const [status, { usage }] = await Promise.all([workspace.status({ signal }), treehold.showProject(project.id, { signal })]);
+    if (usage) onSized();
+    return { status, usage };
+  }, `${project.id} ${seen}`);
+  const status = value?.status;
   return (
-    <tr>
+    <tr ref={row}>
       <td><a class="name" href={`#/p/${project.id}/files`}>{project.name ?? project.id}</a></td>
       <td class="nowrap small">{project.head ? <Oid oid={project.head} /> : "no commit"} <span class="quiet small">{project.default_branch}</span></td>
       <td class="small quiet">{project.remote?.url}</td>
       <td><PushState project={project} status={status} /></td>
+      {sized && <td class="small nowrap">{value?.usage && <Size usage={value.usage} />}</td>}
       <td class="small quiet"><When at={project.created_at} /></td>
     </tr>
+  );
+}
+
+/** Whether it was ever on the screen: what is not seen is not asked for. */
+function useSeen(element: { current: Element | null }): boolean {
+  const [seen, setSeen] = useState(false);
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      setSeen(true);
+    });
+    observer.observe(element.current!);
+    return () => observer.disconnect();
+  }, []);
+  return seen;
+}
+
+/** Bytes, and what of the quota they are. */
+export function Size({ usage: { bytes: used, quota_bytes: most } }: { usage: ProjectUsage }) {
+  if (most === null) return <>{bytes(used)}</>;
+  return (
+    <label class="quiet">
+      {bytes(used)} of {bytes(most)} {used >= most && <span class="tag bad">full</span>}
+      <meter min={0} max={most} high={most * 0.9} value={used} />
+    </label>
   );
 }
 
@@ -69,7 +114,7 @@ export function PushState({ project, status }: { project: ProjectView; status: S
   return (
     <span class="row">
       {project.remote && status.ahead === 0 && status.behind === 0 && <span class="tag good">up to date</span>}
-      {project.remote && status.ahead > 0 && <span class="tag warn" title="Commits that the remote lacks">{status.ahead} ahead</span>}
+      {project.remote && status.ahead > 0 && <span class="tag warn" title="Commits that were not pushed: the remote lacks them">{status.ahead} ahead</span>}
       {status.behind > 0 && <span class="tag warn" title="Commits that the remote has and we lack">{status.behind} behind</span>}
       {status.remote_moved && <span class="tag warn">remote moved</span>}
       {!project.remote && <span class="tag">no remote</span>}

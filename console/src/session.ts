@@ -47,11 +47,16 @@ export interface Queue {
   storageKey: string;
 }
 
+/** Where all tabs of a user keep what is not saved on a branch; `undefined` = the default one. A branch's name has no colon. */
+function queueOf(project: string, user: string, branch: string | undefined): string {
+  return `${QUEUE}${branch === undefined ? "" : `@${branch}`}:${project}:${user}:`;
+}
+
 /**
  * A tab's name is its own, also if it is a copy of another tab, and stays over a reload. What a tab that is closed has left behind
  * becomes this one's.
  */
-export async function openQueue(project: string, user: string): Promise<Queue> {
+export async function openQueue(project: string, user: string, branch: string | undefined): Promise<Queue> {
   const storage = webStorage(localStorage);
   let device = sessionStorage.getItem(TAB) ?? `console ${newUuid().slice(0, 8)}`;
   if (navigator.locks && !held.has(device)) {
@@ -61,9 +66,25 @@ export async function openQueue(project: string, user: string): Promise<Queue> {
     }
   }
   sessionStorage.setItem(TAB, device);
-  const storageKey = `${QUEUE}:${project}:${user}:${device}`;
-  if (navigator.locks) await adopt(storage, `${QUEUE}:${project}:${user}:`, device);
-  return { device, storage, storageKey };
+  const prefix = queueOf(project, user, branch);
+  if (navigator.locks) await adopt(storage, prefix, device);
+  return { device, storage, storageKey: `${prefix}${device}` };
+}
+
+/** Other branches on which something waits to be saved, left by this tab or by one that is closed; `undefined` = the default one. */
+export async function leftBehind(project: string, user: string, branch: string | undefined): Promise<(string | undefined)[]> {
+  // Without locks it is not known which other tabs are closed.
+  const locks = navigator.locks ? ((await navigator.locks.query()).held ?? []) : undefined;
+  const closed = (owner: string) => locks !== undefined && !locks.some((lock) => lock.name === `${TAB} ${owner}`);
+  const found = new Set<string | undefined>();
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(QUEUE)) continue;
+    const [queue = "", of, whose, owner = "", kind] = key.split(":");
+    const on = queue === QUEUE ? undefined : queue.slice(QUEUE.length + 1);
+    if (of !== project || whose !== user || on === branch || (kind !== "file" && kind !== "overtaken")) continue;
+    if (owner === sessionStorage.getItem(TAB) || closed(owner)) found.add(on);
+  }
+  return [...found];
 }
 
 const held = new Set<string>();
@@ -88,7 +109,13 @@ async function adopt(storage: AutosaveStorage, prefix: string, device: string): 
   for (const [key, value] of all) {
     const [owner = "", ...rest] = key.slice(prefix.length).split(":");
     const name = `${mine}${rest.join(":")}`;
-    if (alive.has(`${TAB} ${owner}`) || taken.has(name) || rest[0] !== "file") continue;
+    if (alive.has(`${TAB} ${owner}`) || owner === device) continue;
+    if (rest[0] === "overtaken") {
+      const mine = all.find(([key]) => key === name)?.[1] ?? "[]";
+      await storage.set(name, JSON.stringify([...(JSON.parse(mine) as unknown[]), ...(JSON.parse(value) as unknown[])]));
+      await storage.delete(key);
+    }
+    if (taken.has(name) || rest[0] !== "file") continue;
     await storage.set(name, value);
     await storage.delete(key);
     taken.add(name);

@@ -1,5 +1,5 @@
 // Chromium without a network but ours, pages that are signed in, and screenshots, which are build output.
-import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
+import { mkdtempSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,11 +18,25 @@ export async function openBrowser(options = {}) {
     executablePath: EXECUTABLE, headless: true, args: QUIET, viewport: { width: 1280, height: 800 }, ...options,
   });
   context.setDefaultTimeout(20_000);
+  if (process.env.CONSOLE_ASSETS) await context.route(/\/console(\/[\w.]*)?$/, (route) => fromSources(route));
   const close = async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true });
   };
   return { context, close };
+}
+
+/**
+ * With `CONSOLE_ASSETS` the page's files are those of a directory, under the heads that the server sends with its own: so that a
+ * change of the sources is tried without a build of the server.
+ */
+async function fromSources(route) {
+  const name = /\/console\/(.+)$/.exec(new URL(route.request().url()).pathname)?.[1] ?? "index.html";
+  const response = await route.fetch().catch(() => undefined);
+  // Cut, as the page's own requests are.
+  if (!response) return route.abort().catch(() => {});
+  const { "content-encoding": _encoding, "content-length": _length, ...headers } = response.headers();
+  await route.fulfill({ status: 200, headers, body: readFileSync(join(process.env.CONSOLE_ASSETS, name)) });
 }
 
 /** A page whose script errors, and what its policy refused, are told by `errors`. */

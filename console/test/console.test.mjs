@@ -3,39 +3,15 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { git, serving, until, Wire } from "../../clients/typescript/build/test/server.js";
-import { openBrowser, openPage, shoot, signIn, textOf } from "./browser.mjs";
+import { test } from "node:test";
+import { git, until, Wire } from "../../clients/typescript/build/test/server.js";
+import { openBrowser, openPage, shoot, textOf } from "./browser.mjs";
+import { desk, editor, file, go, saved, state, USER } from "./desk.mjs";
 
-const { server, client, project, imported } = serving();
-const USER = "11111111-2222-4333-8444-555555555555";
-const ANN = { name: "Ann", email: "ann@example.org", user: USER };
-
-let browser;
-before(async () => void (browser = await openBrowser()));
-after(() => browser?.close());
-
-/** A page of the console, signed in, at a place of a project. */
-async function at(t, place, { url = server().url, context = browser.context } = {}) {
-  const { page, errors } = await openPage(context, `${url}/console`);
-  t.after(async () => {
-    if (!page.isClosed()) await page.close();
-    assert.deepEqual(errors, [], "no script failed, and the policy refused nothing");
-  });
-  await signIn(page, server().key, ANN);
-  await go(page, place);
-  return page;
-}
-
-const go = (page, place) => page.evaluate((hash) => void (location.hash = hash), place);
-const file = (project, path) => `#/p/${project.name}/files/${encodeURIComponent(path)}`;
-const editor = (page, path) => page.getByRole("textbox", { name: path, exact: true });
-const state = (page) => page.locator(".save").getAttribute("data-state");
-const saved = (page) => page.locator('.save[data-state="saved"]').waitFor();
-const view = async (project, path) => (await project.files.read(path, { user: USER })).text();
+const { browser, server, client, project, imported, at, view } = desk();
 
 test("whoever has no key gets the server's sentence", async () => {
-  const { page } = await openPage(browser.context, `${server().url}/console`);
+  const { page } = await openPage(browser().context, `${server().url}/console`);
   await page.getByLabel("Key of this server").fill("wrong");
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("alert").waitFor();

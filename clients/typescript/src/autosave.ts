@@ -1,8 +1,8 @@
 import { TreeholdError, mayPass } from "./errors.js";
-import { merge3 } from "./merge.js";
+import { decoded, known, opsOf, parsed, shown, text, together, type Entry, type Kept, type Known, type Replay } from "./kept.js";
 import { memoryStorage, type AutosaveStorage } from "./storage.js";
 import type { Oid, OpResult, PendingOp } from "./types.js";
-import { blobOid, newUuid } from "./values.js";
+import { newUuid } from "./values.js";
 import { foundInstead, type Workspace } from "./workspace.js";
 
 /**
@@ -65,42 +65,6 @@ export interface AutosaveOptions {
   onStorageError?: (error: unknown) => void;
 }
 
-/** What the view had when an edit began. */
-interface Known {
-  oid: Oid | null;
-  text: string | null | undefined;
-}
-
-/** What is kept of a file that is not saved. */
-interface Kept {
-  text: string | null;
-  known?: Known | undefined;
-  /** Sent, and not known whether it arrived. */
-  unsettled?: { text: string | null } | undefined;
-}
-
-interface Entry extends Kept {
-  path: string;
-  state: SaveState;
-  dirty: boolean;
-  error?: TreeholdError | undefined;
-  conflict?: SaveConflict | undefined;
-  timer?: ReturnType<typeof setTimeout> | undefined;
-  /** When the oldest change that was not sent was made. */
-  since?: number | undefined;
-  running?: Promise<void> | undefined;
-  /** It is not to wait for a pause in typing. */
-  urgent?: boolean;
-  keeping?: Promise<void> | undefined;
-  keepAgain?: boolean;
-}
-
-/** A batch whose outcome is not known: it is sent again, word for word, with its key. */
-interface Replay {
-  key: string;
-  ops: PendingOp[];
-}
-
 /** Bounds of one batch; its contents, characters. */
 const REPLAY_OPS_MAX = 200;
 const REPLAY_LENGTH_MAX = 4 << 20;
@@ -121,7 +85,11 @@ export class Autosave {
   readonly #listeners = new Set<(file: FileState) => void>();
   readonly #closing = new AbortController();
   #restored: Promise<FileState[]> | undefined;
+  #reading: Promise<unknown> | undefined;
   #replay: Replay | undefined;
+  /** Left behind by an earlier page, and sent before what was typed since; and what of it was refused, which stays in the storage. */
+  #overtaken: PendingOp[] = [];
+  #stuck: PendingOp[] = [];
   #replaying: Promise<void> | undefined;
   #away = false;
   #failures = 0;
@@ -138,32 +106,54 @@ export class Autosave {
 
   readonly #online = () => void this.retry();
 
-  /** Takes up what an earlier page or process left behind, and begins to send it. Call it before `open`. */
+  /**
+   * Takes up what an earlier page or process left behind, and begins to send it.
+   *
+   * Await it before `open`, and the editor begins with it. What was opened meanwhile is told by `onMerged`; what was typed meanwhile
+   * is sent after it, and merged.
+   */
   restore(): Promise<FileState[]> {
-    this.#restored ??= this.#restore();
+    this.#restored ??= this.#restore().finally(() => (this.#reading = undefined));
+    this.#reading ??= this.#restored.catch(() => {});
     return this.#restored;
   }
 
   async #restore(): Promise<FileState[]> {
     const restored: FileState[] = [];
-    for (const [key, value] of await this.#storage.entries(this.#prefix)) {
+    const found = await this.#storage.entries(this.#prefix);
+    for (const [key, value] of found) {
       const name = key.slice(this.#prefix.length);
-      if (name === "batch") this.#replay = JSON.parse(value) as Replay;
+      if (name === "batch") this.#replay = parsed<Replay>(value);
       if (!name.startsWith("file:")) continue;
-      const path = name.slice("file:".length);
-      if (this.#entries.get(path)?.dirty) continue;
       const kept = parsed(value);
-      if (!kept) continue;
-      const entry: Entry = { path, ...kept, state: "offline", dirty: true };
-      this.#entries.set(path, entry);
-      restored.push(shown(entry));
-      this.#tell(entry);
+      if (kept) restored.push(this.#takeUp(name.slice("file:".length), kept));
     }
-    if (restored.length > 0 || this.#replay) {
+    const left = found.find(([key]) => key === `${this.#prefix}overtaken`)?.[1];
+    if (left !== undefined) this.#overtaken.push(...(parsed<PendingOp[]>(left) ?? []));
+    if (this.#overtaken.length > 0) await this.#keepOvertaken();
+    if (restored.length > 0 || this.#replay || this.#overtaken.length > 0) {
       this.#away = true;
+      for (const entry of this.#entries.values()) if (entry.dirty && !entry.running) this.#set(entry, "offline");
       this.#schedule(0);
     }
     return restored;
+  }
+
+  /** A kept text meets what was opened or typed since the page began. */
+  #takeUp(path: string, kept: Kept): FileState {
+    const entry = this.#entries.get(path);
+    if (entry && (entry.dirty || entry.running)) {
+      // What is typed now did not start from it: the server has it first, and the newer text is merged with it.
+      this.#overtaken.push(...opsOf(path, kept));
+      return shown(entry);
+    }
+    const before = entry?.text ?? null;
+    const taken: Entry = Object.assign(entry ?? { path, dirty: true, state: "offline" as const }, kept);
+    taken.dirty = true;
+    this.#entries.set(path, taken);
+    this.#set(taken, "offline");
+    if (entry && before !== kept.text) this.#options.onMerged?.({ path, text: kept.text, before });
+    return shown(taken);
   }
 
   /**
@@ -417,14 +407,9 @@ export class Autosave {
     try {
       while (!this.#closing.signal.aborted) {
         await Promise.all([...this.#entries.values()].map((entry) => entry.running));
-        this.#replay ??= this.#batch();
+        this.#replay ??= this.#batchOfOvertaken() ?? this.#batch();
         if (!this.#replay) break;
-        const replay = this.#replay;
-        await this.#store(`${this.#prefix}batch`, JSON.stringify(replay));
-        const request = { ops: replay.ops, atomic: false, on_conflict: "merge" as const };
-        const call = { idempotencyKey: replay.key, signal: this.#closing.signal, retries: 0 };
-        const answer = await this.workspace.batch(request, call);
-        await this.#answered(replay, answer.results);
+        await this.#send(this.#replay);
         this.#replay = undefined;
         await this.#store(`${this.#prefix}batch`, undefined);
       }
@@ -438,36 +423,67 @@ export class Autosave {
     for (const entry of this.#entries.values()) if (entry.dirty) void this.#run(entry);
   }
 
+  async #send(replay: Replay): Promise<void> {
+    await this.#store(`${this.#prefix}batch`, JSON.stringify(replay));
+    const request = { ops: replay.ops, atomic: false, on_conflict: "merge" as const };
+    const call = { idempotencyKey: replay.key, signal: this.#closing.signal, retries: 0 };
+    if (!replay.overtaken) return this.#answered(replay, (await this.workspace.batch(request, call)).results);
+    try {
+      await this.workspace.batch(request, call);
+      await this.#follow(replay.ops[0]?.path);
+    } catch (error) {
+      if (mayPass(error) || this.#closing.signal.aborted) throw error;
+      this.#stuck.push(...replay.ops);
+    }
+    await this.#keepOvertaken();
+  }
+
+  /** An editor that has nothing of its own takes over what an earlier page's text came to. */
+  async #follow(path: string | undefined): Promise<void> {
+    const entry = path === undefined ? undefined : this.#entries.get(path);
+    if (!entry || entry.dirty) return;
+    const view = await this.#view(entry.path);
+    if (!entry.dirty) await this.#adopt(entry, view, view.text ?? null);
+  }
+
+  #keepOvertaken(): Promise<void> {
+    const ops = [...this.#stuck, ...this.#overtaken];
+    return this.#store(`${this.#prefix}overtaken`, ops.length > 0 ? JSON.stringify(ops) : undefined);
+  }
+
   /** A batch as a whole is refused: each file is tried by itself, and says what is wrong with it. */
   async #refused(error: unknown): Promise<void> {
-    const code = error instanceof TreeholdError ? error.code : "bad_answer";
-    const detail = error instanceof Error ? error.message : String(error);
+    const refused = error instanceof TreeholdError ? error : new TreeholdError(0, "bad_answer", String(error), { cause: error });
+    // Whoever is not let in, or has no project, is told so once.
+    const all = [401, 403].includes(refused.status) || refused.code === "project_not_found";
     this.#replay = undefined;
     await this.#store(`${this.#prefix}batch`, undefined);
     this.#away = false;
     for (const entry of this.#entries.values()) {
       if (entry.state !== "offline") continue;
-      if (code === "too_large") this.#set(entry, "waiting");
-      else this.#set(entry, "failed", error instanceof TreeholdError ? error : new TreeholdError(0, code, detail));
+      if (all) this.#set(entry, "failed", refused);
+      else this.#set(entry, "waiting");
       void this.#run(entry);
     }
   }
 
-  /** What is kept, as operations: of a text that may have arrived first that text, so that the newer one starts from it. */
+  /** Of one file, as what is refused harms no other. In the storage they stay until they are answered. */
+  #batchOfOvertaken(): Replay | undefined {
+    const path = this.#overtaken[0]?.path;
+    const ops = this.#overtaken.filter((op) => op.path === path);
+    this.#overtaken = this.#overtaken.filter((op) => op.path !== path);
+    return ops.length > 0 ? { key: newUuid(), ops, overtaken: true } : undefined;
+  }
+
+  /** What is kept, as operations. */
   #batch(): Replay | undefined {
     const ops: PendingOp[] = [];
     let length = 0;
     for (const entry of this.#entries.values()) {
       if (!entry.dirty || entry.state !== "offline") continue;
       if (ops.length >= REPLAY_OPS_MAX || length >= REPLAY_LENGTH_MAX) break;
-      const { unsettled, known, text } = entry;
-      if (unsettled && unsettled.text !== text) {
-        ops.push(op(entry.path, unsettled.text, known?.oid));
-        ops.push(op(entry.path, text, unsettled.text === null ? null : blobOid(unsettled.text)));
-      } else {
-        ops.push(op(entry.path, text, known?.oid));
-      }
-      length += (text?.length ?? 0) + (unsettled?.text?.length ?? 0);
+      ops.push(...opsOf(entry.path, entry));
+      length += (entry.text?.length ?? 0) + (entry.unsettled?.text?.length ?? 0);
     }
     return ops.length > 0 ? { key: newUuid(), ops } : undefined;
   }
@@ -515,6 +531,8 @@ export class Autosave {
   #keep(entry: Entry): Promise<void> {
     entry.keepAgain = true;
     entry.keeping ??= (async () => {
+      // What an earlier page left behind is not written over before it was read.
+      if (this.#reading) await this.#reading;
       while (entry.keepAgain) {
         entry.keepAgain = false;
         const key = `${this.#prefix}file:${entry.path}`;
@@ -543,58 +561,5 @@ export class Autosave {
   #tell(entry: Entry): void {
     const file = shown(entry);
     for (const listener of this.#listeners) listener(file);
-  }
-}
-
-/**
- * What a text and the view's come to together; `undefined` where they do not merge.
- *
- * What was sent before may be in the view or not. It is merged first, which in either case comes to a view that has it; what was
- * typed since starts from there.
- */
-function together({ text, known, unsettled }: Kept, theirs: string | null | undefined): string | null | undefined {
-  const base = known?.text;
-  const sent = unsettled ? unsettled.text : text;
-  if (base !== undefined && base === text) return theirs;
-  if (typeof base !== "string" || typeof sent !== "string" || typeof text !== "string" || typeof theirs !== "string") return undefined;
-  const arrived = merge3(base, sent, theirs);
-  return sent === text || arrived === undefined ? arrived : merge3(sent, text, arrived);
-}
-
-/** A text that the view has. */
-function known(text: string | null): Known {
-  return { oid: text === null ? null : blobOid(text), text };
-}
-
-/** What an operation writes. */
-function text(op: PendingOp): string | null {
-  return op.op === "delete" ? null : (op.content ?? "");
-}
-
-function op(path: string, text: string | null, expected: Oid | null | undefined): PendingOp {
-  const expects = expected === undefined ? {} : { expected_oid: expected };
-  return text === null ? { op: "delete", path, ...expects } : { op: "put", path, content: text, ...expects };
-}
-
-function shown(entry: Entry): FileState {
-  const { path, state, text, known, error, conflict } = entry;
-  return { path, state, text, oid: known?.oid, ...(error ? { error } : {}), ...(conflict ? { conflict } : {}) };
-}
-
-/** What was kept; `undefined` = it is damaged, and stays where it is. */
-function parsed(value: string): Kept | undefined {
-  try {
-    return JSON.parse(value) as Kept;
-  } catch {
-    return undefined;
-  }
-}
-
-/** A file's text; one that is no UTF-8 would not be the same when it is written back. */
-function decoded(path: string, bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    throw new TreeholdError(0, "not_text", `Another device saved ${path} as bytes that are not UTF-8: copy the text, and look.`);
   }
 }

@@ -18,6 +18,8 @@ export interface FileContent {
   mode: string;
   /** Bytes of what is here; of the whole file where there was no range. */
   bytes: Uint8Array;
+  /** Bytes of the whole file. */
+  size: number;
   /** As UTF-8. */
   text(): string;
   /** The snapshot's commit. */
@@ -177,6 +179,7 @@ export async function readContent(project: Project, request: Request): Promise<F
     oid: headers.get("etag")?.replaceAll('"', "") ?? "",
     mode: headers.get("git-mode") ?? "",
     bytes,
+    size: Number(/\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1] ?? bytes.length),
     text: () => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes),
     commit: headers.get("git-commit"),
     source: (headers.get("x-treehold-source") as Source | null) ?? undefined,

@@ -6,7 +6,7 @@ import { entries, Pages, serverEvents, type End } from "./streams.js";
 import { toldProblem, TreeholdError } from "./errors.js";
 import type {
   ActionsRequest, Blame, CommitAnswer, Diff, DiffFile, Found, LogEntry, LogPage, PushAnswer, RefList, ReflogPage, ReflogView,
-  RefRequest, RefView, SearchRequest, Snapshot, SyncAnswer, SyncProgress, SyncRequest, TreeChange, TreeDiff, Uuid,
+  PromoteRequest, RefRequest, RefView, SearchRequest, Snapshot, SyncAnswer, SyncProgress, SyncRequest, TreeChange, TreeDiff, Uuid,
 } from "./types.js";
 import { encodePath, newUuid, type FilePath } from "./values.js";
 import { Workspace, type WorkspaceOptions } from "./workspace.js";
@@ -190,6 +190,11 @@ export class Project {
     const query = { expected_oid: options.expectedOid };
     const path = this.path(`/refs/${encodePath(name)}`);
     await (await this.transport.send({ ...only(options), method: "DELETE", path, query, repeatable: false })).bytes();
+  }
+
+  /** Makes an ephemeral branch one that stays, or moves another one to where it is. */
+  promote(request: PromoteRequest, call: Call = {}): Promise<RefView> {
+    return this.transport.json({ ...call, method: "POST", path: this.path("/promote"), json: request });
   }
 
   /** What refs were, newest first. */

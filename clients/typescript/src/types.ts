@@ -50,6 +50,13 @@ export interface ProjectView {
   /** Commit of the default branch; `null` while it is unborn. */
   head: Oid | null;
   created_at: string;
+  /** What it holds; only where one project is shown, by servers that count it. */
+  usage?: ProjectUsage;
+}
+export interface ProjectUsage {
+  bytes: number;
+  /** `null` = no limit. */
+  quota_bytes: number | null;
 }
 
 /** One page of a list. */
@@ -531,8 +538,11 @@ export interface Blame extends Pathed {
 }
 
 export interface RefView {
+  /** Full name. */
   name: string;
   oid: Oid;
+  /** When an ephemeral branch ends. */
+  expires_at?: string;
 }
 export interface RefList extends Page {
   refs: RefView[];
@@ -543,6 +553,18 @@ export interface RefRequest {
   expected_oid?: Oid;
   force?: boolean;
   restore?: boolean;
+  /** The branch ends by itself, a week after its last move; `false`: it stays. */
+  ephemeral?: boolean;
+  /** Makes it ephemeral: seconds after its last move. */
+  expires_in?: number;
+}
+export interface PromoteRequest {
+  /** Short name of the ephemeral branch. */
+  branch: string;
+  /** Short name of the branch that is fast-forwarded to where it is; not given: it stays, under its own name. */
+  into?: string;
+  /** What the branch that is to move or to stay must be now. */
+  expected_oid?: Oid;
 }
 export interface ReflogView {
   name: string;

@@ -326,3 +326,88 @@ test("what is stopped in the middle of a save stops, and leaves it behind", asyn
   await stopped;
   assert.equal((await storage.entries("")).length, 1);
 });
+
+/** A storage that answers what it has only when it is let. */
+function slow(inner: AutosaveStorage): { storage: AutosaveStorage; answer: () => void } {
+  let answer = (): void => {};
+  const gate = new Promise<void>((resolve) => (answer = resolve));
+  const entries = async (prefix: string) => {
+    await gate;
+    return inner.entries(prefix);
+  };
+  return { storage: { ...inner, entries }, answer };
+}
+
+/** An earlier page that could not send this. */
+async function leftBehind(t: TestContext, here: Project, path: string, from: string, text: string): Promise<AutosaveStorage> {
+  const storage = memoryStorage();
+  const { autosave, wire } = await desk(t, here, { storage });
+  autosave.open(path, begin(from));
+  wire.cut();
+  autosave.change(path, text);
+  await autosave.flush();
+  await autosave.stop();
+  assert.equal((await storage.entries("")).filter(([key]) => key.endsWith(`file:${path}`)).length, 1);
+  return storage;
+}
+
+test("what an earlier page left behind reaches an editor that did not wait for it", async (t) => {
+  const here = await project({ "a.txt": lines("1", "2", "3") });
+  const left = await leftBehind(t, here, "a.txt", lines("1", "2", "3"), lines("one", "2", "3"));
+  // What is damaged there harms nothing else.
+  for (const [key] of await left.entries("")) for (const name of ["batch", "overtaken", "file:c.txt"]) await left.set(key.replace("file:a.txt", name), "{");
+  const { storage, answer } = slow(left);
+  const { autosave, merged } = await desk(t, here, { storage });
+  void autosave.restore();
+  assert.equal(autosave.open("a.txt", begin(lines("1", "2", "3"))).text, lines("1", "2", "3"));
+  answer();
+  await until(() => merged.length > 0, "the editor is told");
+  assert.deepEqual(merged, [{ path: "a.txt", text: lines("one", "2", "3"), before: lines("1", "2", "3") }]);
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  assert.equal(await view(here, "a.txt"), lines("one", "2", "3"));
+});
+
+test("what is typed before an earlier page's text was read is merged with it, or both are shown", async (t) => {
+  for (const [typed, comesTo] of [[lines("1", "2", "3", "4", "five"), lines("one", "2", "3", "4", "five")], [lines("eins", "2", "3", "4", "5"), undefined]] as const) {
+    const here = await project({ "a.txt": lines("1", "2", "3", "4", "5") });
+    const earlier = lines("one", "2", "3", "4", "5");
+    const inner = await leftBehind(t, here, "a.txt", lines("1", "2", "3", "4", "5"), earlier);
+    const { storage, answer } = slow(inner);
+    const { autosave } = await desk(t, here, { storage });
+    void autosave.restore();
+    autosave.open("a.txt", begin(lines("1", "2", "3", "4", "5")));
+    autosave.change("a.txt", typed);
+    answer();
+    if (comesTo === undefined) {
+      await until(() => autosave.state("a.txt")?.state === "conflict", "both are shown");
+      assert.deepEqual([autosave.state("a.txt")?.conflict?.ours, autosave.state("a.txt")?.conflict?.theirs], [typed, earlier]);
+      assert.equal(await view(here, "a.txt"), earlier);
+    } else {
+      await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+      assert.equal(await view(here, "a.txt"), comesTo);
+      assert.equal(autosave.state("a.txt")?.text, comesTo);
+      await autosave.flush();
+      assert.deepEqual(await inner.entries(""), []);
+    }
+  }
+});
+
+test("a text for which the batch is refused does not keep the others from being saved", async (t) => {
+  const here = await project({ "a.txt": "", "b.txt": "", ".gitkeep": "" });
+  const { autosave, wire, states } = await desk(t, here);
+  for (const path of ["a.txt", "b.txt"]) autosave.open(path, begin(""));
+  wire.cut();
+  autosave.change("a.txt", "fine\n");
+  // Half of a letter is no JSON that the server takes.
+  autosave.change("b.txt", "half \ud800\n");
+  autosave.change(".git/config", "x");
+  await autosave.flush();
+  assert.deepEqual(autosave.states().map((file) => file.state), ["offline", "offline", "offline"]);
+  wire.mend();
+  await until(() => !autosave.states().some((file) => ["offline", "waiting", "saving"].includes(file.state)), "each is settled");
+  assert.equal(await view(here, "a.txt"), "fine\n");
+  assert.equal(autosave.state("a.txt")?.state, "saved");
+  const refused = autosave.state(".git/config");
+  assert.deepEqual([refused?.state, refused?.error?.code], ["failed", "bad_path"]);
+  assert.ok(states.length > 0);
+});

@@ -1,0 +1,102 @@
+import { TreeholdError } from "./errors.js";
+import { merge3 } from "./merge.js";
+import type { FileState, SaveConflict, SaveState } from "./autosave.js";
+import type { Oid, PendingOp } from "./types.js";
+import { blobOid } from "./values.js";
+
+/** What the view had when an edit began. */
+export interface Known {
+  oid: Oid | null;
+  text: string | null | undefined;
+}
+
+/** What is kept of a file that is not saved. */
+export interface Kept {
+  text: string | null;
+  known?: Known | undefined;
+  /** Sent, and not known whether it arrived. */
+  unsettled?: { text: string | null } | undefined;
+}
+
+export interface Entry extends Kept {
+  path: string;
+  state: SaveState;
+  dirty: boolean;
+  error?: TreeholdError | undefined;
+  conflict?: SaveConflict | undefined;
+  timer?: ReturnType<typeof setTimeout> | undefined;
+  /** When the oldest change that was not sent was made. */
+  since?: number | undefined;
+  running?: Promise<void> | undefined;
+  /** It is not to wait for a pause in typing. */
+  urgent?: boolean;
+  keeping?: Promise<void> | undefined;
+  keepAgain?: boolean;
+}
+
+/** A batch whose outcome is not known: it is sent again, word for word, with its key. */
+export interface Replay {
+  key: string;
+  ops: PendingOp[];
+  /** It has texts that an earlier page left behind, while this one went on from what the view had. */
+  overtaken?: boolean;
+}
+
+/**
+ * What a text and the view's come to together; `undefined` where they do not merge.
+ *
+ * What was sent before may be in the view or not. It is merged first, which in either case comes to a view that has it; what was
+ * typed since starts from there.
+ */
+export function together({ text, known, unsettled }: Kept, theirs: string | null | undefined): string | null | undefined {
+  const base = known?.text;
+  const sent = unsettled ? unsettled.text : text;
+  if (base !== undefined && base === text) return theirs;
+  if (typeof base !== "string" || typeof sent !== "string" || typeof text !== "string" || typeof theirs !== "string") return undefined;
+  const arrived = merge3(base, sent, theirs);
+  return sent === text || arrived === undefined ? arrived : merge3(sent, text, arrived);
+}
+
+/** A text that the view has. */
+export function known(text: string | null): Known {
+  return { oid: text === null ? null : blobOid(text), text };
+}
+
+/** What an operation writes. */
+export function text(op: PendingOp): string | null {
+  return op.op === "delete" ? null : (op.content ?? "");
+}
+
+/** What is kept, as operations: of a text that may have arrived first that text, so that the newer one starts from it. */
+export function opsOf(path: string, { text, known: from, unsettled }: Kept): PendingOp[] {
+  if (!unsettled || unsettled.text === text) return [op(path, text, from?.oid)];
+  return [op(path, unsettled.text, from?.oid), op(path, text, known(unsettled.text).oid)];
+}
+
+function op(path: string, text: string | null, expected: Oid | null | undefined): PendingOp {
+  const expects = expected === undefined ? {} : { expected_oid: expected };
+  return text === null ? { op: "delete", path, ...expects } : { op: "put", path, content: text, ...expects };
+}
+
+export function shown(entry: Entry): FileState {
+  const { path, state, text, known, error, conflict } = entry;
+  return { path, state, text, oid: known?.oid, ...(error ? { error } : {}), ...(conflict ? { conflict } : {}) };
+}
+
+/** What was kept; `undefined` = it is damaged, and stays where it is. */
+export function parsed<T = Kept>(value: string): T | undefined {
+  try {
+    return JSON.parse(value) as T;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A file's text; one that is no UTF-8 would not be the same when it is written back. */
+export function decoded(path: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new TreeholdError(0, "not_text", `Another device saved ${path} as bytes that are not UTF-8: copy the text, and look.`);
+  }
+}
