@@ -44,6 +44,7 @@ pub struct MergeSide {
     pub size: Option<u64>,
     /// Why there is no content here: `binary`, `too_large`, `unavailable`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["binary", "too_large", "unavailable"]))]
     pub omitted: Option<&'static str>,
     /// The text.
     #[serde(flatten)]

@@ -81,6 +81,7 @@ pub enum EventView {
         #[serde(skip_serializing_if = "Option::is_none")]
         user: Option<Uuid>,
         /// `pushed`, `rejected`, `paused` (it waits for credentials) or `superseded` (it did not arrive, and will not).
+        #[schemars(extend("enum" = ["pushed", "rejected", "paused", "superseded"]))]
         outcome: &'static str,
     },
 }

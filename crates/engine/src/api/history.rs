@@ -168,6 +168,7 @@ pub struct TreeChange {
     #[serde(flatten)]
     pub path: Path,
     /// `created`, `deleted`, `modified` or `renamed`.
+    #[schemars(extend("enum" = ["created", "deleted", "modified", "renamed"]))]
     pub action: &'static str,
     /// Where a renamed file was.
     #[serde(skip_serializing_if = "Option::is_none")]
