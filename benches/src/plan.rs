@@ -43,6 +43,8 @@ pub enum Scenario {
     Upkeep,
     /// Requests to the bucket of each verb
     Calls,
+    /// Whether time tells what other projects have
+    Tells,
 }
 
 impl Scenario {
@@ -66,6 +68,7 @@ impl Scenario {
             Self::Clients => "Git clients",
             Self::Upkeep => "Collection and verification",
             Self::Calls => "Requests to the bucket",
+            Self::Tells => "What time tells of other projects",
         }
     }
 }

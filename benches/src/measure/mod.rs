@@ -16,6 +16,7 @@ mod remote;
 mod scale;
 mod search;
 mod start;
+mod tells;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -37,7 +38,7 @@ const PROJECT: &str = "main";
 /// Files of a batch read.
 const BATCH: usize = 100;
 /// The scenarios of one server with the subject in it.
-const SERVED: [Scenario; 9] = [
+const SERVED: [Scenario; 10] = [
     Scenario::Read,
     Scenario::List,
     Scenario::Search,
@@ -47,6 +48,7 @@ const SERVED: [Scenario; 9] = [
     Scenario::Export,
     Scenario::Neighbour,
     Scenario::Clients,
+    Scenario::Tells,
 ];
 
 /// One subject in one set-up.
@@ -142,6 +144,9 @@ async fn served(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     }
     if plan.has(Scenario::Clients) {
         clients::all(bench, &server).await?;
+    }
+    if plan.has(Scenario::Tells) {
+        tells::all(bench, server.http()).await?;
     }
     server.stop().await
 }
