@@ -54,6 +54,7 @@ pub struct Options {
     pub(crate) connect: Duration,
     pub(crate) retries: u32,
     pub(crate) pause_max: Duration,
+    pub(crate) proxies: bool,
 }
 
 impl Options {
@@ -66,6 +67,7 @@ impl Options {
             connect: Duration::from_secs(10),
             retries: 4,
             pause_max: Duration::from_secs(20),
+            proxies: true,
         }
     }
 
@@ -105,6 +107,12 @@ impl Options {
     /// Longest pause between attempts, also where the server asks for a longer one; 20 s if not given.
     pub fn pause_at_most(mut self, pause: Duration) -> Self {
         self.pause_max = pause;
+        self
+    }
+
+    /// Speaks with the server itself, whatever proxies the system names (`HTTPS_PROXY` …).
+    pub fn no_proxy(mut self) -> Self {
+        self.proxies = false;
         self
     }
 

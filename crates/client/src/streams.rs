@@ -283,3 +283,31 @@ impl<P: Page> Pages<P> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_come_as_they_are_cut_and_only_if_they_end() {
+        let mut lines = Lines::new(Reply::of(vec!["on", "e\n\ntwo\nth", "ree"]));
+        for expected in ["one", "", "two"] {
+            assert_eq!(lines.next().await.unwrap().unwrap(), expected);
+        }
+        assert_eq!(lines.next().await.unwrap(), None, "a cut answer has no last line");
+    }
+
+    #[tokio::test]
+    async fn events_have_names_ids_and_lines() {
+        let text =
+            vec![": hello\n\nid: 7\nevent: pending\r\ndata: {\"a\":\ndata:1}\n", "\ndata: x\n\nevent: cut\ndata: y\n"];
+        let mut events = ServerEvents::new(Reply::of(text));
+        let event = |event: &str, data: &str, id: Option<&str>| {
+            Some(ServerEvent { event: event.into(), data: data.into(), id: id.map(str::to_owned) })
+        };
+        assert_eq!(events.next().await.unwrap(), event("", "", None), "a sign of life");
+        assert_eq!(events.next().await.unwrap(), event("pending", "{\"a\":\n1}", Some("7")));
+        assert_eq!(events.next().await.unwrap(), event("", "x", Some("7")));
+        assert_eq!(events.next().await.unwrap(), None, "what has no end was cut");
+    }
+}

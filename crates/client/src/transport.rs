@@ -150,6 +150,7 @@ impl Transport {
             .redirect(Policy::custom(followed))
             .user_agent(concat!("treehold-client/", env!("CARGO_PKG_VERSION")))
             .tcp_nodelay(true);
+        let client = if options.proxies { client } else { client.no_proxy() };
         let http = client.build().map_err(|error| Error::Usage(format!("TLS cannot be set up: {error}")))?;
         Ok(Self { http, base, options })
     }
@@ -321,6 +322,15 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// An answer that no server gave.
+    #[cfg(test)]
+    pub(crate) fn of(pieces: Vec<&'static str>) -> Self {
+        let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+        let response = Response::from(http::Response::new(body));
+        Self { status: 200, failed: 0, response, silence: Duration::from_secs(1) }
+    }
+
     pub(crate) fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }

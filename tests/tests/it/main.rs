@@ -17,6 +17,7 @@ mod damages;
 mod dedup;
 mod deployment;
 mod doctor;
+mod elsewhere;
 mod endurance;
 mod ephemeral;
 mod exports;
