@@ -56,6 +56,7 @@ mod rates;
 mod rebuild;
 mod remote_tools;
 mod remotes;
+mod rust_client;
 mod scopes;
 mod search;
 mod signing;
