@@ -62,6 +62,21 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
     texts
 }
 
+impl From<treehold_client::Error> for Failure {
+    fn from(error: treehold_client::Error) -> Self {
+        use treehold_client::Error as E;
+        let (status, code) = match &error {
+            E::Refused(problem) => (if problem.status == 400 { 2 } else { 1 }, problem.code.clone()),
+            E::Transport(_) => (1, "unreachable".to_owned()),
+            E::BadAnswer { .. } => (1, "bad_answer".to_owned()),
+            E::SnapshotChanged => (1, "snapshot_changed".to_owned()),
+            E::Usage(_) => (2, "usage".to_owned()),
+        };
+        let causes = error.source().map(chain).unwrap_or_default();
+        Self { status, code, message: error.to_string(), causes }
+    }
+}
+
 impl From<treehold_engine::EngineError> for Failure {
     fn from(error: treehold_engine::EngineError) -> Self {
         use treehold_engine::EngineError as E;

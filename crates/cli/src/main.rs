@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod control;
 mod doctor;
+mod elsewhere;
 mod failure;
 mod faults;
 mod files;
@@ -57,6 +58,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::ConfigCheck(args) = &cli.command {
         return commands::config_check::run(args, &settings);
     }
+    elsewhere::check(&settings, &cli.command)?;
     // One TLS implementation in the whole program. An error here means that one is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

@@ -15,6 +15,7 @@ use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
 use crate::ambient::Host;
 use crate::cache;
 use crate::control::client;
+use crate::elsewhere::Elsewhere;
 use crate::failure::Failure;
 use crate::home::{self, Home, Lock};
 use crate::operation::Operation;
@@ -226,8 +227,11 @@ pub fn own(settings: &Settings, home: &Home) -> Result<Option<Vec<Lock>>, Failur
     Ok(Some(locks))
 }
 
-/// Runs the operation: in the running server if there is one, else here.
+/// Runs the operation: on the server elsewhere that is named, else in the running server if there is one, else here.
 pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn Progress) -> Result<Value, Failure> {
+    if let Some(elsewhere) = Elsewhere::named(settings)? {
+        return elsewhere.run(operation, progress).await;
+    }
     if looks_only(operation) {
         check_store(settings)?;
     }

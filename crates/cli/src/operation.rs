@@ -331,8 +331,8 @@ async fn export(
     if let Some(dir) = dir {
         check_empty(dir)?;
     }
-    if let Some(file) = bundle.filter(|file| file.symlink_metadata().is_ok()) {
-        return Err(Failure::failed(format!("{} exists already: remove it, or name another file", file.display())));
+    if let Some(file) = bundle {
+        check_absent(file)?;
     }
     if bundle.is_some() {
         engine.check_bundle(project).await?;
@@ -352,6 +352,14 @@ async fn export(
         answer["bundle"] = json!({"file": file, "bytes": size});
     }
     Ok(answer)
+}
+
+/// A bundle replaces nothing.
+pub fn check_absent(file: &Path) -> Result<(), Failure> {
+    match file.symlink_metadata() {
+        Ok(_) => Err(Failure::failed(format!("{} exists already: remove it, or name another file", file.display()))),
+        Err(_) => Ok(()),
+    }
 }
 
 fn check_empty(dir: &Path) -> Result<(), Failure> {

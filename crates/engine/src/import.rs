@@ -118,7 +118,7 @@ fn choose_branch(refs: &RemoteRefs, asked: Option<&str>) -> Result<String> {
 }
 
 /// A project's name from the last component of a URL or path.
-fn name_of(source: &str) -> String {
+pub fn name_of(source: &str) -> String {
     let last = source.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let last = last.strip_suffix(".git").unwrap_or(last);
     let name: String =

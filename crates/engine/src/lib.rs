@@ -74,6 +74,7 @@ pub use error::EngineError;
 pub use feed::{Feed, FeedRetention};
 pub use forge::Delivered;
 pub use gc::{GcOptions, GcReport};
+pub use import::name_of as project_name_of;
 pub use intake::SpoolWriter;
 pub use list::Listing;
 pub use manifest::ManifestReport;

@@ -2,11 +2,13 @@
 //!
 //! Nothing is made but a file and, in S3, a key of its own, both removed at once: a doctor leaves no traces.
 
+mod elsewhere;
 mod local;
 mod reach;
 
 use serde::Serialize;
 
+use crate::elsewhere::Elsewhere;
 use crate::settings::Settings;
 
 /// How bad it is.
@@ -51,6 +53,13 @@ impl Finding {
 
 /// Looks at everything, in the order in which a start needs it.
 pub async fn examine(settings: &Settings) -> Vec<Finding> {
+    match Elsewhere::named(settings) {
+        Ok(None) => {}
+        Ok(Some(elsewhere)) => return elsewhere::examine(&elsewhere).await,
+        Err(failure) => {
+            return vec![Finding::fail("settings", failure.message, "look at --server, --token and --api-key")];
+        }
+    }
     let mut findings = vec![local::keys(settings), local::remotes(settings), local::open_files(settings)];
     findings.extend(local::data_directory(settings));
     let served = reach::server(settings).await;

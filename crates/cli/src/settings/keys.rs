@@ -54,11 +54,18 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 51] = [
+pub static KEYS: [Key; 53] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
     key("listen", Kind::Text, "ADDR", "Address that `serve` listens on; port 0 = any [default: 127.0.0.1:3001]"),
+    key(
+        "server",
+        Kind::Text,
+        "URL",
+        "Work on the server at this URL, instead of on this machine; needs `token` or `api_key`",
+    ),
+    secret("token", Kind::Text, "TOKEN", "What to show that server; else the first of `api_key`"),
     secret("api_key", Kind::List, "KEY,…", "Keys that callers send as X-Internal-API-Key; several for rotation"),
     secret("scoped_key", Kind::List, "SCOPES=KEY,…", "Keys for a part of it, such as `files:read+pending=KEY`"),
     key("allow_remote", Kind::List, "PREFIX,…", "URL prefixes that projects may use [default: https://github.com/]"),

@@ -72,6 +72,10 @@ pub struct Settings {
     pub store_url: String,
     /// Host and port.
     pub listen: String,
+    /// The server elsewhere that commands work on.
+    pub server: Option<String>,
+    /// What is shown to it.
+    pub token: Option<Secret>,
     /// Any of them opens the API.
     pub api_keys: Vec<Secret>,
     /// Each opens a part of it.
@@ -147,6 +151,8 @@ impl Settings {
         }
         let store_url = values.text("store_url", || format!("file://{}", escape(&format!("{dir}/store"))));
         check_scheme("store_url", &store_url, &["file", "s3"])?;
+        let server = server(&values)?;
+        let token = values.given.get("token").map(|(text, _)| Secret::new(text.trim().to_owned()));
         let listen = values.text("listen", || "127.0.0.1:3001".into());
         let allow_remote = values.list("allow_remote", &["https://github.com/"]);
         for prefix in &allow_remote {
@@ -172,6 +178,8 @@ impl Settings {
             database_url,
             store_url,
             listen,
+            server,
+            token,
             api_keys,
             scoped_keys,
             allow_remote,
@@ -202,6 +210,15 @@ impl Settings {
     pub fn embedded(&self) -> bool {
         self.database_file().is_some()
     }
+}
+
+/// Where commands work if not here. An empty one is none, as in the environment.
+fn server(values: &Values) -> Result<Option<String>, Failure> {
+    let given = values.given.get("server").map(|(text, _)| text.trim()).filter(|text| !text.is_empty());
+    if let Some(url) = given {
+        check_scheme("server", url, &["https", "http"])?;
+    }
+    Ok(given.map(str::to_owned))
 }
 
 /// Scopes joined by `+`, then `=`, then the key. No key is shown in what is wrong with it.

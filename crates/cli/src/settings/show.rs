@@ -48,7 +48,11 @@ fn toml_text(key: &Key, text: &str) -> String {
 /// The text without secrets.
 fn masked(key: &Key, text: &str) -> String {
     if !key.secret {
-        return if key.name.ends_with("_url") || key.name == "allow_remote" { mask_url(text) } else { text.to_owned() };
+        return if key.name.ends_with("_url") || key.name == "allow_remote" || key.name == "server" {
+            mask_url(text)
+        } else {
+            text.to_owned()
+        };
     }
     match (key.kind, text.split(',').filter(|item| !item.trim().is_empty()).count()) {
         (Kind::List, count) if count != 1 => format!("(hidden, {count} values)"),

@@ -59,6 +59,9 @@ fn wrong_usage_ends_with_two_and_a_sentence() {
         (&["serve", "--listen", "nowhere"], "`listen`"),
         (&["--config", "/no/such/file.toml", "config-check"], "cannot read the configuration file"),
         (&["--log", "a=b=c", "config-check"], "`log`"),
+        (&["--server", "h:3001", "project", "list"], "`server`"),
+        (&["--server", "https://h.example.org", "serve"], "works on this machine"),
+        (&["--server", "https://h.example.org", "project", "list"], "--token or --api-key"),
     ] {
         let message = bench.fail(2, args);
         assert!(message.contains(words), "{args:?}: {message}");

@@ -1,0 +1,206 @@
+//! Refs, logs, diffs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mode, Oid, TreePath};
+
+/// A ref in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefView {
+    /// Full name.
+    pub name: String,
+    /// What it points to.
+    pub oid: Oid,
+    /// When an ephemeral branch ends, RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A list of refs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefList {
+    /// In byte order of the name.
+    pub refs: Vec<RefView>,
+    /// Give it as `cursor` to go on.
+    pub next_cursor: Option<String>,
+}
+
+/// Body of a move of a ref.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RefRequest {
+    /// The new target: a commit that this project reaches.
+    pub oid: Oid,
+    /// What the ref must be now; all zeros = it must not exist. Not given: created if absent, else fast-forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_oid: Option<Oid>,
+    /// Allow a move that is not a fast-forward (needs `expected_oid`).
+    pub force: bool,
+    /// Bring a deleted ref back: the oid is one that it had before, by its reflog.
+    pub restore: bool,
+    /// `true`: a branch that ends a week after its last move, or when `expires_in` says. `false`: one that stays. Not given: as it is, a
+    /// new one stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral: Option<bool>,
+    /// Makes it ephemeral: seconds after its last move, 1 to 31,536,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+}
+
+/// Body of a promotion of an ephemeral branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromoteRequest {
+    /// Short name of the ephemeral branch.
+    pub branch: String,
+    /// Short name of the branch that moves to where it is, by a fast-forward; then the ephemeral one goes, unless
+    /// somebody has pending work on it. Not given: it becomes one that stays, under its own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// What the branch that is to move or to stay must be now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_oid: Option<Oid>,
+}
+
+/// What became of an ephemeral branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// Full name of the branch that has its work now.
+    pub name: String,
+    /// Where that is.
+    pub oid: Oid,
+}
+
+/// A move of a ref.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReflogView {
+    /// Full name.
+    pub name: String,
+    /// What it was; `null` = it did not exist.
+    pub from: Option<Oid>,
+    /// What it became; `null` = it was deleted.
+    pub to: Option<Oid>,
+    /// `commit`, `sync`, `push`, `update`, `delete`, `restore`, `fork` …
+    pub reason: String,
+    /// RFC 3339, UTC.
+    pub at: String,
+}
+
+/// One page of a reflog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReflogPage {
+    /// Newest first.
+    pub entries: Vec<ReflogView>,
+    /// Give it as `cursor` to go on.
+    pub next_cursor: Option<String>,
+}
+
+/// A person and a time, in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+    /// RFC 3339 with the recorded offset.
+    pub date: String,
+}
+
+/// One commit of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Its id.
+    pub commit: Oid,
+    /// Its tree.
+    pub tree: Oid,
+    /// Parents that it names (a shallow project may not have them).
+    pub parents: Vec<Oid>,
+    /// Author.
+    pub author: Person,
+    /// Committer.
+    pub committer: Person,
+    /// Whole message.
+    pub message: String,
+}
+
+/// A page of history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// Newest first. With a path a page may be shorter than its limit, or empty, and go on.
+    pub commits: Vec<LogEntry>,
+    /// Give it as `cursor` to go on.
+    pub next_cursor: Option<String>,
+    /// The walk met a commit whose parents were cut off by a shallow fetch.
+    pub shallow: bool,
+}
+
+/// A path that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeChange {
+    /// From the root.
+    #[serde(flatten)]
+    pub path: TreePath,
+    /// `created`, `deleted`, `modified` or `renamed`.
+    pub action: String,
+    /// Where a renamed file was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_path: Option<String>,
+    /// The same, where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_path_b64: Option<String>,
+    /// Before; `null` = it did not exist.
+    pub old_oid: Option<Oid>,
+    /// After; `null` = it is gone.
+    pub new_oid: Option<Oid>,
+    /// Before.
+    pub old_mode: Option<Mode>,
+    /// After.
+    pub new_mode: Option<Mode>,
+}
+
+/// What differs between two trees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeDiff {
+    /// The commit or tree compared from.
+    pub from: Option<Oid>,
+    /// The commit or tree compared to (with a user: the commit under the pending work).
+    pub to: Option<Oid>,
+    /// The tree compared from: who holds it needs no more than what differs.
+    pub from_tree: Option<Oid>,
+    /// The tree compared to; `null` with a user, whose view has none.
+    pub to_tree: Option<Oid>,
+    /// Revision of the user's workspace, with a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// In byte order of the path.
+    pub files: Vec<TreeChange>,
+    /// Give it as `cursor` to go on; it is bound to both sides.
+    pub next_cursor: Option<String>,
+}
+
+/// One file of a diff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffFile {
+    /// Paths, oids and modes.
+    #[serde(flatten)]
+    pub change: TreeChange,
+    /// Neither side is shown as text.
+    pub binary: bool,
+    /// Lines added.
+    pub additions: u64,
+    /// Lines removed.
+    pub deletions: u64,
+    /// Hunks as git writes them, without the file header; empty for binary files.
+    pub patch: String,
+}
+
+/// A diff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diff {
+    /// The commit or tree compared from.
+    pub from: Option<Oid>,
+    /// The commit or tree compared to (with `user`: the commit under the pending work).
+    pub to: Option<Oid>,
+    /// In byte order of the path.
+    pub files: Vec<DiffFile>,
+    /// Give it as `cursor` to go on; it is bound to both sides.
+    pub next_cursor: Option<String>,
+}
