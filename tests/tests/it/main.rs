@@ -59,6 +59,7 @@ mod scopes;
 mod search;
 mod signing;
 mod sync;
+mod traces;
 mod two_servers;
 mod verifications;
 mod verify;
