@@ -42,6 +42,8 @@ pub struct Logged {
     pub bytes_out: u64,
     /// Whether the right user and password came with the request.
     pub authorization_ok: bool,
+    /// Whether it names a trace, which is nobody's business here.
+    pub trace_context: bool,
 }
 
 /// The server. Serves every bare repository under a directory to one user, with protocol versions 0 to 2, partial
@@ -190,6 +192,9 @@ impl Shared {
             bytes_in: 0,
             bytes_out: 0,
             authorization_ok: self.is_authorized(request),
+            trace_context: ["traceparent", "tracestate", "baggage"]
+                .iter()
+                .any(|name| request.headers().contains_key(*name)),
         }
     }
 }

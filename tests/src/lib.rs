@@ -2,6 +2,7 @@
 //!
 //! Everything listens on 127.0.0.1 or on a Unix socket. Harness code panics with a sentence where a test cannot go on.
 
+pub mod collector;
 pub mod git;
 pub mod git_http;
 pub mod github;

@@ -115,25 +115,39 @@ pub(crate) async fn pause(attempt: u32) {
 }
 
 /// Runs a call that makes one whole transaction or one statement, again if it lost against another transaction, and
-/// names `action` in its errors. To tests it is a fault point of that name: done or not, its answer may be lost.
+/// names `action` in its errors. It is counted and traced by that name. To tests it is a fault point of that name: done or not, its
+/// answer may be lost.
 macro_rules! run {
     ($action:literal, $call:expr) => {{
+        static CALL: treehold_calls::Call = treehold_calls::Call::new(treehold_calls::Kind::Catalog, $action);
         let done = async {
             let mut attempt = 0;
             loop {
                 match $call.await {
                     Err(fault) if $crate::fault::Fault::is_conflict(&fault) && attempt < $crate::fault::RETRIES_MAX => {
                         attempt += 1;
+                        CALL.again();
                         $crate::fault::pause(attempt).await;
                     }
                     outcome => break outcome.map_err(|fault| fault.into_error($action)),
                 }
             }
         };
-        treehold_fault::call($action, done, |lost| $crate::fault::lost($action, lost)).await
+        let done = treehold_fault::call($action, done, |lost| $crate::fault::lost($action, lost));
+        CALL.watch(treehold_calls::span::catalog(SYSTEM, $action), done, $crate::fault::failure).await
     }};
 }
 pub(crate) use run;
+
+/// The kind of a failure of the database. That something is not there, or was overtaken, is an answer.
+pub(crate) fn failure<T>(answer: &Result<T, CatalogError>) -> Option<&'static str> {
+    match answer {
+        Ok(_) | Err(CatalogError::OpLost | CatalogError::NoProject | CatalogError::Collision(_)) => None,
+        Err(CatalogError::Unavailable { .. }) => Some("unavailable"),
+        Err(CatalogError::Failed { .. }) => Some("failed"),
+        Err(CatalogError::Invalid { .. }) => Some("invalid"),
+    }
+}
 
 /// What a caller sees of a fault that was injected: as when the connection breaks.
 pub(crate) fn lost(action: &'static str, lost: treehold_fault::Injected) -> CatalogError {

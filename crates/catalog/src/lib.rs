@@ -74,7 +74,7 @@ pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{FoundToken, Token, TokenHash, Tokens};
 pub use views::{BranchView, ViewKey, Views};
-pub use vitals::{Vitals, Watch};
+pub use vitals::{Connections, Vitals, Watch};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -20,9 +20,24 @@ pub struct Vitals {
     pub doomed_keys: u64,
 }
 
+/// Connections to the database, of one use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// `read`, `write`, or `any`.
+    pub of: &'static str,
+    /// At most.
+    pub max: u32,
+    /// Those that are open.
+    pub open: u32,
+    /// Of these, those that nobody uses. Read after `open`, so that they may be more by a moment.
+    pub idle: u32,
+}
+
 /// Watching.
 #[async_trait]
 pub trait Watch {
+    /// This process's connections. Costs nothing.
+    fn connections(&self) -> Vec<Connections>;
     /// What is under way, and what waits, as single statements see it.
     async fn vitals(&self) -> Result<Vitals, CatalogError>;
 }

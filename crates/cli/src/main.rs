@@ -20,16 +20,20 @@ mod quickstart;
 mod serving;
 mod settings;
 mod stdio;
+mod traces;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use cli::{Cli, Command};
 use failure::Failure;
 use settings::Settings;
+use traces::Exporter;
 
 /// Threads that may block, made as they are needed. A pack on its way to a git client holds one until it is taken: there must be more of
 /// them than places for those.
@@ -54,8 +58,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     faults::arm()?;
     let settings = Settings::resolve(&cli.options)?;
-    start_log(&settings, &cli)?;
     if let Command::ConfigCheck(args) = &cli.command {
+        start_log(&settings, &cli, None)?;
         return commands::config_check::run(args, &settings);
     }
     elsewhere::check(&settings, &cli.command)?;
@@ -64,9 +68,17 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start worker threads: {error}")))?;
+    // Commands end sooner than a collector answers: what they do beside a server is traced there.
+    let collector = settings.traces.as_ref().filter(|_| matches!(cli.command, Command::Serve(_)));
+    let exporter = collector.map(|collector| Exporter::new(collector, runtime.handle().clone())).transpose()?;
+    start_log(&settings, &cli, exporter.as_ref())?;
     let outcome = runtime.block_on(async {
         if let Command::Serve(args) = cli.command {
-            return commands::serve::run(&args, &settings).await;
+            let served = commands::serve::run(&args, &settings).await;
+            if let Some(exporter) = exporter {
+                exporter.end().await;
+            }
+            return served;
         }
         tokio::select! {
             outcome = command(cli.command, &settings) => outcome,
@@ -95,7 +107,8 @@ async fn command(command: Command, settings: &Settings) -> Result<(), Failure> {
 
 /// Logs to stderr: what `log` says, else info for `serve` and warnings for the other commands. What the library of the Model Context
 /// Protocol takes for an error (a client that went away, a tool that is not there) is none of ours.
-fn start_log(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
+/// Where traces are exported, their spans are listened to beside the log.
+fn start_log(settings: &Settings, cli: &Cli, exporter: Option<&Exporter>) -> Result<(), Failure> {
     let default = match (&cli.command, cli.options.verbose) {
         (_, true) => "info,rmcp=off,treehold=debug,treehold_engine=debug,treehold_server=debug",
         (Command::Serve(_), false) => "info,rmcp=off",
@@ -104,10 +117,14 @@ fn start_log(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
     let text = settings.log.as_deref().unwrap_or(default);
     let filter =
         EnvFilter::try_new(text).map_err(|error| Failure::usage(format!("`log` is not a log filter: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let (to, ansi) = (std::io::stderr, std::io::stderr().is_terminal());
+    match exporter {
+        // The filter is the whole program's: what is not logged costs nothing.
+        None => tracing_subscriber::fmt().with_env_filter(filter).with_writer(to).with_ansi(ansi).init(),
+        Some(exporter) => {
+            let log = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(ansi).with_filter(filter);
+            tracing_subscriber::registry().with(log).with(exporter.layer()).init();
+        }
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use treehold_catalog::{Catalog, MigrationReport, NameState, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Engine, EngineConfig, Progress};
 use treehold_github::GitHub;
-use treehold_store::{Bucket, ObjectStore, RetryPolicy, Retrying, StoreOptions};
+use treehold_store::{Bucket, Metered, ObjectStore, RetryPolicy, Retrying, StoreOptions};
 
 use crate::ambient::Host;
 use crate::cache;
@@ -351,7 +351,7 @@ async fn assemble(
     let bucket = treehold_store::open_bucket(&settings.store_url, &temp_dir)
         .await
         .map_err(|error| Failure::failed("cannot open the store; check `store_url`").because(error))?;
-    let bucket: Arc<dyn Bucket> = Arc::new(Retrying::new(bucket, RetryPolicy::default()));
+    let bucket: Arc<dyn Bucket> = Arc::new(Retrying::new(Arc::new(Metered::new(bucket)), RetryPolicy::default()));
     let remote = GitRemote::new(settings.allow_remote.clone(), home.spool_dir(), RemoteTimeouts::default())
         .map_err(|error| Failure::usage(format!("`allow_remote`: {error}")))?;
     let store = ObjectStore::new(bucket.clone(), options);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use treehold_engine::Secret;
-use treehold_server::{App, ServeOptions, ServerConfig};
+use treehold_server::{App, ServeOptions, ServerConfig, Traces};
 
 use crate::control::server::Control;
 use crate::failure::Failure;
@@ -16,6 +17,7 @@ use crate::files;
 use crate::home::{Home, Lock};
 use crate::open::{self, Opened, Schema};
 use crate::settings::Settings;
+use crate::traces::Requests;
 
 /// Pause between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -137,6 +139,7 @@ pub fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
         admission: settings.load.admission.clone(),
         rates: settings.load.rates,
         connections: ServeOptions { connections_max: connections, ..ServeOptions::default() },
+        traces: settings.traces.as_ref().map(|_| Arc::new(Requests) as Arc<dyn Traces>),
         ..ServerConfig::default()
     }
 }
@@ -191,12 +194,13 @@ async fn answer(listener: TcpListener, app: App, stop: CancellationToken) -> Res
         .map_err(|error| Failure::failed("the server could not go on").because(error))
 }
 
-/// Works in a task of its own: should a round break, the next one still comes. `None` = the server stops.
+/// Works in a task of its own: should a round break, the next one still comes. It is a trace of this name. `None` = the server stops.
 async fn round<T: Send + 'static>(
+    name: &'static str,
     stop: &CancellationToken,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Option<Result<T, JoinError>> {
-    let mut round = tokio::spawn(work);
+    let mut round = tokio::spawn(work.instrument(treehold_calls::span::root(name)));
     tokio::select! {
         () = stop.cancelled() => {
             round.abort();
@@ -219,7 +223,7 @@ async fn write_manifests(opened: Arc<Opened>, interval: Duration, stop: Cancella
         }
         pause = interval.min(MANIFEST_LOOK);
         let engine = opened.engine.clone();
-        let Some(ended) = round(&stop, async move {
+        let Some(ended) = round("manifest", &stop, async move {
             let age_ms = engine.manifest_age_ms().await?;
             let young =
                 age_ms.and_then(|age| u64::try_from(age).ok()).is_some_and(|age| Duration::from_millis(age) < interval);
@@ -259,7 +263,7 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
         }
         let engine = opened.engine.clone();
         let work = async move { if whole { engine.housekeep().await } else { engine.sweep().await } };
-        let Some(ended) = round(&stop, work).await else { return };
+        let Some(ended) = round(if whole { "housekeep" } else { "sweep" }, &stop, work).await else { return };
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -291,7 +295,7 @@ async fn collect(opened: Arc<Opened>, interval: Duration, stop: CancellationToke
         }
         pause = interval.min(LOOK);
         let engine = opened.engine.clone();
-        let Some(ended) = round(&stop, async move { engine.gc_if_due(interval).await }).await else { return };
+        let Some(ended) = round("gc", &stop, async move { engine.gc_if_due(interval).await }).await else { return };
         match ended {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(report))) => {

@@ -87,7 +87,7 @@ pub use repack::{RepackOptions, RepackReport};
 pub use room::Room;
 pub use search::{Globs, Searching};
 pub use sign::{CommitSigner, SigningKeyError};
-pub use treehold_catalog::Vitals;
+pub use treehold_catalog::{Connections, Vitals};
 pub use upload::{Advertised, Upload, Uploaded};
 pub use verify::{Checked, Code, Finding, Level, VerifyOptions, VerifyReport};
 pub use vitals::{Watched, WatchedJob, attempt_state};
@@ -138,7 +138,7 @@ impl Engine {
         Self {
             catalog,
             store,
-            remote,
+            remote: Arc::new(remote::Traced(remote)),
             forge: Arc::new(remote::NoForge),
             signer: None,
             ambient,

@@ -1,7 +1,7 @@
 //! What an operator watches.
 
 use serde_json::Value;
-use treehold_catalog::{AttemptState, Job, Vitals};
+use treehold_catalog::{AttemptState, Connections, Job, Vitals};
 use treehold_store::CacheStats;
 
 use crate::{Engine, Result};
@@ -13,6 +13,8 @@ pub struct Watched {
     pub now_ms: i64,
     /// From the database.
     pub vitals: Vitals,
+    /// To the database, of this process.
+    pub connections: Vec<Connections>,
     /// Collection, verification, manifests, as far as they were ever begun.
     pub jobs: Vec<WatchedJob>,
     /// This process's cache of objects, if it has one.
@@ -38,7 +40,8 @@ impl Engine {
         let now_ms = self.ambient.now_ms();
         let (vitals, jobs) = tokio::try_join!(self.catalog.vitals(), self.catalog.jobs())?;
         let jobs = jobs.into_iter().map(|job| watched(job, now_ms)).collect();
-        Ok(Watched { now_ms, vitals, jobs, cache: self.store.cache_stats() })
+        let connections = self.catalog.connections();
+        Ok(Watched { now_ms, vitals, connections, jobs, cache: self.store.cache_stats() })
     }
 }
 

@@ -9,6 +9,7 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use ring::{digest, hmac};
 use serde_json::Value;
+use treehold_calls::{Call as Counted, Kind, span};
 use treehold_engine::remote::{ForgeSite, RemoteError, limited};
 use treehold_engine::{Ambient, EngineError, Secret};
 use treehold_wire::printable;
@@ -16,6 +17,8 @@ use url::{Origin, Url};
 
 use crate::app::App;
 use crate::place::{self, Repository};
+
+static API: Counted = Counted::new(Kind::Remote, "github api");
 
 const USER_AGENT: &str = concat!("treehold/", env!("CARGO_PKG_VERSION"));
 /// The version of the API that this is written for.
@@ -183,6 +186,16 @@ impl GitHub {
     }
 
     async fn send(&self, call: &Call<'_>, token: Option<&Secret>) -> Result<Answer, RemoteError> {
+        let span = span::remote(API.operation(), self.api.host_str());
+        span.record("http.request.method", call.method.as_str());
+        let answer = API.watch(span.clone(), self.send_once(call, token), failure).await;
+        if let Ok(answer) = &answer {
+            span.record("http.response.status_code", i64::from(answer.status));
+        }
+        answer
+    }
+
+    async fn send_once(&self, call: &Call<'_>, token: Option<&Secret>) -> Result<Answer, RemoteError> {
         let url = call.url(&self.api);
         let key = call.tagged.then(|| (url.to_string(), token.map(|token| sha256(token.expose()))));
         let known = key.as_ref().and_then(|key| self.tagged().get(key).cloned());
@@ -240,6 +253,18 @@ impl GitHub {
         let client =
             builder.build().map_err(|error| RemoteError::Failed(format!("TLS could not be set up: {error}")))?;
         Ok(self.http.get_or_init(|| client))
+    }
+}
+
+/// The kind of a failure. That GitHub refuses what it was asked for is an answer.
+fn failure(answer: &Result<Answer, RemoteError>) -> Option<&'static str> {
+    match answer {
+        Ok(answer) if answer.status >= 500 => Some("server"),
+        Ok(_) => None,
+        Err(RemoteError::Timeout) => Some("timeout"),
+        Err(RemoteError::Limited(_)) => Some("limited"),
+        Err(RemoteError::Invalid(_)) => Some("invalid"),
+        Err(_) => Some("failed"),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::meters::Meters;
 use crate::rates::{RateLimits, Rates};
 use crate::serve::ServeOptions;
 use crate::tokens::Tokens;
+use crate::traces::Traces;
 
 pub(crate) use crate::admission::{Reserved, Room};
 
@@ -50,6 +51,8 @@ pub struct ServerConfig {
     pub rates: RateLimits,
     /// How connections are treated.
     pub connections: ServeOptions,
+    /// Who traces requests; `None` = nobody.
+    pub traces: Option<Arc<dyn Traces>>,
 }
 
 impl Default for ServerConfig {
@@ -66,6 +69,7 @@ impl Default for ServerConfig {
             admission: AdmissionConfig::default(),
             rates: RateLimits::OFF,
             connections: ServeOptions::default(),
+            traces: None,
         }
     }
 }
@@ -112,7 +116,7 @@ impl App {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             heavy: OnceLock::new(),
-            meters: Meters::default(),
+            meters: Meters::new(crate::router::templates()),
             document: OnceLock::new(),
             config,
         }))
@@ -285,7 +289,8 @@ impl App {
                 None => {
                     let app = self.clone();
                     // A task of its own: whoever asked first may go away.
-                    let check = self.0.tasks.spawn(async move { app.reading(app.engine().ready()).await });
+                    let check =
+                        self.0.tasks.spawn(async move { app.reading(app.engine().ready()).await }.in_current_span());
                     let check = check.map(|ended| ended.unwrap_or_else(|broken| Err(Problem::internal(&broken))));
                     last.insert(check.boxed().shared()).clone()
                 }

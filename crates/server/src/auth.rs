@@ -44,7 +44,7 @@ impl Keys {
     }
 
     /// What the key opens that is in its header, once.
-    fn admit(&self, headers: &HeaderMap) -> Option<Scopes> {
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Option<Scopes> {
         self.accept(only_key(headers)?)
     }
 

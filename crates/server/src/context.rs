@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::Logged;
+use crate::meters::NO_ROUTE;
+use crate::traces::Tracing;
 
 /// The header that names a request.
 const REQUEST_ID: &str = "x-request-id";
@@ -36,8 +38,10 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
     let linger = request.extensions().get::<Linger>().cloned();
     let unread = watch_body(&mut request);
     let span = tracing::info_span!("request", id = %id);
+    let traced = Tracing::begin(&app, &span, &id, &request);
     let (mut response, route) =
         async { next.run(request).await }.instrument(span.clone()).await.into_parts_with_route();
+    let template = route.as_ref().map(MatchedPath::as_str);
     // In HTTP/2 the rest of a body is reset, and the connection serves on.
     if version < Version::HTTP_2 && unread.is_some_and(|read| !read.load(Ordering::Acquire)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -50,14 +54,18 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
     }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let took = started.elapsed();
-    app.meters().count(&route, &method, response.status().as_u16(), took);
-    span.in_scope(|| log(&method, &route, took, &response));
-    response
+    let route = template.unwrap_or(NO_ROUTE);
+    app.meters().count(route, &method, response.status().as_u16(), took);
+    span.in_scope(|| log(&method, route, took, &response));
+    match traced {
+        Some(traced) => traced.end(template, response),
+        None => response,
+    }
 }
 
 /// Remembers which route answered; the innermost layer, where the route is known.
 pub(crate) async fn name_route(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|path| Route(path.as_str().into()));
+    let route = request.extensions().get::<MatchedPath>().cloned().map(Route);
     let mut response = next.run(request).await;
     if let Some(route) = route {
         response.extensions_mut().insert(route);
@@ -67,15 +75,15 @@ pub(crate) async fn name_route(request: Request, next: Next) -> Response {
 
 /// The route's template, never the URL: that may hold names.
 #[derive(Debug, Clone)]
-struct Route(Arc<str>);
+struct Route(MatchedPath);
 
 trait IntoPartsWithRoute {
-    fn into_parts_with_route(self) -> (Response, Arc<str>);
+    fn into_parts_with_route(self) -> (Response, Option<MatchedPath>);
 }
 
 impl IntoPartsWithRoute for Response {
-    fn into_parts_with_route(mut self) -> (Response, Arc<str>) {
-        let route = self.extensions_mut().remove::<Route>().map_or_else(|| "-".into(), |route| route.0);
+    fn into_parts_with_route(mut self) -> (Response, Option<MatchedPath>) {
+        let route = self.extensions_mut().remove::<Route>().map(|route| route.0);
         (self, route)
     }
 }

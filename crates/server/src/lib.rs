@@ -35,6 +35,7 @@ mod sending;
 mod serve;
 mod stream;
 mod tokens;
+mod traces;
 mod watched;
 
 pub use admission::{AdmissionConfig, Bounds, PATIENCE};
@@ -47,3 +48,4 @@ pub use params::{Params, Query};
 pub use rates::RateLimits;
 pub use router::document;
 pub use serve::{ServeOptions, serve, serve_on};
+pub use traces::{TraceParent, TracedAnswer, TracedRequest, Traces};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use treehold_engine::{Engine, EngineError};
 use treehold_mcp::{Binding, Host, Refusal, Tools, Work};
 
@@ -25,12 +26,14 @@ pub struct McpHost {
     /// The request at work, if the calls are part of one.
     current: Option<Current>,
     kept: Option<Kept>,
+    /// The request's: its library works in tasks of its own.
+    span: Span,
 }
 
 impl McpHost {
     /// For a connection that is no request.
     pub fn new(app: App, project: &str) -> Self {
-        Self { app, key: admission::key_of(project.as_bytes()), current: None, kept: None }
+        Self { app, key: admission::key_of(project.as_bytes()), current: None, kept: None, span: Span::current() }
     }
 
     /// For the request at work, which keeps what its answer is made from.
@@ -92,9 +95,13 @@ impl Host for McpHost {
         V: FnOnce(Engine) -> F + Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        let place = self.place(work).await.map_err(|problem| refusal(&problem))?;
-        let done = admission::in_name_of(Some(place), Box::pin(self.work(work, verb))).await;
-        done.map_err(|problem| refusal(&problem))
+        // Over a connection that is no request, each call is traced by itself.
+        let span = if self.span.is_none() { treehold_calls::span::root("agent's call") } else { self.span.clone() };
+        let done = async {
+            let place = self.place(work).await?;
+            admission::in_name_of(Some(place), Box::pin(self.work(work, verb))).await
+        };
+        done.instrument(span).await.map_err(|problem: Problem| refusal(&problem))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Requests, counted: by route, method and class of status, and how long each took until its answer began.
+//!
+//! Routes are known from the start, and each has counters of its own: counting takes no lock.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Method;
@@ -11,12 +12,14 @@ use http::Method;
 pub(crate) const UP_TO_S: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// What was asked: a route's template (never the URL), and a method by name.
-type Asked = (Arc<str>, &'static str);
+/// What is no route.
+pub(crate) const NO_ROUTE: &str = "-";
+/// Methods that HTTP knows; those that clients invent are one.
+const METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "other"];
 
-/// Counters of all routes. There are as many as the router has routes, times the methods that HTTP knows.
-#[derive(Debug, Default)]
-pub(crate) struct Meters(RwLock<HashMap<Asked, Arc<Meter>>>);
+/// Counters of all routes, by their templates (never a URL).
+#[derive(Debug)]
+pub(crate) struct Meters(BTreeMap<String, [Meter; METHODS.len()]>);
 
 /// One route and method.
 #[derive(Debug, Default)]
@@ -30,8 +33,8 @@ struct Meter {
 
 /// What a route and method came to.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Metered {
-    pub route: Arc<str>,
+pub(crate) struct Metered<'a> {
+    pub route: &'a str,
     pub method: &'static str,
     /// Answers with a status that begins with 0 to 5.
     pub answers: [u64; 6],
@@ -41,14 +44,17 @@ pub(crate) struct Metered {
 }
 
 impl Meters {
+    /// For these routes; all others are [`NO_ROUTE`].
+    pub(crate) fn new(routes: impl IntoIterator<Item = String>) -> Self {
+        let routes = routes.into_iter().chain([NO_ROUTE.to_owned()]);
+        Self(routes.map(|route| (route, std::array::from_fn(|_| Meter::default()))).collect())
+    }
+
     /// One request was answered.
-    pub(crate) fn count(&self, route: &Arc<str>, method: &Method, status: u16, took: Duration) {
-        let asked = (Arc::clone(route), name(method));
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&asked).map(Arc::clone);
-        let meter = known.unwrap_or_else(|| {
-            let mut meters = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(meters.entry(asked).or_default())
-        });
+    pub(crate) fn count(&self, route: &str, method: &Method, status: u16, took: Duration) {
+        let Some(meters) = self.0.get(route).or_else(|| self.0.get(NO_ROUTE)) else { return };
+        let method = name(method);
+        let meter = &meters[METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1)];
         let class = usize::from(status / 100).min(meter.answers.len() - 1);
         meter.answers[class].fetch_add(1, Ordering::Relaxed);
         let within = UP_TO_S.partition_point(|up_to| *up_to < took.as_secs_f64());
@@ -57,17 +63,17 @@ impl Meters {
         meter.total_us.fetch_add(took_us, Ordering::Relaxed);
     }
 
-    /// Everything, in order of route and method.
-    pub(crate) fn read(&self) -> Vec<Metered> {
-        let meters = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<Metered> = meters.iter().map(|(asked, meter)| meter.read(asked)).collect();
-        found.sort_by(|one, other| (&one.route, one.method).cmp(&(&other.route, other.method)));
-        found
+    /// Everything that was asked for, in order of route and method.
+    pub(crate) fn read(&self) -> Vec<Metered<'_>> {
+        let all = self.0.iter().flat_map(|(route, meters)| {
+            METHODS.iter().zip(meters).map(move |(method, meter)| meter.read(route, method))
+        });
+        all.filter(|metered| metered.answers.iter().any(|count| *count > 0)).collect()
     }
 }
 
 impl Meter {
-    fn read(&self, (route, method): &Asked) -> Metered {
+    fn read<'a>(&self, route: &'a str, method: &'static str) -> Metered<'a> {
         let mut within = [0; UP_TO_S.len() + 1];
         let mut so_far = 0;
         for (class, count) in within.iter_mut().zip(&self.durations) {
@@ -75,7 +81,7 @@ impl Meter {
             *class = so_far;
         }
         Metered {
-            route: Arc::clone(route),
+            route,
             method,
             answers: std::array::from_fn(|class| self.answers[class].load(Ordering::Relaxed)),
             within,
@@ -85,17 +91,9 @@ impl Meter {
 }
 
 /// Methods that clients invent are one.
-fn name(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
-    }
+pub(crate) fn name(method: &Method) -> &'static str {
+    let method = method.as_str();
+    METHODS.into_iter().find(|known| *known == method && *known != "other").unwrap_or("other")
 }
 
 #[cfg(test)]
@@ -104,15 +102,17 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_route_method_and_class() {
-        let (meters, route): (Meters, Arc<str>) = (Meters::default(), "/a/{b}".into());
-        meters.count(&route, &Method::GET, 200, Duration::from_micros(900));
-        meters.count(&route, &Method::GET, 204, Duration::from_millis(1));
-        meters.count(&route, &Method::GET, 503, Duration::from_secs(60));
-        meters.count(&route, &Method::from_bytes(b"FROB").unwrap(), 405, Duration::ZERO);
-        let [gets, others] = &meters.read()[..] else { panic!("two") };
-        assert_eq!((&*gets.route, gets.method, gets.answers), ("/a/{b}", "GET", [0, 0, 2, 0, 0, 1]));
+        let meters = Meters::new(["/a/{b}".to_owned(), "/never".to_owned()]);
+        meters.count("/a/{b}", &Method::GET, 200, Duration::from_micros(900));
+        meters.count("/a/{b}", &Method::GET, 204, Duration::from_millis(1));
+        meters.count("/a/{b}", &Method::GET, 503, Duration::from_secs(60));
+        meters.count("/a/{b}", &Method::from_bytes(b"FROB").unwrap(), 405, Duration::ZERO);
+        meters.count("/what/a/caller/made/up", &Method::from_bytes(b"other").unwrap(), 404, Duration::ZERO);
+        let [none, gets, others] = &meters.read()[..] else { panic!("three") };
+        assert_eq!((gets.route, gets.method, gets.answers), ("/a/{b}", "GET", [0, 0, 2, 0, 0, 1]));
         assert_eq!((gets.within[0], gets.within[13], gets.within[14]), (2, 2, 3));
         assert!((gets.total_s - 60.0019).abs() < 1e-9, "{}", gets.total_s);
         assert_eq!((others.method, others.answers[4]), ("other", 1));
+        assert_eq!((none.route, none.method, none.answers[4]), (NO_ROUTE, "other", 1));
     }
 }

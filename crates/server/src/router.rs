@@ -152,7 +152,6 @@ pub fn document(config: &ServerConfig) -> serde_json::Value {
 }
 
 /// Every template that is routed.
-#[cfg(test)]
 pub(crate) fn templates() -> std::collections::BTreeSet<String> {
     routes().templates.into_iter().collect()
 }
@@ -160,19 +159,13 @@ pub(crate) fn templates() -> std::collections::BTreeSet<String> {
 /// Routes with their descriptions; both are added at once.
 struct Routes {
     router: Router<App>,
-    #[cfg(test)]
     templates: Vec<String>,
     described: Vec<Described>,
 }
 
 impl Routes {
     fn new() -> Self {
-        Self {
-            router: Router::new(),
-            #[cfg(test)]
-            templates: Vec::new(),
-            described: Vec::new(),
-        }
+        Self { router: Router::new(), templates: Vec::new(), described: Vec::new() }
     }
 
     fn add<H, T>(self, method: Method, path: &'static str, handler: H, describe: fn() -> Operation) -> Self
@@ -193,7 +186,6 @@ impl Routes {
     }
 
     fn serve(mut self, path: &str, served: MethodRouter<App>) -> Self {
-        #[cfg(test)]
         self.templates.push(path.to_owned());
         self.router = self.router.route(path, served);
         self

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use treehold_object::pack::Span;
 use treehold_object::zlib::Deflater;
 use treehold_object::{Kind, ObjectId};
@@ -537,7 +538,7 @@ fn windows(locations: Vec<Location>) -> impl Iterator<Item = Vec<Location>> + Se
 
 /// A task that ends with its handle.
 async fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
-    finished(AbortOnDropHandle::new(tokio::spawn(task)).await)
+    finished(AbortOnDropHandle::new(tokio::spawn(task.in_current_span())).await)
 }
 
 /// CPU work on `content` bytes: here if it is little, else on a thread for that.

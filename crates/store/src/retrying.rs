@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::bucket::{Bucket, ListPage, Payload, Put};
 use crate::error::StoreError;
+use crate::metered;
 
 /// How often and how patiently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Retrying {
         Self { inner, policy }
     }
 
-    async fn repeat<T, F>(&self, key: &str, call: impl Fn() -> F) -> Result<T, StoreError>
+    async fn repeat<T, F>(&self, operation: &str, key: &str, call: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
@@ -70,6 +71,7 @@ impl Retrying {
             let pause = self.policy.pause(failures);
             let source = std::error::Error::source(&err).map(ToString::to_string);
             tracing::warn!(key, failures, ?pause, %err, source, "repeating a call to the store");
+            metered::call(operation).again();
             tokio::time::sleep(pause).await;
         }
     }
@@ -82,23 +84,23 @@ impl Bucket for Retrying {
     }
 
     async fn put(&self, key: &str, payload: Payload) -> Result<Put, StoreError> {
-        self.repeat(key, || self.inner.put(key, payload.clone())).await
+        self.repeat("put", key, || self.inner.put(key, payload.clone())).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
-        self.repeat(key, || self.inner.get(key, range.clone())).await
+        self.repeat("get", key, || self.inner.get(key, range.clone())).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        self.repeat(key, || self.inner.head(key)).await
+        self.repeat("head", key, || self.inner.head(key)).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<ListPage, StoreError> {
-        self.repeat(prefix, || self.inner.list(prefix, after, limit)).await
+        self.repeat("list", prefix, || self.inner.list(prefix, after, limit)).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.repeat(key, || self.inner.delete(key)).await
+        self.repeat("delete", key, || self.inner.delete(key)).await
     }
 }
 

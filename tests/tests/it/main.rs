@@ -63,6 +63,7 @@ mod scopes;
 mod search;
 mod signing;
 mod sync;
+mod traces;
 mod two_servers;
 mod upgrade;
 mod verifications;

@@ -7,6 +7,9 @@ use uuid::Uuid;
 use crate::fault::Fault;
 use crate::rows::{Column, Rows, Type};
 
+/// Its name in OpenTelemetry's semantic conventions (`db.system.name`).
+pub(super) const SYSTEM: &str = "postgresql";
+
 pub(super) type Database = sqlx::Postgres;
 pub(super) type Arguments = sqlx::postgres::PgArguments;
 pub(super) type Transaction = sqlx::Transaction<'static, Database>;

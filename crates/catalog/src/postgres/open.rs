@@ -15,7 +15,7 @@ use crate::bells::Bells;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
-use super::dialect::Transaction;
+use super::dialect::{SYSTEM, Transaction};
 use super::group::Groups;
 use super::wakeups::Wakeups;
 
@@ -150,6 +150,11 @@ impl PostgresCatalog {
     /// Where single statements write.
     pub(super) fn writer(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Its pools, by what they are for.
+    pub(super) fn pools(&self) -> [(&'static str, &PgPool); 1] {
+        [("any", &self.pool)]
     }
 
     /// A transaction that writes.

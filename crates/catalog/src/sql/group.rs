@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::*;
 use crate::error::CatalogError;
@@ -31,6 +32,8 @@ type Answer<A> = Result<A, CatalogError>;
 struct Waiting<Q, A> {
     call: Q,
     answer: oneshot::Sender<Answer<A>>,
+    /// The span that waits.
+    span: Span,
 }
 
 /// Calls that wait for a lane.
@@ -64,7 +67,7 @@ impl<Q, A> Group<Q, A> {
     /// Adds a call; a lane, if one is free, in which it is to be answered.
     fn push(self: &Arc<Self>, call: Q, answer: oneshot::Sender<Answer<A>>, lanes: usize) -> Option<Lane<Q, A>> {
         let mut state = self.state();
-        state.waiting.push_back(Waiting { call, answer });
+        state.waiting.push_back(Waiting { call, answer, span: Span::current() });
         let start = state.running < lanes;
         state.running += usize::from(start);
         start.then(|| Lane { group: self.clone(), ended: false })
@@ -78,16 +81,18 @@ struct Lane<Q, A> {
 }
 
 impl<Q, A> Lane<Q, A> {
-    /// The calls to answer next. None: the task ends, and is counted out in the same moment, so that no call is left
-    /// without one.
-    fn next(&mut self) -> (Vec<Q>, Vec<oneshot::Sender<Answer<A>>>) {
+    /// The calls to answer next, and the span of the first one: what is done for all of them is traced there. None: the task ends, and
+    /// is counted out in the same moment, so that no call is left without one.
+    fn next(&mut self) -> (Vec<Q>, Vec<oneshot::Sender<Answer<A>>>, Span) {
         let mut state = self.group.state();
         let count = state.waiting.len().min(SHARED_MAX);
         if count == 0 {
             state.running -= 1;
             self.ended = true;
         }
-        state.waiting.drain(..count).map(|waiting| (waiting.call, waiting.answer)).unzip()
+        let span = state.waiting.front().map_or_else(Span::none, |first| first.span.clone());
+        let (calls, answers) = state.waiting.drain(..count).map(|waiting| (waiting.call, waiting.answer)).unzip();
+        (calls, answers, span)
     }
 }
 
@@ -113,11 +118,12 @@ impl Db {
             return self.write_alone(&write).await;
         }
         let (answer, answered) = oneshot::channel();
-        if let Some(lane) = self.groups().writes.push(write, answer, self.write_lanes()) {
+        let span = treehold_calls::span::catalog(SYSTEM, "wait for a shared transaction");
+        if let Some(lane) = span.in_scope(|| self.groups().writes.push(write, answer, self.write_lanes())) {
             let catalog = self.clone();
             tokio::spawn(async move { catalog.commit_groups(lane).await });
         }
-        answered.await.unwrap_or_else(|lost| Err(unavailable("write pending work", lost)))
+        answered.instrument(span).await.unwrap_or_else(|lost| Err(unavailable("write pending work", lost)))
     }
 
     async fn write_alone(&self, write: &Write) -> Answer<PendingOutcome> {
@@ -127,11 +133,12 @@ impl Db {
 
     async fn commit_groups(self, mut lane: Lane<Write, PendingOutcome>) {
         loop {
-            let (writes, answers) = lane.next();
+            let (writes, answers, span) = lane.next();
             if writes.is_empty() {
                 return;
             }
-            match run!("write pending work", self.write_once(&writes)) {
+            let written = async { run!("write pending work", self.write_once(&writes)) };
+            match written.instrument(span).await {
                 Ok(outcomes) => {
                     for (outcome, answer) in outcomes.into_iter().zip(answers) {
                         // Whoever does not listen any more has its write all the same.
@@ -151,20 +158,22 @@ impl Db {
 
     pub(super) async fn edit_base_grouped(&self, spot: EditSpot) -> Answer<Option<EditBase>> {
         let (answer, answered) = oneshot::channel();
-        if let Some(lane) = self.groups().reads.push(spot, answer, READ_LANES) {
+        let span = treehold_calls::span::catalog(SYSTEM, "wait for a shared read");
+        if let Some(lane) = span.in_scope(|| self.groups().reads.push(spot, answer, READ_LANES)) {
             let catalog = self.clone();
             tokio::spawn(async move { catalog.read_groups(lane).await });
         }
-        answered.await.unwrap_or_else(|lost| Err(unavailable("read pending work", lost)))
+        answered.instrument(span).await.unwrap_or_else(|lost| Err(unavailable("read pending work", lost)))
     }
 
     async fn read_groups(self, mut lane: Lane<EditSpot, Option<EditBase>>) {
         loop {
-            let (spots, answers) = lane.next();
+            let (spots, answers, span) = lane.next();
             if spots.is_empty() {
                 return;
             }
-            match run!("read pending work", self.read_edit_bases(&spots)) {
+            let read = async { run!("read pending work", self.read_edit_bases(&spots)) };
+            match read.instrument(span).await {
                 Ok(bases) => {
                     for (base, answer) in bases.into_iter().zip(answers) {
                         let _ = answer.send(Ok(base));

@@ -6,7 +6,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::vitals::{Vitals, Watch};
+use crate::vitals::{Connections, Vitals, Watch};
 
 impl Db {
     async fn read_vitals(&self) -> Result<Vitals, Fault> {
@@ -41,8 +41,18 @@ impl Db {
     }
 }
 
+fn connections(of: &'static str, pool: &sqlx::Pool<Database>) -> Connections {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    Connections { of, max: pool.options().get_max_connections(), open: pool.size(), idle }
+}
+
 #[async_trait]
 impl Watch for Db {
+    fn connections(&self) -> Vec<Connections> {
+        let pools = self.pools();
+        pools.map(|(of, pool)| connections(of, pool)).into()
+    }
+
     async fn vitals(&self) -> Result<Vitals, CatalogError> {
         run!("read vitals", self.read_vitals())
     }

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use crate::fault::Fault;
 use crate::rows::{Column, Rows, Type};
 
+/// Its name in OpenTelemetry's semantic conventions (`db.system.name`).
+pub(super) const SYSTEM: &str = "sqlite";
+
 pub(super) type Database = sqlx::Sqlite;
 pub(super) type Arguments = sqlx::sqlite::SqliteArguments;
 pub(super) type Transaction = sqlx::Transaction<'static, Database>;

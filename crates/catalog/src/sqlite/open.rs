@@ -15,7 +15,7 @@ use crate::bells::Bells;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 
-use super::dialect::Transaction;
+use super::dialect::{SYSTEM, Transaction};
 use super::group::Groups;
 
 /// Connections that read. They never wait for the writer.
@@ -105,6 +105,11 @@ impl SqliteCatalog {
     /// Where single statements write.
     pub(super) fn writer(&self) -> &SqlitePool {
         &self.writer
+    }
+
+    /// Its pools, by what they are for.
+    pub(super) fn pools(&self) -> [(&'static str, &SqlitePool); 2] {
+        [("write", &self.writer), ("read", &self.readers)]
     }
 
     /// A transaction that writes.

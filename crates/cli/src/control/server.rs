@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use treehold_engine::Progress;
 use treehold_mcp::Binding;
 use treehold_server::{App, mcp_over};
@@ -210,9 +211,10 @@ fn unknown_because(refusal: (StatusCode, Failure), error: serde_json::Error) -> 
 fn stream(operation: Operation, opened: Arc<Opened>) -> Response<Body> {
     let (sender, receiver) = mpsc::channel::<Vec<u8>>(64);
     tokio::spawn(async move {
+        let span = treehold_calls::span::root(operation.verb());
         let steps = Steps { sender: sender.clone(), last: Mutex::new(None) };
         let outcome = tokio::select! {
-            outcome = operation.run(&opened, &steps) => outcome,
+            outcome = operation.run(&opened, &steps).instrument(span) => outcome,
             // The command was interrupted: so is the operation, exactly as if it had run there.
             () = sender.closed() => return,
         };

@@ -45,13 +45,15 @@ fn text_of(key: &Key, value: &toml::Value, base: &Path) -> Result<String, String
             let path: PathBuf = base.join(text);
             path.to_str().map(str::to_owned).ok_or_else(|| format!("`{}` must be UTF-8", key.name))?
         }
-        (Kind::Number, toml::Value::Integer(number)) => number.to_string(),
+        (Kind::Number | Kind::Ratio, toml::Value::Integer(number)) => number.to_string(),
+        (Kind::Ratio, toml::Value::Float(number)) => number.to_string(),
         (Kind::List, toml::Value::String(text)) => text.clone(),
         (Kind::List, toml::Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
             texts.ok_or_else(|| format!("`{}` must be an array of strings", key.name))?.join(",")
         }
         (Kind::Text | Kind::Path, _) => return Err(format!("`{}` must be a string", key.name)),
+        (Kind::Ratio, _) => return Err(format!("`{}` must be a number", key.name)),
         (Kind::Number, _) => return Err(format!("`{}` must be a whole number", key.name)),
         (Kind::List, _) => return Err(format!("`{}` must be a string or an array of strings", key.name)),
     };

@@ -16,6 +16,8 @@ pub enum Kind {
     List,
     /// A whole number.
     Number,
+    /// A number that need not be whole.
+    Ratio,
 }
 
 /// One option.
@@ -54,7 +56,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 53] = [
+pub static KEYS: [Key; 55] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -107,6 +109,8 @@ pub static KEYS: [Key; 53] = [
         "Where it is; may be lost at any time [default: `cache` in the data directory]",
     ),
     key("log", Kind::Text, "FILTER", "What is logged to stderr, such as `info` or `treehold_engine=debug`"),
+    key("otlp_endpoint", Kind::Text, "URL", "OpenTelemetry collector (OTLP over HTTP) that `serve` sends traces to"),
+    key("trace_sample", Kind::Ratio, "RATIO", "Part of the traces begun here that is recorded, 0 to 1 [default: 1]"),
     key("max_in_flight", Kind::Number, "N", "Reads and autosaves at work at once [default: 64 a core]"),
     key("max_batch_reads", Kind::Number, "N", "Batch reads and diffs at work at once [default: 4 a core, at least 8]"),
     key("max_commits", Kind::Number, "N", "Commits, syncs and pushes at work at once [default: 8 a core, at least 16]"),

@@ -6,6 +6,7 @@ pub mod keys;
 mod load;
 pub mod show;
 mod signing;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use treehold_engine::{CommitSigner, EngineConfig, FeedRetention, HistoryKeep, Li
 use treehold_github::GitHubConfig;
 
 use crate::failure::Failure;
+use crate::traces::Collector;
 use keys::Options;
 pub use load::Load;
 
@@ -98,6 +100,8 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Log filter, if one was given.
     pub log: Option<String>,
+    /// Who has traces, if anybody.
+    pub traces: Option<Collector>,
     /// Memory for decoded trees, bytes.
     pub tree_cache_bytes: u64,
     /// Between two collections; zero: none.
@@ -133,6 +137,7 @@ impl Settings {
             let origin = if *flag { Origin::Flag(key.flag()) } else { Origin::Environment(key.variable()) };
             given.insert(key.name, (text.clone(), origin));
         }
+        traces::standard(&mut given, |name| std::env::var(name).ok());
         Self::from_given(given)
     }
 
@@ -172,6 +177,7 @@ impl Settings {
         let cache_memory = values.optional_number("cache_memory", 1 << 44)?;
         let cache_disk = values.optional_number("cache_disk", 1 << 44)?;
         let cache_dir = cache_dir(&mut values)?;
+        let traces = traces::collector(&mut values)?;
         let log = values.given.get("log").map(|(text, _)| text.clone());
         Ok(Self {
             data_dir,
@@ -191,6 +197,7 @@ impl Settings {
             cache_disk,
             cache_dir,
             log,
+            traces,
             tree_cache_bytes,
             gc_interval,
             manifest_interval_s,

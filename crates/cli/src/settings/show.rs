@@ -36,7 +36,7 @@ pub fn json(settings: &Settings) -> Value {
 
 fn toml_text(key: &Key, text: &str) -> String {
     match key.kind {
-        Kind::Number => text.to_owned(),
+        Kind::Number | Kind::Ratio => text.to_owned(),
         Kind::List if !key.secret => {
             let items: Vec<String> = text.split(',').map(|item| toml::Value::from(item.trim()).to_string()).collect();
             format!("[{}]", items.join(", "))

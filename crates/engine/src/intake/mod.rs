@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
+use tracing::{Instrument as _, Span};
 use treehold_catalog::{Located, Project};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
@@ -242,6 +243,7 @@ impl Engine {
         project: &Project,
     ) -> impl Fn(&[ObjectId]) -> std::io::Result<Vec<Option<Whole>>> + Sync + use<> {
         let (engine, id, runtime) = (self.clone(), project.id, tokio::runtime::Handle::current());
+        let span = Span::current();
         move |oids| {
             let found = async {
                 let reach = engine.catalog.reach(id).await?;
@@ -254,7 +256,7 @@ impl Engine {
                 let bases = own.into_iter().map(|found| Ok(whole(found)?.map(|base| (base.kind, base.content))));
                 bases.collect::<Result<Vec<Option<Whole>>>>()
             };
-            runtime.block_on(found).map_err(std::io::Error::other)
+            runtime.block_on(found.instrument(span.clone())).map_err(std::io::Error::other)
         }
     }
 

@@ -12,6 +12,7 @@ mod push;
 mod receive;
 mod rejection;
 mod status;
+mod traced;
 mod transport;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use forge::{Delivery, Forge, ForgeSite, HostedCommit, Hosting, NoForge, Repo
 pub use receive::Fetching;
 pub use rejection::Rejection;
 pub use status::limited;
+pub(crate) use traced::Traced;
 pub use transport::RemoteTimeouts;
 
 /// A secret that shows itself to nobody: no `Debug`, no `Display`, wiped when dropped.

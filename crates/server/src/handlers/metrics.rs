@@ -1,5 +1,7 @@
 //! `GET /metrics`: what an operator watches, in Prometheus' text format (exposition format 0.0.4).
 
+mod called;
+
 use std::fmt::{Display, Write as _};
 
 use axum::extract::State;
@@ -55,7 +57,7 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn text(watched: &Watched, requests: &[Metered]) -> String {
+fn text(watched: &Watched, requests: &[Metered<'_>]) -> String {
     let mut page = Page::default();
     let vitals = &watched.vitals;
     let age = |at_ms: i64| seconds(watched.now_ms.saturating_sub(at_ms).max(0));
@@ -79,11 +81,13 @@ fn text(watched: &Watched, requests: &[Metered]) -> String {
     page.gauge("doomed_keys", "Bucket keys whose bytes wait to be deleted.", vitals.doomed_keys);
     jobs(&mut page, watched);
     cache(&mut page, watched);
+    called::connections(&mut page, watched);
+    called::write(&mut page, &treehold_calls::read(), &treehold_calls::EXPORTED);
     answers(&mut page, requests);
     page.0
 }
 
-fn answers(page: &mut Page, requests: &[Metered]) {
+fn answers(page: &mut Page, requests: &[Metered<'_>]) {
     page.metric(
         "requests_total",
         "counter",
@@ -91,13 +95,13 @@ fn answers(page: &mut Page, requests: &[Metered]) {
     );
     for asked in requests {
         for (class, count) in asked.answers.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let labels = [("route", &*asked.route), ("method", asked.method), ("status", &format!("{class}xx"))];
+            let labels = [("route", asked.route), ("method", asked.method), ("status", &format!("{class}xx"))];
             page.value("requests_total", &labels, count);
         }
     }
     page.metric("request_seconds", "histogram", "From a request's head to the beginning of its answer.");
     for asked in requests {
-        let of = [("route", &*asked.route), ("method", asked.method)];
+        let of = [("route", asked.route), ("method", asked.method)];
         let ends = UP_TO_S.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
         for (end, count) in ends.zip(asked.within) {
             page.value("request_seconds_bucket", &[of[0], of[1], ("le", &end)], count);
@@ -151,11 +155,11 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Metered {
+    fn asked() -> Metered<'static> {
         let mut within = [3; UP_TO_S.len() + 1];
         within[..4].copy_from_slice(&[0, 2, 2, 2]);
         let answers = [0, 0, 3, 0, 0, 0];
-        Metered { route: "/files/{project}".into(), method: "GET", answers, within, total_s: 1.25 }
+        Metered { route: "/files/{project}", method: "GET", answers, within, total_s: 1.25 }
     }
 
     #[test]
@@ -167,7 +171,11 @@ mod tests {
             running: true,
             numbers: vec![("errors".to_owned(), 3)],
         };
-        let page = text(&Watched { now_ms: 10_000, vitals, jobs: vec![job], cache: None }, &[asked()]);
+        let pool = treehold_engine::Connections { of: "any", max: 16, open: 3, idle: 1 };
+        let page = text(
+            &Watched { now_ms: 10_000, vitals, connections: vec![pool], jobs: vec![job], cache: None },
+            &[asked()],
+        );
         for line in [
             "treehold_requests_total{route=\"/files/{project}\",method=\"GET\",status=\"2xx\"} 3",
             "treehold_request_seconds_bucket{route=\"/files/{project}\",method=\"GET\",le=\"0.0025\"} 2",
@@ -175,6 +183,9 @@ mod tests {
             "treehold_request_seconds_sum{route=\"/files/{project}\",method=\"GET\"} 1.25",
             "treehold_request_seconds_count{route=\"/files/{project}\",method=\"GET\"} 3",
             "treehold_unpushed_branches 2",
+            "treehold_database_connections{for=\"any\",state=\"in_use\"} 2",
+            "treehold_database_connections{for=\"any\",state=\"idle\"} 1",
+            "treehold_database_connections_max{for=\"any\"} 16",
             "treehold_oldest_attempt_age_seconds 0",
             "treehold_longest_silent_operation_seconds 6",
             "treehold_job_finished_timestamp_seconds{job=\"a \\\"b\\\"\\\\\"} 1.5",

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::{self, StreamExt};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 use treehold_object::ObjectId;
 
 use super::ObjectCache;
@@ -191,14 +192,15 @@ impl ObjectStore {
     fn take_off(&self, cache: &Arc<ObjectCache>, number: u64, locations: Vec<Location>) -> Flight {
         let landing = Landing { flights: cache.flights.clone(), number, locations: locations.clone() };
         let (store, cache) = (self.clone(), cache.clone());
-        // A task of its own, so that it needs nobody who asks how far it is.
-        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        // A task of its own, so that it needs nobody who asks how far it is. It is traced where it was begun.
+        let reading = async move {
             let read = store.read(&locations, decode::object).await;
             for object in read.iter().flatten() {
                 cache.fill(object);
             }
             Arc::new(read.into_iter().map(|answer| answer.map_err(Arc::new)).collect::<Vec<_>>())
-        }));
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
         let flight = async move {
             let landed = finished(task.await);
             drop(landing);
