@@ -252,6 +252,8 @@ export interface ConflictFile extends Pathed {
   /** `null` = the edit deletes the file. */
   ours: MergeSide | null;
   theirs: MergeSide | null;
+  /** What merging gives; `null` where one side has no file, or they are of different types. */
+  mode: string | null;
   merged: { content: string; hunks: ConflictHunk[] } | null;
   others: { user: Uuid; action: PendingAction; oid: Oid | null; updated_at: string }[];
 }

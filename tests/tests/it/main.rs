@@ -41,6 +41,7 @@ mod isolation;
 mod lists;
 mod local_history;
 mod mcp;
+mod modes;
 mod objects;
 mod operations;
 mod outages;

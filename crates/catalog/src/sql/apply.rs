@@ -26,6 +26,7 @@ pub(super) const ROW: &[(&str, Type)] = &[
     ("oid", Type::Blob),
     ("size", Type::Int),
     ("base_oid", Type::Blob),
+    ("base_mode", Type::Int),
     ("revision", Type::Int),
     ("updated_at", Type::Int),
     ("replaced_at", Type::Int),
@@ -108,6 +109,7 @@ pub(super) fn row_values(rows: &[(i64, &PendingRow, i64)]) -> Result<Rows, Catal
         .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.oid)))
         .ints(sizes)
         .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.base_oid)))
+        .ints_or_null(rows.iter().map(|(_, row, _)| row.base_mode.map(i64::from)))
         .ints(rows.iter().map(|(_, row, _)| row.revision))
         .ints(rows.iter().map(|(_, row, _)| row.updated_at_ms))
         .ints(rows.iter().map(|(.., at)| *at))

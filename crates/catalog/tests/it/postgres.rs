@@ -158,6 +158,7 @@ async fn instances_hear_of_each_other() {
             oid: Some(oid),
             size: content.len() as u64,
             base_oid: None,
+            base_mode: None,
             content: Content::Inline(content.into()),
         };
         let (expect, origin) = (RowExpectation::Any, Origin::default());

@@ -178,7 +178,7 @@ fn refused(code: &'static str, path: &BString, why: &str) -> EngineError {
 fn change(path: &BString, there: Option<Item>, new: Edit, content: Option<&NewBytes>) -> ChangeRow {
     ChangeRow {
         path: path.clone(),
-        base: there.map(|item| item.oid),
+        base: there.into(),
         new,
         content: content.map(|blob| blob.content.clone()),
         revision: None,

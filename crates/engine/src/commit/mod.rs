@@ -223,8 +223,8 @@ impl Engine {
         let mut at = head.clone();
         for _ in 0..STEPS_BACK {
             let there = self.find_paths(at.tree, &paths).await?;
-            let leaf = |found: Found| found.filter(|item| !item.is_tree()).map(|item| item.oid);
-            if there.into_iter().zip(rows).all(|(found, row)| leaf(found) == row.base) {
+            let leaf = |found: Found| found.filter(|item| !item.is_tree());
+            if there.into_iter().zip(rows).all(|(found, row)| row.base.is(leaf(found))) {
                 return Ok(Some(at));
             }
             let Some(commit) = at.commit else { return Ok(None) };

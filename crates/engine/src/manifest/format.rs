@@ -75,6 +75,8 @@ struct Change {
     oid: Option<Oid>,
     size: u64,
     base_oid: Option<Oid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_mode: Option<u32>,
     revision: i64,
     updated_at_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,6 +174,7 @@ impl WorkspaceFile {
                 oid: row.oid.map(Oid),
                 size: row.size,
                 base_oid: row.base_oid.map(Oid),
+                base_mode: row.base_mode,
                 revision: row.revision,
                 updated_at_ms: row.updated_at_ms,
                 device: row.origin.device.clone(),
@@ -202,6 +205,7 @@ impl WorkspaceFile {
                 oid: change.oid.map(|oid| oid.0),
                 size: change.size,
                 base_oid: change.base_oid.map(|oid| oid.0),
+                base_mode: change.base_mode,
                 revision: change.revision,
                 updated_at_ms: change.updated_at_ms,
                 origin: Origin { device: change.device, actor: change.actor, session: change.session },
@@ -229,6 +233,7 @@ mod tests {
             oid,
             size: 1,
             base_oid: Some(hash(Kind::Blob, b"y").unwrap()),
+            base_mode: oid.map(|_| 0o100755),
             revision: 3,
             updated_at_ms: 4,
             origin: Origin {

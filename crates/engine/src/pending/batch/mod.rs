@@ -416,7 +416,7 @@ fn result(path: &BString, spot: &Spot, status: OpStatus, error: Option<OpError>)
         oid: spot.view.map(|item| Oid(item.oid)),
         size: spot.view.and(spot.size),
         mode: spot.view.map(|item| Mode(item.mode)),
-        base_oid: spot.base.map(Oid),
+        base_oid: spot.base.oid.map(Oid),
         revision: spot.row.as_ref().map(|row| row.revision),
         error,
     }
