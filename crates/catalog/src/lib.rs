@@ -31,6 +31,7 @@ pub mod repack;
 pub mod scopes;
 pub mod snapshots;
 pub mod tokens;
+pub mod usage;
 pub mod views;
 pub mod vitals;
 
@@ -75,6 +76,7 @@ pub use scopes::{Scope, Scopes, UnknownScope};
 pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{FoundToken, Token, TokenHash, Tokens};
+pub use usage::{Held, Usage};
 pub use views::{BranchView, ViewKey, Views};
 pub use vitals::{Vitals, Watch};
 
@@ -104,6 +106,7 @@ pub trait Catalog:
     + Inspect
     + Rebuild
     + Snapshots
+    + Usage
     + Admin
     + Send
     + Sync

@@ -52,6 +52,7 @@ mod pending;
 mod probe;
 mod projects;
 mod push;
+mod quotas;
 mod rates;
 mod rebuild;
 mod remote_tools;

@@ -26,6 +26,7 @@ mod refs;
 mod settle;
 mod snapshots;
 mod tokens;
+mod usage;
 mod views;
 mod vitals;
 
@@ -96,6 +97,11 @@ where
         projects::take_everything_with_them,
         projects::are_missed_by_every_writer,
         projects::can_be_migrated_and_pinged,
+        usage::counts_contents_of_pending_work,
+        usage::counts_what_refs_reach,
+        usage::corrects_figures,
+        usage::counts_beside_other_writers,
+        usage::keeps_quotas,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
         refs::move_only_under_their_guard,
@@ -403,6 +409,8 @@ fn new_project(id: Uuid, name: Option<&str>) -> NewProject {
         default_branch: "main".to_owned(),
         remote_url: Some("https://example.org/o/r".to_owned()),
         receive: ReceivePolicy::default(),
+        quota_bytes: None,
+        bytes: 0,
         created_at_ms: NOW,
     }
 }

@@ -484,6 +484,7 @@ pub(super) async fn shows_what_an_edit_starts_from(case: Case) {
     case.write(&key, &[edit("a", "1"), edit("b", "2")]).await;
     expected.head = Some(oid("head"));
     expected.revision = 2;
+    expected.project.bytes = 2;
     expected.row = case.catalog.pending(&key, Some(&["b".into()])).await.expect("pending").1.pop();
     assert!(expected.row.is_some());
     assert_eq!(ask(spot(by_id(), None, key.user, "b")).await, Some(expected.clone()), "not in the graph");

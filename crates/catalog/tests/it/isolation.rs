@@ -48,6 +48,8 @@ impl Stage {
             default_branch: "main".to_owned(),
             remote_url: None,
             receive: ReceivePolicy::default(),
+            quota_bytes: None,
+            bytes: 0,
             created_at_ms: 0,
         };
         catalog.create_project(&new).await.expect("create");

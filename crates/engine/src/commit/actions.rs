@@ -28,6 +28,17 @@ pub(crate) enum Judged<'a> {
     File { path: BString, mode: Option<Mode>, condition: &'a Condition, content: Option<NewBytes> },
 }
 
+impl Judged<'_> {
+    /// The contents that come with the request, bytes.
+    pub fn bytes(&self) -> u64 {
+        let size = |content: &Option<NewBytes>| content.as_ref().map_or(0, |blob| blob.content.len() as u64);
+        match self {
+            Self::Actions(actions) => actions.iter().map(|action| size(&action.content)).sum(),
+            Self::File { content, .. } => size(content),
+        }
+    }
+}
+
 /// One action.
 pub(crate) struct Action<'a> {
     asked: &'a CommitAction,

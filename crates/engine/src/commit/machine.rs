@@ -139,7 +139,7 @@ impl Engine {
             Some(tip) if tip == attempt.commit => true,
             Some(tip) => {
                 let project = self.find_project(&attempt.project.to_string()).await?;
-                self.fetch_tip(&project, &attempt.branch, tip, at, &()).await?;
+                self.fetch_tip(&crate::quota::unbound(&project), &attempt.branch, tip, at, &()).await?;
                 self.is_ancestor(attempt.project, attempt.commit, tip).await?
             }
         };

@@ -27,6 +27,8 @@ pub(super) struct ProjectFile {
     remote_url: Option<String>,
     deny_non_fast_forwards: bool,
     deny_deletes: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota_bytes: Option<u64>,
     created_at_ms: i64,
     refs: Vec<(String, Oid)>,
     remote_refs: Vec<(String, Oid)>,
@@ -97,7 +99,8 @@ enum Act {
 
 impl ProjectFile {
     pub fn of(snapshot: &ProjectSnapshot) -> Self {
-        let Project { id, ref name, ref default_branch, ref remote_url, receive, created_at_ms } = snapshot.project;
+        let Project { id, ref name, ref default_branch, ref remote_url, receive, quota_bytes, created_at_ms, .. } =
+            snapshot.project;
         let named = |refs: &[Ref]| refs.iter().map(|named| (named.name.clone(), Oid(named.oid))).collect();
         let token = |(token, hash): &(Token, [u8; 32])| TokenRecord {
             id: token.id,
@@ -116,6 +119,7 @@ impl ProjectFile {
             remote_url: remote_url.clone(),
             deny_non_fast_forwards: receive.deny_non_fast_forwards,
             deny_deletes: receive.deny_deletes,
+            quota_bytes,
             created_at_ms,
             refs: named(&snapshot.refs),
             remote_refs: named(&snapshot.remote_refs),
@@ -147,6 +151,9 @@ impl ProjectFile {
                 default_branch: self.default_branch,
                 remote_url: self.remote_url,
                 receive,
+                quota_bytes: self.quota_bytes,
+                // What comes back is counted at the end.
+                bytes: 0,
                 created_at_ms: self.created_at_ms,
             },
             refs: named(self.refs),
@@ -259,6 +266,8 @@ mod tests {
                 default_branch: "main".to_owned(),
                 remote_url: Some("https://example.org/r".to_owned()),
                 receive: ReceivePolicy { deny_non_fast_forwards: true, deny_deletes: false },
+                quota_bytes: Some(6),
+                bytes: 0,
                 created_at_ms: 1,
             },
             refs: vec![Ref { name: "refs/heads/main".to_owned(), oid, ephemeral: None }],

@@ -117,6 +117,10 @@ impl Engine {
         let size = draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64);
         let wanted = Wanted { new, size, base: base(draft, &seen), explicit };
         let equals_head = wanted.equals(seen.head);
+        let known = [seen.row.as_ref().and_then(|row| row.oid), seen.head.map(|item| item.oid)];
+        if !equals_head && new.is_some_and(|item| !known.contains(&Some(item.oid))) {
+            self.check_quota(&seen.project, size)?;
+        }
         let content = match equals_head && !explicit {
             true => Content::None,
             false => self.kept_content(&seen.project, draft).await?,

@@ -240,6 +240,7 @@ impl Engine {
         writes: Vec<treehold_catalog::PendingWrite>,
         results: Results,
     ) -> Result<Round> {
+        self.check_quota(&batch.project, brought(batch, &writes))?;
         self.store_large(batch, &writes).await?;
         let expected = named.then_some(revision);
         let now_ms = self.ambient.now_ms();
@@ -381,6 +382,17 @@ impl Engine {
             None => Ok(()),
         }
     }
+}
+
+/// The sizes of the contents that writes bring, each once, bytes.
+fn brought(batch: &Batch, writes: &[treehold_catalog::PendingWrite]) -> u64 {
+    use treehold_catalog::PendingChange::{Keep, Set};
+    let named = writes.iter().filter_map(|write| match &write.change {
+        Set { oid, .. } | Keep { oid, .. } => *oid,
+        _ => None,
+    });
+    let named: HashSet<ObjectId> = named.collect();
+    named.iter().filter_map(|oid| batch.texts.made.get(oid)).map(|made| made.content.len() as u64).sum()
 }
 
 /// Judges the operations in order. In an atomic batch the first that fails is the last that is looked at.
