@@ -33,13 +33,17 @@ export interface ProjectSpec {
   default_branch?: string;
   remote?: RemoteSpec;
   receive?: ReceiveSpec;
+  /** Logical bytes; the server's default if not given. */
+  quota_bytes?: number;
 }
-export interface ForkSpec extends ProjectSpec {
+export interface ForkSpec extends Omit<ProjectSpec, "quota_bytes"> {
   /** The fork's id; the server's choice if not given. */
   id?: Uuid;
 }
 export interface ProjectChange {
   receive?: ReceiveSpec;
+  /** Logical bytes; `null` = the server's default. */
+  quota_bytes?: number | null;
 }
 export interface ProjectView {
   id: Uuid;
@@ -47,6 +51,8 @@ export interface ProjectView {
   default_branch: string;
   remote: RemoteSpec | null;
   receive: Required<ReceiveSpec>;
+  /** Logical bytes; `quota_bytes` is `null` where any number is allowed. */
+  usage: { bytes: number; quota_bytes: number | null };
   /** Commit of the default branch; `null` while it is unborn. */
   head: Oid | null;
   created_at: string;
@@ -259,6 +265,8 @@ export interface ConflictFile extends Pathed {
   /** `null` = the edit deletes the file. */
   ours: MergeSide | null;
   theirs: MergeSide | null;
+  /** What merging gives; `null` where one side has no file, or they are of different types. */
+  mode: string | null;
   merged: { content: string; hunks: ConflictHunk[] } | null;
   others: { user: Uuid; action: PendingAction; oid: Oid | null; updated_at: string }[];
 }

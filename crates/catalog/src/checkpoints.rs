@@ -41,6 +41,8 @@ pub struct CheckpointRow {
     pub size: u64,
     /// The blob that the edit started from.
     pub base_oid: Option<ObjectId>,
+    /// See [`crate::PendingRow::base_mode`].
+    pub base_mode: Option<u32>,
 }
 
 /// A checkpoint to be made.

@@ -31,6 +31,7 @@ pub mod repack;
 pub mod scopes;
 pub mod snapshots;
 pub mod tokens;
+pub mod usage;
 pub mod views;
 pub mod vitals;
 
@@ -66,13 +67,16 @@ pub use pending::{
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 pub use rebuild::{FoundKey, Rebuild, RebuildFrom};
-pub use refs::{ClearPending, Ephemeral, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, ReflogEntry, Refs};
+pub use refs::{
+    ClearPending, ClearedRow, Ephemeral, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, ReflogEntry, Refs,
+};
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;
 pub use scopes::{Scope, Scopes, UnknownScope};
 pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{FoundToken, Token, TokenHash, Tokens};
+pub use usage::{Held, Usage};
 pub use views::{BranchView, ViewKey, Views};
 pub use vitals::{Connections, Vitals, Watch};
 
@@ -102,6 +106,7 @@ pub trait Catalog:
     + Inspect
     + Rebuild
     + Snapshots
+    + Usage
     + Admin
     + Send
     + Sync

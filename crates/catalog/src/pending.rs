@@ -70,6 +70,8 @@ pub struct PendingRow {
     pub size: u64,
     /// The blob that the edit started from; `None` = the path did not exist.
     pub base_oid: Option<ObjectId>,
+    /// The mode that it had; `None` = the path did not exist, or the row is from before modes were kept.
+    pub base_mode: Option<u32>,
     /// Revision of the workspace at the row's last change.
     pub revision: i64,
     /// Unix milliseconds.
@@ -104,6 +106,8 @@ pub enum PendingChange {
         size: u64,
         /// See [`PendingRow::base_oid`].
         base_oid: Option<ObjectId>,
+        /// See [`PendingRow::base_mode`].
+        base_mode: Option<u32>,
         /// Inline content is stored once per project and oid, compressed by the catalog.
         content: Content,
     },
@@ -125,6 +129,8 @@ pub enum PendingChange {
         size: u64,
         /// As in `Set`.
         base_oid: Option<ObjectId>,
+        /// As in `Set`.
+        base_mode: Option<u32>,
         /// As in `Set`.
         content: Content,
     },

@@ -150,21 +150,22 @@ fn is_met(expect: RowExpectation, current: Option<&PendingRow>) -> bool {
 
 /// Whether the write would leave what is there, but for its time and revision.
 fn is_same(current: Option<&PendingRow>, next: Option<&PendingRow>) -> bool {
-    let content = |row: &PendingRow| (row.oid, row.mode, row.base_oid, row.action);
+    let content = |row: &PendingRow| (row.oid, row.mode, row.base_oid, row.base_mode, row.action);
     current.map(content) == next.map(content)
 }
 
 fn new_row(write: &PendingWrite, revision: i64, now_ms: i64) -> Option<PendingRow> {
     match &write.change {
         PendingChange::Clear | PendingChange::Undo => None,
-        PendingChange::Set { action, mode, oid, size, base_oid, .. }
-        | PendingChange::Keep { action, mode, oid, size, base_oid, .. } => Some(PendingRow {
+        PendingChange::Set { action, mode, oid, size, base_oid, base_mode, .. }
+        | PendingChange::Keep { action, mode, oid, size, base_oid, base_mode, .. } => Some(PendingRow {
             path: write.path.clone(),
             action: *action,
             mode: *mode,
             oid: *oid,
             size: *size,
             base_oid: *base_oid,
+            base_mode: *base_mode,
             revision,
             updated_at_ms: now_ms,
             origin: write.origin.clone(),

@@ -14,13 +14,15 @@ pub struct ReceivePolicy {
     pub deny_deletes: bool,
 }
 
-/// What is to change in a [`ReceivePolicy`]; `None` leaves it as it is.
+/// What is to change in what a project is held to; `None` leaves it as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PolicyChange {
     /// See [`ReceivePolicy::deny_non_fast_forwards`].
     pub deny_non_fast_forwards: Option<bool>,
     /// See [`ReceivePolicy::deny_deletes`].
     pub deny_deletes: Option<bool>,
+    /// See [`Project::quota_bytes`].
+    pub quota_bytes: Option<Option<u64>>,
 }
 
 /// A project as stored.
@@ -36,6 +38,11 @@ pub struct Project {
     pub remote_url: Option<String>,
     /// What git clients may not do to its refs.
     pub receive: ReceivePolicy,
+    /// How much it may hold, logical bytes; `None` = the server's default.
+    pub quota_bytes: Option<u64>,
+    /// What it holds, logical bytes: sizes of the objects that its refs reach and of the contents of its pending work, whoever else has
+    /// them too. Of when the project was read by itself or for an edit; snapshots and views do not say it (0), and a new one holds nothing.
+    pub bytes: u64,
     /// Unix milliseconds.
     pub created_at_ms: i64,
 }
@@ -71,7 +78,7 @@ pub trait Projects {
     /// Sets name, default branch and remote of an existing project, and leaves its policy as it is; `None` if the name is taken by
     /// another one.
     async fn update_project(&self, project: &Project) -> Result<Option<Project>, CatalogError>;
-    /// Changes what pushes are refused, by one statement: changes of different flags at the same time are both kept. `NoProject` if
+    /// Changes what pushes are refused, and the quota, by one statement: changes of different flags at the same time are both kept. `NoProject` if
     /// there is none.
     async fn set_policy(&self, id: Uuid, change: &PolicyChange) -> Result<Project, CatalogError>;
     /// Finds a project.

@@ -40,15 +40,29 @@ pub struct RefUpdate {
 }
 
 /// The pending rows that a commit took: removed where their revision is still the one that was committed; rows that changed
-/// since stay and get `base_oid` = the committed blob (docs/reliability.md, FINALIZED).
+/// since stay and get `base_oid` = the committed blob (docs/reliability.md, FINALIZED). `base_mode` becomes the committed mode, unless the row
+/// still has the mode that was taken: then that one, so that what the commit merged into it is not undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearPending {
     /// Short branch name.
     pub branch: String,
     /// Whose work.
     pub user: Uuid,
-    /// Path, revision of the row that was committed, and the blob now at the path (`None` = deleted).
-    pub rows: Vec<(BString, i64, Option<ObjectId>)>,
+    /// One for each row that was committed.
+    pub rows: Vec<ClearedRow>,
+}
+
+/// A pending row that a commit took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClearedRow {
+    /// Path.
+    pub path: BString,
+    /// The row's revision when it was taken.
+    pub revision: i64,
+    /// The blob now at the path; `None` = deleted.
+    pub oid: Option<ObjectId>,
+    /// The mode now at the path; 0 for a deletion.
+    pub mode: u32,
 }
 
 /// How often a project's refs have moved, and its reach was replaced. Read before what is worked out from them.

@@ -16,6 +16,22 @@ use crate::backup;
 use crate::failure::Failure;
 use crate::open::Opened;
 
+/// What a project may hold, as an operator says it: a number of bytes, or `default`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Logical bytes; `None` = the server's default.
+    pub bytes: Option<u64>,
+}
+
+impl std::str::FromStr for Quota {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = || text.parse().map_err(|_| "must be a number of bytes, or `default`".to_owned());
+        Ok(Self { bytes: if text == "default" { None } else { Some(number()?) } })
+    }
+}
+
 /// An operator's request. Its name is the last part of the control route, its fields are the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", content = "args", rename_all = "kebab-case", deny_unknown_fields)]
@@ -32,13 +48,19 @@ pub enum Operation {
         remote: Option<String>,
         /// What pushes are refused.
         receive: Option<ReceiveSpec>,
+        /// What it may hold, logical bytes.
+        #[serde(default)]
+        quota_bytes: Option<u64>,
     },
-    /// Changes what pushes a project refuses.
+    /// Changes what pushes a project refuses, and what it may hold.
     ProjectSet {
         /// Id or name.
         project: String,
         /// What is not named stays as it is.
         receive: ReceiveSpec,
+        /// What it may hold, logical bytes; `Some(None)`: the server's default.
+        #[serde(default)]
+        quota_bytes: Option<Quota>,
     },
     /// Lists projects in order of id, `limit` at most.
     ProjectList {
@@ -188,13 +210,15 @@ impl Operation {
     pub async fn run(&self, opened: &Opened, progress: &dyn Progress) -> Result<Value, Failure> {
         let engine = &opened.engine;
         match self {
-            Self::ProjectCreate { name, id, default_branch, remote, receive } => {
+            Self::ProjectCreate { name, id, default_branch, remote, receive, quota_bytes } => {
                 let remote = remote.clone().map(|url| RemoteSpec { url });
                 let (name, default_branch) = (name.clone(), default_branch.clone());
-                create(engine, *id, &ProjectSpec { name, default_branch, remote, receive: *receive }).await
+                let spec = ProjectSpec { name, default_branch, remote, receive: *receive, quota_bytes: *quota_bytes };
+                create(engine, *id, &spec).await
             }
-            Self::ProjectSet { project, receive } => {
-                let change = ProjectChange { receive: Some(*receive) };
+            Self::ProjectSet { project, receive, quota_bytes } => {
+                let quota_bytes = quota_bytes.map(|quota| quota.bytes);
+                let change = ProjectChange { receive: Some(*receive), quota_bytes };
                 value(&engine.change_project(project, &change).await?)
             }
             Self::ProjectList { limit, cursor } => list(engine, *limit, cursor.clone()).await,
@@ -395,8 +419,15 @@ mod tests {
     fn the_verb_is_the_name_in_json() {
         let project = || "p".to_owned();
         let all = [
-            Operation::ProjectCreate { name: None, id: None, default_branch: None, remote: None, receive: None },
-            Operation::ProjectSet { project: project(), receive: ReceiveSpec::default() },
+            Operation::ProjectCreate {
+                name: None,
+                id: None,
+                default_branch: None,
+                remote: None,
+                receive: None,
+                quota_bytes: None,
+            },
+            Operation::ProjectSet { project: project(), receive: ReceiveSpec::default(), quota_bytes: None },
             Operation::TokenCreate {
                 project: project(),
                 user: Some(Uuid::nil()),

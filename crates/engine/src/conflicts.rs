@@ -11,9 +11,9 @@ use crate::api::{
     ChangeState, ConflictFile, ConflictPage, ConflictsRequest, Content, Encoding, MergeSide, MergeWith, MergedText,
     Mode, Oid, OtherWork, Path,
 };
-use crate::files::pending_item;
+use crate::files::{base_of, pending_item};
 use crate::text::{bytes_text, rfc3339};
-use crate::tree::{GITLINK, Side, is_binary, merge_marked};
+use crate::tree::{GITLINK, Side, is_binary, is_file, merge_marked, merge_mode};
 use crate::view::{Head, branch_ref};
 use crate::{Engine, EngineError, Result, blocking};
 
@@ -87,7 +87,7 @@ impl Engine {
         let paths: Vec<BString> = wanted.iter().map(|at| rows[*at].path.clone()).collect();
         let there = self.find_paths(head.tree, &paths).await?;
         let there = there.into_iter().map(|found| found.filter(|item| !item.is_tree()));
-        let left = |(at, theirs): &(usize, Side)| any || theirs.map(|item| item.oid) != rows[*at].base_oid;
+        let left = |(at, theirs): &(usize, Side)| any || !base_of(&rows[*at]).is(*theirs);
         let places: Vec<(usize, Side)> = wanted.iter().copied().zip(there).filter(left).take(limit).collect();
         let states = self.change_states(project, head, rows, &places).await?;
         let apart = places.into_iter().zip(states);
@@ -113,7 +113,8 @@ impl Engine {
             let side = |oid, mode| side(oid, mode, texts.get(&oid));
             files.push(ConflictFile {
                 others: others.remove(&row.path).unwrap_or_default().iter().map(other).collect(),
-                base: row.base_oid.map(|oid| side(oid, None)),
+                base: row.base_oid.map(|oid| side(oid, row.base_mode)),
+                mode: merged_mode(&row, theirs).map(Mode),
                 ours: ours.map(|item| side(item.oid, Some(item.mode))),
                 theirs: theirs.map(|item| side(item.oid, Some(item.mode))),
                 merged: merged.map(|(content, hunks)| MergedText { content, hunks }),
@@ -147,6 +148,15 @@ impl Engine {
                 .map(|content| (oid, Text { size: content.len() as u64, content: Some(content) })),
         };
         Ok(oids.into_iter().zip(sizes).filter_map(text).collect())
+    }
+}
+
+/// The mode that both sides give; `None` where one has no file, or they are of different types.
+pub(crate) fn merged_mode(row: &PendingRow, theirs: Side) -> Option<u32> {
+    let (ours, theirs) = (pending_item(row)?.mode, theirs?.mode);
+    match is_file(ours) && is_file(theirs) {
+        true => Some(merge_mode(row.base_mode, ours, theirs)),
+        false => Some(ours).filter(|ours| *ours == theirs),
     }
 }
 

@@ -78,6 +78,19 @@ pub enum EngineError {
         /// `bytes`, `paths` …
         unit: &'static str,
     },
+    /// The project would hold more than it may. Nothing was stored.
+    #[error(
+        "the project holds {used} bytes of the {quota} that it may, and this would add {adds}: delete what is not needed (it counts until \
+         local history and the reflog let go of it), or have its quota raised"
+    )]
+    QuotaExceeded {
+        /// What it holds, logical bytes.
+        used: u64,
+        /// What it may hold, logical bytes.
+        quota: u64,
+        /// What would come, logical bytes.
+        adds: u64,
+    },
     /// The remote refused the push for good; pending work is kept.
     #[error("the remote refused the push: {message}")]
     PushRejected {
@@ -168,6 +181,7 @@ impl EngineError {
             },
             Self::Precondition { .. } => "precondition_failed",
             Self::TooLarge { .. } => "too_large",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::PushRejected { .. } => "push_rejected",
             Self::RemoteAuth { .. } => "remote_auth",
             Self::PushUnknown { .. } => "push_unknown",

@@ -5,7 +5,7 @@ use treehold_catalog::{Action, PendingRow, Project};
 use treehold_object::{BString, ObjectId};
 
 use crate::api::{At, FileMeta, Held, Source};
-use crate::tree::{GITLINK, Item};
+use crate::tree::{Base, GITLINK, Item};
 use crate::{Engine, EngineError, Result};
 
 /// A path of a request, judged by shape only.
@@ -71,6 +71,11 @@ pub(crate) fn pending_item(row: &PendingRow) -> Option<Item> {
         (Action::Deleted, _) | (_, None) => None,
         (_, Some(oid)) => Some(Item { mode: row.mode, oid }),
     }
+}
+
+/// What a pending change started from.
+pub(crate) fn base_of(row: &PendingRow) -> Base {
+    Base { oid: row.base_oid, mode: row.base_mode }
 }
 
 pub(crate) fn pending_deletion() -> EngineError {

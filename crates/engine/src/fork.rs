@@ -20,7 +20,7 @@ impl Engine {
         let source = self.find_project(source).await?;
         let default_branch = spec.default_branch.clone().unwrap_or_else(|| source.default_branch.clone());
         let ForkSpec { id, name, remote, receive, .. } = spec.clone();
-        let new = ProjectSpec { name, default_branch: Some(default_branch), remote, receive };
+        let new = ProjectSpec { name, default_branch: Some(default_branch), remote, receive, quota_bytes: None };
         let project = self.checked_project(id, &new)?;
         for _ in 0..TRIES {
             if let Some(outcome) = self.try_fork(&source, &project).await? {
@@ -47,7 +47,7 @@ impl Engine {
         let conflict = |code, detail: &str| EngineError::Conflict { code, detail: detail.to_owned() };
         Ok(match self.catalog.fork_project(&fork).await? {
             ForkOutcome::Overtaken => None,
-            ForkOutcome::Forked => Some(Ok(self.project_view(project).await?)),
+            ForkOutcome::Forked => Some(Ok(self.show_project(&project.id.to_string()).await?)),
             ForkOutcome::Exists => Some(Err(conflict("project_exists", "A project with this id exists."))),
             ForkOutcome::NameTaken => {
                 Some(Err(conflict("name_taken", "Another project has this name; choose another one.")))

@@ -4,6 +4,7 @@ use treehold_catalog::{CreateOutcome, Project, ProjectKey};
 
 use crate::api::{ImportReport, ProjectSpec, RemoteSpec, SyncRequest};
 use crate::progress::Progress;
+use crate::quota::unbound;
 use crate::remote::{Endpoint, RemoteRefs};
 use crate::tree::WalkFrom;
 use crate::{Engine, EngineError, Result};
@@ -28,6 +29,7 @@ impl Engine {
         let branch = choose_branch(&refs, branch)?;
         let name = name.map_or_else(|| name_of(source), str::to_owned);
         let (project, new) = self.import_project(source, &name, &branch).await?;
+        let project = unbound(&project);
         let request = SyncRequest { branch: Some(branch.clone()), depth: Some(depth), ..SyncRequest::default() };
         let synced = match self.sync_at(&project, &branch, &request, &at, progress).await {
             Ok(synced) => synced,
@@ -57,7 +59,7 @@ impl Engine {
             }
         }
         Ok(ImportReport {
-            project: self.project_view(&project).await?,
+            project: self.show_project(&project.id.to_string()).await?,
             branch,
             head: synced.to,
             objects: synced.objects,

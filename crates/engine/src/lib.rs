@@ -39,6 +39,7 @@ mod project;
 #[cfg(test)]
 mod properties;
 mod push;
+mod quota;
 mod raw;
 mod rebuild;
 mod receive;

@@ -3,12 +3,16 @@
 use treehold_catalog::{CreateOutcome, PolicyChange, Project, ReceivePolicy};
 use uuid::Uuid;
 
-use crate::api::{Oid, ProjectChange, ProjectPage, ProjectSpec, ProjectView, ReceiveSpec, ReceiveView, RemoteSpec};
+use crate::api::{
+    Oid, ProjectChange, ProjectPage, ProjectSpec, ProjectView, ReceiveSpec, ReceiveView, RemoteSpec, UsageView,
+};
 use crate::text::rfc3339;
 use crate::view::{branch_ref, check_branch};
 use crate::{Engine, EngineError, Result};
 
 const NAME_MAX: usize = 200;
+/// More than anybody stores, and than databases count.
+const QUOTA_MAX: u64 = i64::MAX as u64;
 
 impl Engine {
     /// Creates a project with the caller's id or ours. Repeating it with the same values is no error; what the caller does not say
@@ -24,12 +28,14 @@ impl Engine {
                 let same = there.name == project.name
                     && there.remote_url == project.remote_url
                     && there.default_branch == project.default_branch
-                    && has(there.receive, spec.receive.unwrap_or_default());
+                    && has(there.receive, spec.receive.unwrap_or_default())
+                    && project.quota_bytes.is_none_or(|_| project.quota_bytes == there.quota_bytes);
                 if !same {
                     return Err(EngineError::Conflict {
                         code: "project_exists",
-                        detail: "A project with this id exists with another name, default branch, remote or policy."
-                            .to_owned(),
+                        detail:
+                            "A project with this id exists with another name, default branch, remote, policy or quota."
+                                .to_owned(),
                     });
                 }
                 Ok((self.project_view(&there).await?, false))
@@ -57,15 +63,18 @@ impl Engine {
                 deny_non_fast_forwards: receive.deny_non_fast_forwards.unwrap_or_default(),
                 deny_deletes: receive.deny_deletes.unwrap_or_default(),
             },
+            quota_bytes: spec.quota_bytes.map(|bytes| bytes.min(QUOTA_MAX)),
+            bytes: 0,
             created_at_ms: self.ambient.now_ms(),
         })
     }
 
-    /// Changes a project: what pushes it refuses. What the change does not name stays as it is.
+    /// Changes a project: what pushes it refuses, and its quota. What the change does not name stays as it is.
     pub async fn change_project(&self, project: &str, change: &ProjectChange) -> Result<ProjectView> {
         let project = self.find_project(project).await?;
         let ReceiveSpec { deny_non_fast_forwards, deny_deletes } = change.receive.unwrap_or_default();
-        let change = PolicyChange { deny_non_fast_forwards, deny_deletes };
+        let quota_bytes = change.quota_bytes.map(|quota| quota.map(|bytes| bytes.min(QUOTA_MAX)));
+        let change = PolicyChange { deny_non_fast_forwards, deny_deletes, quota_bytes };
         let project = self.catalog.set_policy(project.id, &change).await?;
         self.project_view(&project).await
     }
@@ -93,6 +102,7 @@ impl Engine {
                 deny_deletes: project.receive.deny_deletes,
             },
             head: head.map(Oid),
+            usage: UsageView { bytes: project.bytes, quota_bytes: self.quota_of(project) },
             created_at: rfc3339(project.created_at_ms),
         })
     }

@@ -8,7 +8,7 @@ use treehold_object::BString;
 use uuid::Uuid;
 
 use crate::api::{AttemptView, ChangeState, Oid, Path, Status, StatusEntry};
-use crate::files::pending_item;
+use crate::files::{base_of, pending_item};
 use crate::tree::{Resolution3, Side};
 use crate::view::{Head, branch_ref};
 use crate::{Engine, Result};
@@ -100,7 +100,7 @@ impl Engine {
         let mut states = Vec::with_capacity(places.len());
         for (at, theirs) in places {
             let row = &rows[*at];
-            states.push(match theirs.map(|item| item.oid) == row.base_oid {
+            states.push(match base_of(row).is(*theirs) {
                 true => ChangeState::Clean,
                 false => match self.merge_row(project, row, *theirs).await? {
                     Resolution3::Conflict => ChangeState::Conflict,
@@ -134,6 +134,6 @@ impl Engine {
             Some(oid) => self.pending_bytes(project, &[oid]).await?.pop().flatten(),
             None => None,
         };
-        self.merge_path(row.base_oid, pending_item(row), theirs, content).await
+        self.merge_path(base_of(row), pending_item(row), theirs, content).await
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use treehold_engine::EngineError;
 use treehold_engine::api::Oid;
 use treehold_engine::remote::Rejection;
@@ -185,7 +185,7 @@ fn status(error: &EngineError) -> StatusCode {
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         },
         EngineError::Precondition { .. } => StatusCode::PRECONDITION_FAILED,
-        EngineError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        EngineError::TooLarge { .. } | EngineError::QuotaExceeded { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         EngineError::RemoteAuth { .. } => StatusCode::BAD_GATEWAY,
         EngineError::PushUnknown { .. } => StatusCode::GATEWAY_TIMEOUT,
         EngineError::RemoteFailed { code, .. } => match *code {
@@ -213,6 +213,10 @@ fn describe(problem: Problem, error: EngineError) -> Problem {
         },
         EngineError::TooLarge { what, limit, unit } => {
             problem.with("what", what).with("limit", limit).with("unit", unit)
+        }
+        EngineError::QuotaExceeded { used, quota, adds } => {
+            let figures = json!({"used_bytes": used, "quota_bytes": quota, "adds_bytes": adds});
+            problem.with("quota", figures)
         }
         EngineError::PushRejected { attempt, commit, message } => {
             let reason = Rejection::of(&message).name();

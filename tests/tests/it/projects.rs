@@ -18,7 +18,8 @@ both! {
         let created_at = shown["created_at"].as_str().expect("a time");
         assert!(created_at.ends_with('Z') && created_at.contains('T'), "{created_at}");
         let expected = json!({"id": id, "name": "docs", "default_branch": "main", "remote": null, "head": null,
-            "receive": {"deny_non_fast_forwards": false, "deny_deletes": false}, "created_at": created_at});
+            "receive": {"deny_non_fast_forwards": false, "deny_deletes": false}, "created_at": created_at,
+            "usage": {"bytes": 0, "quota_bytes": null}});
         assert_eq!(shown, expected);
         assert_eq!(d.put_json(&format!("/projects/{id}"), body.clone()).await.ok(200), expected);
         for name in [id.to_string(), id.to_string().to_uppercase(), id.simple().to_string(), "docs".to_owned()] {

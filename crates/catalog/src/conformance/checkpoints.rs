@@ -36,6 +36,7 @@ pub(super) async fn remember_everything_pending(case: Case) {
             oid: None,
             size: 0,
             base_oid: Some(oid("base")),
+            base_mode: Some(0o100644),
             content: Content::None,
         },
     };
@@ -64,6 +65,7 @@ pub(super) async fn remember_everything_pending(case: Case) {
         oid: content.map(oid),
         size: content.map_or(0, |content| content.len() as u64),
         base_oid: Some(oid("base")),
+        base_mode: Some(0o100644),
     };
     assert_eq!(
         rows,
@@ -149,6 +151,7 @@ pub(super) async fn are_roots(case: Case) {
             oid: Some(oid("large")),
             size: 5,
             base_oid: Some(oid("base")),
+            base_mode: Some(0o100644),
             content: Content::Bucket,
         },
     };

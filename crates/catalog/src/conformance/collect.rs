@@ -190,6 +190,7 @@ pub(super) async fn everything_that_names_an_object_is_a_root(case: Case) {
             oid: Some(oid("large")),
             size: 5,
             base_oid: Some(oid("base")),
+            base_mode: Some(0o100644),
             content: Content::Bucket,
         },
         ..reset("a")

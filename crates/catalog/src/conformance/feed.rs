@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use treehold_object::BString;
-
 use super::model::seed;
 use super::*;
 use crate::{
-    AttemptChange, AttemptState, CatalogError, ClearPending, Event, FeedEnds, FeedPage, FeedRead, PendingEvent,
-    PublishOutcome, PushOutcome, Told,
+    AttemptChange, AttemptState, CatalogError, ClearPending, ClearedRow, Event, FeedEnds, FeedPage, FeedRead,
+    PendingEvent, PublishOutcome, PushOutcome, Told,
 };
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -102,7 +100,8 @@ pub(super) async fn tells_of_refs_and_what_moves_with_them(case: Case) {
     let start = case.ends(project).await.last;
     let moved = vec![update(MAIN, None, Some(oid("c1")))];
     let mut publish = Publish { reason: "commit", ..publication(project, case.op(project).await, moved) };
-    let rows = vec![(BString::from("b"), 2, Some(oid("1"))), (BString::from("a"), 1, Some(oid("1")))];
+    let row = |path: &str, revision| ClearedRow { path: path.into(), revision, oid: Some(oid("1")), mode: 0o100644 };
+    let rows = vec![row("b", 2), row("a", 1)];
     publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows });
     let change = |fence, to| AttemptChange { id: attempt.id, fence, to, last_error: None };
     publish.attempt = Some(change(9, AttemptState::Finalized));

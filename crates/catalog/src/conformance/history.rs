@@ -15,10 +15,11 @@ const HOUR: i64 = 3_600_000;
 const NOTHING: HistoryPolicy = HistoryPolicy { all_ms: 0, hourly_ms: 0, daily_ms: 0 };
 
 fn keep(path: &str, content: &'static str) -> PendingWrite {
-    let PendingChange::Set { action, mode, oid, size, base_oid, content } = edit(path, content).change else {
+    let PendingChange::Set { action, mode, oid, size, base_oid, base_mode, content } = edit(path, content).change
+    else {
         panic!("an edit sets")
     };
-    let change = PendingChange::Keep { action, mode, oid, size, base_oid, content };
+    let change = PendingChange::Keep { action, mode, oid, size, base_oid, base_mode, content };
     PendingWrite { path: path.into(), expect: RowExpectation::Any, change, origin: Origin::default() }
 }
 
@@ -176,6 +177,7 @@ pub(super) async fn keeps_contents_that_are_named(case: Case) {
             oid: None,
             size: 0,
             base_oid: Some(oid("base of a row")),
+            base_mode: Some(0o100644),
             content: Content::None,
         },
     };

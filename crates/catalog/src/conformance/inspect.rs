@@ -107,6 +107,7 @@ pub(super) async fn what_projects_name(case: Case) {
         oid: None,
         size: 0,
         base_oid: Some(oid("base")),
+        base_mode: Some(0o100644),
         content: Content::None,
     };
     case.write(&key, &[PendingWrite { change: none, ..reset("d") }]).await;

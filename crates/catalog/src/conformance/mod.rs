@@ -26,6 +26,7 @@ mod refs;
 mod settle;
 mod snapshots;
 mod tokens;
+mod usage;
 mod views;
 mod vitals;
 
@@ -96,6 +97,11 @@ where
         projects::take_everything_with_them,
         projects::are_missed_by_every_writer,
         projects::can_be_migrated_and_pinged,
+        usage::counts_contents_of_pending_work,
+        usage::counts_what_refs_reach,
+        usage::corrects_figures,
+        usage::counts_beside_other_writers,
+        usage::keeps_quotas,
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
         refs::move_only_under_their_guard,
@@ -115,6 +121,7 @@ where
         views::carry_pending_rows,
         views::see_a_publication_whole_or_not_at_all,
         settle::removes_what_was_committed_and_rebases_the_rest,
+        settle::rebases_modes,
         settle::moves_with_the_refs_or_not_at_all,
         settle::finishes_attempt_and_request,
         ledger::numbers_objects_in_order,
@@ -226,6 +233,7 @@ where
         make,
         pending::counts_revisions,
         pending::skips_what_is_there,
+        pending::keeps_modes_of_bases,
         pending::compares_before_it_swaps,
         pending::keeps_replaced_versions,
         pending::orders_paths_by_their_bytes,
@@ -331,6 +339,7 @@ fn edit(path: impl AsRef<[u8]>, content: &'static str) -> PendingWrite {
             oid: Some(oid(content)),
             size: content.len() as u64,
             base_oid: Some(oid("base")),
+            base_mode: Some(0o100644),
             content: Content::Inline(content.into()),
         },
         origin: Origin::default(),
@@ -400,6 +409,8 @@ fn new_project(id: Uuid, name: Option<&str>) -> NewProject {
         default_branch: "main".to_owned(),
         remote_url: Some("https://example.org/o/r".to_owned()),
         receive: ReceivePolicy::default(),
+        quota_bytes: None,
+        bytes: 0,
         created_at_ms: NOW,
     }
 }

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::{ClearPending, PendingOutcome, PublishOutcome};
+use crate::{ClearPending, ClearedRow, PendingOutcome, PublishOutcome};
 
 /// The seed of this run: `TREEHOLD_TEST_SEED`, or a new one. It is printed, so that a failure can be replayed.
 pub(super) fn seed() -> u64 {
@@ -133,7 +133,12 @@ async fn write(case: &Case, key: &WorkspaceKey, model: &mut Model, random: &mut 
 }
 
 async fn settle(case: &Case, key: &WorkspaceKey, model: &mut Model, taken: &[(String, i64, &'static str)]) {
-    let rows = taken.iter().map(|(path, revision, content)| (path.as_str().into(), *revision, Some(oid(content))));
+    let rows = taken.iter().map(|(path, revision, content)| ClearedRow {
+        path: path.as_str().into(),
+        revision: *revision,
+        oid: Some(oid(content)),
+        mode: 0o100644,
+    });
     let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
     publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.collect() });
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);

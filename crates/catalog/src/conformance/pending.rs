@@ -54,8 +54,40 @@ pub(super) async fn skips_what_is_there(case: Case) {
     if let PendingChange::Set { base_oid, .. } = &mut executable.change {
         *base_oid = None;
     }
-    assert_eq!(case.write(&key, &[executable]).await.0, 3);
+    assert_eq!(case.write(&key, std::slice::from_ref(&executable)).await.0, 3);
     assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1[0].base_oid, None);
+    if let PendingChange::Set { base_mode, .. } = &mut executable.change {
+        *base_mode = Some(0o100755);
+    }
+    assert_eq!(case.write(&key, &[executable]).await.0, 4);
+}
+
+/// Modes of bases come back wherever rows do; those of rows from before are not known.
+pub(super) async fn keeps_modes_of_bases(case: Case) {
+    let key = case.workspace().await;
+    let modes = [Some(0o100755), None, Some(0o120000)];
+    for (content, base_mode) in ["1", "2", "3"].into_iter().zip(modes) {
+        let mut write = edit("a", content);
+        if let PendingChange::Set { base_mode: mode, .. } = &mut write.change {
+            *mode = base_mode;
+        }
+        case.write(&key, &[write]).await;
+    }
+    let versions = case.catalog.pending_history(&key, &"a".into(), 9).await.expect("history");
+    assert_eq!(versions.iter().map(|version| version.row.base_mode).collect::<Vec<_>>(), [modes[1], modes[0]]);
+    let spot = EditSpot {
+        project: ProjectKey::Id(key.project),
+        branch: Some("main".to_owned()),
+        user: key.user,
+        path: "a".into(),
+    };
+    let seen = case.catalog.edit_base(&spot).await.expect("read").expect("a project").row.expect("a row");
+    assert_eq!(seen.base_mode, modes[2]);
+    assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1, std::slice::from_ref(&seen));
+    let branch = case.catalog.pending_on_branch(key.project, "main", None).await.expect("pending");
+    assert_eq!(branch, [(key.user, seen)]);
+    case.backend.execute("UPDATE pending SET base_mode = NULL").await;
+    assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1[0].base_mode, None);
 }
 
 pub(super) async fn compares_before_it_swaps(case: Case) {
@@ -171,6 +203,7 @@ fn inline(path: &str, content: &[u8]) -> PendingWrite {
             oid: Some(oid(content)),
             size: content.len() as u64,
             base_oid: None,
+            base_mode: None,
             content: Content::Inline(Bytes::copy_from_slice(content)),
         },
         origin: Origin::default(),
@@ -451,6 +484,7 @@ pub(super) async fn shows_what_an_edit_starts_from(case: Case) {
     case.write(&key, &[edit("a", "1"), edit("b", "2")]).await;
     expected.head = Some(oid("head"));
     expected.revision = 2;
+    expected.project.bytes = 2;
     expected.row = case.catalog.pending(&key, Some(&["b".into()])).await.expect("pending").1.pop();
     assert!(expected.row.is_some());
     assert_eq!(ask(spot(by_id(), None, key.user, "b")).await, Some(expected.clone()), "not in the graph");

@@ -75,8 +75,8 @@ pub(super) async fn carry_what_pushes_are_refused(case: Case) {
     new.receive.deny_deletes = true;
     catalog.create_project(&new).await.expect("create");
     // Two people change one flag each, at the same time.
-    let forwards = PolicyChange { deny_non_fast_forwards: Some(true), deny_deletes: None };
-    let deletes = PolicyChange { deny_non_fast_forwards: None, deny_deletes: Some(false) };
+    let forwards = PolicyChange { deny_non_fast_forwards: Some(true), ..PolicyChange::default() };
+    let deletes = PolicyChange { deny_deletes: Some(false), ..PolicyChange::default() };
     let racing = [forwards, deletes].map(|change| {
         let (catalog, id) = (catalog.clone(), new.id);
         async move { catalog.set_policy(id, &change).await.expect("set") }

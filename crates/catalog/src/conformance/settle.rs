@@ -1,10 +1,15 @@
 use treehold_object::BString;
 
 use super::*;
-use crate::{AttemptChange, AttemptState, CatalogError, Claim, ClearPending, FinalAnswer, PublishOutcome};
+use crate::{AttemptChange, AttemptState, CatalogError, Claim, ClearPending, ClearedRow, FinalAnswer, PublishOutcome};
 
 fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<ClearPending> {
-    let row = |(path, revision, blob): &(&str, i64, Option<&str>)| (BString::from(*path), *revision, blob.map(oid));
+    let row = |(path, revision, blob): &(&str, i64, Option<&str>)| ClearedRow {
+        path: BString::from(*path),
+        revision: *revision,
+        oid: blob.map(oid),
+        mode: blob.map_or(0, |_| 0o100644),
+    };
     Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.iter().map(row).collect() })
 }
 
@@ -41,6 +46,49 @@ pub(super) async fn removes_what_was_committed_and_rebases_the_rest(case: Case) 
     publish.op = case.op(key.project).await;
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
     assert_eq!(case.catalog.workspace_revision(&key).await.expect("revision"), 9);
+}
+
+/// What a commit merged into a mode is not undone by an edit that came meanwhile and did not touch it; one that did starts from it.
+pub(super) async fn rebases_modes(case: Case) {
+    let key = case.workspace().await;
+    let with_mode = |path: &str, content, mode| {
+        let mut write = edit(path, content);
+        if let PendingChange::Set { mode: row, .. } = &mut write.change {
+            *row = mode;
+        }
+        write
+    };
+    case.write(&key, &[edit("edited", "1"), edit("changed", "1"), edit("deleted", "1"), edit("thinned", "1")]).await;
+    let later = [edit("edited", "2"), with_mode("changed", "1", 0o100755), edit("deleted", "2"), edit("thinned", "2")];
+    case.write(&key, &later).await;
+    case.backend.execute("DELETE FROM pending_history WHERE revision = 4").await;
+    let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
+    publish.clear_pending = clear(
+        &key,
+        &[("edited", 1, Some("m")), ("changed", 2, Some("m")), ("deleted", 3, None), ("thinned", 4, Some("m"))],
+    );
+    for row in publish.clear_pending.iter_mut().flat_map(|clear| &mut clear.rows) {
+        row.mode = row.oid.map_or(0, |_| 0o100755);
+    }
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    let modes: Vec<_> = rows.iter().map(|row| (row.path.to_string(), row.mode, row.base_mode)).collect();
+    assert_eq!(
+        modes,
+        [
+            ("changed".to_owned(), 0o100755, Some(0o100755)),
+            ("deleted".to_owned(), 0o100644, None),
+            ("edited".to_owned(), 0o100644, Some(0o100644)),
+            ("thinned".to_owned(), 0o100644, Some(0o100755)),
+        ]
+    );
+    publish.op = case.op(key.project).await;
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    assert_eq!(
+        case.catalog.workspace_revision(&key).await.expect("revision"),
+        revision,
+        "a repetition changes nothing"
+    );
 }
 
 pub(super) async fn moves_with_the_refs_or_not_at_all(case: Case) {

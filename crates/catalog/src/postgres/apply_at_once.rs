@@ -7,6 +7,7 @@ use super::apply::{
     set_rows,
 };
 use super::contents::{self, NewContent, content_values};
+use super::feed::Charges;
 use super::pending::{names, names_of, names_replaced};
 use super::*;
 use crate::fault::Fault;
@@ -22,9 +23,9 @@ fn statement() -> String {
     let moved = gone + PLACE.len();
     let (names, named, replaced) = (names(), names_of("r"), names_replaced());
     format!(
-        "WITH content AS (
+        "WITH brought AS MATERIALIZED (SELECT * FROM {}), content AS (
              INSERT INTO pending_contents (project, oid, size, encoding, content)
-             SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {}
+             SELECT r.project, r.oid, r.size, r.encoding, r.content FROM brought r
              ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
              WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL
          ), history AS (
@@ -35,23 +36,26 @@ fn statement() -> String {
              ON CONFLICT (workspace, path) DO UPDATE SET {replaced}
          ), gone AS (
              DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {})
+         ), moved AS (
+             UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id
          )
-         UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id",
+         {}",
         rows(1, contents::COLUMNS),
         rows(history, ROW),
         rows(set, ROW),
         rows(gone, PLACE),
         rows(moved, REVISION),
+        contents::unknown_sql("brought r"),
     )
 }
 
-/// Writes what the plan says. What is too large for one statement goes statement by statement.
+/// Writes what the plan says; what projects hold more now. What is too large for one statement goes statement by statement.
 pub(super) async fn apply_at_once(
     tx: &mut Transaction,
     plan: &Plan,
     workspaces: &Workspaces,
     contents: &Contents<'_>,
-) -> Result<(), Fault> {
+) -> Result<Charges, Fault> {
     let bytes: usize = contents.values().map(|content| content.bytes()).sum();
     if plan.after.len() > CHUNK_ROWS || plan.history.len() > CHUNK_ROWS || bytes > CHUNK_BYTES {
         return apply_in_turn(tx, plan, workspaces, contents).await;
@@ -69,6 +73,6 @@ pub(super) async fn apply_at_once(
     ] {
         values = with_rows(values, part)?;
     }
-    sqlx::query_with(sql!("{}", statement()), values).execute(&mut **tx).await?;
-    Ok(())
+    let charges: Vec<(Uuid, i64)> = sqlx::query_as_with(sql!("{}", statement()), values).fetch_all(&mut **tx).await?;
+    Ok(charges.into_iter().collect())
 }

@@ -4,14 +4,22 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::feed::{EVENT, columns_of, event_values};
+use super::feed::{Charges, EVENT, columns_of, event_values};
 use super::*;
 use crate::fault::Fault;
 use crate::feed::NewEvent;
-use crate::rows::{arguments, sql};
+use crate::rows::{Rows, Type, arguments, sql};
+
+const CHARGE: &[(&str, Type)] = &[("project", Type::Uuid), ("bytes", Type::Int)];
 
 /// Counts the events into their feeds and writes them; where those end then. `place` is how many events of its project come after one.
-pub(super) async fn record_chunk(tx: &mut Transaction, events: &[NewEvent]) -> Result<Vec<(Uuid, i64)>, Fault> {
+pub(super) async fn record_chunk(
+    tx: &mut Transaction,
+    events: &[NewEvent],
+    charges: &mut Charges,
+) -> Result<Vec<(Uuid, i64)>, Fault> {
+    let charged: Vec<(Uuid, i64)> =
+        charges.extract_if(.., |project, _| events.iter().any(|event| event.project == *project)).collect();
     let mut after: HashMap<Uuid, i64> = HashMap::new();
     let mut places: Vec<i64> = events
         .iter()
@@ -27,11 +35,13 @@ pub(super) async fn record_chunk(tx: &mut Transaction, events: &[NewEvent]) -> R
     let statement = sql!(
         "WITH told AS MATERIALIZED (SELECT * FROM {}),
          counted AS (
-             INSERT INTO feeds (project, last, floor)
-             SELECT c.project, c.at + c.events, c.at
+             INSERT INTO feeds (project, last, floor, bytes)
+             SELECT c.project, c.at + c.events, c.at, coalesce(r.bytes, 0)
              FROM (SELECT t.project, count(*) AS events, max(t.at) AS at FROM told t GROUP BY t.project) c
+             LEFT JOIN {} ON r.project = c.project
              ORDER BY c.project
-             ON CONFLICT (project) DO UPDATE SET last = feeds.last + (excluded.last - excluded.floor)
+             ON CONFLICT (project) DO UPDATE SET last = feeds.last + (excluded.last - excluded.floor),
+                 bytes = greatest(feeds.bytes + excluded.bytes, 0)
              RETURNING project, last
          ), written AS (
              INSERT INTO events (project, seq, {})
@@ -39,9 +49,11 @@ pub(super) async fn record_chunk(tx: &mut Transaction, events: &[NewEvent]) -> R
          )
          SELECT project, last FROM counted",
         rows(1, EVENT),
+        rows(1 + EVENT.len(), CHARGE),
         columns_of(""),
         columns_of("t.")
     );
-    let values = with_rows(arguments![], event_values(events, places))?;
+    let charged = Rows::new().uuids(charged.iter().map(|charge| charge.0)).ints(charged.iter().map(|charge| charge.1));
+    let values = with_rows(with_rows(arguments![], event_values(events, places))?, charged)?;
     Ok(sqlx::query_as_with(statement, values).fetch_all(&mut **tx).await?)
 }

@@ -6,6 +6,7 @@ use treehold_object::{BString, ObjectId};
 
 pub(super) use super::contents::Contents;
 use super::contents::put_contents;
+use super::feed::Charges;
 use super::pending::{names, names_of, names_replaced};
 use super::*;
 use crate::codec;
@@ -26,6 +27,7 @@ pub(super) const ROW: &[(&str, Type)] = &[
     ("oid", Type::Blob),
     ("size", Type::Int),
     ("base_oid", Type::Blob),
+    ("base_mode", Type::Int),
     ("revision", Type::Int),
     ("updated_at", Type::Int),
     ("replaced_at", Type::Int),
@@ -36,14 +38,14 @@ pub(super) const ROW: &[(&str, Type)] = &[
 pub(super) const PLACE: &[(&str, Type)] = &[("workspace", Type::Int), ("path", Type::Blob)];
 pub(super) const REVISION: &[(&str, Type)] = &[("id", Type::Int), ("revision", Type::Int)];
 
-/// Writes what the plan says, statement by statement.
+/// Writes what the plan says, statement by statement. What projects hold more now.
 pub(super) async fn apply_in_turn(
     tx: &mut Transaction,
     plan: &Plan,
     workspaces: &Workspaces,
     contents: &Contents<'_>,
-) -> Result<(), Fault> {
-    put_contents(tx, contents).await?;
+) -> Result<Charges, Fault> {
+    let charges = put_contents(tx, contents).await?;
     for chunk in plan.history.chunks(CHUNK_ROWS) {
         let insert = sql!(
             "INSERT INTO pending_history (workspace, replaced_at, {})
@@ -74,7 +76,7 @@ pub(super) async fn apply_in_turn(
     let update =
         sql!("UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id", rows(1, REVISION));
     sqlx::query_with(update, with_rows(arguments![], revision_values(workspaces))?).execute(&mut **tx).await?;
-    Ok(())
+    Ok(charges)
 }
 
 /// Rows that are there afterwards.
@@ -108,6 +110,7 @@ pub(super) fn row_values(rows: &[(i64, &PendingRow, i64)]) -> Result<Rows, Catal
         .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.oid)))
         .ints(sizes)
         .blobs_or_null(rows.iter().map(|(_, row, _)| bytes(row.base_oid)))
+        .ints_or_null(rows.iter().map(|(_, row, _)| row.base_mode.map(i64::from)))
         .ints(rows.iter().map(|(_, row, _)| row.revision))
         .ints(rows.iter().map(|(_, row, _)| row.updated_at_ms))
         .ints(rows.iter().map(|(.., at)| *at))

@@ -244,7 +244,7 @@ impl Db {
         // What was given up before anything was sent was no push.
         let sent = ["PUSHING", "UNKNOWN", "PAUSED"].map(Some).contains(&before.as_deref());
         let event = changed.told(to, now_ms)?.filter(|_| sent || to.to != AttemptState::Superseded);
-        let recorded = feed::record(&mut tx, event.as_slice()).await?;
+        let recorded = feed::record(&mut tx, event.as_slice(), feed::Charges::new()).await?;
         tx.commit().await?;
         self.tell(&recorded);
         Ok(Some(fence))

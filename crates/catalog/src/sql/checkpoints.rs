@@ -23,9 +23,9 @@ fn checkpoint((id, branch, name, message, revision, changes, created_at_ms): Row
     Ok(Checkpoint { id, branch, name, message, revision, changes, created_at_ms })
 }
 
-type ChangeColumns = (Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>);
+type ChangeColumns = (Vec<u8>, i64, i64, Option<Vec<u8>>, i64, Option<Vec<u8>>, Option<i64>);
 
-fn change((path, action, mode, oid, size, base_oid): ChangeColumns) -> Result<CheckpointRow, CatalogError> {
+fn change((path, action, mode, oid, size, base_oid, base_mode): ChangeColumns) -> Result<CheckpointRow, CatalogError> {
     Ok(CheckpointRow {
         path: path.into(),
         action: codec::action(action)?,
@@ -33,6 +33,7 @@ fn change((path, action, mode, oid, size, base_oid): ChangeColumns) -> Result<Ch
         oid: codec::oid_or_null(oid)?,
         size: codec::unsigned(size)?,
         base_oid: codec::oid_or_null(base_oid)?,
+        base_mode: super::pending::mode_or_null(base_mode)?,
     })
 }
 
@@ -100,8 +101,8 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "INSERT INTO checkpoint_rows (checkpoint, path, action, mode, oid, size, base_oid)
-             SELECT $1, path, action, mode, oid, size, base_oid FROM pending WHERE workspace = $2",
+            "INSERT INTO checkpoint_rows (checkpoint, path, action, mode, oid, size, base_oid, base_mode)
+             SELECT $1, path, action, mode, oid, size, base_oid, base_mode FROM pending WHERE workspace = $2",
         )
         .bind(new.id)
         .bind(workspace.id)
@@ -160,7 +161,7 @@ impl Db {
                 .await?;
         let Some(found) = found else { return Ok(None) };
         let rows: Vec<ChangeColumns> = sqlx::query_as(
-            "SELECT path, CAST(action AS BIGINT), CAST(mode AS BIGINT), oid, size, base_oid
+            "SELECT path, CAST(action AS BIGINT), CAST(mode AS BIGINT), oid, size, base_oid, CAST(base_mode AS BIGINT)
              FROM checkpoint_rows WHERE checkpoint = $1 ORDER BY path",
         )
         .bind(id)

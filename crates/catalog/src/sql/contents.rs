@@ -6,6 +6,7 @@ use bytes::Bytes;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
+use super::feed::Charges;
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -105,11 +106,32 @@ pub(super) fn content_values(contents: &[(Uuid, &NewContent)]) -> Rows {
         .blobs_or_null(contents.iter().map(|(_, content)| content.stored.as_ref().map(|(_, bytes)| bytes)))
 }
 
-/// Records contents. What is there stays, but content comes where there was only a name.
-pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) -> Result<(), Fault> {
+/// SQL: what the contents of `rows` hold that their projects do not have yet.
+pub(super) fn unknown_sql(rows: &str) -> String {
+    format!(
+        "SELECT r.project, CAST(sum(r.size) AS BIGINT) FROM {rows} LEFT JOIN pending_contents c
+             ON c.project = r.project AND c.oid = r.oid
+         WHERE c.oid IS NULL GROUP BY r.project"
+    )
+}
+
+/// Records contents. What is there stays, but content comes where there was only a name. What projects hold more now.
+pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) -> Result<Charges, Fault> {
+    let mut charges = Charges::new();
     let contents: Vec<(Uuid, &NewContent)> =
         contents.iter().map(|((project, _), content)| (*project, *content)).collect();
     for chunk in runs(&contents, CHUNK_ROWS, CHUNK_BYTES, |(_, content)| content.bytes()) {
+        let named = Rows::new()
+            .uuids(chunk.iter().map(|(project, _)| *project))
+            .blobs(chunk.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+            .ints(chunk.iter().map(|(_, content)| content.size));
+        let unknown: Vec<(Uuid, i64)> =
+            sqlx::query_as_with(sql!("{}", unknown_sql(&rows(1, &COLUMNS[..3]))), with_rows(arguments![], named)?)
+                .fetch_all(&mut **tx)
+                .await?;
+        for (project, bytes) in unknown {
+            *charges.entry(project).or_default() += bytes;
+        }
         let upsert = sql!(
             "INSERT INTO pending_contents (project, oid, size, encoding, content)
              SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true
@@ -119,7 +141,7 @@ pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) 
         );
         sqlx::query_with(upsert, with_rows(arguments![], content_values(chunk))?).execute(&mut **tx).await?;
     }
-    Ok(())
+    Ok(charges)
 }
 
 impl Db {

@@ -1,6 +1,6 @@
 //! The change feed: writing events into the transaction at hand, reading, trimming.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use treehold_object::ObjectId;
@@ -47,18 +47,37 @@ pub(super) fn columns_of(table: &str) -> String {
     EVENT[2..].iter().map(|(name, _)| format!("{table}{name}")).collect::<Vec<_>>().join(", ")
 }
 
+/// What projects hold more or less after a transaction, logical bytes. It is counted in the rows of `feeds`.
+pub(super) type Charges = BTreeMap<Uuid, i64>;
+
 /// Where the feeds of a transaction end once it is committed.
 pub(super) type Recorded = Vec<(Uuid, i64)>;
 
-/// Writes events. This is the last thing that a transaction does: the rows of `feeds` that it locks, in order of their projects, come
+/// Writes events, and counts what projects hold. This is the last thing that a transaction does: the rows of `feeds` that it locks, in order of their projects, come
 /// after all others, and are free again as soon as can be. The numbers of events become visible in their order since nobody else
 /// counts on before this transaction has ended.
-pub(super) async fn record(tx: &mut Transaction, events: &[NewEvent]) -> Result<Recorded, Fault> {
+pub(super) async fn record(tx: &mut Transaction, events: &[NewEvent], mut charges: Charges) -> Result<Recorded, Fault> {
+    charges.retain(|_, bytes| *bytes != 0);
     let mut ends: HashMap<Uuid, i64> = HashMap::new();
     for chunk in events.chunks(CHUNK_ROWS) {
-        ends.extend(record_chunk(tx, chunk).await?);
+        ends.extend(record_chunk(tx, chunk, &mut charges).await?);
+    }
+    for (project, bytes) in charges {
+        charge(tx, project, bytes).await?;
     }
     Ok(ends.into_iter().collect())
+}
+
+/// Counts what a project holds, where no event is told. As with events nothing else comes after it.
+pub(super) async fn charge(tx: &mut Transaction, project: Uuid, bytes: i64) -> Result<(), Fault> {
+    if bytes != 0 {
+        sqlx::query(sql!("UPDATE feeds SET bytes = {GREATEST}(bytes + $2, 0) WHERE project = $1"))
+            .bind(project)
+            .bind(bytes)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }
 
 /// An event's columns.

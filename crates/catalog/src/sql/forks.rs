@@ -47,6 +47,12 @@ impl Db {
                     .await?;
             }
         }
+        copy(
+            &mut tx,
+            fork,
+            "UPDATE feeds SET bytes = (SELECT f.bytes FROM feeds f WHERE f.project = $2) WHERE project = $1",
+        )
+        .await?;
         tx.commit().await?;
         Ok(ForkOutcome::Forked)
     }

@@ -84,7 +84,8 @@ impl Db {
             if !attempts::remember_first(&mut *tx, write.project(), &answer).await? {
                 return Ok(WriteOutcome::Answered);
             }
-            let recorded = feed::record(&mut tx, &told.unwrap_or_default()).await?;
+            let told = told.unwrap_or_default();
+            let recorded = feed::record(&mut tx, &told.events, told.charges).await?;
             tx.commit().await?;
             self.tell(&recorded);
         }

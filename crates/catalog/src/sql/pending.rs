@@ -18,11 +18,23 @@ use crate::rows::{Rows, Type, arguments, sql};
 
 /// Columns of a pending row, as [`Row`] takes them.
 pub(super) const COLUMNS: &str = "p.path, CAST(p.action AS BIGINT) AS action, CAST(p.mode AS BIGINT) AS mode, p.oid,
-    p.size, p.base_oid, p.revision, p.updated_at, p.device, p.actor, p.session";
+    p.size, p.base_oid, CAST(p.base_mode AS BIGINT) AS base_mode, p.revision, p.updated_at, p.device, p.actor, p.session";
 
 /// What `pending` and `pending_history` have in common, but for the workspace.
-const NAMES: [&str; 11] =
-    ["path", "action", "mode", "oid", "size", "base_oid", "revision", "updated_at", "device", "actor", "session"];
+const NAMES: [&str; 12] = [
+    "path",
+    "action",
+    "mode",
+    "oid",
+    "size",
+    "base_oid",
+    "base_mode",
+    "revision",
+    "updated_at",
+    "device",
+    "actor",
+    "session",
+];
 
 /// SQL: the columns of a version.
 pub(super) fn names() -> String {
@@ -47,6 +59,7 @@ pub(super) struct Row {
     oid: Option<Vec<u8>>,
     size: i64,
     base_oid: Option<Vec<u8>>,
+    base_mode: Option<i64>,
     revision: i64,
     updated_at: i64,
     #[sqlx(flatten)]
@@ -61,10 +74,15 @@ pub(super) fn pending_row(row: Row) -> Result<PendingRow, CatalogError> {
         oid: codec::oid_or_null(row.oid)?,
         size: codec::unsigned(row.size)?,
         base_oid: codec::oid_or_null(row.base_oid)?,
+        base_mode: mode_or_null(row.base_mode)?,
         revision: row.revision,
         updated_at_ms: row.updated_at,
         origin: row.origin,
     })
+}
+
+pub(super) fn mode_or_null(mode: Option<i64>) -> Result<Option<u32>, CatalogError> {
+    mode.map(u32::try_from).transpose().map_err(|_| CatalogError::Invalid { what: "pending" })
 }
 
 /// A row that may be missing beside something else: then there is one of nulls.
@@ -82,6 +100,8 @@ pub(super) struct RowOrNone {
     size: Option<i64>,
     #[sqlx(default)]
     base_oid: Option<Vec<u8>>,
+    #[sqlx(default)]
+    base_mode: Option<i64>,
     #[sqlx(default)]
     revision: Option<i64>,
     #[sqlx(default)]
@@ -103,6 +123,7 @@ impl RowOrNone {
             oid: self.oid,
             size: self.size?,
             base_oid: self.base_oid,
+            base_mode: self.base_mode,
             revision: self.revision?,
             updated_at: self.updated_at?,
             origin: Origin { device: self.device, actor: self.actor, session: self.session },

@@ -4,20 +4,28 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::*;
+use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 use crate::rows::sql;
 
-const COLUMNS: &str = "id, name, default_branch, remote_url, created_at, deny_non_fast_forwards, deny_deletes";
+const COLUMNS: &str =
+    "id, name, default_branch, remote_url, created_at, deny_non_fast_forwards, deny_deletes, quota_bytes";
 
-/// The same where `projects` is `p` among other tables.
-pub(super) const PROJECT: &str =
-    "p.id, p.name, p.default_branch, p.remote_url, p.created_at, p.deny_non_fast_forwards, p.deny_deletes";
-
-/// The same where it has another name.
+/// SQL: a project as [`Row`] takes it, where `projects` has this name.
 pub(super) fn project_of(table: &str) -> String {
+    format!("{}, (SELECT feeds.bytes FROM feeds WHERE feeds.project = {table}.id) AS bytes", facts_of(table))
+}
+
+/// SQL: the same without what it holds, for statements that say it once for each of many rows.
+pub(super) fn facts_of(table: &str) -> String {
     COLUMNS.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The same of `projects` by its own name.
+fn project_columns() -> String {
+    project_of("projects")
 }
 
 /// The columns of a project, in this or another statement.
@@ -30,13 +38,18 @@ pub(super) struct Row {
     created_at: i64,
     deny_non_fast_forwards: bool,
     deny_deletes: bool,
+    quota_bytes: Option<i64>,
+    #[sqlx(default)]
+    bytes: Option<i64>,
 }
 
 pub(super) fn project(row: Row) -> Project {
     let Row { id, name, default_branch, remote_url, created_at: created_at_ms, .. } = row;
     let Row { deny_non_fast_forwards, deny_deletes, .. } = row;
     let receive = ReceivePolicy { deny_non_fast_forwards, deny_deletes };
-    Project { id, name, default_branch, remote_url, receive, created_at_ms }
+    let unsigned = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+    let (quota_bytes, bytes) = (row.quota_bytes.map(unsigned), row.bytes.map_or(0, unsigned));
+    Project { id, name, default_branch, remote_url, receive, quota_bytes, bytes, created_at_ms }
 }
 
 impl Db {
@@ -44,9 +57,9 @@ impl Db {
         let mut tx = self.begin().await?;
         if insert(&mut tx, new, new.created_at_ms).await? {
             tx.commit().await?;
-            return Ok(CreateOutcome::Created(new.clone()));
+            return Ok(CreateOutcome::Created(Project { bytes: 0, ..new.clone() }));
         }
-        let same_id = sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects WHERE id = $1"))
+        let same_id = sqlx::query_as::<Database, Row>(sql!("SELECT {} FROM projects WHERE id = $1", project_columns()))
             .bind(new.id)
             .fetch_optional(&mut *tx)
             .await?;
@@ -55,7 +68,8 @@ impl Db {
 
     async fn update_project_once(&self, new: &Project) -> Result<Option<Project>, Fault> {
         let updated = sqlx::query_as::<Database, Row>(sql!(
-            "UPDATE projects SET name = $2, default_branch = $3, remote_url = $4 WHERE id = $1 RETURNING {COLUMNS}"
+            "UPDATE projects SET name = $2, default_branch = $3, remote_url = $4 WHERE id = $1 RETURNING {}",
+            project_columns()
         ))
         .bind(new.id)
         .bind(&new.name)
@@ -75,12 +89,15 @@ impl Db {
     async fn set_policy_once(&self, id: Uuid, change: &PolicyChange) -> Result<Project, Fault> {
         let changed = sqlx::query_as::<Database, Row>(sql!(
             "UPDATE projects SET deny_non_fast_forwards = coalesce($2, deny_non_fast_forwards),
-                 deny_deletes = coalesce($3, deny_deletes)
-             WHERE id = $1 RETURNING {COLUMNS}"
+                 deny_deletes = coalesce($3, deny_deletes), quota_bytes = CASE WHEN $4 THEN $5 ELSE quota_bytes END
+             WHERE id = $1 RETURNING {}",
+            project_columns()
         ))
         .bind(id)
         .bind(change.deny_non_fast_forwards)
         .bind(change.deny_deletes)
+        .bind(change.quota_bytes.is_some())
+        .bind(change.quota_bytes.flatten().map(codec::signed).transpose()?)
         .fetch_optional(self.writer())
         .await?;
         changed.map(project).ok_or_else(|| CatalogError::NoProject.into())
@@ -89,10 +106,12 @@ impl Db {
     async fn find_project(&self, key: &ProjectKey) -> Result<Option<Project>, Fault> {
         let query = match key {
             ProjectKey::Id(id) => {
-                sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects WHERE id = $1")).bind(*id)
+                sqlx::query_as::<Database, Row>(sql!("SELECT {} FROM projects WHERE id = $1", project_columns()))
+                    .bind(*id)
             }
             ProjectKey::Name(name) => {
-                sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects WHERE name = $1")).bind(name)
+                sqlx::query_as::<Database, Row>(sql!("SELECT {} FROM projects WHERE name = $1", project_columns()))
+                    .bind(name)
             }
         };
         Ok(query.fetch_optional(self.reader()).await?.map(project))
@@ -101,12 +120,15 @@ impl Db {
     async fn list_projects(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Project>, Fault> {
         let query = match after {
             Some(after) => sqlx::query_as::<Database, Row>(sql!(
-                "SELECT {COLUMNS} FROM projects WHERE id > $2 ORDER BY id LIMIT $1"
+                "SELECT {} FROM projects WHERE id > $2 ORDER BY id LIMIT $1",
+                project_columns()
             ))
             .bind(i64::from(limit))
             .bind(after),
-            None => sqlx::query_as::<Database, Row>(sql!("SELECT {COLUMNS} FROM projects ORDER BY id LIMIT $1"))
-                .bind(i64::from(limit)),
+            None => {
+                sqlx::query_as::<Database, Row>(sql!("SELECT {} FROM projects ORDER BY id LIMIT $1", project_columns()))
+                    .bind(i64::from(limit))
+            }
         };
         Ok(query.fetch_all(self.reader()).await?.into_iter().map(project).collect())
     }
@@ -133,7 +155,7 @@ impl Db {
 /// `false`: its id or name is taken. Its feed begins at `now_ms`.
 pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) -> Result<bool, Fault> {
     let inserted = sqlx::query(sql!(
-        "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
+        "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
     ))
     .bind(new.id)
     .bind(&new.name)
@@ -142,6 +164,7 @@ pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) 
     .bind(new.created_at_ms)
     .bind(new.receive.deny_non_fast_forwards)
     .bind(new.receive.deny_deletes)
+    .bind(new.quota_bytes.map(codec::signed).transpose()?)
     .execute(&mut **tx)
     .await?;
     let is_new = inserted.rows_affected() == 1;

@@ -41,7 +41,7 @@ impl Db {
         set_lifetimes(&mut tx, publish).await?;
         write_reflog(&mut tx, publish, &moves).await?;
         write_remote_refs(&mut tx, project, &publish.remote_refs).await?;
-        write_reach(&mut tx, publish).await?;
+        let grown = write_reach(&mut tx, publish).await?;
         // A branch that is to end, or not to end any more, is not what it was for who works out its deletion.
         let moved = !(moves.is_empty() && publish.remote_refs.is_empty() && publish.lifetimes.is_empty());
         count_moves(&mut tx, project, moved, publish.replace_reach).await?;
@@ -59,7 +59,7 @@ impl Db {
         if let Some(answer) = &publish.answer {
             attempts::remember(&mut *tx, project, answer).await?;
         }
-        let recorded = feed::record(&mut tx, &events).await?;
+        let recorded = feed::record(&mut tx, &events, [(project, grown)].into()).await?;
         tx.commit().await?;
         self.tell(&recorded);
         Ok(PublishOutcome::Published)
@@ -213,21 +213,24 @@ async fn write_reflog(tx: &mut Transaction, publish: &Publish, moves: &[Move<'_>
     Ok(())
 }
 
-async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<(), Fault> {
+/// What the project reaches more now, or less, logical bytes.
+async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<i64, Fault> {
     if publish.reached.is_empty() && !publish.replace_reach {
-        return Ok(());
+        return Ok(0);
     }
     let before: Option<Vec<u8>> = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1")
         .bind(publish.project)
         .fetch_optional(&mut **tx)
         .await?;
+    let had = before.as_deref().map(codec::bitmap).transpose()?.unwrap_or_default();
     let mut reach = publish.reached.clone();
-    if let (Some(before), false) = (&before, publish.replace_reach) {
-        reach |= codec::bitmap(before)?;
+    if !publish.replace_reach {
+        reach |= &had;
     }
+    let (come, gone) = (&reach - &had, &had - &reach);
     let bytes = codec::bitmap_bytes(reach)?;
     if before.as_ref() == Some(&bytes) {
-        return Ok(());
+        return Ok(0);
     }
     sqlx::query(
         "INSERT INTO reach (project, bitmap) VALUES ($1, $2)
@@ -237,7 +240,7 @@ async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<(), Faul
     .bind(bytes)
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    Ok(usage::sum_sizes(tx, &come).await? - usage::sum_sizes(tx, &gone).await?)
 }
 
 async fn write_shallow(tx: &mut Transaction, project: Uuid, shallow: &[ObjectId]) -> Result<(), Fault> {

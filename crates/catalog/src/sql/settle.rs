@@ -14,11 +14,18 @@ use crate::attempts::Attempt;
 use crate::fault::Fault;
 use crate::feed::{NewEvent, PendingEvent, Told};
 use crate::pending::{Origin, PendingRow};
-use crate::refs::ClearPending;
+use crate::refs::{ClearPending, ClearedRow};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A committed row, as the queries take it.
 const COLUMNS: &[(&str, Type)] = &[("path", Type::Blob), ("revision", Type::Int)];
+/// The same, with what is there now.
+const TAKEN: &[(&str, Type)] =
+    &[("path", Type::Blob), ("revision", Type::Int), ("oid", Type::Blob), ("mode", Type::Int)];
+
+/// The mode that a row starts from which changed since it was taken: see [`rebase_later`].
+const BASE_MODE: &str =
+    "CASE WHEN h.mode = pending.mode AND pending.oid IS NOT NULL AND r.oid IS NOT NULL THEN h.mode ELSE r.mode END";
 
 /// Settles the workspace; its revision counts up by one for each row that goes or changes. What the feed is to be told of it.
 pub(super) async fn settle(
@@ -111,15 +118,14 @@ pub(super) async fn all_there(tx: &mut Transaction, attempt: &Attempt) -> Result
     Ok(true)
 }
 
-type Committed = (BString, i64, Option<ObjectId>);
-
 async fn remove_committed(
     tx: &mut Transaction,
     workspace: i64,
-    committed: &[Committed],
+    committed: &[ClearedRow],
     now_ms: i64,
 ) -> Result<Vec<(BString, Option<ObjectId>)>, Fault> {
-    let taken = || Rows::new().blobs(committed.iter().map(|row| &row.0)).ints(committed.iter().map(|row| row.1));
+    let taken =
+        || Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision));
     let keep = sql!(
         "INSERT INTO pending_history (workspace, replaced_at, {})
          SELECT p.workspace, $2, {}
@@ -138,24 +144,35 @@ async fn remove_committed(
     let removed: Vec<(Vec<u8>,)> =
         sqlx::query_as_with(remove, with_rows(arguments![workspace], taken())?).fetch_all(&mut **tx).await?;
     let removed: HashSet<Vec<u8>> = removed.into_iter().map(|(path,)| path).collect();
-    let removed = committed.iter().filter(|row| removed.contains(row.0.as_slice()));
-    Ok(removed.map(|row| (row.0.clone(), row.2)).collect())
+    let removed = committed.iter().filter(|row| removed.contains(row.path.as_slice()));
+    Ok(removed.map(|row| (row.path.clone(), row.oid)).collect())
 }
 
 /// The row keeps its revision: an attempt that took it after this one must still find what it took.
-async fn rebase_later(tx: &mut Transaction, workspace: i64, committed: &[Committed]) -> Result<Vec<PendingRow>, Fault> {
-    let blobs = Rows::new()
-        .blobs(committed.iter().map(|row| &row.0))
-        .blobs_or_null(committed.iter().map(|row| row.2.map(|oid| oid.as_slice().to_vec())));
+///
+/// Where it has the mode that was taken, it changed nothing there, and starts from its own mode: what the commit merged into that stays. The
+/// version that was taken is in local history, or was thinned out of it; then the mode is the user's.
+async fn rebase_later(
+    tx: &mut Transaction,
+    workspace: i64,
+    committed: &[ClearedRow],
+) -> Result<Vec<PendingRow>, Fault> {
+    let taken = Rows::new()
+        .blobs(committed.iter().map(|row| &row.path))
+        .ints(committed.iter().map(|row| row.revision))
+        .blobs_or_null(committed.iter().map(|row| row.oid.map(|oid| oid.as_slice().to_vec())))
+        .ints_or_null(committed.iter().map(|row| row.oid.map(|_| i64::from(row.mode))));
     let rebase = sql!(
-        "UPDATE pending SET base_oid = r.oid FROM {}
-         WHERE pending.workspace = $1 AND pending.path = r.path AND pending.base_oid IS DISTINCT FROM r.oid
+        "UPDATE pending SET base_oid = r.oid, base_mode = {BASE_MODE}
+         FROM {} LEFT JOIN pending_history h ON h.workspace = $1 AND h.path = r.path AND h.revision = r.revision
+         WHERE pending.workspace = $1 AND pending.path = r.path
+               AND (pending.base_oid IS DISTINCT FROM r.oid OR pending.base_mode IS DISTINCT FROM {BASE_MODE})
          RETURNING {}",
-        rows(2, &[("path", Type::Blob), ("oid", Type::Blob)]),
+        rows(2, TAKEN),
         COLUMNS_OF_ROW.replace("p.", "pending.")
     );
     let rebased: Vec<Row> =
-        sqlx::query_as_with(rebase, with_rows(arguments![workspace], blobs)?).fetch_all(&mut **tx).await?;
+        sqlx::query_as_with(rebase, with_rows(arguments![workspace], taken)?).fetch_all(&mut **tx).await?;
     let mut rebased = rebased.into_iter().map(pending_row).collect::<Result<Vec<_>, _>>()?;
     rebased.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(rebased)

@@ -20,9 +20,10 @@ const NAMED: &[(&str, Type)] = &[("name", Type::Text), ("oid", Type::Blob)];
 impl Db {
     async fn read_snapshot(&self, id: Uuid) -> Result<Option<ProjectSnapshot>, Fault> {
         let mut tx = self.reader().begin_with(SNAPSHOT).await?;
+        // What it holds is no fact of the project: what comes back is counted anew.
         let found = sqlx::query_as::<Database, projects::Row>(sql!(
             "SELECT {} FROM projects p WHERE p.id = $1",
-            projects::PROJECT
+            projects::facts_of("p")
         ));
         let Some(row) = found.bind(id).fetch_optional(&mut *tx).await? else { return Ok(None) };
         let snapshot = ProjectSnapshot {

@@ -111,14 +111,15 @@ impl Db {
     }
 }
 
-/// Removes those contents of a project that nothing names any more; how many. The caller keeps the project from being deleted.
+/// Removes those contents of a project that nothing names any more, and counts that it does not hold them; how many. The caller keeps the
+/// project from being deleted, and waits for nobody after this.
 pub(super) async fn drop_unnamed(
     tx: &mut Transaction,
     project: Uuid,
     candidates: &BTreeSet<ObjectId>,
 ) -> Result<u64, Fault> {
     let candidates: Vec<ObjectId> = candidates.iter().copied().collect();
-    let mut gone = 0;
+    let (mut gone, mut bytes) = (0, 0);
     for chunk in candidates.chunks(CHUNK_ROWS) {
         // In the order in which writers take them.
         let held: Vec<Vec<u8>> = sqlx::query_scalar(sql!(
@@ -147,12 +148,12 @@ pub(super) async fn drop_unnamed(
         .await?;
         let named: BTreeSet<Vec<u8>> = named.into_iter().collect();
         let unnamed: Vec<&Vec<u8>> = held.iter().filter(|oid| !named.contains(*oid)).collect();
-        gone += sqlx::query(sql!("DELETE FROM pending_contents WHERE project = $1 AND oid {}", in_blobs(2)))
-            .bind(project)
-            .bind(blobs(unnamed))
-            .execute(&mut **tx)
-            .await?
-            .rows_affected();
+        let delete = sql!("DELETE FROM pending_contents WHERE project = $1 AND oid {} RETURNING size", in_blobs(2));
+        let sizes: Vec<i64> =
+            sqlx::query_scalar(delete).bind(project).bind(blobs(unnamed)).fetch_all(&mut **tx).await?;
+        gone += sizes.len() as u64;
+        bytes += sizes.iter().sum::<i64>();
     }
+    feed::charge(tx, project, -bytes).await?;
     Ok(gone)
 }

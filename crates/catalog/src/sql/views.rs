@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use treehold_object::BString;
 
 use super::pending::{COLUMNS, RowOrNone, pending_row};
-use super::projects::{Row as ProjectColumns, project, project_of};
+use super::projects::{Row as ProjectColumns, facts_of, project};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -43,16 +43,16 @@ const WORKSPACE: &str =
 macro_rules! by {
     ($column:literal, $user:expr, $paths:expr) => {
         match ($user, $paths) {
-            (false, _) => sql!("SELECT {}, {HEADED} {HEAD} WHERE j.{} = $1", project_of("j"), $column),
+            (false, _) => sql!("SELECT {}, {HEADED} {HEAD} WHERE j.{} = $1", facts_of("j"), $column),
             (true, false) => sql!(
                 "SELECT {}, {HEADED}, {REVISION}, {COLUMNS} {HEAD} {WORKSPACE} WHERE j.{} = $1 ORDER BY p.path",
-                project_of("j"),
+                facts_of("j"),
                 $column
             ),
             (true, true) => sql!(
                 "SELECT {}, {HEADED}, {REVISION}, {COLUMNS} {HEAD} {WORKSPACE} AND p.path {} WHERE j.{} = $1
                  ORDER BY p.path",
-                project_of("j"),
+                facts_of("j"),
                 in_blobs(4),
                 $column
             ),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::apply::{Contents, PLACE, Workspaces, place_values};
 use super::contents::{NewContent, contents_of, hold_kept, in_bucket, kept_by};
+use super::feed::Charges;
 use super::pending::{COLUMNS, Row, names, names_of, pending_row};
 use super::*;
 use crate::codec;
@@ -61,7 +62,7 @@ impl Db {
         let (outcomes, told) = write_in(&mut tx, writes).await?;
         // Where nothing changed, nothing is written: not even a workspace.
         if let Some(told) = told {
-            let recorded = feed::record(&mut tx, &told).await?;
+            let recorded = feed::record(&mut tx, &told.events, told.charges).await?;
             tx.commit().await?;
             self.tell(&recorded);
         }
@@ -117,18 +118,25 @@ impl Db {
                 origin: origin.clone(),
             },
         });
-        let recorded = feed::record(&mut tx, &told.collect::<Vec<_>>()).await?;
+        let recorded = feed::record(&mut tx, &told.collect::<Vec<_>>(), Charges::new()).await?;
         tx.commit().await?;
         self.tell(&recorded);
         Ok((revision, count))
     }
 }
 
-/// Writes in order, and what is to be told of it, last of all that the transaction does; `None` = nothing changed.
+/// What is to be told of writes, last of all that their transaction does.
+#[derive(Default)]
+pub(super) struct ToTell {
+    pub(super) events: Vec<NewEvent>,
+    pub(super) charges: Charges,
+}
+
+/// Writes in order, and what is to be told of it; `None` = nothing changed.
 pub(super) async fn write_in(
     tx: &mut Transaction,
     writes: &[Write],
-) -> Result<(Vec<Option<PendingOutcome>>, Option<Vec<NewEvent>>), Fault> {
+) -> Result<(Vec<Option<PendingOutcome>>, Option<ToTell>), Fault> {
     let bucket: Vec<ObjectId> = writes.iter().flat_map(|write| in_bucket(&write.contents)).collect();
     if !bucket.is_empty() {
         share_projects(tx, writes.iter().map(|write| write.key.project)).await?;
@@ -162,8 +170,8 @@ pub(super) async fn write_in(
             }
         }
     }
-    apply_plan(tx, &plan, &workspaces, &contents).await?;
-    Ok((outcomes, Some(plan.told)))
+    let charges = apply_plan(tx, &plan, &workspaces, &contents).await?;
+    Ok((outcomes, Some(ToTell { events: plan.told, charges })))
 }
 
 /// Keeps projects from being deleted, and says which there are. This does not wait for publications, nor they for it.

@@ -60,6 +60,8 @@ mod snapshots;
 mod thin;
 #[path = "../sql/tokens.rs"]
 mod tokens;
+#[path = "../sql/usage.rs"]
+mod usage;
 #[path = "../sql/views.rs"]
 mod views;
 #[path = "../sql/vitals.rs"]

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::feed::{EVENT, columns_of, event_values};
+use super::feed::{Charges, EVENT, columns_of, event_values};
 use super::*;
 use crate::fault::Fault;
 use crate::feed::NewEvent;
 use crate::rows::{arguments, sql};
 
 /// Counts the events into their feeds and writes them; where those end then.
-pub(super) async fn record_chunk(tx: &mut Transaction, events: &[NewEvent]) -> Result<Vec<(Uuid, i64)>, Fault> {
+pub(super) async fn record_chunk(
+    tx: &mut Transaction,
+    events: &[NewEvent],
+    charges: &mut Charges,
+) -> Result<Vec<(Uuid, i64)>, Fault> {
     let mut counts: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
     for event in events {
         let (count, at_ms) = counts.entry(event.project).or_default();
@@ -21,12 +25,13 @@ pub(super) async fn record_chunk(tx: &mut Transaction, events: &[NewEvent]) -> R
     let mut ends = Vec::with_capacity(counts.len());
     for (project, (count, at_ms)) in counts {
         let last: i64 = sqlx::query_scalar(
-            "INSERT INTO feeds (project, last, floor) VALUES ($1, $2 + $3, $2)
-             ON CONFLICT (project) DO UPDATE SET last = last + $3 RETURNING last",
+            "INSERT INTO feeds (project, last, floor, bytes) VALUES ($1, $2 + $3, $2, $4)
+             ON CONFLICT (project) DO UPDATE SET last = last + $3, bytes = max(bytes + $4, 0) RETURNING last",
         )
         .bind(project)
         .bind(at_ms)
         .bind(count)
+        .bind(charges.remove(&project).unwrap_or(0))
         .fetch_one(&mut **tx)
         .await?;
         next.insert(project, last - count);

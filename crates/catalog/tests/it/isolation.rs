@@ -9,9 +9,9 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearPending, Content, History, HistoryPolicy, Ledger, NewObject, NewProject, OpKind,
-    Origin, Pending, PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects, Publish, PublishOutcome,
-    ReceivePolicy, RefUpdate, Refs, RoaringTreemap, RowExpectation, Thinned, WorkspaceKey,
+    Action, Admin, CatalogError, ClearPending, ClearedRow, Content, History, HistoryPolicy, Ledger, NewObject,
+    NewProject, OpKind, Origin, Pending, PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects,
+    Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs, RoaringTreemap, RowExpectation, Thinned, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -48,6 +48,8 @@ impl Stage {
             default_branch: "main".to_owned(),
             remote_url: None,
             receive: ReceivePolicy::default(),
+            quota_bytes: None,
+            bytes: 0,
             created_at_ms: 0,
         };
         catalog.create_project(&new).await.expect("create");
@@ -170,6 +172,7 @@ impl Stage {
             oid: Some(id),
             size: 1,
             base_oid: None,
+            base_mode: None,
             content,
         };
         let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
@@ -284,7 +287,11 @@ async fn a_horizon_that_waits_for_a_publication_finds_it_done() {
     let (mut test, pid) = stage.hold().await;
     sqlx::query("SELECT id FROM workspaces FOR UPDATE").execute(&mut *test).await.expect("lock");
     let key = stage.key();
-    let clear = ClearPending { branch: key.branch, user: key.user, rows: vec![("p".into(), 1, Some(oid("first")))] };
+    let clear = ClearPending {
+        branch: key.branch,
+        user: key.user,
+        rows: vec![ClearedRow { path: "p".into(), revision: 1, oid: Some(oid("first")), mode: 0o100644 }],
+    };
     let publishing = stage.publish(Publish { clear_pending: Some(clear), ..stage.publication(op) });
     let writer = stage.waiting_for(pid).await;
     let moving = stage.move_horizon();
@@ -424,6 +431,7 @@ async fn a_restoration_that_waits_for_a_thinning_is_refused() {
         oid: Some(oid("a")),
         size: 1,
         base_oid: None,
+        base_mode: None,
         content: Content::Kept,
     };
     let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change, origin: Origin::default() };

@@ -145,6 +145,8 @@ async fn instances_hear_of_each_other() {
         default_branch: "main".to_owned(),
         remote_url: None,
         receive: ReceivePolicy::default(),
+        quota_bytes: None,
+        bytes: 0,
         created_at_ms: 1,
     };
     writer.create_project(&new).await.expect("create");
@@ -158,6 +160,7 @@ async fn instances_hear_of_each_other() {
             oid: Some(oid),
             size: content.len() as u64,
             base_oid: None,
+            base_mode: None,
             content: Content::Inline(content.into()),
         };
         let (expect, origin) = (RowExpectation::Any, Origin::default());

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::report;
 use crate::failure::Failure;
-use crate::operation::Operation;
+use crate::operation::{Operation, Quota};
 use crate::output::{table, text};
 use crate::settings::Settings;
 
@@ -34,6 +34,9 @@ pub enum Command {
         /// Refuse pushes that delete branches or tags
         #[arg(long)]
         deny_deletes: bool,
+        /// What it may hold, logical bytes [default: the server's `project_quota_bytes`]
+        #[arg(long, value_name = "N")]
+        quota_bytes: Option<u64>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -58,7 +61,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Change what pushes a project refuses; what is not named stays as it is
+    /// Change what pushes a project refuses, and what it may hold; what is not named stays as it is
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Set {
         /// Its id or name
@@ -69,6 +72,9 @@ pub enum Command {
         /// Refuse pushes that delete branches or tags: true or false
         #[arg(long, value_name = "BOOL", group = "change")]
         deny_deletes: Option<bool>,
+        /// What it may hold, logical bytes, or `default`
+        #[arg(long, value_name = "N", group = "change")]
+        quota_bytes: Option<Quota>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -89,22 +95,31 @@ pub enum Command {
 /// Runs it.
 pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
-        Command::Create { name, id, default_branch, remote, deny_non_fast_forwards, deny_deletes, json } => {
+        Command::Create {
+            name,
+            id,
+            default_branch,
+            remote,
+            deny_non_fast_forwards,
+            deny_deletes,
+            quota_bytes,
+            json,
+        } => {
             // What is not asked for is not said: then repeating the command is safe after a change.
             let receive = (deny_non_fast_forwards || deny_deletes).then(|| ReceiveSpec {
                 deny_non_fast_forwards: deny_non_fast_forwards.then_some(true),
                 deny_deletes: deny_deletes.then_some(true),
             });
-            let operation = Operation::ProjectCreate { name, id, default_branch, remote, receive };
+            let operation = Operation::ProjectCreate { name, id, default_branch, remote, receive, quota_bytes };
             report(settings, operation, json, shown).await
         }
         Command::List { limit, cursor, json } => {
             report(settings, Operation::ProjectList { limit, cursor }, json, listed).await
         }
         Command::Show { project, json } => report(settings, Operation::ProjectShow { project }, json, shown).await,
-        Command::Set { project, deny_non_fast_forwards, deny_deletes, json } => {
+        Command::Set { project, deny_non_fast_forwards, deny_deletes, quota_bytes, json } => {
             let receive = ReceiveSpec { deny_non_fast_forwards, deny_deletes };
-            report(settings, Operation::ProjectSet { project, receive }, json, shown).await
+            report(settings, Operation::ProjectSet { project, receive, quota_bytes }, json, shown).await
         }
         Command::Delete { project, yes, json } => {
             if !yes && !confirmed(&project)? {
@@ -124,8 +139,16 @@ fn shown(project: &Value) -> String {
         ("head", text(project, "head")),
         ("remote", text(&project["remote"], "url")),
         ("refused pushes", refused(&project["receive"])),
+        ("holds", held(&project["usage"])),
         ("created", text(project, "created_at")),
     ])
+}
+
+fn held(usage: &Value) -> String {
+    match usage["quota_bytes"].as_u64() {
+        Some(quota) => format!("{} of {quota} bytes", usage["bytes"]),
+        None => format!("{} bytes", usage["bytes"]),
+    }
 }
 
 fn refused(receive: &Value) -> String {

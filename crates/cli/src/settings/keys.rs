@@ -56,7 +56,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 55] = [
+pub static KEYS: [Key; 56] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -157,6 +157,12 @@ pub static KEYS: [Key; 55] = [
     key("limit_pack_bytes", Kind::Number, "N", "Largest received pack, bytes"),
     key("limit_pack_objects", Kind::Number, "N", "Most objects of a received pack"),
     key("limit_inflated_bytes", Kind::Number, "N", "All objects of a received pack, inflated, bytes"),
+    key(
+        "project_quota_bytes",
+        Kind::Number,
+        "N",
+        "What a project may hold that has no quota of its own; 0 = any number [default: 0]",
+    ),
 ];
 
 /// The row of a name.
@@ -168,8 +174,8 @@ pub fn find(name: &str) -> Option<&'static Key> {
 static FLAGS: LazyLock<Vec<Arg>> = LazyLock::new(|| KEYS.iter().map(argument).collect());
 
 fn argument(key: &'static Key) -> Arg {
-    let limit =
-        ["limit_", "max_", "rate_"].iter().any(|prefix| key.name.starts_with(prefix)) || key.name == "project_share";
+    let limit = ["limit_", "max_", "rate_"].iter().any(|prefix| key.name.starts_with(prefix))
+        || key.name.starts_with("project_");
     Arg::new(key.name)
         .long(key.flag())
         .env(key.variable())

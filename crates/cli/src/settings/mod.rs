@@ -373,6 +373,7 @@ fn feed(values: &mut Values) -> Result<FeedRetention, Failure> {
 
 fn limits(values: &mut Values) -> Result<Limits, Failure> {
     let default = Limits::default();
+    let project_bytes = values.optional_number("project_quota_bytes", i64::MAX as u64)?.filter(|bytes| *bytes > 0);
     let mut number = |name, default, max| values.number(name, default, max);
     let mut seconds = |name, default: Duration| number(name, default.as_secs(), 1 << 31).map(Duration::from_secs);
     let history = HistoryKeep {
@@ -382,6 +383,7 @@ fn limits(values: &mut Values) -> Result<Limits, Failure> {
     };
     Ok(Limits {
         history,
+        project_bytes,
         file_bytes: number("limit_file_bytes", default.file_bytes, 2 << 30)?,
         batch_paths: number("limit_batch_paths", default.batch_paths as u64, 1_000_000)? as usize,
         commit_changes: number("limit_commit_changes", default.commit_changes as u64, 10_000_000)? as usize,

@@ -39,8 +39,10 @@ fn yes() -> bool {
 }
 
 /// A field that may be missing, null or a value.
-pub(super) fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Oid>>, D::Error> {
-    Option::<Oid>::deserialize(deserializer).map(Some)
+pub(super) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// One operation.

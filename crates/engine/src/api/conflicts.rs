@@ -38,7 +38,7 @@ pub struct ConflictsRequest {
 pub struct MergeSide {
     /// The blob.
     pub oid: Oid,
-    /// Six octal digits; `null` for the base, of which only the blob is known.
+    /// Six octal digits; `null` for the base of an edit from before modes were kept.
     pub mode: Option<Mode>,
     /// Bytes; `null` where the blob cannot be read any more.
     pub size: Option<u64>,
@@ -100,6 +100,8 @@ pub struct ConflictFile {
     pub ours: Option<MergeSide>,
     /// What the branch has; `null` = nothing.
     pub theirs: Option<MergeSide>,
+    /// The mode that merging gives, six octal digits; `null` where one side has no file, or they are of different types.
+    pub mode: Option<Mode>,
     /// The three texts merged; `null` where one is missing, binary or too large.
     pub merged: Option<MergedText>,
     /// Others who have pending work on the path.
@@ -134,7 +136,7 @@ pub struct ResolveFile {
     /// Of `content`; `utf-8` if not given.
     #[serde(default)]
     pub encoding: Option<Encoding>,
-    /// Kept if not given.
+    /// Merged from both sides if not given.
     #[serde(default)]
     pub mode: Option<Mode>,
     /// What the branch had when the caller decided (`null`: nothing): another one is refused.

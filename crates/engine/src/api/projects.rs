@@ -45,6 +45,8 @@ pub struct ProjectSpec {
     pub remote: Option<RemoteSpec>,
     /// What pushes are refused; nothing if not given.
     pub receive: Option<ReceiveSpec>,
+    /// What it may hold, logical bytes; the server's default if not given.
+    pub quota_bytes: Option<u64>,
 }
 
 /// Body of a fork.
@@ -69,6 +71,18 @@ pub struct ForkSpec {
 pub struct ProjectChange {
     /// What pushes are refused.
     pub receive: Option<ReceiveSpec>,
+    /// What it may hold, logical bytes; `null`: the server's default.
+    #[serde(deserialize_with = "super::nullable", skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<Option<u64>>,
+}
+
+/// What a project holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageView {
+    /// Logical bytes: the sizes of the objects that its refs reach and of the contents of its pending work, with local history and checkpoints.
+    pub bytes: u64,
+    /// What it may hold, its own quota or the server's default; `null` = any number.
+    pub quota_bytes: Option<u64>,
 }
 
 /// A project as shown.
@@ -86,6 +100,8 @@ pub struct ProjectView {
     pub receive: ReceiveView,
     /// Commit of the default branch; `null` while it is unborn.
     pub head: Option<Oid>,
+    /// What it holds, and may hold.
+    pub usage: UsageView,
     /// RFC 3339, UTC.
     pub created_at: String,
 }

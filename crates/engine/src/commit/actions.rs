@@ -28,6 +28,17 @@ pub(crate) enum Judged<'a> {
     File { path: BString, mode: Option<Mode>, condition: &'a Condition, content: Option<NewBytes> },
 }
 
+impl Judged<'_> {
+    /// The contents that come with the request, bytes.
+    pub fn bytes(&self) -> u64 {
+        let size = |content: &Option<NewBytes>| content.as_ref().map_or(0, |blob| blob.content.len() as u64);
+        match self {
+            Self::Actions(actions) => actions.iter().map(|action| size(&action.content)).sum(),
+            Self::File { content, .. } => size(content),
+        }
+    }
+}
+
 /// One action.
 pub(crate) struct Action<'a> {
     asked: &'a CommitAction,
@@ -178,7 +189,7 @@ fn refused(code: &'static str, path: &BString, why: &str) -> EngineError {
 fn change(path: &BString, there: Option<Item>, new: Edit, content: Option<&NewBytes>) -> ChangeRow {
     ChangeRow {
         path: path.clone(),
-        base: there.map(|item| item.oid),
+        base: there.into(),
         new,
         content: content.map(|blob| blob.content.clone()),
         revision: None,

@@ -4,16 +4,16 @@ use bytes::Bytes;
 use treehold_catalog::{Origin, PendingRow, Project};
 use treehold_object::{BString, ObjectId};
 
-use crate::files::pending_item;
-use crate::tree::Edit;
+use crate::files::{base_of, pending_item};
+use crate::tree::{Base, Edit};
 use crate::{Engine, Result};
 
 /// One path to change.
 #[derive(Debug, Clone)]
 pub(crate) struct ChangeRow {
     pub path: BString,
-    /// The blob that the change started from; `None` = there was nothing.
-    pub base: Option<ObjectId>,
+    /// What the change started from.
+    pub base: Base,
     /// What the path becomes; `None` = it goes.
     pub new: Edit,
     /// The new bytes, where they are not stored for this project yet.
@@ -32,7 +32,7 @@ impl Engine {
         Ok(rows
             .into_iter()
             .map(|row| ChangeRow {
-                base: row.base_oid,
+                base: base_of(&row),
                 new: pending_item(&row),
                 content: row.oid.and_then(|_| contents.next().flatten()),
                 revision: Some(row.revision),

@@ -101,7 +101,7 @@ impl Engine {
             return Err(moved(&intent.branch));
         }
         let pending = self.changes_from_pending(&intent.project, changes).await?;
-        let rows = self.change_rows(pending, changes, &head).await?;
+        let rows = self.change_rows(&intent.project, pending, changes, &head).await?;
         if std::mem::take(&mut intent.trailers) {
             let origins: Vec<Origin> = rows.iter().map(|row| row.origin.clone()).collect();
             intent.message = with_trailers(&intent.message, &origins);
@@ -135,7 +135,10 @@ impl Engine {
                 None
             }
         };
-        let tip = self.fetch_remote(&intent.project, &intent.branch, &hosted.at, None, &()).await?.tip;
+        let tip = self
+            .fetch_remote(&crate::quota::unbound(&intent.project), &intent.branch, &hosted.at, None, &())
+            .await?
+            .tip;
         let Some(tip) = tip else { return Ok(Round::Again) };
         let oid = made.unwrap_or(tip);
         let there = self.head_of(oid, head.branch.clone()).await?;
@@ -289,6 +292,8 @@ mod tests {
                 default_branch: "main".into(),
                 remote_url: None,
                 receive: treehold_catalog::ReceivePolicy::default(),
+                quota_bytes: None,
+                bytes: 0,
                 created_at_ms: 0,
             },
             branch: "main".to_owned(),

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 use treehold_catalog::{
-    Attempt, AttemptChange, AttemptState, ClearPending, FinalAnswer, OpKind, Publish, PublishOutcome, RefUpdate,
-    SnapshotRow,
+    Attempt, AttemptChange, AttemptState, ClearPending, ClearedRow, FinalAnswer, OpKind, Publish, PublishOutcome,
+    RefUpdate, SnapshotRow,
 };
 use treehold_fault::point;
 use treehold_object::ObjectId;
@@ -139,7 +139,7 @@ impl Engine {
             Some(tip) if tip == attempt.commit => true,
             Some(tip) => {
                 let project = self.find_project(&attempt.project.to_string()).await?;
-                self.fetch_tip(&project, &attempt.branch, tip, at, &()).await?;
+                self.fetch_tip(&crate::quota::unbound(&project), &attempt.branch, tip, at, &()).await?;
                 self.is_ancestor(attempt.project, attempt.commit, tip).await?
             }
         };
@@ -337,7 +337,8 @@ pub(crate) fn moved(branch: &str) -> EngineError {
 }
 
 pub(super) fn clear_of(user: Option<Uuid>, branch: &str, snapshot: &[SnapshotRow]) -> Option<ClearPending> {
-    let rows: Vec<(_, i64, Option<ObjectId>)> =
-        snapshot.iter().filter_map(|row| row.revision.map(|revision| (row.path.clone(), revision, row.oid))).collect();
-    Some(ClearPending { branch: branch.to_owned(), user: user?, rows })
+    let taken = |row: &SnapshotRow| {
+        Some(ClearedRow { path: row.path.clone(), revision: row.revision?, oid: row.oid, mode: row.mode })
+    };
+    Some(ClearPending { branch: branch.to_owned(), user: user?, rows: snapshot.iter().filter_map(taken).collect() })
 }

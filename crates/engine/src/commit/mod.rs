@@ -26,6 +26,7 @@ use request::Claimed;
 pub(crate) use request::Key;
 
 use crate::api::{CommitAnswer, CommitRequest, OnConflict, SignBy};
+use crate::quota::unbound;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Found;
 use crate::view::Head;
@@ -153,7 +154,7 @@ impl Engine {
         if policy.expected_head.is_some() && policy.expected_head != head.commit {
             return Err(machine::moved(&intent.branch));
         }
-        let rows = self.change_rows(pending, changes, &head).await?;
+        let rows = self.change_rows(&intent.project, pending, changes, &head).await?;
         if rows.len() > self.config.limits.commit_changes {
             let limit = self.config.limits.commit_changes as u64;
             return Err(EngineError::TooLarge { what: "the commit", limit, unit: "changes" });
@@ -205,10 +206,20 @@ impl Engine {
         self.changes_of_pending(project, rows).await
     }
 
-    async fn change_rows(&self, pending: Vec<ChangeRow>, changes: &Changes<'_>, head: &Head) -> Result<Vec<ChangeRow>> {
+    /// What comes with the request is new to the project; what is pending was accepted.
+    async fn change_rows(
+        &self,
+        project: &Project,
+        pending: Vec<ChangeRow>,
+        changes: &Changes<'_>,
+        head: &Head,
+    ) -> Result<Vec<ChangeRow>> {
         let rows = match changes {
             Changes::Pending { .. } => pending,
-            Changes::Actions(judged) => self.judge_actions(judged, head).await?,
+            Changes::Actions(judged) => {
+                self.check_quota(project, judged.bytes())?;
+                self.judge_actions(judged, head).await?
+            }
         };
         match rows.is_empty() {
             true => Err(nothing_to_commit()),
@@ -223,8 +234,8 @@ impl Engine {
         let mut at = head.clone();
         for _ in 0..STEPS_BACK {
             let there = self.find_paths(at.tree, &paths).await?;
-            let leaf = |found: Found| found.filter(|item| !item.is_tree()).map(|item| item.oid);
-            if there.into_iter().zip(rows).all(|(found, row)| leaf(found) == row.base) {
+            let leaf = |found: Found| found.filter(|item| !item.is_tree());
+            if there.into_iter().zip(rows).all(|(found, row)| row.base.is(leaf(found))) {
                 return Ok(Some(at));
             }
             let Some(commit) = at.commit else { return Ok(None) };
@@ -391,7 +402,7 @@ impl Engine {
     /// The remote has commits that we lack: fetch them and merge the changes onto them. Our branch stays where it is until the
     /// commit lands.
     async fn remote_moved(&self, intent: &Intent, at: &Endpoint) -> Result<Round> {
-        let fetched = self.fetch_remote(&intent.project, &intent.branch, at, None, &()).await?;
+        let fetched = self.fetch_remote(&unbound(&intent.project), &intent.branch, at, None, &()).await?;
         let Some(tip) = fetched.tip else { return Ok(Round::Again) };
         let head = self.branch_head(&intent.project, &intent.branch).await?;
         if let Some(ours) = head.commit

@@ -80,7 +80,9 @@ impl MergedChanges {
                 self.before.extend(theirs.map(|old| (item.oid, old.oid)));
                 self.blobs.push(NewBytes { oid: item.oid, kind: Kind::Blob, content });
             }
-            (Some(item), None) if change.revision.is_some() => self.reused.push(item.oid),
+            (Some(item), None) if change.revision.is_some() && change.new.is_some_and(|own| own.oid == item.oid) => {
+                self.reused.push(item.oid);
+            }
             _ => {}
         }
         self.files.push(committed_file(&path, theirs, new));
@@ -118,7 +120,7 @@ impl Engine {
         let mut merged = MergedChanges::default();
         let mut resolutions = Vec::with_capacity(changes.len());
         for (change, theirs) in changes.iter().zip(&there) {
-            merged.moved |= theirs.map(|item| item.oid) != change.base;
+            merged.moved |= !change.base.is(*theirs);
             resolutions.push(self.merge_path(change.base, change.new, *theirs, change.content.clone()).await?);
         }
         if !ours_wins {
@@ -128,6 +130,10 @@ impl Engine {
             let (new, content) = match resolution {
                 Resolution3::Theirs => (theirs, None),
                 Resolution3::Ours => (change.new, change.content.clone()),
+                Resolution3::Mode(item) => {
+                    let own = change.content.clone().filter(|_| change.new.is_some_and(|own| own.oid == item.oid));
+                    (Some(item), own)
+                }
                 Resolution3::Text { mode, oid, content } => (Some(Item { mode, oid }), Some(content)),
                 Resolution3::Conflict if ours_wins => (change.new, change.content.clone()),
                 Resolution3::Conflict => {
@@ -287,7 +293,7 @@ fn committed_file(path: &BString, old: Side, new: Side) -> CommittedFile {
 fn conflict(change: &ChangeRow, theirs: Side) -> Conflict {
     Conflict {
         path: Path(change.path.clone()),
-        base: change.base.map(Oid),
+        base: change.base.oid.map(Oid),
         ours: change.new.map(|item| Oid(item.oid)),
         theirs: theirs.map(|item| Oid(item.oid)),
     }

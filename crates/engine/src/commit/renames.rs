@@ -53,7 +53,7 @@ impl Engine {
         parent: &Head,
     ) -> Result<BTreeMap<usize, Followed>> {
         let one_sided = |(at, theirs): &&(usize, Side)| {
-            changes[*at].base.is_some() && changes[*at].new.is_some() != theirs.is_some()
+            changes[*at].base.oid.is_some() && changes[*at].new.is_some() != theirs.is_some()
         };
         let conflicts: Vec<&(usize, Side)> = conflicts.iter().filter(one_sided).collect();
         let mut followed = BTreeMap::new();
@@ -82,7 +82,7 @@ fn destination<'a>(followed: &'a Followed, changes: &'a [ChangeRow]) -> &'a BStr
 
 impl Renames<'_> {
     async fn follow(&mut self, change: &ChangeRow, theirs: Side) -> Result<Option<Followed>> {
-        match (change.base, change.new, theirs) {
+        match (change.base.oid, change.new, theirs) {
             (Some(base), Some(ours), None) => self.there(change, base, ours).await,
             (Some(base), None, Some(theirs)) => self.here(change, base, theirs).await,
             _ => Ok(None),
@@ -97,17 +97,17 @@ impl Renames<'_> {
         if changes.iter().any(|other| other.path == path) {
             return Ok(None);
         }
-        let resolution = engine.merge_path(Some(base), Some(ours), Some(theirs), change.content.clone()).await?;
-        let mode = if was.mode == ours.mode { theirs.mode } else { ours.mode };
-        Ok(match resolution {
-            Resolution3::Text { oid, content, .. } => {
-                Some(Followed::There { path, theirs, new: Item { mode, oid }, content: Some(content) })
-            }
-            Resolution3::Ours => Some(Followed::There { path, theirs, new: Item { mode, ..ours }, content: None }),
+        let content = change.content.clone();
+        let resolution = engine.merge_path(Some(was).into(), Some(ours), Some(theirs), content).await?;
+        let (new, content) = match resolution {
+            Resolution3::Text { mode, oid, content } => (Item { mode, oid }, Some(content)),
+            Resolution3::Ours => (ours, None),
             // The change is there already.
-            Resolution3::Theirs => Some(Followed::There { path, theirs, new: Item { mode, ..theirs }, content: None }),
-            Resolution3::Conflict => None,
-        })
+            Resolution3::Theirs => (theirs, None),
+            Resolution3::Mode(item) => (item, None),
+            Resolution3::Conflict => return Ok(None),
+        };
+        Ok(Some(Followed::There { path, theirs, new, content }))
     }
 
     /// Where the change was clean, and what it had there. Changes that started together are looked for once.
@@ -115,7 +115,7 @@ impl Renames<'_> {
         let path = std::slice::from_ref(&change.path);
         for at in 0..self.since.len() {
             let was = self.engine.find_paths(self.since[at].tree, path).await?.pop().flatten();
-            if let Some(was) = was.filter(|was| Some(was.oid) == change.base) {
+            if let Some(was) = was.filter(|was| change.base.is(Some(*was))) {
                 return Ok(Some((was, &mut self.since[at])));
             }
         }
@@ -137,22 +137,31 @@ impl Renames<'_> {
         let Some((places, own)) = self.own.as_mut() else { return Ok(None) };
         let Some(found) = self.engine.renamed_to(&change.path, base, own).await? else { return Ok(None) };
         let Added { item: ours, content, .. } = own.added[found].clone();
-        let merged = self.engine.merge_path(Some(base), Some(ours), Some(theirs), content).await?;
-        let resolution = match merged {
+        let merged = self.engine.merge_path(change.base, Some(ours), Some(theirs), content).await?;
+        let item = match merged {
             Resolution3::Conflict => return Ok(None),
-            // The content is the branch's, the path and the mode are the user's.
-            Resolution3::Theirs => match self.engine.contents(&[theirs.oid]).await?.pop().flatten() {
-                Some(content) => Resolution3::Text { mode: ours.mode, oid: theirs.oid, content },
-                None => return Ok(None),
-            },
-            other => other,
+            // Nobody knows who changed the mode.
+            Resolution3::Theirs if change.base.mode.is_none() => Item { mode: ours.mode, ..theirs },
+            Resolution3::Theirs => theirs,
+            Resolution3::Mode(item) => item,
+            resolution => return Ok(Some(Followed::Here { index: places[found], resolution })),
+        };
+        // The content is the branch's, and new at the user's path.
+        let content = match item.oid == ours.oid {
+            true => None,
+            false => Some(self.engine.contents(&[item.oid]).await?.pop().flatten()),
+        };
+        let resolution = match content {
+            None => Resolution3::Mode(item),
+            Some(Some(content)) => Resolution3::Text { mode: item.mode, oid: item.oid, content },
+            Some(None) => return Ok(None),
         };
         Ok(Some(Followed::Here { index: places[found], resolution }))
     }
 
     /// The branch's own file at the path of one would be written over.
     async fn own_files(&self) -> Result<(Vec<usize>, Candidates)> {
-        let created = self.changes.iter().enumerate().filter(|(_, other)| other.base.is_none());
+        let created = self.changes.iter().enumerate().filter(|(_, other)| other.base.oid.is_none());
         let created: Vec<(usize, &ChangeRow)> = created.filter(|(_, other)| other.new.is_some()).collect();
         let paths: Vec<BString> = created.iter().map(|(_, other)| other.path.clone()).collect();
         let there = self.engine.find_paths(self.parent.tree, &paths).await?;

@@ -85,6 +85,8 @@ pub struct GcReport {
     pub reflog_entries: u64,
     /// Packs rewritten so that what was collected from them is not in the new ones.
     pub rewritten_keys: u64,
+    /// Projects whose figure of what they hold was not what was counted, and is now.
+    pub recounted: u64,
 }
 
 impl Engine {
@@ -147,7 +149,8 @@ impl Engine {
             // What was condemned earlier, by a run that was not braked, goes on its way.
             plan.condemn.clear();
         }
-        let report = self.apply_gc(plan, options, project, progress).await?;
+        let mut report = self.apply_gc(plan, options, project, progress).await?;
+        report.recounted = self.recount(project).await?;
         braked.map(|()| report)
     }
 

@@ -84,6 +84,8 @@ pub(crate) enum Refused {
     Pack(IngestError),
     /// It refers to objects that it does not hold and the project does not reach; whether others have them is not told.
     Open,
+    /// The project would hold more than it may.
+    Quota(EngineError),
     /// Ours, or the transport's.
     Failed(EngineError),
 }
@@ -214,6 +216,7 @@ impl Engine {
                 }
             },
         };
+        self.check_quota(project, quarantine.iter().map(|object| object.size).sum()).map_err(Refused::Quota)?;
         self.check_closed(project, &quarantine).await?;
         let quarantine = Arc::new(quarantine);
         self.check_git_files_of(&quarantine, git_files, policy).await?;

@@ -27,6 +27,8 @@ pub(super) struct ProjectFile {
     remote_url: Option<String>,
     deny_non_fast_forwards: bool,
     deny_deletes: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota_bytes: Option<u64>,
     created_at_ms: i64,
     refs: Vec<(String, Oid)>,
     remote_refs: Vec<(String, Oid)>,
@@ -75,6 +77,8 @@ struct Change {
     oid: Option<Oid>,
     size: u64,
     base_oid: Option<Oid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_mode: Option<u32>,
     revision: i64,
     updated_at_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +99,8 @@ enum Act {
 
 impl ProjectFile {
     pub fn of(snapshot: &ProjectSnapshot) -> Self {
-        let Project { id, ref name, ref default_branch, ref remote_url, receive, created_at_ms } = snapshot.project;
+        let Project { id, ref name, ref default_branch, ref remote_url, receive, quota_bytes, created_at_ms, .. } =
+            snapshot.project;
         let named = |refs: &[Ref]| refs.iter().map(|named| (named.name.clone(), Oid(named.oid))).collect();
         let token = |(token, hash): &(Token, [u8; 32])| TokenRecord {
             id: token.id,
@@ -114,6 +119,7 @@ impl ProjectFile {
             remote_url: remote_url.clone(),
             deny_non_fast_forwards: receive.deny_non_fast_forwards,
             deny_deletes: receive.deny_deletes,
+            quota_bytes,
             created_at_ms,
             refs: named(&snapshot.refs),
             remote_refs: named(&snapshot.remote_refs),
@@ -145,6 +151,9 @@ impl ProjectFile {
                 default_branch: self.default_branch,
                 remote_url: self.remote_url,
                 receive,
+                quota_bytes: self.quota_bytes,
+                // What comes back is counted at the end.
+                bytes: 0,
                 created_at_ms: self.created_at_ms,
             },
             refs: named(self.refs),
@@ -172,6 +181,7 @@ impl WorkspaceFile {
                 oid: row.oid.map(Oid),
                 size: row.size,
                 base_oid: row.base_oid.map(Oid),
+                base_mode: row.base_mode,
                 revision: row.revision,
                 updated_at_ms: row.updated_at_ms,
                 device: row.origin.device.clone(),
@@ -202,6 +212,7 @@ impl WorkspaceFile {
                 oid: change.oid.map(|oid| oid.0),
                 size: change.size,
                 base_oid: change.base_oid.map(|oid| oid.0),
+                base_mode: change.base_mode,
                 revision: change.revision,
                 updated_at_ms: change.updated_at_ms,
                 origin: Origin { device: change.device, actor: change.actor, session: change.session },
@@ -229,6 +240,7 @@ mod tests {
             oid,
             size: 1,
             base_oid: Some(hash(Kind::Blob, b"y").unwrap()),
+            base_mode: oid.map(|_| 0o100755),
             revision: 3,
             updated_at_ms: 4,
             origin: Origin {
@@ -254,6 +266,8 @@ mod tests {
                 default_branch: "main".to_owned(),
                 remote_url: Some("https://example.org/r".to_owned()),
                 receive: ReceivePolicy { deny_non_fast_forwards: true, deny_deletes: false },
+                quota_bytes: Some(6),
+                bytes: 0,
                 created_at_ms: 1,
             },
             refs: vec![Ref { name: "refs/heads/main".to_owned(), oid, ephemeral: None }],

@@ -16,9 +16,9 @@ use crate::api::{
     At, CheckpointChange, CheckpointDetail, CheckpointEntry, CheckpointList, CheckpointRequest, CheckpointRestored,
     Diff, Mode, Oid, OnMismatch, OpStatus, Origin, Path,
 };
-use crate::files::pending_item;
+use crate::files::{base_of, pending_item};
 use crate::text::{read_cursor, rfc3339, write_cursor};
-use crate::tree::{Change, GITLINK, Item};
+use crate::tree::{Base, Change, GITLINK, Item};
 use crate::{Engine, EngineError, Result};
 
 const NAME_MAX: usize = 200;
@@ -52,6 +52,10 @@ fn item(row: &CheckpointRow) -> Option<Item> {
         (Action::Deleted, _) | (_, None) => None,
         (_, Some(oid)) => Some(Item { mode: row.mode, oid }),
     }
+}
+
+fn base(row: &CheckpointRow) -> Base {
+    Base { oid: row.base_oid, mode: row.base_mode }
 }
 
 /// Under which name the state before a restoration is kept. Undoing one is told apart, so that undo and redo take turns.
@@ -250,12 +254,12 @@ fn differences(then: Vec<CheckpointRow>, now: Vec<PendingRow>) -> Vec<Asked> {
     let mut now: BTreeMap<BString, PendingRow> = now.into_iter().map(|row| (row.path.clone(), row)).collect();
     let mut restored = Vec::new();
     for row in then {
-        let same = |now: PendingRow| pending_item(&now) == item(&row) && now.base_oid == row.base_oid;
+        let same = |now: PendingRow| pending_item(&now) == item(&row) && base_of(&now) == base(&row);
         if now.remove(&row.path).is_some_and(same) {
             continue;
         }
         let op = Op::new(row.path.clone(), Verb::Restore(item(&row), row.size));
-        restored.push(Op { rebase: Some(row.base_oid), ..op });
+        restored.push(Op { rebase: Some(base(&row)), ..op });
     }
     let gone = now.into_keys().map(|path| Op::new(path, Verb::Reset));
     let (deleted, set): (Vec<Op>, Vec<Op>) =

@@ -5,13 +5,13 @@ use treehold_catalog::{
     WorkspaceKey,
 };
 use treehold_fault::point;
-use treehold_object::{Kind, ObjectId};
+use treehold_object::Kind;
 use uuid::Uuid;
 
-use super::change::Wanted;
+use super::change::{Wanted, based_on};
 use crate::api::{Condition, Mode, Oid, Path, PendingAction, PendingAnswer, PendingBody, PutPending};
-use crate::files::{pending_item, shaped_path};
-use crate::tree::{Edits, FILE, GITLINK, Item, SYMLINK};
+use crate::files::{base_of, pending_item, shaped_path};
+use crate::tree::{Base, Edits, FILE, GITLINK, Item, SYMLINK};
 use crate::view::{check_branch, no_project, project_key};
 use crate::writer::{NewBytes, Operation};
 use crate::{Engine, EngineError, Result};
@@ -113,15 +113,19 @@ impl Engine {
         check(&draft.put.condition, &seen)?;
         let new = self.wanted_item(draft, &seen)?;
         let judged = self.judge_name(draft, &seen, new).await?;
-        let base = base_oid(draft, &seen);
-        let equals_head = new == seen.head.filter(|item| !item.is_tree());
         let explicit = draft.explicit && seen.row.is_some();
         let size = draft.blob.as_ref().map_or(0, |blob| blob.content.len() as u64);
+        let wanted = Wanted { new, size, base: base(draft, &seen), explicit };
+        let equals_head = wanted.equals(seen.head);
+        let known = [seen.row.as_ref().and_then(|row| row.oid), seen.head.map(|item| item.oid)];
+        if !equals_head && new.is_some_and(|item| !known.contains(&Some(item.oid))) {
+            self.check_quota(&seen.project, size)?;
+        }
         let content = match equals_head && !explicit {
             true => Content::None,
             false => self.kept_content(&seen.project, draft).await?,
         };
-        let change = Wanted { new, size, base, explicit }.change(seen.head, content);
+        let change = wanted.change(seen.head, content);
         let expect = match &seen.row {
             Some(row) => RowExpectation::Revision(row.revision),
             None => RowExpectation::Absent,
@@ -240,13 +244,14 @@ fn check(condition: &Condition, seen: &Seen) -> Result<()> {
 }
 
 /// `base` if given, else what `If-Match` named when nothing was pending, else what the row has, else the head's blob.
-fn base_oid(draft: &Draft, seen: &Seen) -> Option<ObjectId> {
-    if draft.put.base.is_some() {
-        return draft.put.base;
-    }
-    match &seen.row {
-        Some(row) => row.base_oid,
-        None => seen.head.filter(|item| !item.is_tree()).map(|item| item.oid),
+fn base(draft: &Draft, seen: &Seen) -> Base {
+    let was = match &seen.row {
+        Some(row) => base_of(row),
+        None => seen.head.filter(|item| !item.is_tree()).into(),
+    };
+    match draft.put.base {
+        Some(named) => based_on(named, was, seen.head, draft.put.mode.is_some()),
+        None => was,
     }
 }
 

@@ -6,9 +6,10 @@ use treehold_object::{BString, Kind, ObjectId};
 
 use super::batch::ops::{Op, Verb, content};
 use super::batch::{Asked, Batch, Round, Rules};
-use crate::api::{BatchAnswer, Conflict, Oid, OnMismatch, Origin, Path, ResolveFile, ResolveRequest, Take};
+use crate::api::{BatchAnswer, Conflict, Mode, Oid, OnMismatch, Origin, Path, ResolveFile, ResolveRequest, Take};
+use crate::conflicts::merged_mode;
 use crate::files::{pending_item, shaped_path};
-use crate::tree::{Resolution3, Side};
+use crate::tree::{Item, Resolution3, Side};
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
@@ -79,10 +80,16 @@ impl Engine {
             let detail = format!("The branch's {:?} is another one by now; look at the conflicts again.", file.path);
             return Err(EngineError::Conflict { code: "head_moved", detail });
         }
-        let based = |verb| Op { rebase: Some(their_oid), mode: file.mode, ..Op::new(row.path.clone(), verb) };
+        // The mode is no matter of the texts: where both sides have a file, it merges by itself.
+        let mode = file.mode.or(merged_mode(row, theirs).map(Mode));
+        let based = |verb| Op { rebase: Some(theirs.into()), mode, ..Op::new(row.path.clone(), verb) };
         let put = |content: Bytes| Ok(based(Verb::Put(NewBytes::of(Kind::Blob, content)?)));
+        let ours = || {
+            let item = pending_item(row).map(|item| Item { mode: mode.map_or(item.mode, |mode| mode.0), ..item });
+            Ok(based(Verb::Restore(item, row.size)))
+        };
         match file.take {
-            Take::Ours => Ok(based(Verb::Restore(pending_item(row), row.size))),
+            Take::Ours => ours(),
             Take::Theirs => Ok(Op::new(row.path.clone(), Verb::Reset)),
             Take::Text => {
                 let text = file.content.clone().unwrap_or_default();
@@ -91,7 +98,12 @@ impl Engine {
             }
             Take::Merged => match self.merge_row(project, row, theirs).await? {
                 Resolution3::Text { content, .. } => put(content),
-                Resolution3::Ours => Ok(based(Verb::Restore(pending_item(row), row.size))),
+                Resolution3::Ours => ours(),
+                Resolution3::Mode(item) if Some(item.oid) == row.oid => ours(),
+                Resolution3::Mode(item) => match self.contents(&[item.oid]).await?.pop().flatten() {
+                    Some(content) => put(content),
+                    None => Err(unmerged(row, their_oid)),
+                },
                 Resolution3::Theirs => Ok(Op::new(row.path.clone(), Verb::Reset)),
                 Resolution3::Conflict => Err(unmerged(row, their_oid)),
             },

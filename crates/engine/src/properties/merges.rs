@@ -2,10 +2,13 @@
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use treehold_catalog::Origin;
 use treehold_object::ObjectId;
 
 use super::{Files, World, edited, put, random, some_files};
-use crate::tree::merge_text;
+use crate::commit::change::ChangeRow;
+use crate::tree::{Change, merge_text};
+use crate::view::Head;
 
 /// Lines that repeat, so that there is more than one way to see what changed.
 fn some_text(random: &mut StdRng, lines: usize) -> Vec<String> {
@@ -83,8 +86,8 @@ fn touched(random: &mut StdRng, files: &Files) -> Files {
             let lines: Vec<String> = content.split_inclusive('\n').map(str::to_owned).collect();
             *content = edited_text(random, &lines).concat();
         }
-        if *mode == "100644" && random.random_bool(0.05) {
-            *mode = "100755";
+        if *mode != "120000" && random.random_bool(0.15) {
+            *mode = if *mode == "100644" { "100755" } else { "100644" };
         }
     }
     files
@@ -107,6 +110,77 @@ async fn trees_merge_as_merge_tree_merges_them() {
     world.import("merges", 0).await;
     let (outcomes, _) = judged(&world, &trees, |_| false).await;
     assert!(outcomes.iter().all(|count| *count > 5), "both outcomes occur: {outcomes:?}");
+}
+
+/// Goal: pending changes merge onto what the branch became as commits of them would in `git merge-tree`: contents, modes and types.
+#[tokio::test]
+async fn pending_changes_merge_as_merge_tree_merges_them() {
+    let world = World::new().await;
+    let mut random = random();
+    let mut versions = Vec::new();
+    for _ in 0..80 {
+        // Few files, so that both sides often change the same one, and none goes where the other made a directory.
+        let mut base: Files = (0..6).map(|file| (format!("{file}"), ("100644", String::new()))).collect();
+        for (path, (mode, content)) in &mut base {
+            *mode = ["100644", "100644", "100755", "120000"][random.random_range(0..4)];
+            *content = if *mode == "120000" { format!("to {path}") } else { some_text(&mut random, 20).concat() };
+        }
+        let (ours, theirs) = (changed_in_place(&mut random, &base), changed_in_place(&mut random, &base));
+        versions.extend([base, ours, theirs].map(|files| named(&files)));
+    }
+    let trees = world.commit_all(&versions);
+    world.import("pending", 0).await;
+    let (mut outcomes, mut modes) = ([0, 0], 0);
+    for case in trees.chunks(3) {
+        let [base, ours, theirs] = case else { panic!("three trees") };
+        let (expected, said) = merge_tree(&world, base, ours, theirs);
+        let changes = world.engine.diff_trees(Some(*base), Some(*ours)).await.expect("a diff");
+        modes += changes
+            .iter()
+            .filter(|change| change.old.zip(change.new).is_some_and(|(old, new)| old.oid == new.oid))
+            .count();
+        let rows: Vec<ChangeRow> = changes.into_iter().map(pending).collect();
+        let onto = Head { commit: None, tree: Some(*theirs), branch: None };
+        let merged = world.engine.merge_changes(&rows, &onto, false).await.expect("a merge");
+        outcomes[usize::from(merged.conflicts.is_empty())] += 1;
+        let edited = world.engine.edit_tree(Some(*theirs), &merged.edits).await.expect("an edit");
+        let tree = merged.conflicts.is_empty().then(|| edited.root.to_string());
+        assert_eq!(tree, expected, "base {base}, ours {ours}, theirs {theirs}\n{said}{:?}", merged.conflicts);
+    }
+    assert!(outcomes.iter().all(|count| *count > 5) && modes > 20, "{outcomes:?}, {modes} changes of mode alone");
+}
+
+/// A change as one that a user has pending.
+fn pending(change: Change) -> ChangeRow {
+    ChangeRow {
+        path: change.path,
+        base: change.old.into(),
+        new: change.new,
+        content: None,
+        revision: Some(1),
+        origin: Origin::default(),
+    }
+}
+
+/// Contents, modes and types change, and files go.
+fn changed_in_place(random: &mut StdRng, files: &Files) -> Files {
+    let mut changed = Files::new();
+    for (path, (mode, content)) in files {
+        let (mut mode, mut content) = (*mode, content.clone());
+        match random.random_range(0..20) {
+            0 => continue,
+            1 if mode == "120000" => (mode, content) = ("100644", "a file now\n".to_owned()),
+            1 => (mode, content) = ("120000", "a link now".to_owned()),
+            2..8 if mode != "120000" => mode = if mode == "100644" { "100755" } else { "100644" },
+            _ => {}
+        }
+        if mode != "120000" && random.random_bool(0.3) {
+            let lines: Vec<String> = content.split_inclusive('\n').map(str::to_owned).collect();
+            content = edited_text(random, &lines).concat();
+        }
+        changed.insert(path.clone(), (mode, content));
+    }
+    changed
 }
 
 /// Merges each case (base, ours, theirs) here and in git. What merges in git merges here, and to the same tree; but not where git's words

@@ -211,6 +211,7 @@ impl Engine {
         self.adopt_all(bucket, &mut report, progress).await?;
         self.restore_projects(manifest, &manifests, &mut report, progress).await?;
         self.rebuild_history(&mut report, progress).await?;
+        self.recount(None).await?;
         Ok(report)
     }
 

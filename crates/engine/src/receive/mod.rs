@@ -123,6 +123,7 @@ impl Engine {
                     verdicts.refuse_all(MISSING);
                     return Ok(Ended::Refused(None));
                 }
+                Err(Refused::Quota(error)) => return Ok(Ended::Refused(Some(error.to_string()))),
                 Err(Refused::Pack(error)) => return Ok(Ended::Refused(Some(error.to_string()))),
             },
         };

@@ -243,6 +243,6 @@ fn refused(refused: Refused) -> EngineError {
     match refused {
         Refused::Pack(error) => invalid(&format!("The remote's pack is refused: {error}.")),
         Refused::Open => invalid("The remote's pack refers to objects that it does not hold: missing object."),
-        Refused::Failed(error) => error,
+        Refused::Failed(error) | Refused::Quota(error) => error,
     }
 }

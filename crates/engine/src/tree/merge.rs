@@ -16,10 +16,40 @@ pub(crate) enum Resolution3 {
     Theirs,
     /// Our side replaces it.
     Ours,
+    /// The bytes that one side has, with the mode of the other.
+    Mode(Item),
     /// A new text, merged.
     Text { mode: u32, oid: ObjectId, content: Bytes },
     /// It does not merge.
     Conflict,
+}
+
+/// What a change starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// The blob; `None` = there was no file.
+    pub oid: Option<ObjectId>,
+    /// Its mode; `None` also for pending work of before modes were kept.
+    pub mode: Option<u32>,
+}
+
+impl From<Side> for Base {
+    fn from(side: Side) -> Self {
+        Self { oid: side.map(|item| item.oid), mode: side.map(|item| item.mode) }
+    }
+}
+
+impl Base {
+    /// Whether this side changed nothing, as far as is known.
+    pub fn is(&self, side: Side) -> bool {
+        let same_mode = |item: Item| self.mode.is_none_or(|mode| mode == item.mode);
+        self.oid == side.map(|item| item.oid) && side.is_none_or(same_mode)
+    }
+}
+
+/// The mode of a file, as git merges modes: the side that changed it has its way, and where nobody knows, ours has.
+pub(crate) fn merge_mode(base: Option<u32>, ours: u32, theirs: u32) -> u32 {
+    if base == Some(ours) { theirs } else { ours }
 }
 
 /// What a path becomes, and its bytes if they are new.
@@ -55,7 +85,7 @@ pub(crate) fn is_binary(content: &[u8]) -> bool {
     content[..content.len().min(8000)].contains(&0)
 }
 
-pub(super) fn is_file(mode: u32) -> bool {
+pub(crate) fn is_file(mode: u32) -> bool {
     mode == super::FILE || mode == 0o100755
 }
 
@@ -72,48 +102,74 @@ fn both_new(ours: Item, theirs: Item) -> Resolution3 {
 }
 
 impl Engine {
-    /// Merges one path. `base` is a blob id (its mode is not known), the sides are what the edit and the branch have.
+    /// Merges one path as git does, its mode too: the sides are what the edit and the branch have. A mode of the base that is not known
+    /// counts as the one that the edit did not keep.
     pub(crate) async fn merge_path(
         &self,
-        base: Option<ObjectId>,
+        base: Base,
         ours: Side,
         theirs: Side,
         ours_content: Option<Bytes>,
     ) -> Result<Resolution3> {
-        if ours.map(|item| item.oid) == theirs.map(|item| item.oid) {
-            return Ok(if ours == theirs { Resolution3::Theirs } else { Resolution3::Ours });
-        }
-        if theirs.map(|item| item.oid) == base {
-            return Ok(Resolution3::Ours);
-        }
-        if ours.map(|item| item.oid) == base {
+        if ours == theirs {
             return Ok(Resolution3::Theirs);
         }
-        let (base, ours, theirs) = match (base, ours, theirs) {
-            (Some(base), Some(ours), Some(theirs)) => (base, ours, theirs),
-            (None, Some(ours), Some(theirs)) => return Ok(both_new(ours, theirs)),
-            _ => return Ok(Resolution3::Conflict),
+        if base.is(theirs) {
+            return Ok(Resolution3::Ours);
+        }
+        let (Some(our), Some(their)) = (ours, theirs) else {
+            return Ok(if base.is(ours) { Resolution3::Theirs } else { Resolution3::Conflict });
         };
-        if !is_file(ours.mode) || !is_file(theirs.mode) {
+        let unknown = base.oid.is_some() && base.mode.is_none();
+        if unknown && our.oid == their.oid {
+            return Ok(Resolution3::Ours);
+        }
+        if base.is(ours) {
+            return Ok(Resolution3::Theirs);
+        }
+        let Some(base_oid) = base.oid else { return Ok(both_new(our, their)) };
+        if !is_file(our.mode) || !is_file(their.mode) {
             return Ok(Resolution3::Conflict);
         }
-        let mut wanted = vec![base, theirs.oid];
+        if base.mode.is_some_and(|mode| !is_file(mode)) {
+            return Ok(both_new(our, their));
+        }
+        let mode = merge_mode(base.mode, our.mode, their.mode);
+        let kept = |item: Item| match (Item { mode, ..item }) {
+            kept if kept == our => Resolution3::Ours,
+            kept if kept == their => Resolution3::Theirs,
+            kept => Resolution3::Mode(kept),
+        };
+        if our.oid == their.oid || their.oid == base_oid {
+            return Ok(kept(our));
+        }
+        if our.oid == base_oid {
+            return Ok(kept(their));
+        }
+        let Some(merged) = self.merge_texts(base_oid, our.oid, their.oid, ours_content).await? else {
+            return Ok(Resolution3::Conflict);
+        };
+        let oid = hash(Kind::Blob, &merged).map_err(EngineError::internal)?;
+        Ok(Resolution3::Text { mode, oid, content: merged })
+    }
+
+    /// Merges three blobs as texts; `None` = they do not merge, or one cannot be read.
+    async fn merge_texts(
+        &self,
+        base: ObjectId,
+        ours: ObjectId,
+        theirs: ObjectId,
+        ours_content: Option<Bytes>,
+    ) -> Result<Option<Bytes>> {
+        let mut wanted = vec![base, theirs];
         if ours_content.is_none() {
-            wanted.push(ours.oid);
+            wanted.push(ours);
         }
         let mut contents = self.contents(&wanted).await?.into_iter();
-        let (Some(Some(base)), Some(Some(their_content))) = (contents.next(), contents.next()) else {
-            return Ok(Resolution3::Conflict);
-        };
-        let Some(our_content) = ours_content.or_else(|| contents.next().flatten()) else {
-            return Ok(Resolution3::Conflict);
-        };
-        let merged = tokio::task::spawn_blocking(move || merge_text(&base, &our_content, &their_content))
-            .await
-            .map_err(EngineError::internal)?;
-        let Some(merged) = merged else { return Ok(Resolution3::Conflict) };
-        let oid = hash(Kind::Blob, &merged).map_err(EngineError::internal)?;
-        Ok(Resolution3::Text { mode: ours.mode, oid, content: merged.into() })
+        let (Some(Some(base)), Some(Some(theirs))) = (contents.next(), contents.next()) else { return Ok(None) };
+        let Some(ours) = ours_content.or_else(|| contents.next().flatten()) else { return Ok(None) };
+        let merged = tokio::task::spawn_blocking(move || merge_text(&base, &ours, &theirs)).await;
+        Ok(merged.map_err(EngineError::internal)?.map(Bytes::from))
     }
 
     /// Merges what happened from `base` to `ours` into `theirs`.
@@ -141,10 +197,13 @@ impl Engine {
                     continue;
                 }
             };
-            match self.merge_side(change.old, change.new, theirs).await? {
+            match self.merge_path(change.old.into(), change.new, theirs, None).await? {
                 Resolution3::Theirs => {}
                 Resolution3::Ours => {
                     merged.edits.insert(change.path, change.new);
+                }
+                Resolution3::Mode(item) => {
+                    merged.edits.insert(change.path, Some(item));
                 }
                 Resolution3::Text { mode, oid, content } => {
                     merged.blobs.push((oid, content));
@@ -223,41 +282,14 @@ impl Engine {
         let Some(at) = self.renamed_to(&change.path, base.oid, candidates).await? else { return Ok(None) };
         let Added { path, item, .. } = candidates.added[at].clone();
         let (ours, theirs) = (change.new.or(Some(item)), side.or(Some(item)));
-        let arrived = match self.merge_side(Some(base), ours, theirs).await? {
+        let arrived = match self.merge_path(Some(base).into(), ours, theirs, None).await? {
             Resolution3::Conflict => return Ok(None),
             Resolution3::Ours => (ours, None),
             Resolution3::Theirs => (theirs, None),
+            Resolution3::Mode(item) => (Some(item), None),
             Resolution3::Text { mode, oid, content } => (Some(Item { mode, oid }), Some((oid, content))),
         };
         Ok(Some((path, arrived)))
-    }
-
-    /// As [`Engine::merge_path`], where the base's mode is known too, so that a change of mode on one side is kept.
-    async fn merge_side(&self, base: Side, ours: Side, theirs: Side) -> Result<Resolution3> {
-        // Both sides changed something. Where one has no file, or neither had one before, only the same change merges.
-        if let (None, Some(ours), Some(theirs)) = (base, ours, theirs)
-            && ours != theirs
-        {
-            return Ok(both_new(ours, theirs));
-        }
-        let alike = ours.zip(theirs).is_some_and(|(ours, theirs)| is_file(ours.mode) == is_file(theirs.mode));
-        if ours != theirs && !alike {
-            return Ok(Resolution3::Conflict);
-        }
-        let resolution = self.merge_path(base.map(|item| item.oid), ours, theirs, None).await?;
-        let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return Ok(resolution) };
-        let mode = if ours.mode == base.mode { theirs.mode } else { ours.mode };
-        Ok(match resolution {
-            Resolution3::Text { oid, content, .. } => Resolution3::Text { mode, oid, content },
-            Resolution3::Ours if mode != ours.mode => self.with_mode(ours.oid, mode).await?,
-            Resolution3::Theirs if mode != theirs.mode => self.with_mode(theirs.oid, mode).await?,
-            other => other,
-        })
-    }
-
-    async fn with_mode(&self, oid: ObjectId, mode: u32) -> Result<Resolution3> {
-        let content = self.contents(&[oid]).await?.pop().flatten();
-        Ok(content.map_or(Resolution3::Conflict, |content| Resolution3::Text { mode, oid, content }))
     }
 }
 

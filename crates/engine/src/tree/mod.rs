@@ -17,7 +17,7 @@ pub(crate) use diff::{Change, Side};
 pub(crate) use edit::{Edit, Edits};
 pub(crate) use find::Found;
 pub(crate) use marked::merge_marked;
-pub(crate) use merge::{Resolution3, is_binary, merge_text};
+pub(crate) use merge::{Base, Resolution3, is_binary, is_file, merge_mode, merge_text};
 pub(crate) use renames::{Added, Candidates, FOLLOWED_MAX};
 pub(crate) use walk::{Step, Walk, WalkFrom};
 

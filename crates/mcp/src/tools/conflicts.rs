@@ -251,6 +251,7 @@ mod tests {
             base: None,
             ours: None,
             theirs: None,
+            mode: None,
             merged: Some(merged),
             others: Vec::new(),
         };

@@ -56,6 +56,11 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (409, "snapshot_moved", "The user's pending work changed while pages of it were read; begin again."),
     (410, "cursor_expired", "Events after the cursor are not kept any more."),
     (412, "precondition_failed", "What is there is not what the caller expects; `oid` is what it is."),
+    (
+        413,
+        "quota_exceeded",
+        "The project would hold more than it may: `quota` has `used_bytes`, `quota_bytes` and what this would add, `adds_bytes`.",
+    ),
     (413, "too_large", "`what` is over `limit` `unit`."),
     (415, "unsupported_encoding", "The body is encoded in a way that is not taken."),
     (415, "unsupported_media_type", "The body's Content-Type is not taken."),

@@ -44,6 +44,9 @@ pub(super) struct ProblemBody {
     /// With `rate_limited`: how often what may be done.
     #[schemars(skip_serializing_if = "Option::is_none")]
     rate: Option<Rate>,
+    /// With `quota_exceeded`: the figures.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    quota: Option<Quota>,
     /// With `precondition_failed`: what the path has now; `null` = nothing.
     #[schemars(skip_serializing_if = "Option::is_none")]
     oid: Option<Option<Oid>>,
@@ -77,6 +80,17 @@ pub(super) struct ProblemBody {
     /// With `push_unknown`: the attempt's state.
     #[schemars(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
+}
+
+/// Why a project takes no more, logical bytes.
+#[derive(JsonSchema)]
+struct Quota {
+    /// What it holds.
+    used_bytes: u64,
+    /// What it may hold.
+    quota_bytes: u64,
+    /// What would come.
+    adds_bytes: u64,
 }
 
 /// How often something may be done.

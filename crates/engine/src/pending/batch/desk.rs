@@ -8,9 +8,9 @@ use treehold_object::{BString, ObjectId};
 use super::ops::{Judged, Refused};
 use super::texts::Texts;
 use crate::api::{OnMismatch, Origin};
-use crate::files::pending_item;
+use crate::files::{base_of, pending_item};
 use crate::pending::change::Wanted;
-use crate::tree::{Edits, GITLINK, Item, SYMLINK};
+use crate::tree::{Base, Edits, GITLINK, Item, SYMLINK};
 use crate::{Engine, Result};
 
 /// A path, before and now.
@@ -22,7 +22,7 @@ pub(in crate::pending) struct Spot {
     /// The file in the user's view now.
     pub view: Option<Item>,
     /// What the pending change starts from now.
-    pub base: Option<ObjectId>,
+    pub base: Base,
     /// There is a pending change now.
     pub recorded: bool,
     /// An operation of this batch changed it.
@@ -40,7 +40,7 @@ impl Spot {
             Some(row) => pending_item(row),
             None => file.filter(|item| item.mode != GITLINK),
         };
-        let base = row.as_ref().map_or(file.map(|item| item.oid), |row| row.base_oid);
+        let base = row.as_ref().map_or(file.into(), base_of);
         let (pending, size) = (row.is_some(), row.as_ref().map(|row| row.size));
         Self { recorded: pending, row, head, view, base, touched: false, pending, size }
     }
@@ -128,10 +128,10 @@ impl Desk<'_> {
         let change = to.change(spot.head, content);
         let recorded = change != PendingChange::Undo;
         self.push(path, &spot, change);
-        let base = if recorded { wanted.base } else { spot.head_oid() };
+        let file = spot.head.filter(|item| !item.is_tree());
+        let (view, base) = if recorded { (wanted.new, wanted.base) } else { (file, file.into()) };
         let (pending, size) = (wanted.pending, Some(wanted.size));
-        self.spots
-            .insert(path.clone(), Spot { view: wanted.new, base, recorded, touched: true, pending, size, ..spot });
+        self.spots.insert(path.clone(), Spot { view, base, recorded, touched: true, pending, size, ..spot });
         Ok(Ok(true))
     }
 
@@ -152,11 +152,12 @@ impl Desk<'_> {
 
     /// Records a version that could not be taken.
     pub fn keep(&mut self, path: &BString, item: Item, size: u64, base: Option<ObjectId>) {
+        let base = Base { oid: base, mode: None };
         let spot = self.spot(path);
         let content = self.content(item.oid, false);
         let to = Wanted { new: Some(item), size, base, explicit: true }.change(spot.head, content);
-        if let PendingChange::Set { action, mode, oid, size, base_oid, content } = to {
-            self.push(path, &spot, PendingChange::Keep { action, mode, oid, size, base_oid, content });
+        if let PendingChange::Set { action, mode, oid, size, base_oid, base_mode, content } = to {
+            self.push(path, &spot, PendingChange::Keep { action, mode, oid, size, base_oid, base_mode, content });
         }
     }
 
@@ -234,7 +235,7 @@ pub(in crate::pending) struct Set {
     /// Bytes.
     pub size: u64,
     /// What it starts from.
-    pub base: Option<ObjectId>,
+    pub base: Base,
     /// Its content is one of pending work already.
     pub pending: bool,
 }

@@ -7,8 +7,9 @@ use super::desk::{Desk, Set, Spot};
 use super::ops::{Judged, Op, Refused, Verb};
 use crate::api::{Condition, Mode, Oid, OnMismatch, OpConflict, OpStatus};
 use crate::blocking;
+use crate::pending::change::based_on;
 use crate::pending::text::{Patch, replace};
-use crate::tree::{FILE, Item, SYMLINK, merge_text};
+use crate::tree::{Base, FILE, Item, SYMLINK, merge_text};
 
 fn missing(path: &BString) -> Refused {
     Refused::new("file_not_found", format!("There is no file at {path:?}."))
@@ -75,11 +76,12 @@ impl Desk<'_> {
 
     /// What a changed path starts from: the head, where the caller names its blob (which marks a conflict as resolved), else what the
     /// caller names beside what it expects, else what it started from before.
-    fn base(&self, op: &Op, spot: &Spot) -> Option<ObjectId> {
+    fn base(&self, op: &Op, spot: &Spot) -> Base {
+        let named = |base| based_on(base, spot.base, spot.head, op.mode.is_some());
         match (op.rebase, op.base) {
             (Some(base), _) => base,
-            (None, Some(base)) if spot.head_oid() == Some(base) => Some(base),
-            (None, Some(base)) if op.expects.is_some() && spot.view.is_none_or(|item| item.oid != base) => Some(base),
+            (None, Some(base)) if spot.head_oid() == Some(base) => named(base),
+            (None, Some(base)) if op.expects.is_some() && spot.view.is_none_or(|item| item.oid != base) => named(base),
             _ => spot.base,
         }
     }

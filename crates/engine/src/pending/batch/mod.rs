@@ -240,6 +240,7 @@ impl Engine {
         writes: Vec<treehold_catalog::PendingWrite>,
         results: Results,
     ) -> Result<Round> {
+        self.check_quota(&batch.project, brought(batch, &writes))?;
         self.store_large(batch, &writes).await?;
         let expected = named.then_some(revision);
         let now_ms = self.ambient.now_ms();
@@ -383,6 +384,17 @@ impl Engine {
     }
 }
 
+/// The sizes of the contents that writes bring, each once, bytes.
+fn brought(batch: &Batch, writes: &[treehold_catalog::PendingWrite]) -> u64 {
+    use treehold_catalog::PendingChange::{Keep, Set};
+    let named = writes.iter().filter_map(|write| match &write.change {
+        Set { oid, .. } | Keep { oid, .. } => *oid,
+        _ => None,
+    });
+    let named: HashSet<ObjectId> = named.collect();
+    named.iter().filter_map(|oid| batch.texts.made.get(oid)).map(|made| made.content.len() as u64).sum()
+}
+
 /// Judges the operations in order. In an atomic batch the first that fails is the last that is looked at.
 async fn judge_all(desk: &mut Desk<'_>, ops: &[Asked]) -> Result<Results> {
     let mut results = Results {
@@ -416,7 +428,7 @@ fn result(path: &BString, spot: &Spot, status: OpStatus, error: Option<OpError>)
         oid: spot.view.map(|item| Oid(item.oid)),
         size: spot.view.and(spot.size),
         mode: spot.view.map(|item| Mode(item.mode)),
-        base_oid: spot.base.map(Oid),
+        base_oid: spot.base.oid.map(Oid),
         revision: spot.row.as_ref().map(|row| row.revision),
         error,
     }

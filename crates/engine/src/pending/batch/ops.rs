@@ -8,7 +8,7 @@ use treehold_object::{BString, Kind, ObjectId};
 use crate::api::{Condition, Encoding, Mode, Oid, OpConflict, OpError, OpStatus, PendingOp, PendingVerb};
 use crate::files::shaped_path;
 use crate::pending::text::EditError;
-use crate::tree::Item;
+use crate::tree::{Base, Item};
 use crate::writer::NewBytes;
 use crate::{EngineError, Result};
 
@@ -41,7 +41,7 @@ pub(in crate::pending) struct Op {
     pub expects: Option<Option<ObjectId>>,
     pub base: Option<ObjectId>,
     /// A restored version brings what it started from.
-    pub rebase: Option<Option<ObjectId>>,
+    pub rebase: Option<Base>,
     pub condition: Condition,
 }
 

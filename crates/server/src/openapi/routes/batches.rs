@@ -39,6 +39,7 @@ pub(crate) fn write() -> Operation {
         .refuses(404, &["ref_not_found"])
         .refuses(409, &["conflict"])
         .refuses(412, &["precondition_failed"])
+        .refuses(413, &["quota_exceeded"])
         .refuses(422, &["batch_failed"])
 }
 
@@ -57,5 +58,6 @@ pub(crate) fn resolve() -> Operation {
         .refuses(404, &["ref_not_found"])
         .refuses(409, &["conflict", "head_moved"])
         .refuses(412, &["precondition_failed"])
+        .refuses(413, &["quota_exceeded"])
         .refuses(422, &["batch_failed", "bad_ref", "nothing_pending", "bad_path"])
 }

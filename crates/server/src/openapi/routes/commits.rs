@@ -59,6 +59,7 @@ pub(crate) fn commit_actions() -> Operation {
             ],
         }))
         .limit(Limit::FileBytes)
+        .refuses(413, &["quota_exceeded"])
         .refuses(422, &["bad_action", "bad_content", "duplicate_path", "file_exists", "file_missing", "collision"])
         .refuses(412, &["precondition_failed"])
 }

@@ -85,6 +85,7 @@ pub(crate) fn write() -> Operation {
         .bytes_body("application/octet-stream", "The file, under any Content-Type.")
         .sends(200, &["etag"])
         .limit(Limit::FileBytes)
+        .refuses(413, &["quota_exceeded"])
         .refuses(422, &["collision"])
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn write() -> Operation {
         .example(201, saved())
         .limit(Limit::FileBytes)
         .refuses(404, &["ref_not_found", "file_not_found"])
+        .refuses(413, &["quota_exceeded"])
         .refuses(422, &["path_conflict", "unsafe_content", "unknown_base", "collision"])
 }
 

@@ -12,7 +12,7 @@ fn shown() -> Value {
         "id": seen::PROJECT, "name": "docs", "default_branch": "main",
         "remote": {"url": "https://github.com/o/docs"},
         "receive": {"deny_non_fast_forwards": false, "deny_deletes": false},
-        "head": seen::BEFORE, "created_at": seen::TIME,
+        "head": seen::BEFORE, "usage": {"bytes": 815_223, "quota_bytes": null}, "created_at": seen::TIME,
     })
 }
 

@@ -1,0 +1,121 @@
+//! What projects hold, and may hold.
+
+use super::*;
+use crate::{Fork, ForkOutcome, HistoryPolicy, PolicyChange, Project, ProjectKey, PublishOutcome};
+
+async fn project(case: &Case, id: Uuid) -> Project {
+    case.catalog.project(&ProjectKey::Id(id)).await.expect("find").expect("the project")
+}
+
+async fn bytes(case: &Case, id: Uuid) -> u64 {
+    project(case, id).await.bytes
+}
+
+/// The figure is what a count from nothing comes to.
+async fn holds(case: &Case, id: Uuid, expected: u64) {
+    let held = case.catalog.held(id).await.expect("held").expect("the project");
+    let reached = case.catalog.sum_sizes(&held.reach).await.expect("sizes");
+    assert_eq!((held.counted, reached + held.pending_bytes, bytes(case, id).await), (expected, expected, expected));
+}
+
+/// Publishes that a project reaches these objects; with `whole` nothing else any more.
+async fn reach(case: &Case, project: Uuid, contents: &[&str], whole: bool) {
+    let op = case.op(project).await;
+    let objects: Vec<NewObject> = contents.iter().map(object).collect();
+    let registered = case.register(op, &objects).await;
+    let mut publish = publication(project, op, Vec::new());
+    publish.reached = registered.iter().map(|row| row.number).collect();
+    publish.replace_reach = whole;
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+}
+
+pub(super) async fn counts_contents_of_pending_work(case: Case) {
+    let key = case.workspace().await;
+    holds(&case, key.project, 0).await;
+    case.write(&key, &[edit("a", "1234"), edit("b", "12")]).await;
+    holds(&case, key.project, 6).await;
+    // Known contents are no more, under whatever path and whosever; a new version is, beside the one that it replaces.
+    case.write(&key, &[edit("a", "1234"), edit("c", "12")]).await;
+    case.write(&WorkspaceKey { user: Uuid::new_v4(), ..key.clone() }, &[edit("b", "12")]).await;
+    holds(&case, key.project, 6).await;
+    case.write(&key, &[edit("a", "123")]).await;
+    case.write(&key, &[edit("a", "1234"), reset("c")]).await;
+    holds(&case, key.project, 9).await;
+    // Another project is charged for the same contents.
+    let other = case.workspace().await;
+    case.write(&other, &[edit("a", "1234"), edit("b", "12")]).await;
+    holds(&case, other.project, 6).await;
+    // What nothing names any more is held no longer.
+    let nothing = HistoryPolicy { all_ms: 0, hourly_ms: 0, daily_ms: 0 };
+    case.write(&key, &[reset("a")]).await;
+    case.catalog.thin_history(None, &nothing, 100, NOW + 9).await.expect("thin");
+    holds(&case, key.project, 2).await;
+    holds(&case, other.project, 6).await;
+}
+
+pub(super) async fn counts_what_refs_reach(case: Case) {
+    let (one, two) = (case.project().await, case.project().await);
+    reach(&case, one, &["1", "22", "333"], false).await;
+    holds(&case, one, 6).await;
+    // What the store has from another project counts as what it has not.
+    reach(&case, two, &["22", "333"], false).await;
+    reach(&case, two, &["4444"], false).await;
+    holds(&case, two, 9).await;
+    reach(&case, one, &["22"], false).await;
+    holds(&case, one, 6).await;
+    reach(&case, one, &["333"], true).await;
+    holds(&case, one, 3).await;
+    let seen = case.catalog.ref_state(two).await.expect("state");
+    let fork = Fork { source: two, seen, project: new_project(Uuid::new_v4(), None), reach: None, now_ms: NOW };
+    assert_eq!(case.catalog.fork_project(&fork).await.expect("fork"), ForkOutcome::Forked);
+    holds(&case, fork.project.id, 9).await;
+}
+
+pub(super) async fn corrects_figures(case: Case) {
+    let key = case.workspace().await;
+    case.write(&key, &[edit("a", "1234")]).await;
+    case.backend.execute("UPDATE feeds SET bytes = 1").await;
+    let held = case.catalog.held(key.project).await.expect("held").expect("the project");
+    assert_eq!((held.counted, held.pending_bytes), (1, 4));
+    // What comes between the look and the correction counts.
+    case.write(&key, &[edit("b", "12")]).await;
+    assert!(case.catalog.correct_usage(key.project, 3).await.expect("correct"));
+    holds(&case, key.project, 6).await;
+    assert!(case.catalog.correct_usage(key.project, -100).await.expect("correct"), "never less than nothing");
+    assert_eq!(bytes(&case, key.project).await, 0);
+    let nobody = Uuid::new_v4();
+    assert!(!case.catalog.correct_usage(nobody, 1).await.expect("correct"));
+    assert_eq!(case.catalog.held(nobody).await.expect("held"), None);
+}
+
+/// Many writers at once: no charge is lost, none comes twice.
+pub(super) async fn counts_beside_other_writers(case: Case) {
+    let project = case.project().await;
+    let writing = (0..8).map(|writer: u8| {
+        let case = Case { backend: case.backend.clone(), catalog: case.catalog.clone() };
+        async move {
+            let key = WorkspaceKey { project, branch: "main".to_owned(), user: Uuid::new_v4() };
+            for round in 0..5 {
+                let content: &'static str = Box::leak(format!("{writer} {round}").into_boxed_str());
+                case.write(&key, &[edit("a", content)]).await;
+                reach(&case, project, &[content], false).await;
+            }
+        }
+    });
+    together(writing).await;
+    holds(&case, project, 8 * 5 * 3 * 2).await;
+}
+
+pub(super) async fn keeps_quotas(case: Case) {
+    let new = Project { quota_bytes: Some(7), ..new_project(Uuid::new_v4(), None) };
+    case.catalog.create_project(&new).await.expect("create");
+    assert_eq!(project(&case, new.id).await, new);
+    let set = async |quota_bytes| {
+        let change = PolicyChange { quota_bytes, ..PolicyChange::default() };
+        case.catalog.set_policy(new.id, &change).await.expect("set").quota_bytes
+    };
+    assert_eq!(set(None).await, Some(7), "not named");
+    assert_eq!(set(Some(Some(u64::from(u32::MAX) * 4))).await, Some(u64::from(u32::MAX) * 4));
+    assert_eq!(set(Some(None)).await, None);
+    assert_eq!(project(&case, new.id).await.quota_bytes, None);
+}

@@ -1,0 +1,32 @@
+//! What projects hold, counted anew.
+//!
+//! Every transaction that adds to what a project's refs reach, or to the contents of its pending work, counts that in the project's figure
+//! ([`crate::Project::bytes`]), and those that take away count it out. The collector looks whether that is so: servers of before did not count.
+
+use async_trait::async_trait;
+use roaring::RoaringTreemap;
+use uuid::Uuid;
+
+use crate::error::CatalogError;
+
+/// What a project holds, as one snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// Ledger numbers of the objects that its refs reach.
+    pub reach: RoaringTreemap,
+    /// Sizes of the contents of its pending work, present and past, logical bytes.
+    pub pending_bytes: u64,
+    /// Its figure, logical bytes.
+    pub counted: u64,
+}
+
+/// Figures of projects.
+#[async_trait]
+pub trait Usage {
+    /// What a project holds; `None` = there is no such project.
+    async fn held(&self, project: Uuid) -> Result<Option<Held>, CatalogError>;
+    /// The sizes of these objects together, logical bytes; those that are not in the ledger have none.
+    async fn sum_sizes(&self, objects: &RoaringTreemap) -> Result<u64, CatalogError>;
+    /// Corrects a project's figure by so many bytes. What is added meanwhile counts on top. `false`: there is no such project.
+    async fn correct_usage(&self, project: Uuid, by: i64) -> Result<bool, CatalogError>;
+}

@@ -1,0 +1,142 @@
+//! Changes of mode beside changes of content.
+
+use serde_json::{Value, json};
+use treehold_tests::git::Repo;
+use uuid::Uuid;
+
+use crate::both;
+use crate::deployment::{Deployment, blob_oid};
+
+const TEXT: &str = "#!/bin/sh\none\ntwo\nthree\n";
+
+/// A synced project with scripts that nobody may run yet; a user and a clone.
+async fn scripts(d: &Deployment) -> (Uuid, Uuid, tempfile::TempDir, Repo) {
+    d.remote("docs", 11);
+    let (dir, clone) = d.clone_remote("docs");
+    let files: Vec<(String, &[u8])> = ["a", "b", "c", "d"].map(|name| (format!("{name}.sh"), TEXT.as_bytes())).into();
+    let files: Vec<(&str, Option<&[u8]>)> = files.iter().map(|(path, text)| (path.as_str(), Some(*text))).collect();
+    clone.commit_files(&files, "Scripts");
+    clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+    (d.connect("docs").await, Uuid::new_v4(), dir, clone)
+}
+
+fn make_executable(clone: &Repo, paths: &[&str]) {
+    clone.git().run(["update-index", "--chmod=+x"].iter().chain(paths));
+    clone.git().run(["commit", "--quiet", "-m", "Let them run"]);
+    clone.git().run(["reset", "--quiet", "--hard"]);
+}
+
+async fn states(d: &Deployment, project: Uuid, user: Uuid) -> Value {
+    let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+    let changes = status["changes"].as_array().expect("changes").iter();
+    json!(changes.map(|change| json!([change["path"], change["state"]])).collect::<Vec<_>>())
+}
+
+fn commit(user: Uuid) -> Value {
+    json!({"user": user, "message": "Mine", "author": {"name": "A", "email": "a@example.org"}})
+}
+
+both! {
+    /// Goal: a mode that the remote changed stays, whatever an edit that says nothing of it does; one that the user changed meets the remote's
+    /// content. Status, preview, pull and commit agree.
+    async fn modes_merge_by_themselves(d) {
+        let (project, user, _dir, clone) = scripts(&d).await;
+        let url = format!("/pending/{project}/{user}");
+        let mine = TEXT.replace("one", "mine");
+        d.put(&format!("{url}/a.sh"), mine.clone()).await.ok(201);
+        d.post(&url, json!({"ops": [{"op": "chmod", "path": "b.sh", "mode": "100755"}]})).await.ok(200);
+        d.put(&format!("{url}/c.sh"), mine.clone()).await.ok(201);
+        d.put(&format!("{url}/d.sh?action=deleted"), "").await.ok(201);
+        make_executable(&clone, &["a.sh", "c.sh", "d.sh"]);
+        let theirs = TEXT.replace("three", "theirs");
+        clone.commit_files(&[("b.sh", Some(theirs.as_bytes())), ("c.sh", Some(theirs.as_bytes()))], "Say it");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        // What a pull would bring, and what it brought.
+        let told = json!([["a.sh", "outdated"], ["b.sh", "outdated"], ["c.sh", "outdated"], ["d.sh", "conflict"]]);
+        for dry in [true, false] {
+            let synced = d.post(&format!("/projects/{project}/sync"), json!({"dry_run": dry})).await.ok(200);
+            let pending = synced["pending"].as_array().expect("pending").iter().map(|row| json!([row["path"], row["state"]]));
+            assert_eq!(json!(pending.collect::<Vec<_>>()), told, "{synced}");
+            let preview = d.get(&format!("/projects/{project}/conflicts?user={user}&against=remote")).await.ok(200);
+            let modes = preview["files"].as_array().expect("files").iter().map(|file| {
+                json!([file["base"]["mode"], file["ours"]["mode"], file["theirs"]["mode"], file["mode"]])
+            });
+            assert_eq!(json!(modes.collect::<Vec<_>>()), json!([
+                ["100644", "100644", "100755", "100755"],
+                ["100644", "100755", "100644", "100755"],
+                ["100644", "100644", "100755", "100755"],
+                ["100644", null, "100755", null],
+            ]));
+        }
+        assert_eq!(states(&d, project, user).await, told);
+        // More typing says nothing of the mode either, nor does it where it names the head's blob.
+        d.put(&format!("{url}/a.sh?base={}", blob_oid(TEXT.as_bytes())), TEXT.replace("one", "still mine")).await.ok(200);
+        assert_eq!(states(&d, project, user).await, told);
+        let conflict = d.post(&format!("/projects/{project}/commit"), commit(user)).await.problem(409, "conflict");
+        assert_eq!(conflict["conflicts"].as_array().expect("conflicts").len(), 1, "{conflict}");
+        d.delete(&format!("{url}/d.sh")).await.ok(200);
+        let answer = d.post(&format!("/projects/{project}/commit"), commit(user)).await.ok(200);
+        assert_eq!(answer["files"].as_array().expect("files").len(), 3, "{answer}");
+        clone.git().run(["pull", "--quiet", "--ff-only", "origin", "main"]);
+        let both = TEXT.replace("one", "mine").replace("three", "theirs");
+        for (path, text) in [("a.sh", TEXT.replace("one", "still mine")), ("b.sh", theirs), ("c.sh", both), ("d.sh", TEXT.to_owned())] {
+            let line = clone.ls_tree("HEAD").into_iter().find(|line| line.path == path.as_bytes()).expect("a line");
+            assert_eq!((line.mode.as_str(), line.oid), ("100755", blob_oid(text.as_bytes())), "{path}");
+        }
+        assert_eq!(states(&d, project, user).await, json!([]));
+    }
+
+    /// Goal: an edit that is taken back is gone, though the remote changed the mode meanwhile; a chmod that the remote made too is no conflict; a
+    /// resolution takes the merged mode unless it says another.
+    async fn modes_in_resolutions(d) {
+        let (project, user, _dir, clone) = scripts(&d).await;
+        let url = format!("/pending/{project}/{user}");
+        d.put(&format!("{url}/a.sh"), "edited\n").await.ok(201);
+        d.put(&format!("{url}/b.sh?mode=100755"), TEXT).await.ok(201);
+        d.put(&format!("{url}/c.sh"), TEXT.replace("one", "mine")).await.ok(201);
+        d.put(&format!("{url}/d.sh"), TEXT.replace("one", "mine")).await.ok(201);
+        make_executable(&clone, &["a.sh", "b.sh", "c.sh", "d.sh"]);
+        let theirs = TEXT.replace("one", "theirs");
+        clone.commit_files(&[("c.sh", Some(theirs.as_bytes())), ("d.sh", Some(theirs.as_bytes()))], "Say it");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        let told = json!([["a.sh", "outdated"], ["b.sh", "outdated"], ["c.sh", "conflict"], ["d.sh", "conflict"]]);
+        assert_eq!(states(&d, project, user).await, told);
+        let taken_back = d.put(&format!("{url}/a.sh"), TEXT).await.ok(200);
+        assert_eq!((&taken_back["action"], &taken_back["mode"]), (&json!("none"), &json!("100755")));
+        let files = json!([{"path": "b.sh", "take": "merged"}, {"path": "c.sh", "take": "ours"},
+            {"path": "d.sh", "take": "text", "content": "both\n", "mode": "100644"}]);
+        d.post(&format!("/projects/{project}/resolve"), json!({"user": user, "files": files})).await.ok(200);
+        assert_eq!(states(&d, project, user).await, json!([["c.sh", "clean"], ["d.sh", "clean"]]));
+        d.post(&format!("/projects/{project}/commit"), commit(user)).await.ok(200);
+        clone.git().run(["pull", "--quiet", "--ff-only", "origin", "main"]);
+        let modes = clone.ls_tree("HEAD").into_iter().filter(|line| line.path.ends_with(b".sh")).map(|line| line.mode);
+        assert_eq!(modes.collect::<Vec<_>>(), ["100755", "100755", "100755", "100644"]);
+    }
+
+    /// Goal: a file that became a link at the remote is a conflict as a whole for who edits or chmods it, and can be resolved.
+    async fn types_conflict(d) {
+        let (project, user, _dir, clone) = scripts(&d).await;
+        let url = format!("/pending/{project}/{user}");
+        d.put(&format!("{url}/a.sh"), "edited\n").await.ok(201);
+        d.put(&format!("{url}/b.sh?mode=100755"), TEXT).await.ok(201);
+        for name in ["a.sh", "b.sh"] {
+            std::fs::remove_file(clone.path().join(name)).expect("remove");
+            std::os::unix::fs::symlink("c.sh", clone.path().join(name)).expect("link");
+        }
+        clone.git().run(["commit", "--quiet", "-a", "-m", "Link"]);
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        assert_eq!(states(&d, project, user).await, json!([["a.sh", "conflict"], ["b.sh", "conflict"]]));
+        let preview = d.get(&format!("/projects/{project}/conflicts?user={user}")).await.ok(200);
+        assert_eq!((&preview["files"][0]["mode"], &preview["files"][0]["theirs"]["mode"]), (&Value::Null, &json!("120000")));
+        d.post(&format!("/projects/{project}/commit"), commit(user)).await.problem(409, "conflict");
+        let files = json!([{"path": "a.sh", "take": "ours"}, {"path": "b.sh", "take": "theirs"}]);
+        d.post(&format!("/projects/{project}/resolve"), json!({"user": user, "files": files})).await.ok(200);
+        assert_eq!(states(&d, project, user).await, json!([["a.sh", "clean"]]));
+        d.post(&format!("/projects/{project}/commit"), commit(user)).await.ok(200);
+        clone.git().run(["pull", "--quiet", "--ff-only", "origin", "main"]);
+        let modes = clone.ls_tree("HEAD").into_iter().filter(|line| line.path.ends_with(b".sh")).map(|line| line.mode);
+        assert_eq!(modes.collect::<Vec<_>>(), ["100644", "120000", "100644", "100644"]);
+    }
+}
