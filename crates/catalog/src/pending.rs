@@ -87,8 +87,23 @@ pub enum RowExpectation {
     Any,
     /// No row at this path.
     Absent,
-    /// A row of exactly this revision.
-    Revision(i64),
+    /// The row that was read. A commit that lands gives a row another base and leaves its revision: then an edit of what was read must
+    /// be judged again, or it would bring the old base back and conflict with what its user committed.
+    Row {
+        /// Of its last change.
+        revision: i64,
+        /// The blob that it starts from.
+        base_oid: Option<ObjectId>,
+        /// And its mode.
+        base_mode: Option<u32>,
+    },
+}
+
+impl RowExpectation {
+    /// Exactly this row.
+    pub fn of(row: &PendingRow) -> Self {
+        Self::Row { revision: row.revision, base_oid: row.base_oid, base_mode: row.base_mode }
+    }
 }
 
 /// What to do to a path.

@@ -144,7 +144,7 @@ fn is_met(expect: RowExpectation, current: Option<&PendingRow>) -> bool {
     match expect {
         RowExpectation::Any => true,
         RowExpectation::Absent => current.is_none(),
-        RowExpectation::Revision(expected) => current.is_some_and(|row| row.revision == expected),
+        RowExpectation::Row { .. } => current.is_some_and(|row| RowExpectation::of(row) == expect),
     }
 }
 

@@ -346,6 +346,11 @@ fn edit(path: impl AsRef<[u8]>, content: &'static str) -> PendingWrite {
     }
 }
 
+/// The row of this revision that starts from this content.
+fn row_of(revision: i64, base: Option<&'static str>) -> RowExpectation {
+    RowExpectation::Row { revision, base_oid: base.map(oid), base_mode: base.map(|_| 0o100644) }
+}
+
 fn reset(path: impl AsRef<[u8]>) -> PendingWrite {
     let (expect, change, origin) = (RowExpectation::Any, PendingChange::Clear, Origin::default());
     PendingWrite { path: path.as_ref().into(), expect, change, origin }

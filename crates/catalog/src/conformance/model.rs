@@ -44,7 +44,7 @@ impl Model {
         let current = self.rows.get(path).copied();
         match (expect, current) {
             (RowExpectation::Any, _) | (RowExpectation::Absent, None) => {}
-            (RowExpectation::Revision(expected), Some((.., revision))) if expected == revision => {}
+            (RowExpectation::Row { .. }, Some((_, base, revision))) if expect == row_of(revision, base) => {}
             _ => return Err(()),
         }
         if current.map(|(content, base, _)| (content, base)) == content.map(|content| (content, Some("base"))) {
@@ -108,8 +108,8 @@ async fn write(case: &Case, key: &WorkspaceKey, model: &mut Model, random: &mut 
         let path = PATHS[random.random_range(0..PATHS.len())];
         let expect = match random.random_range(0..8) {
             0 => RowExpectation::Absent,
-            1 => RowExpectation::Revision(random.random_range(0..model.revision + 2)),
-            2 | 3 => after.rows.get(path).map_or(RowExpectation::Absent, |row| RowExpectation::Revision(row.2)),
+            1 => row_of(random.random_range(0..model.revision + 2), Some("base")),
+            2 | 3 => after.rows.get(path).map_or(RowExpectation::Absent, |row| row_of(row.2, row.1)),
             _ => RowExpectation::Any,
         };
         let content = (random.random_range(0..4) > 0).then(|| CONTENTS[random.random_range(0..CONTENTS.len())]);

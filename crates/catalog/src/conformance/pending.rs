@@ -91,7 +91,8 @@ pub(super) async fn keeps_modes_of_bases(case: Case) {
 }
 
 pub(super) async fn compares_before_it_swaps(case: Case) {
-    use RowExpectation::{Absent, Any, Revision};
+    use RowExpectation::{Absent, Any};
+    let at = |revision| row_of(revision, Some("base"));
     let key = case.workspace().await;
     case.write(&key, &[edit("a", "1"), edit("b", "1")]).await;
     let before = case.catalog.pending(&key, None).await.expect("pending");
@@ -101,15 +102,15 @@ pub(super) async fn compares_before_it_swaps(case: Case) {
         assert_eq!(case.catalog.pending(&key, None).await.expect("pending"), before, "all writes or none");
     };
     refused(&[expecting(Absent, edit("a", "2"))], 0).await;
-    refused(&[edit("b", "9"), expecting(Revision(2), edit("a", "2")), expecting(Absent, edit("b", "3"))], 1).await;
-    refused(&[edit("c", "9"), expecting(Revision(1), edit("d", "2"))], 1).await;
+    refused(&[edit("b", "9"), expecting(at(2), edit("a", "2")), expecting(Absent, edit("b", "3"))], 1).await;
+    refused(&[edit("c", "9"), expecting(at(1), edit("d", "2"))], 1).await;
     refused(&[expecting(Absent, edit("c", "1")), expecting(Absent, edit("c", "2"))], 1).await;
-    refused(&[expecting(Revision(7), reset("a"))], 0).await;
+    refused(&[expecting(at(7), reset("a"))], 0).await;
     refused(&[expecting(Absent, reset("a"))], 0).await;
     let writes = [
-        expecting(Revision(1), edit("a", "2")),
+        expecting(at(1), edit("a", "2")),
         expecting(Absent, edit("c", "3")),
-        expecting(Revision(4), edit("c", "4")),
+        expecting(at(4), edit("c", "4")),
         expecting(Any, reset("b")),
     ];
     assert_eq!(case.write(&key, &writes).await, (6, vec![Some(3), Some(4), Some(5), Some(6)]));
@@ -361,11 +362,11 @@ pub(super) async fn loses_no_write_of_many(case: Case) {
     assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1.len(), 40);
     // Careful writers of one path: of those that saw the same revision one wins.
     for round in 0..5 {
-        let seen = case.catalog.pending(&key, Some(&["0/0".into()])).await.expect("pending").1[0].revision;
+        let seen = RowExpectation::of(&case.catalog.pending(&key, Some(&["0/0".into()])).await.expect("pending").1[0]);
         let racing = (0..8).map(|racer| {
             let (catalog, key) = (case.catalog.clone(), key.clone());
             let content: &'static str = ["a", "b", "c", "d", "e", "f", "g", "h"][racer];
-            let write = expecting(RowExpectation::Revision(seen), edit("0/0", content));
+            let write = expecting(seen, edit("0/0", content));
             async move { catalog.write_pending(&key, None, &[write], NOW).await.expect("write") }
         });
         let outcomes = together(racing).await;
@@ -410,7 +411,7 @@ pub(super) async fn keeps_writes_that_arrive_together_apart(case: Case) {
         let writing = crowd.iter().enumerate().map(|(index, key)| {
             let (catalog, key) = (case.catalog.clone(), key.clone());
             let content: &'static str = ["even", "odd"][round as usize % 2];
-            let expect = if index % 6 == 4 { RowExpectation::Revision(99) } else { RowExpectation::Any };
+            let expect = if index % 6 == 4 { row_of(99, Some("base")) } else { RowExpectation::Any };
             let writes = [expecting(expect, edit("shared path", content)), edit("shared path", content)];
             async move { catalog.write_pending(&key, None, &writes, NOW).await }
         });

@@ -24,7 +24,12 @@ pub(super) async fn removes_what_was_committed_and_rebases_the_rest(case: Case) 
         &[("taken", 3, Some("t1")), ("later", 2, Some("l1")), ("vanishes", 4, None), ("never there", 9, Some("n"))],
     );
     publish.now_ms = NOW + 5;
+    let read = case.catalog.pending(&key, Some(&["later".into()])).await.expect("pending").1;
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    // Who read the row before would bring its old base back, and conflict with what was committed.
+    let late = PendingWrite { expect: RowExpectation::of(&read[0]), ..edit("later", "l3") };
+    let refused = case.catalog.write_pending(&key, None, &[late], NOW).await.expect("an answer");
+    assert_eq!(refused, crate::PendingOutcome::Mismatch(0));
 
     let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
     assert_eq!(revision, 9, "one row went, two have another base");

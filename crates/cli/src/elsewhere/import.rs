@@ -91,7 +91,7 @@ impl Elsewhere {
                     Err(_) => (None, Some(name.to_owned())),
                 };
                 let remote = Some(RemoteSpec { url: source.to_owned() });
-                let spec = ProjectSpec { name, default_branch: Some(branch), remote, receive: None };
+                let spec = ProjectSpec { name, default_branch: Some(branch), remote, ..ProjectSpec::default() };
                 let made = self.treehold().create_or_find_project(id, &spec).await;
                 made.map_err(|error| self.failed(error))
             }

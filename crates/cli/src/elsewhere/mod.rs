@@ -84,18 +84,20 @@ impl Elsewhere {
     /// Runs the operation there. The answer is what `--json` prints.
     pub async fn run(&self, operation: &Operation, progress: &dyn Progress) -> Result<Value, Failure> {
         match operation {
-            Operation::ProjectCreate { name, id, default_branch, remote, receive } => {
+            Operation::ProjectCreate { name, id, default_branch, remote, receive, quota_bytes } => {
                 let remote = remote.clone().map(|url| RemoteSpec { url });
                 let receive = receive.as_ref().map(told);
-                let spec = ProjectSpec { name: name.clone(), default_branch: default_branch.clone(), remote, receive };
+                let (name, default_branch) = (name.clone(), default_branch.clone());
+                let spec = ProjectSpec { name, default_branch, remote, receive, quota_bytes: *quota_bytes };
                 let (view, created) =
                     self.treehold.create_or_find_project(*id, &spec).await.map_err(|error| self.failed(error))?;
                 let mut answer = value(&view)?;
                 answer["created"] = json!(created);
                 Ok(answer)
             }
-            Operation::ProjectSet { project, receive } => {
-                let change = ProjectChange { receive: Some(told(receive)) };
+            Operation::ProjectSet { project, receive, quota_bytes } => {
+                let quota_bytes = quota_bytes.map(|quota| quota.bytes);
+                let change = ProjectChange { receive: Some(told(receive)), quota_bytes };
                 let changed = self.treehold.project(project).change(&change).await;
                 value(&changed.map_err(|error| self.failed(error))?)
             }

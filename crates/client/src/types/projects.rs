@@ -47,6 +47,9 @@ pub struct ProjectSpec {
     /// What pushes are refused; nothing if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive: Option<ReceiveSpec>,
+    /// What it may hold, logical bytes; the server's default if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
 }
 
 /// Body of a fork.
@@ -75,6 +78,18 @@ pub struct ProjectChange {
     /// What pushes are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive: Option<ReceiveSpec>,
+    /// What it may hold, logical bytes; `Some(None)`: the server's default again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<Option<u64>>,
+}
+
+/// What a project holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// Logical bytes.
+    pub bytes: u64,
+    /// What it may hold; `null` = any number.
+    pub quota_bytes: Option<u64>,
 }
 
 /// A project as shown.
@@ -94,6 +109,9 @@ pub struct ProjectView {
     pub head: Option<Oid>,
     /// RFC 3339, UTC.
     pub created_at: String,
+    /// What it holds; not told by servers of before quotas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
     /// What a newer server says besides.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,

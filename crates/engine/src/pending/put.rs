@@ -127,7 +127,7 @@ impl Engine {
         };
         let change = wanted.change(seen.head, content);
         let expect = match &seen.row {
-            Some(row) => RowExpectation::Revision(row.revision),
+            Some(row) => RowExpectation::of(row),
             None => RowExpectation::Absent,
         };
         let origin = draft.put.origin.clone().into();

@@ -34,7 +34,8 @@ both! {
         assert!(treehold.create_or_find_project(Some(id), &spec).await.expect("made").1);
         assert!(!treehold.create_or_find_project(Some(id), &spec).await.expect("found").1);
         let one = treehold.project(format!("p-{id}"));
-        let change = ProjectChange { receive: Some(ReceiveSpec { deny_deletes: Some(true), ..ReceiveSpec::default() }) };
+        let receive = Some(ReceiveSpec { deny_deletes: Some(true), ..ReceiveSpec::default() });
+        let change = ProjectChange { receive, ..ProjectChange::default() };
         assert!(one.change(&change).await.expect("changed").receive.deny_deletes);
         let odd = "a b%20c#&+\u{e9}.txt";
         let actions = vec![CommitAction::create(odd, "odd\n"), CommitAction::create("bin", vec![0xff, 0, 1]), CommitAction::create("big", "0123456789".repeat(50_000))];

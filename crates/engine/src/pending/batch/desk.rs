@@ -165,7 +165,7 @@ impl Desk<'_> {
     fn push(&mut self, path: &BString, spot: &Spot, change: PendingChange) {
         let expect = match (spot.touched, &spot.row) {
             (true, _) => RowExpectation::Any,
-            (false, Some(row)) => RowExpectation::Revision(row.revision),
+            (false, Some(row)) => RowExpectation::of(row),
             (false, None) => RowExpectation::Absent,
         };
         self.writes.push(PendingWrite { path: path.clone(), expect, change, origin: self.origin.clone().into() });
