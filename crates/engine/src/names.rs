@@ -1,6 +1,6 @@
 //! Which names an edit may add: judged against the tree that would result.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use treehold_object::{BStr, BString, ObjectId, fsck, path};
 
@@ -36,6 +36,35 @@ pub(crate) fn check_git_file(path: &[u8], content: &[u8]) -> Result<()> {
         _ => Ok(()),
     };
     verdict.map_err(|error| EngineError::unprocessable("unsafe_content", format!("The content is refused: {error}.")))
+}
+
+/// What was looked at for several additions at once.
+struct Looked {
+    /// Each of their paths, and each directory above one, in the tree.
+    found: BTreeMap<BString, Option<Item>>,
+    /// By directory.
+    siblings: HashMap<BString, Siblings>,
+    /// Names that were compared with those beside them.
+    judged: HashSet<BString>,
+}
+
+/// Names of one directory, by what a file system may take for one.
+struct Siblings(HashMap<Vec<u8>, Vec<BString>>);
+
+impl Siblings {
+    fn new(names: HashSet<BString>) -> Self {
+        let mut by_key: HashMap<Vec<u8>, Vec<BString>> = HashMap::with_capacity(names.len());
+        for name in names {
+            by_key.entry(path::fold(&name)).or_default().push(name);
+        }
+        Self(by_key)
+    }
+
+    /// A name that `new` cannot be beside.
+    fn clash(&self, new: &[u8]) -> Option<&BStr> {
+        let alike = self.0.get(&path::fold(new))?.iter().map(|name| name.as_slice());
+        path::sibling_conflict(new, alike).map(|clash| clash.sibling())
+    }
 }
 
 fn under(dir: &[u8]) -> BString {
@@ -77,8 +106,9 @@ impl Engine {
         spots.dedup();
         let found: BTreeMap<BString, Option<Item>> =
             spots.iter().cloned().zip(self.find_paths(root, &spots).await?).collect();
+        let mut looked = Looked { found, siblings: HashMap::new(), judged: HashSet::new() };
         for path in added {
-            self.check_spot(root, edits, path, &found).await?;
+            self.check_spot(root, edits, path, &mut looked).await?;
         }
         Ok(())
     }
@@ -88,8 +118,9 @@ impl Engine {
         root: Option<ObjectId>,
         edits: &Edits,
         path: &BString,
-        found: &BTreeMap<BString, Option<Item>>,
+        looked: &mut Looked,
     ) -> Result<()> {
+        let found = &looked.found;
         for dir in above(path) {
             let dir = BString::from(dir);
             let is_file = match edits.get(&dir) {
@@ -109,7 +140,7 @@ impl Engine {
         if found[path].is_some_and(|item| item.is_tree()) && self.survives(root, edits, path).await? {
             return Err(path_conflict(path.as_ref(), below.as_ref()));
         }
-        self.check_siblings(root, edits, path, found).await
+        self.check_siblings(root, edits, path, looked).await
     }
 
     /// Whether anything stays in the directory `dir` once the edits are made.
@@ -126,22 +157,28 @@ impl Engine {
         root: Option<ObjectId>,
         edits: &Edits,
         path: &BString,
-        found: &BTreeMap<BString, Option<Item>>,
+        looked: &mut Looked,
     ) -> Result<()> {
         let mut spots: Vec<BString> = above(path).map(BString::from).collect();
         spots.push(path.clone());
         for spot in spots {
-            let there = found[&spot].is_some_and(|item| item.is_tree() || spot == *path);
+            let there = looked.found[&spot].is_some_and(|item| item.is_tree() || spot == *path);
             if there && !matches!(edits.get(&spot), Some(None)) && spot != *path {
+                continue;
+            }
+            // Many new files in a new directory have it in common.
+            if !looked.judged.insert(spot.clone()) {
                 continue;
             }
             let cut = spot.iter().rposition(|&b| b == b'/');
             let dir = cut.map_or(BString::default(), |at| BString::from(&spot[..at]));
             let name = &spot[cut.map_or(0, |at| at + 1)..];
-            let siblings = self.sibling_names(root, edits, &dir, found).await?;
-            let others = siblings.iter().map(|sibling| sibling.as_slice()).filter(|sibling| *sibling != name);
-            if let Some(clash) = path::sibling_conflict(name, others) {
-                let other = crate::tree::join(&dir, clash.sibling());
+            if !looked.siblings.contains_key(&dir) {
+                let names = self.sibling_names(root, edits, &dir, &looked.found).await?;
+                looked.siblings.insert(dir.clone(), Siblings::new(names));
+            }
+            if let Some(sibling) = looked.siblings[&dir].clash(name) {
+                let other = crate::tree::join(&dir, sibling);
                 if self.stays(root, edits, &other).await? {
                     return Err(EngineError::unprocessable(
                         "bad_path",

@@ -4,8 +4,8 @@ mod dotgit;
 mod sibling;
 
 pub use dotgit::{is_dotgit, is_dotgitattributes, is_dotgitignore, is_dotgitmodules, is_dotmailmap};
-pub use sibling::{Clash, sibling_conflict};
-pub(crate) use sibling::{fold, normal};
+pub(crate) use sibling::normal;
+pub use sibling::{Clash, fold, sibling_conflict};
 
 use crate::limits::{
     COMPONENT_BYTES_MAX, ENTRY_NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, SYMLINK_TARGET_BYTES_MAX,

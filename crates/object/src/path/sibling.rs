@@ -21,7 +21,7 @@ impl<'a> Clash<'a> {
     }
 }
 
-/// The first of the `siblings`' names that `new` cannot be beside. `new` itself among them is no clash.
+/// The first of the `siblings`' names that `new` cannot be beside; their [`fold`] is that of `new`. `new` itself among them is no clash.
 pub fn sibling_conflict<'a>(new: &[u8], siblings: impl IntoIterator<Item = &'a [u8]>) -> Option<Clash<'a>> {
     let folded = fold(new);
     let normal = normal(new);
@@ -38,7 +38,7 @@ pub fn sibling_conflict<'a>(new: &[u8], siblings: impl IntoIterator<Item = &'a [
 
 /// A form that is equal for names which a case-insensitive file system may take for one. It folds more than any one
 /// of them: through upper case, so that `ß` is `SS`, and through both normal forms. Bytes that are not UTF-8 fold in ASCII.
-pub(crate) fn fold(name: &[u8]) -> Vec<u8> {
+pub fn fold(name: &[u8]) -> Vec<u8> {
     match std::str::from_utf8(name) {
         Ok(text) if !text.is_ascii() => {
             let upper: String = text.nfd().flat_map(char::to_uppercase).collect();
