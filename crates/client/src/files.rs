@@ -136,9 +136,11 @@ impl<T> Listed<T> {
     }
 }
 
-/// The last line of a list or batch read.
+/// The last line of a list or batch read. Only the cursor, which must be there even if it is `null`, tells it from an entry; a newer
+/// server may say more.
 #[derive(Debug, Deserialize)]
 struct End {
+    #[serde(deserialize_with = "Option::deserialize")]
     next_cursor: Option<String>,
 }
 
@@ -333,4 +335,46 @@ fn glued(first: ReadFile, second: ReadFile) -> Result<ReadFile> {
         }
     };
     Ok(ReadFile { content, start_line, ..second })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::entry_or_end;
+    use crate::types::{Found, SearchEnd};
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_no_end() {
+        let line = r#"{"path":"a","mode":"100644","oid":"0","size":1,"source":"committed"}"#;
+        assert!(matches!(entry_or_end::<FileEntry, End>(line.as_bytes()), Ok(Piece::Entry(_))), "{line}");
+        let newer = line.replace("committed", "borrowed");
+        for line in [newer.as_str(), "{}", r#"{"error":"x"}"#, r#"{"next_cursor":7}"#, "7", "x"] {
+            let piece = entry_or_end::<FileEntry, End>(line.as_bytes());
+            assert!(matches!(piece, Err(Error::BadAnswer { status: 200, .. })), "{line}: {piece:?}");
+            let piece = entry_or_end::<ReadItem, End>(line.as_bytes());
+            assert!(matches!(piece, Err(Error::BadAnswer { status: 200, .. })), "{line}: {piece:?}");
+        }
+        for (line, cursor) in [
+            (r#"{"next_cursor":null}"#, None),
+            (r#"{"next_cursor":"c"}"#, Some("c")),
+            (r#"{"next_cursor":null,"new":1}"#, None),
+        ] {
+            let piece = entry_or_end::<FileEntry, End>(line.as_bytes());
+            assert!(matches!(&piece, Ok(Piece::End(end)) if end.next_cursor.as_deref() == cursor), "{line}: {piece:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_search_finds_and_cannot_be_read_is_no_end() {
+        let end = r#"{"files_searched":1,"bytes_searched":2,"skipped":{"binary":0,"too_large":0,"unreadable":0},"next_cursor":null}"#;
+        assert!(matches!(entry_or_end::<Found, SearchEnd>(end.as_bytes()), Ok(Piece::End(_))), "{end}");
+        let newer = r#"{"path":"a","oid":"0","source":"borrowed","count":1}"#;
+        let cut = end.replace(r#","next_cursor":null"#, "");
+        for line in [newer, cut.as_str(), r#"{"next_cursor":null}"#, "{}"] {
+            let piece = entry_or_end::<Found, SearchEnd>(line.as_bytes());
+            assert!(matches!(piece, Err(Error::BadAnswer { status: 200, .. })), "{line}: {piece:?}");
+        }
+        let found = newer.replace("borrowed", "pending");
+        assert!(matches!(entry_or_end::<Found, SearchEnd>(found.as_bytes()), Ok(Piece::Entry(_))), "{found}");
+    }
 }

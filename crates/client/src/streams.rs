@@ -171,7 +171,10 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Entries<T, E> {
         if line.is_empty() {
             return Ok(None);
         }
-        let Ok(entry) = serde_json::from_slice(&line) else { return parsed(200, &line).map(Piece::End).map(Some) };
+        let piece = entry_or_end(&line)?;
+        if !matches!(piece, Piece::Entry(_)) {
+            return Ok(Some(piece));
+        }
         if self.skip > 0 {
             self.skip -= 1;
             return Ok(None);
@@ -179,7 +182,7 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Entries<T, E> {
         // What was given already is no progress: an answer that is always cut at one place must come to an end.
         self.tries.progressed();
         self.given += 1;
-        Ok(Some(Piece::Entry(entry)))
+        Ok(Some(piece))
     }
 
     async fn begin(&mut self) -> Result<Option<Piece<T, E>>> {
@@ -196,6 +199,14 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Entries<T, E> {
                 Ok(first.then_some(Piece::Head(head)))
             }
         }
+    }
+}
+
+/// A line after the head. What is neither is a broken entry, never an end: a list with an entry that we do not understand is not complete.
+pub(crate) fn entry_or_end<T: DeserializeOwned, E: DeserializeOwned>(line: &[u8]) -> Result<Piece<T, E>> {
+    match parsed(200, line) {
+        Ok(entry) => Ok(Piece::Entry(entry)),
+        Err(failure) => serde_json::from_slice(line).map(Piece::End).map_err(|_| failure),
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use treehold_tests::git::{Git, Repo};
+use treehold_tests::git_http::{Fault, On};
 use uuid::Uuid;
 
 use crate::both;
@@ -125,6 +126,14 @@ both! {
         assert!(machine.refused(1, &["import", &d.git.url("other"), "--project", "docs"]).await.contains("another remote"));
         assert!(machine.refused(1, &["import", &url, "--project", "none", "--branch", "none"]).await.contains("none"));
         machine.refused(1, &["project", "show", "none"]).await;
+        // Where it is not certain that nothing came, the project stays, and the same command goes on with it.
+        d.git.fail_next(On::Any, usize::MAX, Fault::Status(500));
+        let half = ["import", &url, "--project", "half", "--branch", "main", "--full"];
+        let said = machine.refused(1, &half).await;
+        assert!(said.contains("`treehold project delete half --yes`"), "{said}");
+        assert_eq!(machine.json(&["project", "show", "half"]).await["head"], json!(null));
+        d.git.heal();
+        assert_eq!(machine.json(&half).await["head"], json!(remote.head()));
         let here = d.remotes.path().join("docs.git");
         assert!(machine.refused(2, &["import", here.to_str().expect("UTF-8")]).await.contains("a URL that it can reach"));
 

@@ -2,7 +2,9 @@
 
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
-use treehold_client::{At, Error, LogOptions, Project, ProjectSpec, ProjectView, RemoteSpec, SyncRequest};
+use treehold_client::{
+    At, Error, LogOptions, Project, ProjectSpec, ProjectView, Remote, RemoteSpec, SyncAnswer, SyncProgress, SyncRequest,
+};
 use treehold_engine::remote::{Endpoint, GitRemote, RemoteTimeouts};
 use treehold_engine::{Progress, Remote as _, project_name_of};
 use uuid::Uuid;
@@ -28,20 +30,15 @@ impl Elsewhere {
             return Err(Failure::usage(text));
         }
         let name = name.map_or_else(|| project_name_of(source), str::to_owned);
+        let remote = self.remote()?;
         let (view, new) = self.import_project(source, &name, branch).await?;
         let project = self.treehold().project(view.id);
         let branch = branch.map_or_else(|| view.default_branch.clone(), str::to_owned);
         let request = SyncRequest { branch: Some(branch.clone()), depth: Some(depth), ..SyncRequest::default() };
-        let told = |at: treehold_client::SyncProgress| progress.step(&at.step, at.done, at.total);
-        let synced = match project.sync_with(&request, &self.remote()?, told).await {
-            Ok(synced) => synced,
-            Err(error) => {
-                // What was refused leaves nothing behind. Where the connection broke the server goes on, and the same command finds it.
-                if new && matches!(error, Error::Refused(_)) {
-                    project.delete().await.map_err(|error| self.failed(error))?;
-                }
-                return Err(self.failed(error));
-            }
+        let told = |at: SyncProgress| progress.step(&at.step, at.done, at.total);
+        let synced = match new {
+            true => self.first_sync(&view, &request, &remote, told).await?,
+            false => project.sync_with(&request, &remote, told).await.map_err(|error| self.failed(error))?,
         };
         let shallow = match depth == 0 && new {
             true => false,
@@ -64,6 +61,33 @@ impl Elsewhere {
             "files": files,
             "shallow": shallow,
         }))
+    }
+
+    /// Has a project pull that was made just now. If nothing can have come of it, the project goes again; else it stays, and the failure
+    /// says so.
+    async fn first_sync(
+        &self,
+        view: &ProjectView,
+        request: &SyncRequest,
+        remote: &Remote,
+        told: impl FnMut(SyncProgress) + Send,
+    ) -> Result<SyncAnswer, Failure> {
+        // Not repeated: the refusal of a second attempt says nothing about the first one, which may still be at work.
+        let error = match self.once()?.project(view.id).sync_with(request, remote, told).await {
+            Ok(synced) => return Ok(synced),
+            Err(error) => error,
+        };
+        let project = self.treehold().project(view.id);
+        let gone = came_to_nothing(&error) && untouched(&project).await && project.delete().await.is_ok();
+        let mut failure = self.failed(error);
+        if !gone {
+            let name = view.name.clone().unwrap_or_else(|| view.id.to_string());
+            failure.message = format!(
+                "{}; the project {name} was made and is left, as something may be in it or on its way there: repeat the command, or delete it with `treehold project delete {name} --yes`",
+                failure.message.trim_end_matches('.')
+            );
+        }
+        Err(failure)
     }
 
     async fn import_project(
@@ -133,5 +157,60 @@ impl Elsewhere {
         let listed = project.files().list(&at, None).await.map_err(|error| self.failed(error))?;
         let count = listed.items.try_fold(0, |count, _| async move { Ok(count + 1) }).await;
         count.map_err(|error| self.failed(error))
+    }
+}
+
+/// Whether the server says for certain that nothing was stored by a first sync, and that nothing of it is still going on.
+fn came_to_nothing(error: &Error) -> bool {
+    let Error::Refused(problem) = error else { return false };
+    match (problem.status, problem.code.as_str()) {
+        // The remote has no such branch, is none that the server may use, or does not let it in (or is not there, which looks the same).
+        (404, "ref_not_found") | (403, "remote_not_allowed") | (502, "remote_auth") => true,
+        (status, _) => status == 422,
+    }
+}
+
+/// Whether nobody has put anything into the project.
+async fn untouched(project: &Project) -> bool {
+    let Ok(view) = project.show().await else { return false };
+    let Ok(refs) = project.refs(None, Some(1)).page(None).await else { return false };
+    // Pending work has no ref, but counts.
+    let empty = view.usage.is_none_or(|usage| usage.bytes == 0);
+    view.head.is_none() && refs.refs.is_empty() && refs.next_cursor.is_none() && empty
+}
+
+#[cfg(test)]
+mod tests {
+    use treehold_client::Problem;
+
+    use super::*;
+
+    #[test]
+    fn only_what_certainly_came_to_nothing_is_taken_back() {
+        let refused = |status, code: &str| {
+            let (code, detail) = (code.to_owned(), "d".to_owned());
+            let fields = serde_json::Map::new();
+            Error::Refused(Box::new(Problem { status, code, detail, retry_after: None, request_id: None, fields }))
+        };
+        for (status, code, nothing) in [
+            (403, "remote_not_allowed", true),
+            (404, "ref_not_found", true),
+            (422, "bad_ref", true),
+            (502, "remote_auth", true),
+            (403, "scope_missing", false),
+            (404, "project_not_found", false),
+            (409, "head_moved", false),
+            (413, "quota_exceeded", false),
+            (429, "remote_rate_limited", false),
+            (500, "internal", false),
+            (502, "remote_failed", false),
+            (502, "remote_invalid", false),
+            (503, "unavailable", false),
+            (504, "remote_timeout", false),
+        ] {
+            assert_eq!(came_to_nothing(&refused(status, code)), nothing, "{status} {code}");
+        }
+        let vague = Error::BadAnswer { status: 422, detail: "a proxy".to_owned() };
+        assert!(!came_to_nothing(&vague) && !came_to_nothing(&Error::SnapshotChanged));
     }
 }

@@ -23,6 +23,7 @@ const RETRIES: u32 = 2;
 #[derive(Debug)]
 pub struct Elsewhere {
     treehold: Treehold,
+    options: Options,
     url: String,
     /// Credentials for remotes, sent along where the server would use its own.
     remote_token: Option<Secret>,
@@ -60,12 +61,14 @@ impl Elsewhere {
                 return Err(Failure::usage("a server elsewhere wants to know who asks: give --token or --api-key"));
             }
         };
-        let treehold = Treehold::new(options?)?;
+        let options = options?;
+        let treehold = Treehold::new(options.clone())?;
         if in_the_clear(url) {
             tracing::warn!("the key goes to this server unencrypted; use https unless nobody can listen");
         }
         Ok(Some(Self {
             treehold,
+            options,
             url: url.trim_end_matches('/').to_owned(),
             remote_token: settings.remote_token.clone(),
         }))
@@ -74,6 +77,11 @@ impl Elsewhere {
     /// The way to it.
     pub fn treehold(&self) -> &Treehold {
         &self.treehold
+    }
+
+    /// The same way, on which nothing is sent twice.
+    fn once(&self) -> Result<Treehold, Failure> {
+        Ok(Treehold::new(self.options.clone().retries(0))?)
     }
 
     /// Where it is, without a slash at the end.

@@ -168,6 +168,7 @@ pub struct SearchEnd {
     /// What was left out.
     pub skipped: Skipped,
     /// Give it as `cursor` to go on: a limit or the work for one request was reached.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub next_cursor: Option<String>,
 }
 
