@@ -45,6 +45,19 @@ async function open(store: ProjectStore, path: string, signal: AbortSignal): Pro
   }
 }
 
+/** Files that the server refused, the one in the editor aside: that says it itself. */
+export function RefusedFiles({ store, open }: { store: ProjectStore; open: string | undefined }) {
+  useWatched(store);
+  const refused = store.autosave.states().filter(({ state, path }) => state === "failed" && path !== open);
+  if (refused.length === 0) return null;
+  return (
+    <div class="banner"><div class="note bad" role="alert">
+      The server refused what was typed, and this browser keeps it:{" "}
+      {refused.map(({ path }, index) => <>{index > 0 && ", "}<a href={store.place("files", path)}>{path}</a></>)}
+    </div></div>
+  );
+}
+
 /** One file in the editor. */
 export function FileView({ store, path, line, onClose }: { store: ProjectStore; path: string; line: number | undefined; onClose: () => void }) {
   useWatched(store);

@@ -109,15 +109,39 @@ async function adopt(storage: AutosaveStorage, prefix: string, device: string): 
   for (const [key, value] of all) {
     const [owner = "", ...rest] = key.slice(prefix.length).split(":");
     const name = `${mine}${rest.join(":")}`;
-    if (alive.has(`${TAB} ${owner}`) || owner === device) continue;
-    if (rest[0] === "overtaken") {
-      const mine = all.find(([key]) => key === name)?.[1] ?? "[]";
-      await storage.set(name, JSON.stringify([...(JSON.parse(mine) as unknown[]), ...(JSON.parse(value) as unknown[])]));
-      await storage.delete(key);
-    }
-    if (taken.has(name) || rest[0] !== "file") continue;
+    if (alive.has(`${TAB} ${owner}`) || owner === device || taken.has(name) || rest[0] !== "file") continue;
     await storage.set(name, value);
     await storage.delete(key);
     taken.add(name);
+  }
+  const left = all.filter(([key]) => {
+    const [owner, kind, ...more] = key.slice(prefix.length).split(":");
+    return kind === "overtaken" && more.length === 0 && !alive.has(`${TAB} ${owner}`) && owner !== device;
+  });
+  await adoptOvertaken(storage, `${mine}overtaken`, all, left);
+}
+
+/** Lists that earlier pages left behind are put after what this tab has. One that is damaged stays where it is, and harms nothing. */
+async function adoptOvertaken(storage: AutosaveStorage, name: string, all: [string, string][], left: [string, string][]): Promise<void> {
+  const list = listed(all.find(([key]) => key === name)?.[1] ?? "[]");
+  if (!list) return;
+  const sources: string[] = [];
+  for (const [key, value] of left) {
+    const ops = listed(value);
+    if (!ops) continue;
+    list.push(...ops);
+    sources.push(key);
+  }
+  if (sources.length === 0) return;
+  await storage.set(name, JSON.stringify(list));
+  for (const key of sources) await storage.delete(key);
+}
+
+function listed(value: string): unknown[] | undefined {
+  try {
+    const list: unknown = JSON.parse(value);
+    return Array.isArray(list) ? list : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -127,6 +127,42 @@ test("what a window had not saved when it was closed is saved by the next one", 
   await until(async () => (await view(here, "a.txt")) === "typed, and closed", "the next window saves it");
 });
 
+test("what two closed windows left of texts that were overtaken is saved by the next one, and what is damaged stops nothing", async (t) => {
+  const here = await project({ "a.txt": "", "b.txt": "", "c.txt": "c" });
+  const prefix = `treehold-queue:${here.name}:${USER}:`;
+  const put = (path, content) => JSON.stringify([{ op: "put", path, content }]);
+  const left = {
+    [`${prefix}console aaaaaaaa:overtaken`]: put("a.txt", "of one window"),
+    [`${prefix}console bbbbbbbb:overtaken`]: put("b.txt", "of another window"),
+    [`${prefix}console dddddddd:overtaken`]: "[{",
+    [`${prefix}console eeeeeeee:overtaken`]: "{}",
+  };
+  const page = await at(t, "#/");
+  await page.evaluate((left) => Object.entries(left).forEach(([key, value]) => localStorage.setItem(key, value)), left);
+  await go(page, file(here, "c.txt"));
+  await editor(page, "c.txt").waitFor();
+  await until(async () => (await view(here, "b.txt")) === "of another window", "the second one is saved");
+  await until(async () => (await view(here, "a.txt")) === "of one window", "the first one is saved");
+  const kept = () => page.evaluate((prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix)).sort(), prefix);
+  const damaged = Object.keys(left).slice(2);
+  await until(async () => (await kept()).length === damaged.length, "what is saved is not kept");
+  assert.deepEqual(await kept(), damaged);
+});
+
+test("what the server refuses of a closed window's text is shown, with its reason", async (t) => {
+  const here = await project({ "a.txt": "a" });
+  const ops = JSON.stringify([{ op: "put", path: "a.txt/below", content: "typed long ago", expected_oid: null }]);
+  const page = await at(t, "#/");
+  await page.evaluate(([key, ops]) => localStorage.setItem(key, ops), [`treehold-queue:${here.name}:${USER}:console aaaaaaaa:overtaken`, ops]);
+  await go(page, file(here, "a.txt"));
+  await editor(page, "a.txt").waitFor();
+  await page.getByRole("alert").getByRole("link", { name: "a.txt/below" }).click();
+  await editor(page, "a.txt/below").waitFor();
+  assert.equal(await textOf(page, "a.txt/below"), "typed long ago");
+  assert.equal(await state(page), "failed");
+  await page.getByText("What you typed is kept in this browser.").waitFor();
+});
+
 test("a tree of 100,000 files is listed, scrolled, searched, and walked by keys", async (t) => {
   const files = {};
   for (let n = 0; n < 100_000; n++) files[`flat/file-${String(n).padStart(6, "0")}.txt`] = "x";

@@ -1,5 +1,8 @@
 import { TreeholdError, mayPass } from "./errors.js";
-import { decoded, known, opsOf, parsed, shown, text, together, type Entry, type Kept, type Known, type Replay } from "./kept.js";
+import {
+  asRefusal, decoded, known, nothingToDelete, opsOf, parsed, refusals, resultError, shown, text, together, type Entry, type Kept, type Known,
+  type Refused, type Replay,
+} from "./kept.js";
 import { memoryStorage, type AutosaveStorage } from "./storage.js";
 import type { Oid, OpResult, PendingOp } from "./types.js";
 import { newUuid } from "./values.js";
@@ -129,7 +132,8 @@ export class Autosave {
       if (kept) restored.push(this.#takeUp(name.slice("file:".length), kept));
     }
     const left = found.find(([key]) => key === `${this.#prefix}overtaken`)?.[1];
-    if (left !== undefined) this.#overtaken.push(...(parsed<PendingOp[]>(left) ?? []));
+    const ops = left === undefined ? undefined : parsed<PendingOp[]>(left);
+    if (Array.isArray(ops)) this.#overtaken.push(...ops);
     if (this.#overtaken.length > 0) await this.#keepOvertaken();
     if (restored.length > 0 || this.#replay || this.#overtaken.length > 0) {
       this.#away = true;
@@ -299,13 +303,9 @@ export class Autosave {
     if (this.#closing.signal.aborted) return;
     if (foundInstead(error) !== undefined) return this.#reconcile(entry);
     if (mayPass(error)) return this.#lost(entry, error);
-    // There is nothing to delete: so it is as it was wanted.
-    if (entry.text === null && error instanceof TreeholdError && error.code === "file_not_found") {
-      return this.#settled(entry, { oid: null, text: null });
-    }
-    const refused = error instanceof TreeholdError ? error : new TreeholdError(0, "bad_answer", String(error), { cause: error });
+    if (nothingToDelete(entry.text, error)) return this.#settled(entry, { oid: null, text: null });
     entry.unsettled = undefined;
-    this.#set(entry, "failed", refused);
+    this.#set(entry, "failed", asRefusal(error));
   }
 
   /** The server has `known`. */
@@ -428,13 +428,15 @@ export class Autosave {
     const request = { ops: replay.ops, atomic: false, on_conflict: "merge" as const };
     const call = { idempotencyKey: replay.key, signal: this.#closing.signal, retries: 0 };
     if (!replay.overtaken) return this.#answered(replay, (await this.workspace.batch(request, call)).results);
+    let refused: Refused[];
     try {
-      await this.workspace.batch(request, call);
-      await this.#follow(replay.ops[0]?.path);
+      refused = refusals(replay.ops, (await this.workspace.batch(request, call)).results);
     } catch (error) {
       if (mayPass(error) || this.#closing.signal.aborted) throw error;
-      this.#stuck.push(...replay.ops);
+      refused = replay.ops.map((op) => ({ op, error: asRefusal(error) }));
     }
+    if (refused.length < replay.ops.length) await this.#follow(replay.ops[0]?.path);
+    await this.#shelve(refused);
     await this.#keepOvertaken();
   }
 
@@ -442,18 +444,47 @@ export class Autosave {
   async #follow(path: string | undefined): Promise<void> {
     const entry = path === undefined ? undefined : this.#entries.get(path);
     if (!entry || entry.dirty) return;
-    const view = await this.#view(entry.path);
-    if (!entry.dirty) await this.#adopt(entry, view, view.text ?? null);
+    try {
+      const view = await this.#view(entry.path);
+      if (!entry.dirty) await this.#adopt(entry, view, view.text ?? null);
+    } catch (error) {
+      // The server has the text. That it cannot be shown here is no reason to send it again.
+      if (mayPass(error) || this.#closing.signal.aborted) throw error;
+    }
   }
 
-  #keepOvertaken(): Promise<void> {
+  /**
+   * What an earlier page left of a file, and the server refuses: the newest becomes what the file has here, as `failed`. Where the
+   * editor has something of its own, and what is older, stays in the storage for the next page.
+   */
+  async #shelve(refused: Refused[]): Promise<void> {
+    const last = refused.at(-1);
+    this.#stuck.push(...refused.slice(0, -1).map(({ op }) => op));
+    if (!last) return;
+    const { op, error } = last;
+    const entry = this.#entries.get(op.path);
+    const [sent, before] = [text(op), entry?.text ?? null];
+    if (entry?.dirty) {
+      if (before !== sent) this.#stuck.push(op);
+      if (entry.state !== "conflict") this.#set(entry, "failed", error);
+      return;
+    }
+    const from = op.expected_oid === undefined || op.expected_oid === entry?.known?.oid ? entry?.known : { oid: op.expected_oid, text: undefined };
+    const taken: Entry = Object.assign(entry ?? { path: op.path, state: "failed" as const }, { text: sent, known: from, dirty: true });
+    this.#entries.set(op.path, taken);
+    this.#set(taken, "failed", error);
+    if (entry && before !== sent) this.#options.onMerged?.({ path: op.path, text: sent, before });
+    if (!(await this.#keep(taken))) this.#stuck.push(op);
+  }
+
+  #keepOvertaken(): Promise<boolean> {
     const ops = [...this.#stuck, ...this.#overtaken];
     return this.#store(`${this.#prefix}overtaken`, ops.length > 0 ? JSON.stringify(ops) : undefined);
   }
 
   /** A batch as a whole is refused: each file is tried by itself, and says what is wrong with it. */
   async #refused(error: unknown): Promise<void> {
-    const refused = error instanceof TreeholdError ? error : new TreeholdError(0, "bad_answer", String(error), { cause: error });
+    const refused = asRefusal(error);
     // Whoever is not let in, or has no project, is told so once.
     const all = [401, 403].includes(refused.status) || refused.code === "project_not_found";
     this.#replay = undefined;
@@ -519,35 +550,38 @@ export class Autosave {
       case "conflict":
         return this.#reconcile(entry);
       default: {
-        const { code = "failed", detail = "The server refused the change." } = result.error ?? {};
-        // There is nothing to delete: so it is as it was wanted.
-        if (sent === null && code === "file_not_found") return this.#settled(entry, { oid: null, text: null });
-        this.#set(entry, "failed", new TreeholdError(422, code, detail));
+        const refused = resultError(result.error);
+        if (nothingToDelete(sent, refused)) return this.#settled(entry, { oid: null, text: null });
+        this.#set(entry, "failed", refused);
       }
     }
   }
 
-  /** Keeps what is not saved, and drops what is; one write at a time for each file, the newest wins. */
-  #keep(entry: Entry): Promise<void> {
+  /** Keeps what is not saved, and drops what is; one write at a time for each file, the newest wins. `false` = the storage fails. */
+  #keep(entry: Entry): Promise<boolean> {
     entry.keepAgain = true;
     entry.keeping ??= (async () => {
       // What an earlier page left behind is not written over before it was read.
       if (this.#reading) await this.#reading;
+      let kept = true;
       while (entry.keepAgain) {
         entry.keepAgain = false;
         const key = `${this.#prefix}file:${entry.path}`;
         const { text, known, unsettled } = entry;
-        await this.#store(key, entry.dirty ? JSON.stringify({ text, known, unsettled } satisfies Kept) : undefined);
+        kept = await this.#store(key, entry.dirty ? JSON.stringify({ text, known, unsettled } satisfies Kept) : undefined);
       }
+      return kept;
     })().finally(() => (entry.keeping = undefined));
     return entry.keeping;
   }
 
-  async #store(key: string, value: string | undefined): Promise<void> {
+  async #store(key: string, value: string | undefined): Promise<boolean> {
     try {
       await (value === undefined ? this.#storage.delete(key) : this.#storage.set(key, value));
+      return true;
     } catch (error) {
       this.#options.onStorageError?.(error);
+      return false;
     }
   }
 

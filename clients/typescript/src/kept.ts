@@ -1,7 +1,7 @@
 import { TreeholdError } from "./errors.js";
 import { merge3 } from "./merge.js";
 import type { FileState, SaveConflict, SaveState } from "./autosave.js";
-import type { Oid, PendingOp } from "./types.js";
+import type { Oid, OpError, OpResult, PendingOp } from "./types.js";
 import { blobOid } from "./values.js";
 
 /** What the view had when an edit began. */
@@ -30,7 +30,8 @@ export interface Entry extends Kept {
   running?: Promise<void> | undefined;
   /** It is not to wait for a pause in typing. */
   urgent?: boolean;
-  keeping?: Promise<void> | undefined;
+  /** `false` = the storage fails. */
+  keeping?: Promise<boolean> | undefined;
   keepAgain?: boolean;
 }
 
@@ -76,6 +77,37 @@ export function opsOf(path: string, { text, known: from, unsettled }: Kept): Pen
 function op(path: string, text: string | null, expected: Oid | null | undefined): PendingOp {
   const expects = expected === undefined ? {} : { expected_oid: expected };
   return text === null ? { op: "delete", path, ...expects } : { op: "put", path, content: text, ...expects };
+}
+
+/** An operation that is neither in the view nor in the local history, and why. */
+export interface Refused {
+  op: PendingOp;
+  error: TreeholdError;
+}
+
+/** Which operations of a batch that was answered are to be kept. What a newer one of them started from is in that one. */
+export function refusals(ops: PendingOp[], results: OpResult[]): Refused[] {
+  return ops.flatMap((op, index) => {
+    const { status, error } = results[index] ?? {};
+    if (status !== undefined && ["applied", "merged", "duplicate", "conflict"].includes(status)) return [];
+    if (ops[index + 1]?.expected_oid === known(text(op)).oid) return [];
+    const refused = resultError(error);
+    return nothingToDelete(text(op), refused) ? [] : [{ op, error: refused }];
+  });
+}
+
+/** It is as it was wanted. */
+export function nothingToDelete(sent: string | null, error: unknown): boolean {
+  return sent === null && error instanceof TreeholdError && error.code === "file_not_found";
+}
+
+/** What the server says of one operation of a batch. */
+export function resultError({ code = "failed", detail = "The server refused the change." }: Partial<OpError> = {}): TreeholdError {
+  return new TreeholdError(422, code, detail);
+}
+
+export function asRefusal(error: unknown): TreeholdError {
+  return error instanceof TreeholdError ? error : new TreeholdError(0, "bad_answer", String(error), { cause: error });
 }
 
 export function shown(entry: Entry): FileState {

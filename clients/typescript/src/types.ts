@@ -51,15 +51,14 @@ export interface ProjectView {
   default_branch: string;
   remote: RemoteSpec | null;
   receive: Required<ReceiveSpec>;
-  /** Logical bytes; `quota_bytes` is `null` where any number is allowed. */
-  usage: { bytes: number; quota_bytes: number | null };
+  /** What it holds, and may hold. */
+  usage: ProjectUsage;
   /** Commit of the default branch; `null` while it is unborn. */
   head: Oid | null;
   created_at: string;
-  /** What it holds; only where one project is shown, by servers that count it. */
-  usage?: ProjectUsage;
 }
 export interface ProjectUsage {
+  /** Logical ones. */
   bytes: number;
   /** `null` = no limit. */
   quota_bytes: number | null;
