@@ -16,8 +16,8 @@ pub struct Held {
     pub reach: RoaringTreemap,
     /// Sizes of the contents of its pending work, present and past, logical bytes.
     pub pending_bytes: u64,
-    /// Its figure, logical bytes.
-    pub counted: u64,
+    /// Its figure, logical bytes. Below 0 where something was counted out that a server of before had not counted in.
+    pub counted: i64,
 }
 
 /// Figures of projects.

@@ -80,8 +80,8 @@ pub enum EngineError {
     },
     /// The project would hold more than it may. Nothing was stored.
     #[error(
-        "the project holds {used} bytes of the {quota} that it may, and this would add {adds}: delete what is not needed (it counts until \
-         local history and the reflog let go of it), or have its quota raised"
+        "the project holds {used} bytes of the {quota} that it may, and this would add {adds}: discard what is not needed (local history \
+         counts until it is thinned, what was committed while a ref reaches it), or have its quota raised"
     )]
     QuotaExceeded {
         /// What it holds, logical bytes.

@@ -20,7 +20,13 @@ impl Engine {
         let source = self.find_project(source).await?;
         let default_branch = spec.default_branch.clone().unwrap_or_else(|| source.default_branch.clone());
         let ForkSpec { id, name, remote, receive, .. } = spec.clone();
-        let new = ProjectSpec { name, default_branch: Some(default_branch), remote, receive, quota_bytes: None };
+        let new = ProjectSpec {
+            name,
+            default_branch: Some(default_branch),
+            remote,
+            receive,
+            quota_bytes: source.quota_bytes,
+        };
         let project = self.checked_project(id, &new)?;
         for _ in 0..TRIES {
             if let Some(outcome) = self.try_fork(&source, &project).await? {

@@ -71,8 +71,8 @@ impl Counted<'_> {
         let catalog = &self.engine.catalog;
         let Some(Held { reach, pending_bytes, counted }) = catalog.held(project).await? else { return Ok(()) };
         let holds = self.sum(reach).await?.saturating_add(pending_bytes);
-        if holds != counted {
-            let by = i64::try_from(holds).unwrap_or(i64::MAX) - i64::try_from(counted).unwrap_or(i64::MAX);
+        let by = i64::try_from(holds).unwrap_or(i64::MAX).saturating_sub(counted);
+        if by != 0 {
             self.corrected += u64::from(catalog.correct_usage(project, by).await?);
         }
         Ok(())

@@ -15,7 +15,10 @@ async fn bytes(case: &Case, id: Uuid) -> u64 {
 async fn holds(case: &Case, id: Uuid, expected: u64) {
     let held = case.catalog.held(id).await.expect("held").expect("the project");
     let reached = case.catalog.sum_sizes(&held.reach).await.expect("sizes");
-    assert_eq!((held.counted, reached + held.pending_bytes, bytes(case, id).await), (expected, expected, expected));
+    assert_eq!(
+        (held.counted as u64, reached + held.pending_bytes, bytes(case, id).await),
+        (expected, expected, expected)
+    );
 }
 
 /// Publishes that a project reaches these objects; with `whole` nothing else any more.
@@ -97,13 +100,14 @@ pub(super) async fn counts_beside_other_writers(case: Case) {
             let key = WorkspaceKey { project, branch: "main".to_owned(), user: Uuid::new_v4() };
             for round in 0..5 {
                 let content: &'static str = Box::leak(format!("{writer} {round}").into_boxed_str());
-                case.write(&key, &[edit("a", content)]).await;
+                let shared = ["all 0", "all 1", "all 2", "all 3", "all 4"][round];
+                case.write(&key, &[edit("a", content), edit("b", shared)]).await;
                 reach(&case, project, &[content], false).await;
             }
         }
     });
     together(writing).await;
-    holds(&case, project, 8 * 5 * 3 * 2).await;
+    holds(&case, project, 8 * 5 * 3 * 2 + 5 * 5).await;
 }
 
 pub(super) async fn keeps_quotas(case: Case) {

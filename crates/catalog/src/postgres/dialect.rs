@@ -21,6 +21,8 @@ pub(super) const FOR_KEY_SHARE: &str = "FOR KEY SHARE";
 /// What the query of `write::find_workspaces` locks.
 pub(super) const LOCK_WORKSPACES: &str = "FOR KEY SHARE OF p FOR UPDATE OF w";
 pub(super) const GREATEST: &str = "greatest";
+/// Whether an upsert's row is new, in its `RETURNING`. Without it that is looked up before, which is exact where writers are serial.
+pub(super) const IS_NEW: Option<&str> = Some("(xmax = 0)");
 
 /// A file check that a client can ask for: none.
 pub(super) const CHECK_FILES: Option<&str> = None;

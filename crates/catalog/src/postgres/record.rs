@@ -41,7 +41,7 @@ pub(super) async fn record_chunk(
              LEFT JOIN {} ON r.project = c.project
              ORDER BY c.project
              ON CONFLICT (project) DO UPDATE SET last = feeds.last + (excluded.last - excluded.floor),
-                 bytes = greatest(feeds.bytes + excluded.bytes, 0)
+                 bytes = feeds.bytes + excluded.bytes
              RETURNING project, last
          ), written AS (
              INSERT INTO events (project, seq, {})

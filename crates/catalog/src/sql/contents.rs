@@ -106,42 +106,54 @@ pub(super) fn content_values(contents: &[(Uuid, &NewContent)]) -> Rows {
         .blobs_or_null(contents.iter().map(|(_, content)| content.stored.as_ref().map(|(_, bytes)| bytes)))
 }
 
-/// SQL: what the contents of `rows` hold that their projects do not have yet.
-pub(super) fn unknown_sql(rows: &str) -> String {
-    format!(
-        "SELECT r.project, CAST(sum(r.size) AS BIGINT) FROM {rows} LEFT JOIN pending_contents c
-             ON c.project = r.project AND c.oid = r.oid
-         WHERE c.oid IS NULL GROUP BY r.project"
-    )
-}
-
 /// Records contents. What is there stays, but content comes where there was only a name. What projects hold more now.
 pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) -> Result<Charges, Fault> {
     let mut charges = Charges::new();
     let contents: Vec<(Uuid, &NewContent)> =
         contents.iter().map(|((project, _), content)| (*project, *content)).collect();
     for chunk in runs(&contents, CHUNK_ROWS, CHUNK_BYTES, |(_, content)| content.bytes()) {
-        let named = Rows::new()
-            .uuids(chunk.iter().map(|(project, _)| *project))
-            .blobs(chunk.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
-            .ints(chunk.iter().map(|(_, content)| content.size));
-        let unknown: Vec<(Uuid, i64)> =
-            sqlx::query_as_with(sql!("{}", unknown_sql(&rows(1, &COLUMNS[..3]))), with_rows(arguments![], named)?)
-                .fetch_all(&mut **tx)
-                .await?;
-        for (project, bytes) in unknown {
+        let values = with_rows(arguments![], content_values(chunk))?;
+        let new: Vec<(Uuid, i64)> = match IS_NEW {
+            Some(_) => {
+                let upsert = sql!("{} RETURNING project, size, {}", upsert_sql(), IS_NEW.unwrap_or_default());
+                let written: Vec<(Uuid, i64, bool)> = sqlx::query_as_with(upsert, values).fetch_all(&mut **tx).await?;
+                written.into_iter().filter(|(.., is_new)| *is_new).map(|(project, size, _)| (project, size)).collect()
+            }
+            None => {
+                let unknown = unknown(tx, chunk).await?;
+                sqlx::query_with(sql!("{}", upsert_sql()), values).execute(&mut **tx).await?;
+                unknown
+            }
+        };
+        for (project, bytes) in new {
             *charges.entry(project).or_default() += bytes;
         }
-        let upsert = sql!(
-            "INSERT INTO pending_contents (project, oid, size, encoding, content)
-             SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true
-             ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
-             WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL",
-            rows(1, COLUMNS)
-        );
-        sqlx::query_with(upsert, with_rows(arguments![], content_values(chunk))?).execute(&mut **tx).await?;
     }
     Ok(charges)
+}
+
+fn upsert_sql() -> String {
+    format!(
+        "INSERT INTO pending_contents (project, oid, size, encoding, content)
+         SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true
+         ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
+         WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL",
+        rows(1, COLUMNS)
+    )
+}
+
+/// Those contents, by their sizes, that their projects do not have yet.
+async fn unknown(tx: &mut Transaction, contents: &[(Uuid, &NewContent)]) -> Result<Vec<(Uuid, i64)>, Fault> {
+    let named = Rows::new()
+        .uuids(contents.iter().map(|(project, _)| *project))
+        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+        .ints(contents.iter().map(|(_, content)| content.size));
+    let select = sql!(
+        "SELECT r.project, r.size FROM {} LEFT JOIN pending_contents c ON c.project = r.project AND c.oid = r.oid
+         WHERE c.oid IS NULL",
+        rows(1, &COLUMNS[..3])
+    );
+    Ok(sqlx::query_as_with(select, with_rows(arguments![], named)?).fetch_all(&mut **tx).await?)
 }
 
 impl Db {

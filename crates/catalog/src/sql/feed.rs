@@ -1,6 +1,6 @@
 //! The change feed: writing events into the transaction at hand, reading, trimming.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use treehold_object::ObjectId;
@@ -13,7 +13,7 @@ use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::feed::{Event, Feed, FeedEnds, FeedPage, FeedRead, NewEvent, PendingEvent, PushOutcome, Told};
 use crate::pending::Origin;
-use crate::rows::{Rows, Type, sql};
+use crate::rows::{Rows, Type, arguments, sql};
 
 /// Numbers that one statement looks at, whatever it leaves out.
 const WINDOW: i64 = 10_000;
@@ -53,11 +53,15 @@ pub(super) type Charges = BTreeMap<Uuid, i64>;
 /// Where the feeds of a transaction end once it is committed.
 pub(super) type Recorded = Vec<(Uuid, i64)>;
 
-/// Writes events, and counts what projects hold. This is the last thing that a transaction does: the rows of `feeds` that it locks, in order of their projects, come
-/// after all others, and are free again as soon as can be. The numbers of events become visible in their order since nobody else
-/// counts on before this transaction has ended.
+/// Writes events, and counts what projects hold. This is the last thing that a transaction does: the rows of `feeds` that it locks, in order of
+/// their projects, come after all others, and are free again as soon as can be. The numbers of events become visible in their order since
+/// nobody else counts on before this transaction has ended. A figure may fall below 0, and then counts as 0: it is corrected by differences.
 pub(super) async fn record(tx: &mut Transaction, events: &[NewEvent], mut charges: Charges) -> Result<Recorded, Fault> {
     charges.retain(|_, bytes| *bytes != 0);
+    let told: BTreeSet<Uuid> = events.iter().map(|event| event.project).collect();
+    if !told.is_empty() && charges.keys().any(|project| !told.contains(project)) {
+        lock_in_order(tx, told.iter().chain(charges.keys())).await?;
+    }
     let mut ends: HashMap<Uuid, i64> = HashMap::new();
     for chunk in events.chunks(CHUNK_ROWS) {
         ends.extend(record_chunk(tx, chunk, &mut charges).await?);
@@ -68,10 +72,22 @@ pub(super) async fn record(tx: &mut Transaction, events: &[NewEvent], mut charge
     Ok(ends.into_iter().collect())
 }
 
+/// Those who count and tell nothing stand between those who tell: two transactions would wait for each other.
+async fn lock_in_order(tx: &mut Transaction, projects: impl Iterator<Item = &Uuid>) -> Result<(), Fault> {
+    let projects: BTreeSet<Uuid> = projects.copied().collect();
+    let select = sql!(
+        "SELECT last FROM feeds WHERE project IN (SELECT r.project FROM {}) ORDER BY project {FOR_UPDATE}",
+        rows(1, &[("project", Type::Uuid)])
+    );
+    let values = with_rows(arguments![], Rows::new().uuids(projects))?;
+    sqlx::query_with(select, values).fetch_all(&mut **tx).await?;
+    Ok(())
+}
+
 /// Counts what a project holds, where no event is told. As with events nothing else comes after it.
 pub(super) async fn charge(tx: &mut Transaction, project: Uuid, bytes: i64) -> Result<(), Fault> {
     if bytes != 0 {
-        sqlx::query(sql!("UPDATE feeds SET bytes = {GREATEST}(bytes + $2, 0) WHERE project = $1"))
+        sqlx::query("UPDATE feeds SET bytes = bytes + $2 WHERE project = $1")
             .bind(project)
             .bind(bytes)
             .execute(&mut **tx)

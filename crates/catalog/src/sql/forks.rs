@@ -30,32 +30,32 @@ impl Db {
             return Ok(if same_id.is_some() { ForkOutcome::Exists } else { ForkOutcome::NameTaken });
         }
         copy_refs(&mut tx, fork).await?;
-        match &fork.reach {
-            None => {
-                copy(
-                    &mut tx,
-                    fork,
-                    "INSERT INTO reach (project, bitmap) SELECT $1, bitmap FROM reach WHERE project = $2",
-                )
-                .await?;
-            }
-            Some(reach) => {
-                sqlx::query("INSERT INTO reach (project, bitmap) VALUES ($1, $2)")
-                    .bind(fork.project.id)
-                    .bind(codec::bitmap_bytes(reach.clone())?)
-                    .execute(&mut *tx)
-                    .await?;
-            }
-        }
-        copy(
-            &mut tx,
-            fork,
-            "UPDATE feeds SET bytes = (SELECT f.bytes FROM feeds f WHERE f.project = $2) WHERE project = $1",
-        )
-        .await?;
+        let bytes = write_reach(&mut tx, fork).await?;
+        feed::charge(&mut tx, fork.project.id, bytes).await?;
         tx.commit().await?;
         Ok(ForkOutcome::Forked)
     }
+}
+
+/// What the fork reaches, and how much that is: its source's figure without pending work, which stays where it is.
+async fn write_reach(tx: &mut Transaction, fork: &Fork) -> Result<i64, Fault> {
+    if let Some(reach) = &fork.reach {
+        sqlx::query("INSERT INTO reach (project, bitmap) VALUES ($1, $2)")
+            .bind(fork.project.id)
+            .bind(codec::bitmap_bytes(reach.clone())?)
+            .execute(&mut **tx)
+            .await?;
+        return usage::sum_sizes(tx, reach).await;
+    }
+    copy(tx, fork, "INSERT INTO reach (project, bitmap) SELECT $1, bitmap FROM reach WHERE project = $2").await?;
+    let bytes: Option<i64> = sqlx::query_scalar(
+        "SELECT CAST(f.bytes - coalesce((SELECT sum(c.size) FROM pending_contents c WHERE c.project = $1), 0) AS BIGINT)
+         FROM feeds f WHERE f.project = $1",
+    )
+    .bind(fork.source)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(bytes.unwrap_or(0))
 }
 
 /// Names and what they name, with the cuts of the history behind them. A reflog of its own begins.

@@ -19,7 +19,9 @@ pub(super) async fn sum_sizes(
     let mut sum = 0;
     for chunk in runs_of(objects)?.chunks(CHUNK_ROWS) {
         let select = sql!(
-            "SELECT CAST(coalesce(sum(o.size), 0) AS BIGINT) FROM {} JOIN objects o ON o.number BETWEEN r.first AND r.last",
+            // A query for each run: as a join it might be planned as one look at the whole ledger.
+            "SELECT CAST(coalesce(sum((SELECT sum(o.size) FROM objects o WHERE o.number BETWEEN r.first AND r.last)), 0) AS BIGINT)
+             FROM {}",
             rows(1, &[("first", Type::Int), ("last", Type::Int)])
         );
         let ranges = Rows::new().ints(chunk.iter().map(|run| run.0)).ints(chunk.iter().map(|run| run.1));
@@ -57,7 +59,7 @@ impl Db {
             Ok(Held {
                 reach: bitmap.as_deref().map(codec::bitmap).transpose()?.unwrap_or_default(),
                 pending_bytes: codec::unsigned(pending)?,
-                counted: codec::unsigned(counted)?,
+                counted,
             })
         };
         found.map(held).transpose()
@@ -69,7 +71,7 @@ impl Db {
     }
 
     async fn correct_once(&self, project: Uuid, by: i64) -> Result<bool, Fault> {
-        let corrected = sqlx::query(sql!("UPDATE feeds SET bytes = {GREATEST}(bytes + $2, 0) WHERE project = $1"))
+        let corrected = sqlx::query("UPDATE feeds SET bytes = bytes + $2 WHERE project = $1")
             .bind(project)
             .bind(by)
             .execute(self.writer())

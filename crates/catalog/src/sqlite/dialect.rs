@@ -23,6 +23,7 @@ pub(super) const FOR_SHARE: &str = "";
 pub(super) const FOR_KEY_SHARE: &str = "";
 pub(super) const LOCK_WORKSPACES: &str = "";
 pub(super) const GREATEST: &str = "max";
+pub(super) const IS_NEW: Option<&str> = None;
 
 /// How the database checks its own files, 100 faults at most.
 pub(super) const CHECK_FILES: Option<&str> = Some("PRAGMA integrity_check(100)");

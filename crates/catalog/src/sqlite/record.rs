@@ -26,7 +26,7 @@ pub(super) async fn record_chunk(
     for (project, (count, at_ms)) in counts {
         let last: i64 = sqlx::query_scalar(
             "INSERT INTO feeds (project, last, floor, bytes) VALUES ($1, $2 + $3, $2, $4)
-             ON CONFLICT (project) DO UPDATE SET last = last + $3, bytes = max(bytes + $4, 0) RETURNING last",
+             ON CONFLICT (project) DO UPDATE SET last = last + $3, bytes = bytes + $4 RETURNING last",
         )
         .bind(project)
         .bind(at_ms)

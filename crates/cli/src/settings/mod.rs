@@ -373,6 +373,7 @@ fn feed(values: &mut Values) -> Result<FeedRetention, Failure> {
 
 fn limits(values: &mut Values) -> Result<Limits, Failure> {
     let default = Limits::default();
+    let _shown = values.text("project_quota_bytes", || "0".to_owned());
     let project_bytes = values.optional_number("project_quota_bytes", i64::MAX as u64)?.filter(|bytes| *bytes > 0);
     let mut number = |name, default, max| values.number(name, default, max);
     let mut seconds = |name, default: Duration| number(name, default.as_secs(), 1 << 31).map(Duration::from_secs);
