@@ -57,9 +57,12 @@ pub async fn all(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     server.stop().await
 }
 
+/// Name, unit, and what it shows.
+type Column = (&'static str, &'static str, fn(&Counts) -> f64);
+
 /// The rows of one verb: all calls, and of each kind that there were.
 fn told(bench: &mut Bench<'_>, name: &str, counts: &[Counts]) {
-    let columns: [(&str, &'static str, fn(&Counts) -> f64); 4] = [
+    let columns: [Column; 4] = [
         ("PUT", "", |counts| counts.of("PUT") as f64),
         ("GET", "", |counts| counts.of("GET") as f64),
         ("other calls", "", |counts| (counts.all() - counts.of("PUT") - counts.of("GET")) as f64),

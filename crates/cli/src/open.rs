@@ -251,6 +251,9 @@ pub async fn execute(settings: &Settings, operation: &Operation, progress: &dyn 
         Reached::Server(_) if matches!(operation, Operation::AdminRebuild { .. }) => {
             Err(Failure::failed("a server is at work on this database: stop it, then rebuild"))
         }
+        Reached::Server(_) if matches!(operation, Operation::AdminFence {}) => Err(Failure::failed(
+            "a server is at work on this database: its readers would lose the feed; stop it, then fence",
+        )),
         Reached::Server(stream) => client::call(stream, operation, progress).await,
     }
 }

@@ -101,6 +101,9 @@ pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown
     match done.await {
         Ok(answer) => Ok(told(&answer, dry_run)),
         Err(mut refusal) => {
+            if refusal.code == "diverged" {
+                refusal.detail = "the branch has commits that the remote lacks, and the remote moved: `sync` with on_diverged \"merge\", then commit again".to_owned();
+            }
             if refusal.code == "conflict" {
                 let sides = conflicts::told(call).await;
                 refusal.detail.push_str(". Look at `conflicts`, settle them with `resolve`, and commit again.\n");

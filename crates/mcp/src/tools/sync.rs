@@ -76,8 +76,9 @@ pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown
         .run(Work::Remote, move |engine| async move { engine.sync(&project, &request, credentials, &()).await });
     match synced.await {
         Ok(answer) => {
+            let merged = matches!(args.on_diverged, Diverged::Merge) && answer.from != answer.to;
             let answer = told(&answer, binding.user, args.dry_run);
-            Ok(show(text(&answer), &answer))
+            Ok(show(text(&answer, merged), &answer))
         }
         Err(refusal) if refusal.code == "diverged" => Err(Refusal::new(
             "diverged",
@@ -103,7 +104,7 @@ fn told(answer: &SyncAnswer, user: uuid::Uuid, dry_run: bool) -> Answer {
     }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Answer, merges: bool) -> String {
     let branch = &answer.branch;
     let to = answer.to.as_deref().unwrap_or("no commit");
     let mut text = match (answer.from == answer.to, answer.dry_run) {
@@ -113,6 +114,9 @@ fn text(answer: &Answer) -> String {
     };
     for file in &answer.changed {
         text.push_str(&format!("{} {}\n", file.action, shown::path(&file.path)));
+    }
+    if merges {
+        text.push_str("It has commits that the remote lacks: they leave with the next commit that is pushed.\n");
     }
     let more = answer.changed_total.saturating_sub(answer.changed.len() as u64);
     if more > 0 && !answer.changed.is_empty() {
