@@ -2,6 +2,9 @@
 //!
 //! The order matters: rows that are still as committed go to local history and vanish; rows that changed since stay
 //! and from now on start from the committed blob.
+//!
+//! `CROSS JOIN` keeps SQLite to the order: it takes a workspace for smaller than the rows that are given, and would go through these anew
+//! for each of its rows.
 
 use std::collections::HashSet;
 
@@ -105,7 +108,7 @@ pub(super) async fn all_there(tx: &mut Transaction, attempt: &Attempt) -> Result
     };
     for chunk in taken.chunks(CHUNK_ROWS) {
         let select = sql!(
-            "SELECT count(*) FROM {} JOIN pending p ON p.workspace = $1 AND p.path = r.path",
+            "SELECT count(*) FROM {} CROSS JOIN pending p WHERE p.workspace = $1 AND p.path = r.path",
             rows(2, &[("path", Type::Blob)])
         );
         let paths = Rows::new().blobs(chunk.iter().copied());
@@ -129,8 +132,8 @@ async fn remove_committed(
     let keep = sql!(
         "INSERT INTO pending_history (workspace, replaced_at, {})
          SELECT p.workspace, $2, {}
-         FROM {} JOIN pending p ON p.workspace = $1 AND p.path = r.path AND p.revision = r.revision
-         WHERE true ON CONFLICT DO NOTHING",
+         FROM {} CROSS JOIN pending p WHERE p.workspace = $1 AND p.path = r.path AND p.revision = r.revision
+         ON CONFLICT DO NOTHING",
         names(),
         names_of("p"),
         rows(3, COLUMNS)
