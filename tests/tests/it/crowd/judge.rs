@@ -51,10 +51,19 @@ pub fn commits(repo: &Repo, book: &Book) {
         }
         for mark in had.difference(has) {
             let withdrawn = edits[mark].fate == Fate::Withdrawn && edits[mark].user == commit.user;
-            assert!(withdrawn, "{mark} went with {commit:?}");
+            assert!(withdrawn, "{mark} went with {commit:?}\n{}", around(repo, commit, mark));
         }
         assert_eq!(changed(repo, commit), commit.files, "{commit:?}");
     }
+}
+
+/// What a commit and its parent have where the edit was.
+fn around(repo: &Repo, commit: &Commit, mark: &str) -> String {
+    let (before, after) = (texts(repo, &commit.parent), texts(repo, &commit.oid));
+    let there = before.iter().filter(|(_, text)| marks(text).contains(mark));
+    there
+        .map(|(path, text)| format!("{path} before:\n{text}\nafter:\n{}\n", after.get(path).map_or("", |text| text)))
+        .collect()
 }
 
 /// What stock git says that a commit changed.
