@@ -40,8 +40,7 @@ pub struct RefUpdate {
 }
 
 /// The pending rows that a commit took: removed where their revision is still the one that was committed; rows that changed
-/// since stay and get `base_oid` = the committed blob (docs/reliability.md, FINALIZED). `base_mode` becomes the committed mode, unless the row
-/// still has the mode that was taken: then that one, so that what the commit merged into it is not undone.
+/// since stay and start from the version that was taken (docs/reliability.md, FINALIZED).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearPending {
     /// Short branch name.

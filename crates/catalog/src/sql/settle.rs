@@ -1,7 +1,7 @@
 //! What a commit takes of pending work, and what it leaves (docs/reliability.md, PREPARED and FINALIZED).
 //!
 //! The order matters: rows that are still as committed go to local history and vanish; rows that changed since stay
-//! and from now on start from the committed blob.
+//! and from now on start from what the commit took of them.
 //!
 //! `CROSS JOIN` keeps SQLite to the order: it takes a workspace for smaller than the rows that are given, and would go through these anew
 //! for each of its rows.
@@ -22,13 +22,13 @@ use crate::rows::{Rows, Type, arguments, sql};
 
 /// A committed row, as the queries take it.
 const COLUMNS: &[(&str, Type)] = &[("path", Type::Blob), ("revision", Type::Int)];
-/// The same, with what is there now.
-const TAKEN: &[(&str, Type)] =
-    &[("path", Type::Blob), ("revision", Type::Int), ("oid", Type::Blob), ("mode", Type::Int)];
 
-/// The mode that a row starts from which changed since it was taken: see [`rebase_later`].
+/// What a row starts from that changed since it was taken: the version that was taken. The committed blob may have others' changes merged
+/// into it, which the edit does not have: with that as its base it would take them back. Where the version was thinned out of local history,
+/// what the edit started from before does as well.
+const BASE_OID: &str = "CASE WHEN h.revision IS NULL THEN pending.base_oid ELSE h.oid END";
 const BASE_MODE: &str =
-    "CASE WHEN h.mode = pending.mode AND pending.oid IS NOT NULL AND r.oid IS NOT NULL THEN h.mode ELSE r.mode END";
+    "CASE WHEN h.revision IS NULL THEN pending.base_mode WHEN h.oid IS NULL THEN NULL ELSE h.mode END";
 
 /// Settles the workspace; its revision counts up by one for each row that goes or changes. What the feed is to be told of it.
 pub(super) async fn settle(
@@ -152,26 +152,19 @@ async fn remove_committed(
 }
 
 /// The row keeps its revision: an attempt that took it after this one must still find what it took.
-///
-/// Where it has the mode that was taken, it changed nothing there, and starts from its own mode: what the commit merged into that stays. The
-/// version that was taken is in local history, or was thinned out of it; then the mode is the user's.
 async fn rebase_later(
     tx: &mut Transaction,
     workspace: i64,
     committed: &[ClearedRow],
 ) -> Result<Vec<PendingRow>, Fault> {
-    let taken = Rows::new()
-        .blobs(committed.iter().map(|row| &row.path))
-        .ints(committed.iter().map(|row| row.revision))
-        .blobs_or_null(committed.iter().map(|row| row.oid.map(|oid| oid.as_slice().to_vec())))
-        .ints_or_null(committed.iter().map(|row| row.oid.map(|_| i64::from(row.mode))));
+    let taken = Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision));
     let rebase = sql!(
-        "UPDATE pending SET base_oid = r.oid, base_mode = {BASE_MODE}
+        "UPDATE pending SET base_oid = {BASE_OID}, base_mode = {BASE_MODE}
          FROM {} LEFT JOIN pending_history h ON h.workspace = $1 AND h.path = r.path AND h.revision = r.revision
          WHERE pending.workspace = $1 AND pending.path = r.path
-               AND (pending.base_oid IS DISTINCT FROM r.oid OR pending.base_mode IS DISTINCT FROM {BASE_MODE})
+               AND (pending.base_oid IS DISTINCT FROM {BASE_OID} OR pending.base_mode IS DISTINCT FROM {BASE_MODE})
          RETURNING {}",
-        rows(2, TAKEN),
+        rows(2, COLUMNS),
         COLUMNS_OF_ROW.replace("p.", "pending.")
     );
     let rebased: Vec<Row> =
