@@ -60,8 +60,6 @@ pub struct ClearedRow {
     pub revision: i64,
     /// The blob now at the path; `None` = deleted.
     pub oid: Option<ObjectId>,
-    /// The mode now at the path; 0 for a deletion.
-    pub mode: u32,
 }
 
 /// How often a project's refs have moved, and its reach was replaced. Read before what is worked out from them.

@@ -137,7 +137,6 @@ async fn settle(case: &Case, key: &WorkspaceKey, model: &mut Model, taken: &[(St
         path: path.as_str().into(),
         revision: *revision,
         oid: Some(oid(content)),
-        mode: 0o100644,
     });
     let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
     publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.collect() });

@@ -8,7 +8,6 @@ fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<Clear
         path: BString::from(*path),
         revision: *revision,
         oid: blob.map(oid),
-        mode: blob.map_or(0, |_| 0o100644),
     };
     Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.iter().map(row).collect() })
 }
@@ -72,9 +71,6 @@ pub(super) async fn rebases_modes(case: Case) {
         &key,
         &[("edited", 1, Some("m")), ("changed", 2, Some("m")), ("deleted", 3, None), ("thinned", 4, Some("m"))],
     );
-    for row in publish.clear_pending.iter_mut().flat_map(|clear| &mut clear.rows) {
-        row.mode = row.oid.map_or(0, |_| 0o100755);
-    }
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
     let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
     let modes: Vec<_> = rows.iter().map(|row| (row.path.to_string(), row.mode, row.base_mode)).collect();

@@ -24,11 +24,7 @@ fn statement() -> String {
     let (names, named, replaced) = (names(), names_of("r"), names_replaced());
     format!(
         "WITH content AS (
-             INSERT INTO pending_contents (project, oid, size, encoding, content)
-             SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {}
-             ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
-             WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL
-             RETURNING project, size, {} AS came
+             {} RETURNING project, size, {} AS came
          ), history AS (
              INSERT INTO pending_history (workspace, replaced_at, {names})
              SELECT r.workspace, r.replaced_at, {named} FROM {} ON CONFLICT DO NOTHING
@@ -41,7 +37,7 @@ fn statement() -> String {
              UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id
          )
          SELECT project, CAST(sum(size) AS BIGINT) FROM content WHERE came GROUP BY project",
-        rows(1, contents::COLUMNS),
+        contents::upsert_sql(),
         IS_NEW.unwrap_or("true"),
         rows(history, ROW),
         rows(set, ROW),

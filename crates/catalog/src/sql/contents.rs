@@ -132,7 +132,8 @@ pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) 
     Ok(charges)
 }
 
-fn upsert_sql() -> String {
+/// SQL: records the contents that parameters from `$1` on hold. What is there is locked, and stays, unless it was only a name.
+pub(super) fn upsert_sql() -> String {
     format!(
         "INSERT INTO pending_contents (project, oid, size, encoding, content)
          SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true

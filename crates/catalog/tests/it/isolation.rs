@@ -290,7 +290,7 @@ async fn a_horizon_that_waits_for_a_publication_finds_it_done() {
     let clear = ClearPending {
         branch: key.branch,
         user: key.user,
-        rows: vec![ClearedRow { path: "p".into(), revision: 1, oid: Some(oid("first")), mode: 0o100644 }],
+        rows: vec![ClearedRow { path: "p".into(), revision: 1, oid: Some(oid("first")) }],
     };
     let publishing = stage.publish(Publish { clear_pending: Some(clear), ..stage.publication(op) });
     let writer = stage.waiting_for(pid).await;

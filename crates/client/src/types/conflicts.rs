@@ -10,7 +10,7 @@ use super::{ChangeState, Content, Encoding, Mode, Oid, PendingAction, TreePath};
 pub struct MergeSide {
     /// The blob.
     pub oid: Oid,
-    /// Six octal digits; `null` for the base, of which only the blob is known.
+    /// Six octal digits; `null` for the base of an edit from before modes were kept.
     pub mode: Option<Mode>,
     /// Bytes; `null` where the blob cannot be read any more.
     pub size: Option<u64>,
