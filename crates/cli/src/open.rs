@@ -131,7 +131,9 @@ impl Opened {
         match treehold_store::keeps_first_value(&*self.bucket).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("the bucket ignores conditional writes: give nobody else write access to it"),
-            Err(error) => tracing::warn!(cause = ?error, "the bucket does not answer as it should: {error}"),
+            Err(error) => {
+                tracing::warn!(cause = ?error, "the bucket does not answer as it should (`treehold doctor` says more): {error}")
+            }
         }
     }
 }
@@ -161,7 +163,8 @@ pub async fn open(settings: &Settings, home: &Home, locks: Vec<Lock>, schema: Sc
     }
     let options = PostgresOptions { connections_max: settings.load.database_connections, ..PostgresOptions::default() };
     let catalog = treehold_catalog::open_catalog_with(&settings.database_url, options).await.map_err(|error| {
-        Failure::failed("cannot open the database; check `database_url` and that it runs").because(error)
+        Failure::failed("cannot open the database; check `database_url` and that it runs; `treehold doctor` says more")
+            .because(error)
     })?;
     warn_if_newer(&*catalog).await;
     match schema {

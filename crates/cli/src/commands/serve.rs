@@ -11,14 +11,6 @@ use crate::settings::Settings;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// What a server stands on is looked at by a command of its own.
-fn with_a_hint(mut failure: Failure) -> Failure {
-    if failure.code == "unavailable" {
-        failure.message.push_str("; `treehold doctor` says what is wrong");
-    }
-    failure
-}
-
 /// Serves until SIGTERM or SIGINT. A second signal ends it at once.
 pub async fn run(_args: &Args, settings: &Settings) -> Result<(), Failure> {
     // Before anything is opened: a signal from now on ends this program in order.
@@ -26,7 +18,7 @@ pub async fn run(_args: &Args, settings: &Settings) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut serving = tokio::select! {
-        serving = Serving::start(settings) => serving.map_err(with_a_hint)?,
+        serving = Serving::start(settings) => serving?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

@@ -254,3 +254,13 @@ fn commands_wait_for_each_other() {
     }
     assert_eq!(bench.json(&["project", "list", "--json"])["projects"].as_array().unwrap().len(), 4);
 }
+
+/// Who cannot reach the database is told what looks closer.
+#[test]
+fn a_database_that_is_away() {
+    let bench = Bench::new();
+    for command in [&["project", "list"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+        let message = bench.fail(1, &[&["--database-url", "postgres://127.0.0.1:1/x"], command].concat());
+        assert!(message.contains("`database_url`") && message.contains("`treehold doctor`"), "{message}");
+    }
+}
