@@ -26,38 +26,56 @@ use crate::app::App;
 const LEAST: u64 = 1 << 10;
 /// More than this is compressed away from the threads that serve connections, bytes.
 const INLINE_MAX: usize = 16 << 10;
-/// Memory of one encoder, bytes, rounded up.
-const ENCODER_BYTES: u64 = 1 << 20;
 /// The fastest, with nearly all of the gain for text.
 const GZIP_LEVEL: u32 = 1;
+/// Smaller bodies than gzip's at its level, in less time.
+const ZSTD_LEVEL: i32 = 1;
+/// How far zstd looks back, bytes as a power of two: far less than the 8 MiB that every reader must take (RFC 9659), as
+/// each answer holds this much until it ends.
+const ZSTD_WINDOW: u32 = 18;
 
 /// A content coding that we can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Gzip,
+    Zstd,
 }
 
 impl Coding {
     /// What the caller takes and likes at least as much as a plain body.
     fn wanted(headers: &HeaderMap) -> Option<Self> {
-        let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-        let accepted = accepted.collect::<Vec<_>>().join(",");
-        let gzip = weight(&accepted, &["gzip", "x-gzip"]);
+        let accepted = accepted(headers);
+        let (gzip, zstd) = (weight(&accepted, &["gzip", "x-gzip"]), weight(&accepted, &["zstd"]));
         // Nothing is said of the plain body, as a rule: then it is the last resort.
         let plain = if accepted.contains("identity") { weight(&accepted, &["identity"]) } else { 0.0 };
-        (gzip > 0.0 && gzip >= plain).then_some(Self::Gzip)
+        let (best, weight) = if zstd >= gzip { (Self::Zstd, zstd) } else { (Self::Gzip, gzip) };
+        (weight > 0.0 && weight >= plain).then_some(best)
     }
 
     fn name(self) -> HeaderValue {
         match self {
             Self::Gzip => HeaderValue::from_static("gzip"),
+            Self::Zstd => HeaderValue::from_static("zstd"),
+        }
+    }
+
+    /// Memory of one encoder, bytes, rounded up.
+    fn memory(self) -> u64 {
+        match self {
+            Self::Gzip => 1 << 20,
+            Self::Zstd => 2 << 20,
         }
     }
 }
 
-/// Whether the caller takes gzip, and likes it at least as much as a plain body.
-pub(crate) fn wants_gzip(headers: &HeaderMap) -> bool {
-    Coding::wanted(headers).is_some()
+/// Whether the caller takes gzip.
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
+    weight(&accepted(headers), &["gzip", "x-gzip"]) > 0.0
+}
+
+fn accepted(headers: &HeaderMap) -> String {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.collect::<Vec<_>>().join(",")
 }
 
 /// The weight of a coding under any of its names; `*` stands for those that are not named (RFC 9110 section 12.5.3).
@@ -90,7 +108,7 @@ pub(crate) async fn around(State(app): State<App>, request: Request, next: Next)
     let short = response.body().size_hint().upper().is_some_and(|length| length < LEAST);
     let Some(coding) = wanted.filter(|_| !short) else { return response };
     // Without room for an encoder, plain is better than nothing.
-    let Ok(memory) = app.reserve(ENCODER_BYTES) else { return response };
+    let Ok(memory) = app.reserve(coding.memory()) else { return response };
     let Ok(encoder) = Encoder::new(coding) else { return response };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_ENCODING, coding.name());
@@ -114,12 +132,18 @@ fn is_compressible(response: &Response) -> bool {
 /// An encoder and what it has written.
 enum Encoder {
     Gzip(Box<GzEncoder<Vec<u8>>>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, Vec<u8>>>),
 }
 
 impl Encoder {
     fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding {
             Coding::Gzip => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL)))),
+            Coding::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+                encoder.window_log(ZSTD_WINDOW)?;
+                Self::Zstd(Box::new(encoder))
+            }
         })
     }
 
@@ -131,6 +155,11 @@ impl Encoder {
                 encoder.flush()?;
                 std::mem::take(encoder.get_mut())
             }
+            Self::Zstd(encoder) => {
+                encoder.write_all(piece)?;
+                encoder.flush()?;
+                std::mem::take(encoder.get_mut())
+            }
         };
         Ok((self, out.into()))
     }
@@ -138,6 +167,7 @@ impl Encoder {
     fn end(self) -> io::Result<Bytes> {
         Ok(match self {
             Self::Gzip(encoder) => encoder.finish()?.into(),
+            Self::Zstd(encoder) => encoder.finish()?.into(),
         })
     }
 }

@@ -15,12 +15,16 @@ fn codings_are_chosen_by_weight() {
     for (value, coding) in [
         ("gzip", Some(Coding::Gzip)),
         ("x-gzip", Some(Coding::Gzip)),
-        ("zstd", None),
+        ("zstd", Some(Coding::Zstd)),
+        ("gzip, deflate, br, zstd", Some(Coding::Zstd)),
         ("GZIP, deflate, br", Some(Coding::Gzip)),
         ("zstd;q=0.5, gzip", Some(Coding::Gzip)),
+        ("gzip;q=0.5, zstd;q=0.6", Some(Coding::Zstd)),
         ("zstd;q=0, gzip;q=0", None),
-        ("*", Some(Coding::Gzip)),
-        ("*, gzip;q=0", None),
+        ("zstd;q=0.2, identity;q=0.9", None),
+        ("*", Some(Coding::Zstd)),
+        ("*, zstd;q=0", Some(Coding::Gzip)),
+        ("*, gzip;q=0, zstd;q=0", None),
         ("*;q=0", None),
         ("gzip;q=0.2, identity;q=0.9", None),
         ("gzip;q=0.9, identity;q=0.2", Some(Coding::Gzip)),
@@ -41,6 +45,23 @@ fn response(pairs: &[(&'static str, &str)], status: u16) -> Response {
         response.headers_mut().insert(*name, value.parse().unwrap());
     }
     response
+}
+
+#[test]
+fn gzip_is_taken_or_not() {
+    for (value, takes) in [
+        ("gzip", true),
+        ("zstd, x-gzip;q=0.1", true),
+        ("*", true),
+        ("zstd", false),
+        ("gzip;q=0, *", false),
+        ("", false),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, value.parse().unwrap());
+        assert_eq!(takes_gzip(&headers), takes, "{value:?}");
+    }
+    assert!(!takes_gzip(&HeaderMap::new()));
 }
 
 #[test]
@@ -78,9 +99,10 @@ fn only_text_without_a_tag_is_compressed() {
 #[tokio::test]
 async fn pieces_come_out_as_they_went_in() {
     let memory = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
-    let coding = Coding::Gzip;
-    for lengths in
-        [vec![], vec![0], vec![1, 2, 3], vec![5_000, INLINE_MAX, INLINE_MAX + 1, 300_000, 1], vec![1 << 20, 1 << 20]]
+    let all =
+        [vec![], vec![0], vec![1, 2, 3], vec![5_000, INLINE_MAX, INLINE_MAX + 1, 300_000, 1], vec![1 << 20, 1 << 20]];
+    for (coding, lengths) in
+        [Coding::Gzip, Coding::Zstd].into_iter().flat_map(|coding| all.clone().map(|all| (coding, all)))
     {
         let pieces: Vec<Vec<u8>> = lengths
             .iter()
@@ -111,6 +133,7 @@ fn decoded(coding: Coding, coded: &[u8], most: usize) -> Vec<u8> {
     let mut plain = Vec::new();
     let reader: Box<dyn io::Read> = match coding {
         Coding::Gzip => Box::new(flate2::read::GzDecoder::new(coded)),
+        Coding::Zstd => Box::new(zstd::stream::read::Decoder::new(coded).unwrap()),
     };
     reader.take(most as u64).read_to_end(&mut plain).unwrap();
     plain
@@ -119,10 +142,10 @@ fn decoded(coding: Coding, coded: &[u8], most: usize) -> Vec<u8> {
 /// Goal: a body that fails is cut, never ended as if it were complete.
 #[tokio::test]
 async fn failures_come_through() {
-    let memory = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
-    let pieces = [Ok(Bytes::from_static(b"some text")), Err(io::Error::other("broken"))];
-    let body = Body::from_stream(futures::stream::iter(pieces));
-    let place = memory.try_acquire_owned().unwrap();
-    let coded = Body::from_stream(encoded(body, Encoder::new(Coding::Gzip).unwrap(), place));
-    assert!(coded.collect().await.is_err());
+    for coding in [Coding::Gzip, Coding::Zstd] {
+        let pieces = [Ok(Bytes::from_static(b"some text")), Err(io::Error::other("broken"))];
+        let body = Body::from_stream(futures::stream::iter(pieces));
+        let coded = Body::from_stream(encoded(body, Encoder::new(coding).unwrap(), ()));
+        assert!(coded.collect().await.is_err(), "{coding:?}");
+    }
 }

@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use treehold_object::{Kind, ObjectId, second_opinion};
 
-use crate::compress::wants_gzip;
+use crate::compress::takes_gzip;
 use crate::conditions::{Verdict, etag, judge};
 use crate::error::Problem;
 use crate::params::Params;
@@ -101,7 +101,7 @@ fn send(name: &str, method: &Method, headers: &HeaderMap) -> Answer {
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "route_not_found", "the console has no such file"));
     };
-    let gzip = asset.gzip.as_ref().filter(|_| wants_gzip(headers));
+    let gzip = asset.gzip.as_ref().filter(|_| takes_gzip(headers));
     let (content, oid) = gzip.unwrap_or(&asset.plain);
     let (status, body) = match judge(headers, oid)? {
         Verdict::NotModified => (StatusCode::NOT_MODIFIED, Bytes::new()),
