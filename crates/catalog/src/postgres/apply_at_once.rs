@@ -1,4 +1,6 @@
-//! A plan of writes to pending work, written in one round trip.
+//! A plan of writes to pending work, written and told of in one round trip.
+
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
@@ -7,25 +9,30 @@ use super::apply::{
     set_rows,
 };
 use super::contents::{self, NewContent, content_values};
-use super::feed::Charges;
+use super::feed::{EVENT, Recorded, event_values};
 use super::pending::{names, names_of, names_replaced};
+use super::record::{places, told_sql};
 use super::*;
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::rows::{arguments, sql};
 
-/// All parts see the tables as they were before, and no row is written by two of them.
+/// All parts see the tables as they were before, and no row is written by two of them. The rows of `feeds` are locked after contents and
+/// before pending rows, which nobody else waits for: their workspaces are locked.
 fn statement() -> String {
     let content = contents::COLUMNS.len();
     let history = 1 + content;
     let set = history + ROW.len();
     let gone = set + ROW.len();
     let moved = gone + PLACE.len();
+    let told = moved + REVISION.len();
     let (names, named, replaced) = (names(), names_of("r"), names_replaced());
     format!(
         "WITH content AS (
              {} RETURNING project, size, {} AS came
-         ), history AS (
+         ), charged AS (
+             SELECT project, CAST(sum(size) AS BIGINT) AS bytes FROM content WHERE came GROUP BY project
+         ), told AS MATERIALIZED (SELECT * FROM {}), {}, history AS (
              INSERT INTO pending_history (workspace, replaced_at, {names})
              SELECT r.workspace, r.replaced_at, {named} FROM {} ON CONFLICT DO NOTHING
          ), fresh AS (
@@ -36,9 +43,11 @@ fn statement() -> String {
          ), moved AS (
              UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id
          )
-         SELECT project, CAST(sum(size) AS BIGINT) FROM content WHERE came GROUP BY project",
+         SELECT project, last FROM counted",
         contents::upsert_sql(),
         IS_NEW.unwrap_or("true"),
+        rows(told, EVENT),
+        told_sql(),
         rows(history, ROW),
         rows(set, ROW),
         rows(gone, PLACE),
@@ -46,15 +55,19 @@ fn statement() -> String {
     )
 }
 
-/// Writes what the plan says; what projects hold more now. What is too large for one statement goes statement by statement.
+/// Writes what the plan says and tells of it; where the feeds end then. What is too large for one
+/// statement goes statement by statement, and so does what no event is told of.
 pub(super) async fn apply_at_once(
     tx: &mut Transaction,
     plan: &Plan,
     workspaces: &Workspaces,
     contents: &Contents<'_>,
-) -> Result<Charges, Fault> {
+) -> Result<Recorded, Fault> {
     let bytes: usize = contents.values().map(|content| content.bytes()).sum();
-    if plan.after.len() > CHUNK_ROWS || plan.history.len() > CHUNK_ROWS || bytes > CHUNK_BYTES {
+    let most = plan.after.len().max(plan.history.len()).max(plan.told.len());
+    let told: BTreeSet<Uuid> = plan.told.iter().map(|event| event.project).collect();
+    let is_told = contents.keys().all(|(project, _)| told.contains(project));
+    if most > CHUNK_ROWS || bytes > CHUNK_BYTES || !is_told {
         return apply_in_turn(tx, plan, workspaces, contents).await;
     }
     let contents: Vec<(Uuid, &NewContent)> =
@@ -67,9 +80,9 @@ pub(super) async fn apply_at_once(
         row_values(&set_rows(plan))?,
         place_values(&gone_places(plan)),
         revision_values(workspaces),
+        event_values(&plan.told, places(&plan.told)),
     ] {
         values = with_rows(values, part)?;
     }
-    let charges: Vec<(Uuid, i64)> = sqlx::query_as_with(sql!("{}", statement()), values).fetch_all(&mut **tx).await?;
-    Ok(charges.into_iter().collect())
+    Ok(sqlx::query_as_with(sql!("{}", statement()), values).fetch_all(&mut **tx).await?)
 }

@@ -12,7 +12,7 @@ use crate::rows::{Rows, Type, arguments, sql};
 
 const CHARGE: &[(&str, Type)] = &[("project", Type::Uuid), ("bytes", Type::Int)];
 
-/// Counts the events into their feeds and writes them; where those end then. `place` is how many events of its project come after one.
+/// Counts the events into their feeds and writes them; where those end then.
 pub(super) async fn record_chunk(
     tx: &mut Transaction,
     events: &[NewEvent],
@@ -20,6 +20,20 @@ pub(super) async fn record_chunk(
 ) -> Result<Vec<(Uuid, i64)>, Fault> {
     let charged: Vec<(Uuid, i64)> =
         charges.extract_if(.., |project, _| events.iter().any(|event| event.project == *project)).collect();
+    let statement = sql!(
+        "WITH told AS MATERIALIZED (SELECT * FROM {}), charged AS (SELECT r.project, r.bytes FROM {}), {}
+         SELECT project, last FROM counted",
+        rows(1, EVENT),
+        rows(1 + EVENT.len(), CHARGE),
+        told_sql()
+    );
+    let charged = Rows::new().uuids(charged.iter().map(|charge| charge.0)).ints(charged.iter().map(|charge| charge.1));
+    let values = with_rows(with_rows(arguments![], event_values(events, places(events)))?, charged)?;
+    Ok(sqlx::query_as_with(statement, values).fetch_all(&mut **tx).await?)
+}
+
+/// How many events of its project come after each.
+pub(super) fn places(events: &[NewEvent]) -> Vec<i64> {
     let mut after: HashMap<Uuid, i64> = HashMap::new();
     let mut places: Vec<i64> = events
         .iter()
@@ -31,14 +45,19 @@ pub(super) async fn record_chunk(
         })
         .collect();
     places.reverse();
-    // Rows are locked one after the other in the order in which they come: by project, in all transactions.
-    let statement = sql!(
-        "WITH told AS MATERIALIZED (SELECT * FROM {}),
-         counted AS (
+    places
+}
+
+/// SQL: `told` (rows of [`EVENT`], `place` as [`places`] says) into the feeds, with what `charged` (project and bytes) says that they hold
+/// more; `counted` is where they end then. Rows are locked one after the other in the order in which they come: by project, in all
+/// transactions.
+pub(super) fn told_sql() -> String {
+    format!(
+        "counted AS (
              INSERT INTO feeds (project, last, floor, bytes)
-             SELECT c.project, c.at + c.events, c.at, coalesce(r.bytes, 0)
+             SELECT c.project, c.at + c.events, c.at, coalesce(g.bytes, 0)
              FROM (SELECT t.project, count(*) AS events, max(t.at) AS at FROM told t GROUP BY t.project) c
-             LEFT JOIN {} ON r.project = c.project
+             LEFT JOIN charged g ON g.project = c.project
              ORDER BY c.project
              ON CONFLICT (project) DO UPDATE SET last = feeds.last + (excluded.last - excluded.floor),
                  bytes = feeds.bytes + excluded.bytes
@@ -46,14 +65,8 @@ pub(super) async fn record_chunk(
          ), written AS (
              INSERT INTO events (project, seq, {})
              SELECT t.project, c.last - t.place, {} FROM told t JOIN counted c ON c.project = t.project
-         )
-         SELECT project, last FROM counted",
-        rows(1, EVENT),
-        rows(1 + EVENT.len(), CHARGE),
+         )",
         columns_of(""),
         columns_of("t.")
-    );
-    let charged = Rows::new().uuids(charged.iter().map(|charge| charge.0)).ints(charged.iter().map(|charge| charge.1));
-    let values = with_rows(with_rows(arguments![], event_values(events, places))?, charged)?;
-    Ok(sqlx::query_as_with(statement, values).fetch_all(&mut **tx).await?)
+    )
 }

@@ -6,7 +6,7 @@ use treehold_object::{BString, ObjectId};
 
 pub(super) use super::contents::Contents;
 use super::contents::put_contents;
-use super::feed::Charges;
+use super::feed::Recorded;
 use super::pending::{names, names_of, names_replaced};
 use super::*;
 use crate::codec;
@@ -38,13 +38,13 @@ pub(super) const ROW: &[(&str, Type)] = &[
 pub(super) const PLACE: &[(&str, Type)] = &[("workspace", Type::Int), ("path", Type::Blob)];
 pub(super) const REVISION: &[(&str, Type)] = &[("id", Type::Int), ("revision", Type::Int)];
 
-/// Writes what the plan says, statement by statement. What projects hold more now.
+/// Writes what the plan says and tells of it, statement by statement; where the feeds end then.
 pub(super) async fn apply_in_turn(
     tx: &mut Transaction,
     plan: &Plan,
     workspaces: &Workspaces,
     contents: &Contents<'_>,
-) -> Result<Charges, Fault> {
+) -> Result<Recorded, Fault> {
     let charges = put_contents(tx, contents).await?;
     for chunk in plan.history.chunks(CHUNK_ROWS) {
         let insert = sql!(
@@ -76,7 +76,7 @@ pub(super) async fn apply_in_turn(
     let update =
         sql!("UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id", rows(1, REVISION));
     sqlx::query_with(update, with_rows(arguments![], revision_values(workspaces))?).execute(&mut **tx).await?;
-    Ok(charges)
+    feed::record(tx, &plan.told, charges).await
 }
 
 /// Rows that are there afterwards.

@@ -77,17 +77,15 @@ impl Db {
 
     async fn answer_once(&self, write: &Write, answering: &Answering) -> Result<WriteOutcome, Fault> {
         let mut tx = self.begin().await?;
-        let (mut outcomes, told) = write_in(&mut tx, std::slice::from_ref(write)).await?;
+        let (mut outcomes, recorded) = write_in(&mut tx, std::slice::from_ref(write)).await?;
         let outcome = outcomes.pop().flatten().ok_or(CatalogError::NoProject)?;
         if let PendingOutcome::Written { revision, rows } = &outcome {
             let answer = FinalAnswer { key: answering.key.clone(), body: (answering.body)(*revision, rows) };
             if !attempts::remember_first(&mut *tx, write.project(), &answer).await? {
                 return Ok(WriteOutcome::Answered);
             }
-            let told = told.unwrap_or_default();
-            let recorded = feed::record(&mut tx, &told.events, told.charges).await?;
             tx.commit().await?;
-            self.tell(&recorded);
+            self.tell(&recorded.unwrap_or_default());
         }
         Ok(WriteOutcome::Pending(outcome))
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::apply::{Contents, PLACE, Workspaces, place_values};
 use super::contents::{NewContent, contents_of, hold_kept, in_bucket, kept_by};
-use super::feed::Charges;
+use super::feed::{Charges, Recorded};
 use super::pending::{COLUMNS, Row, names, names_of, pending_row};
 use super::*;
 use crate::codec;
@@ -59,10 +59,9 @@ impl Db {
     /// Writes in order, in one transaction; `None` where the project is gone.
     pub(super) async fn write_once(&self, writes: &[Write]) -> Result<Vec<Option<PendingOutcome>>, Fault> {
         let mut tx = self.begin().await?;
-        let (outcomes, told) = write_in(&mut tx, writes).await?;
+        let (outcomes, recorded) = write_in(&mut tx, writes).await?;
         // Where nothing changed, nothing is written: not even a workspace.
-        if let Some(told) = told {
-            let recorded = feed::record(&mut tx, &told.events, told.charges).await?;
+        if let Some(recorded) = recorded {
             tx.commit().await?;
             self.tell(&recorded);
         }
@@ -125,18 +124,11 @@ impl Db {
     }
 }
 
-/// What is to be told of writes, last of all that their transaction does.
-#[derive(Default)]
-pub(super) struct ToTell {
-    pub(super) events: Vec<NewEvent>,
-    pub(super) charges: Charges,
-}
-
-/// Writes in order, and what is to be told of it; `None` = nothing changed.
+/// Writes in order and tells of it; where the feeds end then, `None` = nothing changed.
 pub(super) async fn write_in(
     tx: &mut Transaction,
     writes: &[Write],
-) -> Result<(Vec<Option<PendingOutcome>>, Option<ToTell>), Fault> {
+) -> Result<(Vec<Option<PendingOutcome>>, Option<Recorded>), Fault> {
     let bucket: Vec<ObjectId> = writes.iter().flat_map(|write| in_bucket(&write.contents)).collect();
     if !bucket.is_empty() {
         share_projects(tx, writes.iter().map(|write| write.key.project)).await?;
@@ -170,8 +162,7 @@ pub(super) async fn write_in(
             }
         }
     }
-    let charges = apply_plan(tx, &plan, &workspaces, &contents).await?;
-    Ok((outcomes, Some(ToTell { events: plan.told, charges })))
+    Ok((outcomes, Some(apply_plan(tx, &plan, &workspaces, &contents).await?)))
 }
 
 /// Keeps projects from being deleted, and says which there are. This does not wait for publications, nor they for it.
