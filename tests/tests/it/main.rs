@@ -58,6 +58,7 @@ mod push;
 mod quotas;
 mod rates;
 mod rebuild;
+mod ref_history;
 mod remote_tools;
 mod remotes;
 mod rust_client;
