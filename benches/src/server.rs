@@ -98,7 +98,12 @@ impl Http {
 
     /// A request with the key.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base)).header("X-Internal-API-Key", API_KEY)
+        self.request_as(API_KEY, method, path)
+    }
+
+    /// A request with another key.
+    pub fn request_as(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).header("X-Internal-API-Key", key)
     }
 
     /// A request with a JSON body and the remote's credentials.

@@ -13,11 +13,15 @@ use super::autosave::{SAVE, save};
 use crate::plan::Scenario;
 use crate::report::medians_ms;
 use crate::server::Http;
+use crate::setup::API_KEY;
 
 /// Over what a row of the database takes: it goes to the bucket.
 const LARGE: usize = 200_000;
 /// Below this the two kinds would be told apart by chance once in a hundred runs.
 const LEVEL: f64 = 0.01;
+
+/// Refused keys for each of the others: they take little time.
+const REFUSALS: usize = 5;
 
 #[derive(Debug, Clone, Copy)]
 enum Verb {
@@ -40,7 +44,29 @@ pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
         let p = kolmogorov_smirnov(&known, &new);
         bench.sheet.add(format!("{name}: chance of such a difference between equals"), "", vec![p]).at_least(LEVEL);
     }
+    let (near, far) = refused(bench, http).await?;
+    bench.sheet.add("key that is nearly right, refused, p50", "ms", medians_ms(&[near.clone()]));
+    bench.sheet.add("key that is not, refused, p50", "ms", medians_ms(&[far.clone()]));
+    let p = kolmogorov_smirnov(&near, &far);
+    bench.sheet.add("refused keys: chance of such a difference between equals", "", vec![p]).at_least(LEVEL);
     Ok(())
+}
+
+/// The times of refusing keys that are wrong in their last character, and of such as are wrong in all.
+async fn refused(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+    let near = format!("{}~", &API_KEY[..API_KEY.len() - 1]);
+    let far: String = API_KEY.chars().map(|_| '~').collect();
+    let (mut nears, mut fars) = (Vec::new(), Vec::new());
+    for n in 0..bench.plan.singles * REFUSALS {
+        // Who goes first changes, too.
+        for second in [n % 2 == 1, n % 2 == 0] {
+            let (key, times) = if second { (&far, &mut fars) } else { (&near, &mut nears) };
+            let reply = http.send(http.request_as(key, Method::GET, "/projects")).await?;
+            ensure!(reply.status == 401, "a wrong key was answered with {}", reply.status);
+            times.push(reply.took);
+        }
+    }
+    Ok((nears, fars))
 }
 
 async fn pairs(bench: &mut Bench<'_>, http: &Http, verb: Verb) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
