@@ -38,6 +38,8 @@ fn life() -> Duration {
 
 /// Kills between two looks at the whole bucket, in a long run.
 const ROUNDS: usize = 25;
+/// How often each point is tried: on a busy machine a life may end before the server comes there.
+const TRIES: usize = 3;
 
 /// Where a server dies.
 #[derive(Debug, Clone)]
@@ -310,10 +312,15 @@ async fn embedded() {
         }
         return;
     }
-    everybody.suffer(POINTS.iter().map(|(point, ..)| End::At((*point).to_owned(), 1))).await;
-    let missed: Vec<_> =
-        POINTS.iter().map(|(point, ..)| *point).filter(|p| !everybody.died_at.contains_key(*p)).collect();
-    assert!(missed.is_empty(), "the server never died at {missed:?}");
+    let mut missed: Vec<&str> = POINTS.iter().map(|(point, ..)| *point).collect();
+    for _ in 0..TRIES {
+        everybody.suffer(missed.iter().map(|point| End::At((*point).to_owned(), 1))).await;
+        missed.retain(|point| !everybody.died_at.contains_key(*point));
+        if missed.is_empty() {
+            return;
+        }
+    }
+    panic!("the server never died at {missed:?}");
 }
 
 /// Goal: the same with Postgres and S3; every tenth time Postgres is killed, too.
