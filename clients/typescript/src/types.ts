@@ -219,6 +219,8 @@ export interface StatusEntry extends Pathed {
   base_oid: Oid | null;
   head_oid: Oid | null;
   state: ChangeState;
+  /** The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull. */
+  in_head?: boolean;
   revision: number;
   /** Others who have pending work on the path. */
   others?: Uuid[];
@@ -361,6 +363,8 @@ export interface ChangedFile extends Pathed {
 export interface TouchedPending extends Pathed {
   user: Uuid;
   state: ChangeState;
+  /** The new head has the change already: there is nothing to commit of it. */
+  in_head?: boolean;
 }
 export interface SyncAnswer {
   branch: string;

@@ -88,4 +88,6 @@ pub trait Projects {
     /// Removes the project with its refs, reach, pending work, attempts, requests and tokens, in one transaction. Object bytes stay
     /// (they may be shared); gc takes what nothing reaches. `false`: there was none.
     async fn delete_project(&self, id: Uuid) -> Result<bool, CatalogError>;
+    /// The same, if it has neither refs nor workspaces nor tokens: nobody has put anything into it. `false`: it has, or there was none.
+    async fn delete_empty_project(&self, id: Uuid) -> Result<bool, CatalogError>;
 }

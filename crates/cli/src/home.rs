@@ -19,6 +19,9 @@ use treehold_engine::Secret;
 
 use crate::failure::Failure;
 
+/// The file with the key that a first start on loopback makes.
+pub const API_KEY: &str = "api-key";
+
 /// An opened data directory.
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -116,7 +119,7 @@ impl Home {
 
     /// The key that was made at first start; made now if there is none.
     pub fn api_key(&self) -> Result<Secret, Failure> {
-        let path = self.dir.join("api-key");
+        let path = self.dir.join(API_KEY);
         let failed =
             |error: io::Error| Failure::failed(format!("cannot keep an API key in {}: {error}", path.display()));
         if let Some(key) = read_key(&path)? {

@@ -27,9 +27,17 @@ impl std::str::FromStr for Quota {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = || text.parse().map_err(|_| "must be a number of bytes, or `default`".to_owned());
-        Ok(Self { bytes: if text == "default" { None } else { Some(number()?) } })
+        Ok(Self { bytes: if text == "default" { None } else { Some(quota(text)?) } })
     }
+}
+
+/// A quota in bytes.
+pub fn quota(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number: &u64| *number > 0);
+    number.ok_or_else(|| {
+        "a whole number of bytes from 1 on is expected; `treehold project set PROJECT --quota-bytes default` takes a project's own quota away"
+            .to_owned()
+    })
 }
 
 /// An operator's request. Its name is the last part of the control route, its fields are the body.

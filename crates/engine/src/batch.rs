@@ -47,11 +47,31 @@ impl ReadPath {
         }
     }
 
+    /// The path, judged by shape, if its lines can be meant.
+    fn shaped(&self) -> Result<BString> {
+        if let Self::Lines(range) = self {
+            check_lines(range.start_line, range.end_line)?;
+        }
+        shaped_path(self.path().as_bytes())
+    }
+
     fn into_path(self) -> String {
         match self {
             Self::Whole(path) => path,
             Self::Lines(range) => range.path,
         }
+    }
+}
+
+/// Refuses lines that end before they begin. Those behind the end of a file are none.
+pub(crate) fn check_lines(first: Option<u64>, last: Option<u64>) -> Result<()> {
+    let first = first.unwrap_or(1).max(1);
+    match last.filter(|last| *last < first) {
+        Some(last) => {
+            let detail = format!("`end_line` ({last}) is before `start_line` ({first}); both count from 1.");
+            Err(EngineError::BadRequest(detail))
+        }
+        None => Ok(()),
     }
 }
 
@@ -91,7 +111,7 @@ impl Engine {
         let cursor: Option<ReadCursor> = request.cursor.as_deref().map(crate::text::read_cursor).transpose()?;
         let (done, offset) = cursor.as_ref().map_or((0, 0), |cursor| (cursor.index, cursor.offset));
         let asked: Vec<ReadPath> = request.paths.into_iter().skip(done).collect();
-        let shaped: Vec<Result<BString>> = asked.iter().map(|path| shaped_path(path.path().as_bytes())).collect();
+        let shaped: Vec<Result<BString>> = asked.iter().map(ReadPath::shaped).collect();
         let paths: Vec<BString> = shaped.iter().filter_map(|path| path.as_ref().ok()).cloned().collect();
         let at = At { reference: request.reference, user: request.user };
         let mut view = self.view(project, &at, Some(&paths)).await?;

@@ -12,6 +12,7 @@ use treehold_catalog::CommitRow;
 use treehold_object::{BString, ObjectId};
 
 use crate::api::{At, Blame, BlameOrigin, BlameRange, BlameRequest, Oid, Path, Person};
+use crate::batch::check_lines;
 use crate::files::{not_found, pending_deletion, pending_item, shaped_path};
 use crate::graph::Known;
 use crate::lens::Lens;
@@ -94,6 +95,7 @@ impl Engine {
     /// Where the lines of a file came from.
     pub async fn blame(&self, project: &str, path: &[u8], request: &BlameRequest) -> Result<Blame> {
         let paths = [shaped_path(path)?];
+        check_lines(request.start_line, request.end_line)?;
         let at = At { reference: request.reference.clone(), user: request.user };
         let view = self.view(project, &at, Some(&paths)).await?;
         let [path] = paths;

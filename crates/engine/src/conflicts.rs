@@ -91,7 +91,9 @@ impl Engine {
         let places: Vec<(usize, Side)> = wanted.iter().copied().zip(there).filter(left).take(limit).collect();
         let states = self.change_states(project, head, rows, &places).await?;
         let apart = places.into_iter().zip(states);
-        Ok(apart.map(|((at, theirs), state)| Apart { row: rows[at].clone(), theirs, state }).collect())
+        Ok(apart
+            .map(|((at, theirs), standing)| Apart { row: rows[at].clone(), theirs, state: standing.state })
+            .collect())
     }
 
     /// One page: a few queries for all of it, and nothing read that is too large to be shown.

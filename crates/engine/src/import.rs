@@ -9,6 +9,16 @@ use crate::remote::{Endpoint, RemoteRefs};
 use crate::tree::WalkFrom;
 use crate::{Engine, EngineError, Result};
 
+/// Where the project of an import comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    New,
+    /// It was there, with this remote.
+    Found,
+    /// It was there without a remote, and has this one from now on.
+    Bound,
+}
+
 /// Files counted at once.
 const CHUNK: usize = 10_000;
 
@@ -28,19 +38,20 @@ impl Engine {
         let refs = self.remote.refs(&at, &["refs/heads/".to_owned()]).await?;
         let branch = choose_branch(&refs, branch)?;
         let name = name.map_or_else(|| name_of(source), str::to_owned);
-        let (project, new) = self.import_project(source, &name, &branch).await?;
+        let (project, came) = self.import_project(source, &name, &branch).await?;
         let project = unbound(&project);
         let request = SyncRequest { branch: Some(branch.clone()), depth: Some(depth), ..SyncRequest::default() };
         let synced = match self.sync_at(&project, &branch, &request, &at, progress).await {
             Ok(synced) => synced,
             Err(error) => {
-                if new {
-                    self.catalog.delete_project(project.id).await?;
+                if came == Came::New {
+                    // Somebody may have found it meanwhile, and put something into it: then it stays.
+                    self.catalog.delete_empty_project(project.id).await?;
                 }
                 return Err(error);
             }
         };
-        if depth == 0 && !new && !self.catalog.shallow(project.id).await?.is_empty() {
+        if depth == 0 && came != Came::New && !self.catalog.shallow(project.id).await?.is_empty() {
             return Err(EngineError::unprocessable(
                 "shallow_history",
                 "The project's history was cut off when it was made, and stays so: import all of it under another name, or delete \
@@ -66,17 +77,18 @@ impl Engine {
             bytes: synced.bytes,
             files,
             shallow: !self.catalog.shallow(project.id).await?.is_empty(),
+            remote_set: came == Came::Bound,
         })
     }
 
-    async fn import_project(&self, source: &str, name: &str, branch: &str) -> Result<(Project, bool)> {
+    async fn import_project(&self, source: &str, name: &str, branch: &str) -> Result<(Project, Came)> {
         let key = match uuid::Uuid::try_parse(name) {
             Ok(id) => ProjectKey::Id(id),
             Err(_) => ProjectKey::Name(name.to_owned()),
         };
         if let Some(mut there) = self.catalog.project(&key).await? {
             match there.remote_url.as_deref() {
-                Some(url) if url == source => return Ok((there, false)),
+                Some(url) if url == source => return Ok((there, Came::Found)),
                 Some(_) => {
                     let detail =
                         format!("The project {name:?} has another remote; choose another name with --project.");
@@ -85,7 +97,7 @@ impl Engine {
                 None => {
                     there.remote_url = Some(source.to_owned());
                     let updated = self.catalog.update_project(&there).await?;
-                    return Ok((updated.unwrap_or(there), false));
+                    return Ok((updated.unwrap_or(there), Came::Bound));
                 }
             }
         }
@@ -97,7 +109,7 @@ impl Engine {
         let spec = ProjectSpec { name, default_branch: Some(branch.to_owned()), remote, ..ProjectSpec::default() };
         let project = self.checked_project(id, &spec)?;
         match self.catalog.create_project(&project).await? {
-            CreateOutcome::Created(project) => Ok((project, true)),
+            CreateOutcome::Created(project) => Ok((project, Came::New)),
             CreateOutcome::Exists(_) | CreateOutcome::NameTaken => Err(EngineError::Conflict {
                 code: "name_taken",
                 detail: "Another project took this name meanwhile; choose another one with --project.".to_owned(),

@@ -86,7 +86,7 @@ impl Engine {
         let Some(Oid(commit)) = commit else {
             view.head.commit = None;
             view.head.tree = None;
-            return Ok(());
+            return self.set_modes(view).await;
         };
         if view.head.commit == Some(commit) {
             return Ok(());
@@ -98,7 +98,7 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        Ok(())
+        self.set_modes(view).await
     }
 }
 

@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use crate::api::{AttemptView, ChangeState, Oid, Path, Status, StatusEntry};
 use crate::files::{base_of, pending_item};
+use crate::landed::{Standing, gives_theirs};
+use crate::modes::seen_item;
 use crate::tree::{Resolution3, Side};
 use crate::view::{Head, branch_ref};
 use crate::{Engine, Result};
@@ -43,13 +45,14 @@ impl Engine {
         let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
         let places: Vec<(usize, Side)> = there.iter().copied().enumerate().collect();
         let states = self.change_states(&project, &head, &rows, &places).await?;
-        for ((row, theirs), state) in rows.into_iter().zip(there).zip(states) {
+        for ((row, theirs), Standing { state, in_head }) in rows.into_iter().zip(there).zip(states) {
             changes.push(StatusEntry {
                 action: row.action.into(),
-                oid: row.oid.map(Oid),
+                oid: seen_item(&row, theirs).map(|item| Oid(item.oid)),
                 base_oid: row.base_oid.map(Oid),
                 head_oid: theirs.map(|item| Oid(item.oid)),
                 state,
+                in_head,
                 revision: row.revision,
                 others: others.remove(&row.path).unwrap_or_default().into_iter().map(|(user, _)| user).collect(),
                 path: Path(row.path),
@@ -96,23 +99,27 @@ impl Engine {
         head: &Head,
         rows: &[PendingRow],
         places: &[(usize, Side)],
-    ) -> Result<Vec<ChangeState>> {
+    ) -> Result<Vec<Standing>> {
         let mut states = Vec::with_capacity(places.len());
         for (at, theirs) in places {
             let row = &rows[*at];
-            states.push(match base_of(row).is(*theirs) {
-                true => ChangeState::Clean,
-                false => match self.merge_row(project, row, *theirs).await? {
-                    Resolution3::Conflict => ChangeState::Conflict,
-                    _ => ChangeState::Outdated,
-                },
-            });
+            let ours = pending_item(row);
+            if base_of(row).is(*theirs) {
+                states.push(Standing { state: ChangeState::Clean, in_head: ours == *theirs });
+                continue;
+            }
+            let merged = self.merge_row(project, row, *theirs).await?;
+            let state = match merged {
+                Resolution3::Conflict => ChangeState::Conflict,
+                _ => ChangeState::Outdated,
+            };
+            states.push(Standing { state, in_head: gives_theirs(&merged, ours, *theirs) });
         }
         let one_sided = |(at, theirs): &(usize, Side)| rows[*at].oid.is_some() != theirs.is_some();
         let conflicts: Vec<(usize, Side)> = places
             .iter()
             .zip(&states)
-            .filter(|(place, state)| **state == ChangeState::Conflict && one_sided(place))
+            .filter(|(place, standing)| standing.state == ChangeState::Conflict && one_sided(place))
             .map(|(place, _)| *place)
             .collect();
         if conflicts.is_empty() {
@@ -120,9 +127,9 @@ impl Engine {
         }
         let changes = self.changes_of_pending(project, rows.to_vec()).await?;
         let followed = self.follow(&conflicts, &changes, head).await?;
-        for ((at, _), state) in places.iter().zip(&mut states) {
+        for ((at, _), standing) in places.iter().zip(&mut states) {
             if followed.contains_key(at) {
-                *state = ChangeState::Outdated;
+                standing.state = ChangeState::Outdated;
             }
         }
         Ok(states)

@@ -22,7 +22,17 @@ pub(crate) struct Head {
 #[derive(Debug, Clone)]
 pub(crate) struct Overlay {
     pub revision: i64,
+    /// Changes of a mode alone have the content that the head has.
     pub rows: BTreeMap<BString, PendingRow>,
+    /// Those, as they are recorded.
+    pub recorded: Vec<PendingRow>,
+}
+
+impl Overlay {
+    /// Makes all rows what is recorded.
+    pub fn restore(&mut self) {
+        self.rows.extend(self.recorded.drain(..).map(|row| (row.path.clone(), row)));
+    }
 }
 
 /// One snapshot of a project's files.
@@ -153,9 +163,11 @@ impl Engine {
         };
         let overlay = pending.map(|(revision, rows)| {
             let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
-            Overlay { revision, rows }
+            Overlay { revision, rows, recorded: Vec::new() }
         });
-        Ok(View { project, head, overlay })
+        let mut view = View { project, head, overlay };
+        self.set_modes(&mut view).await?;
+        Ok(view)
     }
 
     /// Sets a view to the snapshot of a cursor: its commit may be read again, its pending revision only if nothing changed.
@@ -170,9 +182,10 @@ impl Engine {
             let Some(Oid(commit)) = commit else {
                 view.head.commit = None;
                 view.head.tree = None;
-                return Ok(());
+                return self.set_modes(view).await;
             };
             view.head = self.resolve(&view.project, Some(&commit.to_string())).await?;
+            self.set_modes(view).await?;
         }
         Ok(())
     }

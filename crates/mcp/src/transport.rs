@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use rmcp::RoleServer;
-use rmcp::service::serve_server_with_ct;
+use rmcp::service::{ServerInitializeError, serve_server_with_ct};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -52,7 +52,12 @@ pub async fn serve_stream<H: Host>(
     let transport = AsyncRwTransport::<RoleServer, _, _>::new(read, write).with_max_line_length(MESSAGE_BYTES_MAX);
     // The library cancels the token that it is given when the connection ends: that one must not be the caller's.
     let begun = serve_server_with_ct(tools, transport, stop.child_token()).await;
-    let running = begun.map_err(|error| format!("the client did not begin as the protocol demands: {error}"))?;
+    let running = match begun {
+        Ok(running) => running,
+        // It hung up without a word: a client may look whether the command is there.
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(format!("the client did not begin as the protocol demands: {error}")),
+    };
     match running.waiting().await {
         Ok(_ended) => Ok(()),
         Err(error) => Err(format!("the connection broke: {error}")),

@@ -4,8 +4,11 @@ use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::error::Category;
 use tokio::time::Instant;
 
@@ -107,7 +110,7 @@ pub(crate) async fn file(app: &App, headers: &HeaderMap, body: Body) -> Result<U
 }
 
 /// As [`read_json`], for bodies that carry content: also the memory of what was parsed, to be kept as long as that is.
-pub(crate) async fn read_large_json<T: DeserializeOwned>(
+pub(crate) async fn read_large_json<T: DeserializeOwned + JsonSchema>(
     app: &App,
     headers: &HeaderMap,
     body: Body,
@@ -122,7 +125,7 @@ pub(crate) async fn read_large_json<T: DeserializeOwned>(
 
 /// Reads a JSON body: 415 for another type, 413 over the limit, 400 `bad_json` if it is not JSON, 422 `bad_shape` if it is
 /// JSON of another shape.
-pub async fn read_json<T: DeserializeOwned>(
+pub async fn read_json<T: DeserializeOwned + JsonSchema>(
     app: &App,
     headers: &HeaderMap,
     body: Body,
@@ -152,7 +155,7 @@ fn judge(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Looks at the syntax and the length of the bounded list first, which costs no memory, then at the shape.
-fn parse<T: DeserializeOwned>(bytes: &[u8], expect: Expect) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8], expect: Expect) -> Result<T, Problem> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Err(bad_json(&"it is not UTF-8")) };
     if !text.trim_ascii_start().starts_with('{') {
         let mut syntax = serde_json::Deserializer::from_str(text);
@@ -168,10 +171,35 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], expect: Expect) -> Result<T, Problem
     }
     let mut shape = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut shape).map_err(|error| match error.inner().classify() {
-        Category::Data => bad_shape(&error.path().to_string(), &error.inner().to_string()),
+        Category::Data => match (missing(&error.inner().to_string()), error.path().to_string().as_str()) {
+            (Some(field), ".") => bad_shape(field, &format!("it is missing{}", expected::<T>(field))),
+            (Some(field), above) => bad_shape(&format!("{above}.{field}"), "it is missing"),
+            (None, place) => bad_shape(place, &error.inner().to_string()),
+        },
         // What only shows when strings are decoded, such as half a surrogate pair.
         Category::Syntax | Category::Eof | Category::Io => bad_json(error.inner()),
     })
+}
+
+/// The field that serde says is missing: its errors are texts.
+fn missing(error: &str) -> Option<&str> {
+    error.strip_prefix("missing field `")?.split('`').next()
+}
+
+/// What a field of a shape looks like, as the end of a sentence.
+fn expected<T: JsonSchema>(field: &str) -> String {
+    let schema = SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<T>();
+    let shape = schema.pointer(&format!("/properties/{field}")).unwrap_or(&Value::Null);
+    let named = shape["$ref"].as_str().and_then(|place| schema.pointer(place.trim_start_matches('#')));
+    let shape = named.unwrap_or(shape);
+    let needed: Vec<&str> = shape["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match (shape["type"].as_str(), needed.as_slice()) {
+        (Some("object"), []) => "; give an object".to_owned(),
+        (Some("object"), needed) => format!("; give an object with `{}`", needed.join("` and `")),
+        (Some("array"), _) => "; give a list".to_owned(),
+        (Some("string"), _) => "; give a string".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn bad_json(error: &dyn std::fmt::Display) -> Problem {

@@ -3,7 +3,7 @@ use treehold_engine::api::{ActionsRequest, CommitRequest, ProjectSpec, ReadReque
 
 const PATHS: Expect = Expect { bytes: 1 << 20, optional: false, list: Some(("paths", 2)) };
 
-fn code<T: DeserializeOwned>(text: &str, expect: Expect) -> (u16, &'static str) {
+fn code<T: DeserializeOwned + JsonSchema>(text: &str, expect: Expect) -> (u16, &'static str) {
     match parse::<T>(text.as_bytes(), expect) {
         Ok(_) => (200, ""),
         Err(problem) => (problem.status().as_u16(), problem.code()),
@@ -48,6 +48,27 @@ fn a_shape_problem_says_where() {
     let text = r#"{"message":"m","author":{"name":"n","email":"e"},"actions":[{"action":"create","path":"a"},{"action":"paint","path":"b"}]}"#;
     let problem = parse::<ActionsRequest>(text.as_bytes(), Expect::SMALL).unwrap_err();
     assert_eq!(problem.body()["at"], "actions[1].action");
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_shape() {
+    let user = r#""user":"11111111-2222-4333-8444-555555555555""#;
+    let author = r#""author":{"name":"n","email":"e"}"#;
+    for (text, at, told) in [
+        (format!(r#"{{{user},"message":"m"}}"#), "author", "it is missing; give an object with `name` and `email`"),
+        (format!(r#"{{{user},{author}}}"#), "message", "it is missing; give a string"),
+        (format!(r#"{{{user},"message":"m","author":{{"name":"n"}}}}"#), "author.email", "it is missing"),
+        (format!(r#"{{"message":"m",{author}}}"#), "user", "it is missing; give a string"),
+    ] {
+        let problem = parse::<CommitRequest>(text.as_bytes(), Expect::SMALL).unwrap_err().body();
+        assert_eq!(problem["at"], at, "{text}");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.ends_with(&format!("at `{at}`: {told}")), "{detail}");
+    }
+    let problem =
+        parse::<ActionsRequest>(format!(r#"{{"message":"m",{author}}}"#).as_bytes(), Expect::SMALL).unwrap_err();
+    assert_eq!(problem.body()["at"], "actions");
+    assert!(problem.body()["detail"].as_str().is_some_and(|detail| detail.ends_with("give a list")));
 }
 
 #[test]

@@ -3,17 +3,24 @@
 //! Segments are taken from the request-target as it was sent and split before they are decoded, so that `%2F` is a slash
 //! inside of one segment and nothing is normalised. File paths stay bytes: the engine judges them.
 
+use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, MatchedPath, OriginalUri};
-use http::Uri;
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
+use http::{Method, Uri};
 use treehold_engine::api::At;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::error::Problem;
+
+/// So much is repeated of a name that is refused, characters.
+const NAME_SHOWN: usize = 100;
 
 /// The captures of a route.
 #[derive(Debug)]
@@ -113,7 +120,7 @@ fn oid(name: &str, text: &str) -> Result<ObjectId, Problem> {
         .map_err(|_| Problem::bad_parameter("bad_oid", name, format!("`{name}` must be an oid of 40 hex digits")))
 }
 
-/// The query. Unknown parameters are ignored; a known one that is given twice, or has a value that it cannot have, is 400.
+/// The query. A parameter that is given twice, or has a value that it cannot have, is 400; unknown ones were refused before the route.
 #[derive(Debug)]
 pub struct Query(Vec<(String, String)>);
 
@@ -144,13 +151,26 @@ impl Query {
         pairs.collect::<Result<_, Problem>>().map(Self)
     }
 
+    /// Refuses what is none of `known`, and what is given twice.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        for (at, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                return Err(unknown(name, known));
+            }
+            if self.0[..at].iter().any(|(other, _)| other == name) {
+                return Err(given_twice(name));
+            }
+        }
+        Ok(())
+    }
+
     /// The value of a parameter.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let first = values.next();
         match values.next() {
             None => Ok(first),
-            Some(_) => Err(Problem::bad_parameter("bad_parameter", name, format!("`{name}` was given more than once"))),
+            Some(_) => Err(given_twice(name)),
         }
     }
 
@@ -201,6 +221,46 @@ impl Query {
     /// `ref` and `user`.
     pub(crate) fn at(&self) -> Result<At, Problem> {
         Ok(At { reference: self.string("ref")?, user: self.uuid("user")? })
+    }
+}
+
+fn given_twice(name: &str) -> Problem {
+    Problem::bad_parameter("bad_parameter", name, format!("`{name}` was given more than once"))
+}
+
+fn unknown(name: &str, known: &[&str]) -> Problem {
+    let name: String = name.chars().take(NAME_SHOWN).collect();
+    let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let known = if known.is_empty() { "none".to_owned() } else { known };
+    let detail = format!("`{name}` is no query parameter of this route; those that it takes: {known}");
+    Problem::bad_parameter("bad_parameter", &name, detail)
+}
+
+/// The query parameters of each route, by its template and method.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known(Arc<HashMap<(String, Method), Vec<&'static str>>>);
+
+impl Known {
+    pub(crate) fn of(routes: impl IntoIterator<Item = ((String, Method), Vec<&'static str>)>) -> Self {
+        Self(Arc::new(routes.into_iter().collect()))
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
+        let (Some(template), Some(_)) = (request.extensions().get::<MatchedPath>(), uri.query()) else { return Ok(()) };
+        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        match self.0.get(&(template.as_str().to_owned(), method.clone())) {
+            Some(known) => Query::of(uri)?.only(known),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses parameters that a route does not know: a mistyped `branch` must not mean the default one.
+pub(crate) async fn only_known(State(known): State<Known>, request: Request, next: Next) -> Response {
+    match known.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
 

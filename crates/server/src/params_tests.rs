@@ -76,6 +76,30 @@ fn queries_decode_plus_and_percent_once() {
 }
 
 #[test]
+fn only_what_a_route_knows_is_taken() {
+    assert!(query("").only(&[]).is_ok());
+    assert!(query("&ref=a&user=b&").only(&["user", "ref"]).is_ok());
+    for (text, name, told) in [
+        (
+            "ref=a&brnach=b",
+            "brnach",
+            "`brnach` is no query parameter of this route; those that it takes: `ref`, `user`",
+        ),
+        ("REF=a", "REF", "`REF` is no query parameter of this route; those that it takes: `ref`, `user`"),
+        ("=a", "", "`` is no query parameter of this route; those that it takes: `ref`, `user`"),
+        ("ref=a&re%66=b", "ref", "`ref` was given more than once"),
+    ] {
+        let problem = query(text).only(&["ref", "user"]).unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.code()), (400, "bad_parameter"), "{text}");
+        let body = problem.body();
+        assert_eq!((&body["parameter"], &body["detail"]), (&name.into(), &told.into()), "{text}");
+    }
+    let long = query(&"x".repeat(10_000)).only(&[]).unwrap_err().body();
+    assert_eq!(long["parameter"].as_str().map(str::len), Some(100));
+    assert!(long["detail"].as_str().is_some_and(|detail| detail.ends_with("those that it takes: none")), "{long}");
+}
+
+#[test]
 fn a_known_parameter_may_be_given_once() {
     let problem = query("ref=a&ref=a").at().unwrap_err();
     assert_eq!(problem.code(), "bad_parameter");

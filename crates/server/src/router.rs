@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use crate::app::{App, ServerConfig};
 use crate::error::Problem;
 use crate::openapi::{Described, Operation};
+use crate::params::{Known, only_known};
 use crate::{admission, auth, compress, console, context, git, handlers, openapi, rates};
 
 /// Makes [`Routes`] of a table; see [`routes`].
@@ -21,12 +22,13 @@ macro_rules! routes {
 impl App {
     /// The public API: what a key or a token opens is told by `access.rs`.
     pub fn router(&self) -> Router {
-        self.finish(routes().router, true)
+        let routes = routes().checked();
+        self.finish(routes, true)
     }
 
     /// The same routes without a key, and `admin` beside them: for a socket that only its owner can open.
     pub fn private_router(&self, admin: Router<App>) -> Router {
-        self.finish(routes().router.merge(admin), false)
+        self.finish(routes().checked().merge(admin), false)
     }
 
     /// From the outside in: request id and log, compression, key or token, rates, place among the requests at work, route.
@@ -183,6 +185,18 @@ impl Routes {
             None => self,
         };
         routes.serve(path, on(filter, handler)).describe(method, path, describe)
+    }
+
+    /// The routes, behind what their descriptions say of their queries.
+    fn checked(self) -> Router<App> {
+        let known = self.described.iter().filter_map(|route| {
+            let names = (route.describe)().query()?;
+            let empty = route.path.split_once("{*").map(|(empty, _)| empty);
+            let paths = [Some(route.path), empty].into_iter().flatten();
+            Some(paths.map(move |path| ((path.to_owned(), route.method.clone()), names.clone())))
+        });
+        let known = Known::of(known.flatten());
+        self.router.route_layer(from_fn_with_state(known, only_known))
     }
 
     fn serve(mut self, path: &str, served: MethodRouter<App>) -> Self {

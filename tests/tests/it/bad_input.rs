@@ -102,6 +102,47 @@ both! {
         assert_eq!(prefix["files"], json!([]));
     }
 
+    /// Goal: what a route does not know is refused, not ignored: a mistyped `branch` writes nowhere. Routes whose queries others make up, or
+    /// nobody reads, take any.
+    async fn unknown_parameters(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        let (file, pending) = (format!("/files/{project}/a"), format!("/pending/{project}/{user}"));
+        for (method, path, parameter) in [
+            ("PUT", format!("{file}?brnach=next"), "brnach"),
+            ("PUT", format!("{pending}/a?branch=main&Mode=100755"), "Mode"),
+            ("PUT", format!("{pending}/?brnach=next"), "brnach"),
+            ("DELETE", format!("{pending}?user={user}"), "user"),
+            ("POST", format!("{pending}?brnach=next"), "brnach"),
+            ("GET", format!("{file}?branch=next"), "branch"),
+            ("HEAD", format!("{file}?branch=next"), ""),
+            ("POST", format!("/projects/{project}/read?ref=next"), "ref"),
+            ("POST", format!("/projects/{project}/commit?dry_run=true"), "dry_run"),
+            ("GET", format!("/projects/{project}/status?user={user}&user={user}"), "user"),
+            ("GET", format!("/projects/{project}?%zz"), ""),
+        ] {
+            let reply = probe::raw(&d, method, &path, b"{}").await;
+            assert_eq!(reply.status, 400, "{method} {path}");
+            if !parameter.is_empty() {
+                let problem = reply.problem(400, "bad_parameter");
+                assert_eq!(problem["parameter"], parameter, "{method} {path}: {problem}");
+            }
+        }
+        let problem = d.put(&format!("{file}?brnach=next"), "x").await.problem(400, "bad_parameter");
+        let known = "`brnach` is no query parameter of this route; those that it takes: `branch`, `message`, `author_name`, `author_email`, `mode`";
+        assert_eq!(problem["detail"], known);
+        assert_eq!(d.get(&format!("/files/{project}?user={user}")).await.ok(200)["files"], json!([]));
+        assert_eq!(d.get(&format!("/projects/{project}/refs")).await.ok(200)["refs"], json!([]));
+        for open in ["/healthz?x=1", "/readyz?x=1", "/metrics?x=1", "/openapi.json?x=1", "/docs?x=1"] {
+            assert_eq!(d.get(open).await.status, 200, "{open}");
+        }
+        let refs = format!("/git/{project}.git/info/refs?service=git-upload-pack&x=1");
+        let git = d.request("GET", &refs).basic_auth("git", Some(API_KEY));
+        assert_eq!(d.send(git).await.status, 200);
+        d.post("/mcp?x=1", json!({})).await.problem(400, "bad_header");
+        d.get("/no/such/route?x=1").await.problem(404, "route_not_found");
+        d.send(d.request("PATCH", "/projects?x=1")).await.problem(405, "method_not_allowed");
+    }
+
     /// Goal: broken JSON is 400, JSON of a wrong shape 422 (and says where), another content type 415.
     async fn json_bodies(d) {
         let project = d.local_project().await;

@@ -127,6 +127,16 @@ both! {
         assert_eq!(joined, ["zweite Zeile ü\n\nvierte\n".as_bytes(), "é€😀 ascii\n".as_bytes()]);
     }
 
+    /// Goal: a range that ends before it begins fails only itself; one behind the end of the file is empty.
+    async fn lines_the_wrong_way_round(d) {
+        let project = project_with(&d, &[("t", b"1\n2\n3\n")]).await;
+        let range = |from: u64, to: u64| json!({"path": "t", "start_line": from, "end_line": to});
+        let answer = read(&d, project, json!({"paths": [range(3, 2), range(2, 2), range(8, 9), {"path": "t", "end_line": 0}]})).await;
+        let shown = answer["files"].as_array().expect("files").iter().map(|file| json!([file["error"]["code"], file["content"]]));
+        let expected = json!([["bad_request", null], [null, "2\n"], [null, ""], ["bad_request", null]]);
+        assert_eq!(json!(shown.collect::<Vec<_>>()), expected);
+    }
+
     /// Goal: line ranges count from 1, include both ends, keep line ends, and say where they are.
     async fn lines(d) {
         let project = project_with(&d, &[("t", b"1\n2\r\n3\n\n5"), ("e", b""), ("nl", b"\n")]).await;
@@ -143,7 +153,7 @@ both! {
             assert_eq!(file["content"], text, "{range}");
             assert_eq!(json!([file["start_line"], file["end_line"], file["total_lines"]]), place, "{range}");
         }
-        for range in [json!({"path": "t", "start_line": 6}), json!({"path": "t", "start_line": 4, "end_line": 2}),
+        for range in [json!({"path": "t", "start_line": 6}), json!({"path": "t", "start_line": 6, "end_line": 9}),
             json!({"path": "e", "start_line": 1}), json!({"path": "t", "start_line": u64::MAX, "end_line": u64::MAX})] {
             let file = &read(&d, project, json!({"paths": [range.clone()]})).await["files"][0];
             assert_eq!(file["content"], "", "{range}");

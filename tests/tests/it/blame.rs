@@ -35,6 +35,18 @@ async fn commit(d: &Deployment, project: Uuid, message: &str, actions: Value) ->
 }
 
 both! {
+    /// Goal: lines that end before they begin are refused; lines behind the end of the file are none.
+    async fn lines_the_wrong_way_round(d) {
+        let project = d.local_project().await;
+        d.put(&format!("/files/{project}/f"), "1\n2\n3\n").await.ok(200);
+        let url = format!("/projects/{project}/blame/f");
+        for query in ["start_line=3&end_line=2", "end_line=0"] {
+            d.get(&format!("{url}?{query}")).await.problem(400, "bad_request");
+        }
+        assert_eq!(blame(&d, project, "f", "start_line=8&end_line=9").await["ranges"], json!([]));
+        assert_eq!(blame(&d, project, "f", "start_line=2&end_line=2").await["ranges"][0]["lines"], 1);
+    }
+
     /// Goal: in a real repository, the log of each of some paths is `git log -- path`, and blame names the commits that git names.
     async fn as_git(d) {
         let remote = d.remote("docs", 81);

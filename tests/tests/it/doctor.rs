@@ -101,6 +101,17 @@ async fn sick() {
     let out = command.env_remove("TREEHOLD_API_KEY").output().expect("the binary runs");
     let told: Value = serde_json::from_slice(&out.stdout).expect("JSON");
     assert_eq!((out.status.code(), level(&told["checks"], "api keys")), (Some(1), &json!("fail")), "{told:#}");
+    // On loopback a first start makes a key.
+    for (there, words) in [(false, "`serve` makes one"), (true, "the one that it keeps in")] {
+        if there {
+            std::fs::write(d.data.path().join("api-key"), "secret\n").expect("a key");
+        }
+        let mut command = d.command(&["doctor", "--json", "--listen", "127.0.0.1:0"]).await;
+        let out = command.env_remove("TREEHOLD_API_KEY").output().expect("the binary runs");
+        let told: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        let keys = check(&told["checks"], "api keys");
+        assert!(keys["level"] == "ok" && keys["found"].as_str().is_some_and(|found| found.contains(words)), "{keys}");
+    }
 
     std::fs::set_permissions(d.data.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let (status, checks) = examine(&d, &[]).await;

@@ -182,7 +182,14 @@ both! {
         }
         let show = ["project", "show", project.as_str()];
         assert!(Machine { credential: None, ..Machine::of(&d) }.refused(2, &show).await.contains("--token or --api-key"));
-        assert!(Machine::with(&d, "TREEHOLD_API_KEY", "wr0ng-key").refused(1, &show).await.contains("check --token or --api-key"));
+        assert!(Machine::with(&d, "TREEHOLD_API_KEY", "wr0ng-key").refused(1, &show).await.contains("check --api-key"));
+        let mixed_up = Machine::with(&d, "TREEHOLD_TOKEN", API_KEY);
+        assert!(mixed_up.refused(1, &show).await.contains("give it as --api-key"));
+        let advice = |checks: Value| checks["checks"][1]["advice"].as_str().unwrap_or_default().to_owned();
+        let examined = mixed_up.run(&["doctor", "--json"]).await;
+        assert!(advice(serde_json::from_slice(&examined.stdout).expect("JSON")).contains("give it as --api-key"));
+        let mixed_up = Machine::with(&d, "TREEHOLD_API_KEY", "thd_n0-such-token");
+        assert!(mixed_up.refused(1, &show).await.contains("give it as --token"));
         assert!(Machine { server: "http://127.0.0.1:1".into(), ..Machine::of(&d) }.refused(1, &show).await.contains("cannot be reached (http://127.0.0.1:1)"));
         assert!(Machine { server: d.url("/nowhere"), ..Machine::of(&d) }.refused(1, &show).await.contains("no such route"));
         for wrong in ["127.0.0.1:3001", "ftp://h", "https://u:p4ss@h"] {

@@ -40,6 +40,7 @@ mod harness;
 mod history;
 mod hostile;
 mod isolation;
+mod landed;
 mod lists;
 mod local_history;
 mod mcp;

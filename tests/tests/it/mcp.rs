@@ -113,6 +113,43 @@ async fn drive(d: &Deployment, mut configuration: Value) {
 }
 
 both! {
+    /// Goal: a client that hangs up without a word is no failure, beside a server and without one. Method: as often as a race needs.
+    async fn hangs_up_at_once(d) {
+        let mut d = d;
+        let (project, user) = (d.local_project().await.to_string(), Uuid::new_v4().to_string());
+        for beside in [true, false] {
+            if !beside {
+                d.stop().await;
+            }
+            for _ in 0..if beside { 12 } else { 1 } {
+                let mut command = d.command(&["mcp", "--project", &project, "--user", &user]).await;
+                command.stdin(std::process::Stdio::null());
+                let out = tokio::process::Command::from(command).output().await.expect("the binary runs");
+                let said = String::from_utf8_lossy(&out.stderr).into_owned();
+                assert_eq!((out.status.code(), said.as_str(), out.stdout.len()), (Some(0), "", 0), "beside a server: {beside}");
+            }
+        }
+    }
+
+    /// Goal: what is no message is 400 with an error of JSON-RPC, whatever is wrong with it; another type of content is 415.
+    async fn no_message(d) {
+        let project = d.local_project().await;
+        let send = |kind: &'static str, body: &'static str| {
+            let request = d.request("POST", "/mcp").header("Treehold-Project", project.to_string());
+            let request = request.header("Treehold-User", Uuid::new_v4().to_string());
+            request.header("Accept", "application/json, text/event-stream").header("Content-Type", kind).body(body)
+        };
+        for (body, code) in [("{", -32700), ("", -32700), ("{\"jsonrpc\":\"2.0\",", -32700), ("[]", -32600), ("{\"jsonrpc\":\"2.0\"}", -32600)] {
+            let reply = d.send(send("application/json", body)).await;
+            assert_eq!((reply.status, reply.header("content-type")), (400, "application/json"), "{body}");
+            let told: Value = serde_json::from_slice(&reply.body).expect("JSON");
+            assert_eq!((&told["error"]["code"], &told["jsonrpc"], &told["id"]), (&json!(code), &json!("2.0"), &Value::Null), "{body}");
+        }
+        d.send(send("text/plain", "{")).await.problem(415, "unsupported_media_type");
+        let ping = send("application/json", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}");
+        assert_eq!(d.send(ping).await.status, 200);
+    }
+
     /// Goal: an agent that knows the protocol and nothing of us reads, edits and commits over both transports, sees all of what it asked
     /// for and nothing of what is not its own, and each answer is bounded and of the shape that was announced.
     async fn with_the_official_sdk(d) {

@@ -100,18 +100,79 @@ both! {
         clone.commit_files(&[("c.sh", Some(theirs.as_bytes())), ("d.sh", Some(theirs.as_bytes()))], "Say it");
         clone.git().run(["push", "--quiet", "origin", "HEAD"]);
         d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
-        let told = json!([["a.sh", "outdated"], ["b.sh", "outdated"], ["c.sh", "conflict"], ["d.sh", "conflict"]]);
+        // The chmod of b.sh is the branch's by now.
+        let told = json!([["a.sh", "outdated"], ["c.sh", "conflict"], ["d.sh", "conflict"]]);
         assert_eq!(states(&d, project, user).await, told);
         let taken_back = d.put(&format!("{url}/a.sh"), TEXT).await.ok(200);
         assert_eq!((&taken_back["action"], &taken_back["mode"]), (&json!("none"), &json!("100755")));
-        let files = json!([{"path": "b.sh", "take": "merged"}, {"path": "c.sh", "take": "ours"},
-            {"path": "d.sh", "take": "text", "content": "both\n", "mode": "100644"}]);
+        let files = json!([{"path": "c.sh", "take": "ours"}, {"path": "d.sh", "take": "text", "content": "both\n", "mode": "100644"}]);
         d.post(&format!("/projects/{project}/resolve"), json!({"user": user, "files": files})).await.ok(200);
         assert_eq!(states(&d, project, user).await, json!([["c.sh", "clean"], ["d.sh", "clean"]]));
         d.post(&format!("/projects/{project}/commit"), commit(user)).await.ok(200);
         clone.git().run(["pull", "--quiet", "--ff-only", "origin", "main"]);
         let modes = clone.ls_tree("HEAD").into_iter().filter(|line| line.path.ends_with(b".sh")).map(|line| line.mode);
         assert_eq!(modes.collect::<Vec<_>>(), ["100755", "100755", "100755", "100644"]);
+    }
+
+    /// Goal: a change of mode alone shows the content that the branch has by now, wherever the user looks, as the commit has it; what is
+    /// written on top of it starts from there.
+    async fn a_mode_alone_follows_the_branch(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        let (old, new) = ("old words\n", "new words, and more of them\n");
+        for path in ["a.sh", "b.sh", "c.sh"] {
+            d.put(&format!("/files/{project}/{path}"), old).await.ok(200);
+        }
+        let url = format!("/pending/{project}/{user}");
+        let chmod = |path: &str| json!({"op": "chmod", "path": path, "mode": "100755"});
+        d.post(&url, json!({"ops": [chmod("a.sh"), chmod("b.sh"), chmod("c.sh")]})).await.ok(200);
+        let before = d.get(&format!("/projects/{project}/refs")).await.ok(200)["refs"][0]["oid"].clone();
+        for path in ["a.sh", "b.sh", "c.sh"] {
+            d.put(&format!("/files/{project}/{path}"), new).await.ok(200);
+        }
+        let oid = blob_oid(new.as_bytes());
+        let file = d.get(&format!("/files/{project}/a.sh?user={user}")).await;
+        assert_eq!((file.text().as_str(), file.header("git-mode"), file.header("x-treehold-source")), (new, "100755", "pending"));
+        assert_eq!(file.header("etag"), format!("\"{oid}\""));
+        let raw = d.get(&format!("{url}/a.sh")).await;
+        assert_eq!((raw.text().as_str(), raw.header("etag")), (new, file.header("etag")));
+        let read = d.post(&format!("/projects/{project}/read"), json!({"paths": ["a.sh"], "user": user})).await.ok(200);
+        let shown = |file: &Value| json!([file["oid"], file["mode"], file["size"]]);
+        assert_eq!((shown(&read["files"][0]), &read["files"][0]["content"]), (json!([oid, "100755", new.len()]), &json!(new)));
+        let listed = d.get(&format!("/files/{project}?user={user}")).await.ok(200);
+        assert_eq!(shown(&listed["files"][0]), json!([oid, "100755", new.len()]));
+        let pending = d.get(&url).await.ok(200);
+        assert_eq!(shown(&pending["changes"][0]), json!([oid, "100755", new.len()]));
+        let query = json!({"query": "more of", "user": user});
+        let found = d.post(&format!("/projects/{project}/search"), query).await.ok(200);
+        assert_eq!(found["matches"].as_array().map(Vec::len), Some(3), "{found}");
+        let blamed = d.get(&format!("/projects/{project}/blame/a.sh?user={user}")).await.ok(200);
+        assert_eq!((&blamed["oid"], &blamed["ranges"][0]["pending"]), (&json!(oid), &Value::Null));
+        let diff = d.get(&format!("/projects/{project}/diff?user={user}")).await.text();
+        assert!(diff.starts_with("diff --git a/a.sh b/a.sh\nold mode 100644\nnew mode 100755\ndiff --git a/b.sh"), "{diff}");
+        let since = d.get(&format!("/projects/{project}/diff?user={user}&from={}&patch=false", before.as_str().expect("an oid"))).await.ok(200);
+        assert_eq!(json!([since["files"][0]["new_oid"], since["files"][0]["new_mode"]]), json!([oid, "100755"]));
+        let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+        assert_eq!(json!([status["changes"][0]["oid"], status["changes"][0]["head_oid"]]), json!([oid, oid]));
+        // What is seen is what is edited: by a condition, by an edit of the text, and not by who still has the old one.
+        let edited = new.replace("words", "lines");
+        let put = |seen: &str| d.request("PUT", &format!("{url}/b.sh")).header("If-Match", format!("\"{seen}\"")).body(edited.clone());
+        assert_eq!(d.send(put(&blob_oid(old.as_bytes()))).await.problem(412, "precondition_failed")["oid"], oid);
+        assert_eq!(d.send(put(&oid)).await.ok(200)["base_oid"], oid);
+        let edit = json!({"op": "edit", "path": "c.sh", "old_string": "more", "new_string": "fewer", "expected_oid": oid});
+        d.post(&url, json!({"ops": [edit]})).await.ok(200);
+        let told = json!([["a.sh", "outdated"], ["b.sh", "clean"], ["c.sh", "clean"]]);
+        assert_eq!(states(&d, project, user).await, told);
+        d.post(&format!("/projects/{project}/commit"), commit(user)).await.ok(200);
+        let committed = d.get(&format!("/files/{project}")).await.ok(200);
+        let texts = [new.to_owned(), edited, new.replace("more", "fewer")];
+        for (file, text) in committed["files"].as_array().expect("files").iter().zip(texts) {
+            assert_eq!(shown(file), json!([blob_oid(text.as_bytes()), "100755", text.len()]));
+        }
+        // Taken back, it is gone.
+        d.post(&url, json!({"ops": [{"op": "chmod", "path": "a.sh", "mode": "100644"}]})).await.ok(200);
+        d.put(&format!("/files/{project}/a.sh?mode=100755"), "newest\n").await.ok(200);
+        d.post(&url, json!({"ops": [{"op": "chmod", "path": "a.sh", "mode": "100755"}]})).await.ok(200);
+        assert_eq!(states(&d, project, user).await, json!([]));
     }
 
     /// Goal: a file that became a link at the remote is a conflict as a whole for who edits or chmods it, and can be resolved.

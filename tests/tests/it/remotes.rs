@@ -9,6 +9,22 @@ use crate::deployment::{REMOTE_TOKEN, REMOTE_USER};
 use crate::remote_tools::*;
 
 both! {
+    /// Goal: an import that gives a project the remote that it lacked says so; one that finds it, or makes the project, does not.
+    async fn an_import_says_what_it_binds(d) {
+        let remote = d.remote("docs", 5);
+        let source = remote.path().to_str().expect("UTF-8").to_owned();
+        d.put_json(&format!("/projects/{}", Uuid::new_v4()), json!({"name": "mine"})).await.ok(201);
+        for (name, set) in [("mine", true), ("mine", false), ("made", false)] {
+            let done = d.cli(&["import", &source, "--project", name, "--json"]).await;
+            let told: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+            assert_eq!((&told["remote_set"], &told["project"]["remote"]["url"]), (&json!(set), &json!(source)), "{name}");
+        }
+        d.put_json(&format!("/projects/{}", Uuid::new_v4()), json!({"name": "other"})).await.ok(201);
+        let done = d.cli(&["import", &source, "--project", "other"]).await;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(said.lines().any(|line| line.starts_with("remote ") && line.contains("from now on: the project had none")), "{said}");
+    }
+
     /// Goal: a remote outside of the allowed prefix is refused when the project is created, without a request to anybody.
     async fn refused_at_creation(d) {
         let port = d.git.url("x").split(':').nth(2).and_then(|rest| rest.split('/').next().map(str::to_owned)).expect("a port");

@@ -95,6 +95,7 @@ where
         projects::are_listed_in_order_of_id,
         projects::carry_what_pushes_are_refused,
         projects::take_everything_with_them,
+        projects::stay_if_something_is_in_them,
         projects::are_missed_by_every_writer,
         projects::can_be_migrated_and_pinged,
         usage::counts_contents_of_pending_work,

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{CatalogError, CreateOutcome, EditSpot, FinalAnswer, PolicyChange, ProjectKey, ViewKey};
+use crate::{CatalogError, CreateOutcome, EditSpot, FinalAnswer, PolicyChange, ProjectKey, Scope, ViewKey};
 
 pub(super) async fn are_created_once(case: Case) {
     let id = Uuid::new_v4();
@@ -134,6 +134,33 @@ pub(super) async fn take_everything_with_them(case: Case) {
     catalog.create_project(&new_project(project, None)).await.expect("create");
     assert_eq!(catalog.claim(project, "key", &[2; 32], NOW).await.expect("claim"), crate::Claim::Open);
     assert_eq!(case.write(&key, &[edit("a", "1")]).await.0, 1);
+}
+
+pub(super) async fn stay_if_something_is_in_them(case: Case) {
+    let catalog = &case.catalog;
+    let worked_on = case.workspace().await;
+    case.write(&worked_on, &[edit("a", "1")]).await;
+    let committed = case.project().await;
+    let op = case.op(committed).await;
+    let number = case.register(op, &[object("one")]).await[0].number;
+    let mut publish = publication(committed, op, vec![update("refs/heads/main", None, Some(oid("one")))]);
+    publish.reached.insert(number);
+    catalog.publish(&publish).await.expect("publish");
+    let known = case.project().await;
+    catalog.create_token(&tokens::token(known, Scope::FilesRead), &[1; 32]).await.expect("create");
+    for project in [worked_on.project, committed, known] {
+        assert!(!catalog.delete_empty_project(project).await.expect("delete"));
+        assert!(catalog.project(&ProjectKey::Id(project)).await.expect("find").is_some());
+    }
+    // What is known of a remote is not the project's own.
+    let empty = case.project().await;
+    let op = case.op(empty).await;
+    let mut publish = publication(empty, op, Vec::new());
+    publish.remote_refs = vec![("refs/heads/main".to_owned(), Some(oid("one")))];
+    catalog.publish(&publish).await.expect("publish");
+    assert!(catalog.delete_empty_project(empty).await.expect("delete"));
+    assert_eq!(catalog.project(&ProjectKey::Id(empty)).await.expect("find"), None);
+    assert!(!catalog.delete_empty_project(empty).await.expect("delete"), "there is none any more");
 }
 
 pub(super) async fn are_missed_by_every_writer(case: Case) {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{CatalogError, FoundToken, Scope, Scopes, Token};
 
-fn token(project: Uuid, scope: Scope) -> Token {
+pub(super) fn token(project: Uuid, scope: Scope) -> Token {
     let (id, scopes) = (Uuid::new_v4(), [scope].into_iter().collect());
     Token { id, project, user: None, name: None, scopes, created_at_ms: NOW, expires_at_ms: None }
 }

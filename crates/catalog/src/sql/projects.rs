@@ -133,7 +133,7 @@ impl Db {
         Ok(query.fetch_all(self.reader()).await?.into_iter().map(project).collect())
     }
 
-    async fn delete_project_once(&self, id: Uuid) -> Result<bool, Fault> {
+    async fn delete_project_once(&self, id: Uuid, empty: bool) -> Result<bool, Fault> {
         let mut tx = self.begin().await?;
         // The row lock keeps out writers; then everything that belongs to the project goes with it (ON DELETE CASCADE).
         let found: Option<i64> = sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_UPDATE}"))
@@ -142,6 +142,19 @@ impl Db {
             .await?;
         if found.is_none() {
             return Ok(false);
+        }
+        if empty {
+            // What is put into a project holds its row, so that nothing comes after this look.
+            let held: i64 = sqlx::query_scalar(
+                "SELECT (SELECT count(*) FROM refs WHERE project = $1) + (SELECT count(*) FROM workspaces WHERE project = $1)
+                      + (SELECT count(*) FROM tokens WHERE project = $1)",
+            )
+            .bind(id)
+            .fetch_one(&mut *tx)
+            .await?;
+            if held > 0 {
+                return Ok(false);
+            }
         }
         sqlx::query("DELETE FROM projects WHERE id = $1").bind(id).execute(&mut *tx).await?;
         // The feed's row is gone: nobody adds events any more.
@@ -197,6 +210,10 @@ impl Projects for Db {
     }
 
     async fn delete_project(&self, id: Uuid) -> Result<bool, CatalogError> {
-        run!("delete a project", self.delete_project_once(id))
+        run!("delete a project", self.delete_project_once(id, false))
+    }
+
+    async fn delete_empty_project(&self, id: Uuid) -> Result<bool, CatalogError> {
+        run!("delete an empty project", self.delete_project_once(id, true))
     }
 }

@@ -23,8 +23,8 @@ pub struct Args {
     #[arg(long, value_name = "BRANCH")]
     branch: Option<String>,
     /// Commits of history to fetch
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    depth: u32,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = super::count, allow_negative_numbers = true)]
+    depth: usize,
     /// Fetch the whole history
     #[arg(long, conflicts_with = "depth")]
     full: bool,
@@ -36,7 +36,7 @@ pub struct Args {
 /// Runs it.
 pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     let source = source(&args.source)?;
-    let depth = if args.full { 0 } else { args.depth };
+    let depth = if args.full { 0 } else { u32::try_from(args.depth).unwrap_or(u32::MAX) };
     let operation = Operation::Import { source, project: args.project, branch: args.branch, depth };
     report(settings, operation, args.json, shown).await
 }
@@ -44,7 +44,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
 fn shown(answer: &Value) -> String {
     let project = &answer["project"];
     let history = if answer["shallow"] == true { "cut off (import with --full for all of it)" } else { "complete" };
-    table(&[
+    let mut lines = vec![
         ("project", format!("{} ({})", text(project, "name"), text(project, "id"))),
         ("branch", text(answer, "branch")),
         ("head", text(answer, "head")),
@@ -52,7 +52,15 @@ fn shown(answer: &Value) -> String {
         ("objects", text(answer, "objects")),
         ("received", size(answer["bytes"].as_u64().unwrap_or(0))),
         ("history", history.to_owned()),
-    ])
+    ];
+    if answer["remote_set"] == true {
+        let remote = text(&project["remote"], "url");
+        lines.push((
+            "remote",
+            format!("{remote} from now on: the project had none, and pulls from it and pushes to it"),
+        ));
+    }
+    table(&lines)
 }
 
 /// A URL stays; a path becomes absolute, since another process may open it.

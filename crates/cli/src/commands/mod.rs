@@ -52,6 +52,12 @@ fn bytes(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("{text:?} is no number of bytes; name one, as in 4096, 500K, 50M or 1G"))
 }
 
+/// A count: of commits, of entries of a list.
+fn count(text: &str) -> Result<usize, String> {
+    let number = text.parse::<u32>().ok().filter(|number| *number > 0).and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| format!("a whole number from 1 to {} is expected", u32::MAX))
+}
+
 /// Runs the operation, then prints its answer: as JSON, or as `human` tells it.
 async fn report(
     settings: &Settings,
@@ -85,7 +91,15 @@ fn user_id(text: &str) -> Result<Uuid, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, seconds};
+    use super::{bytes, count, seconds};
+
+    #[test]
+    fn counts_are_whole_and_begin_with_one() {
+        assert_eq!((count("1"), count("4294967295")), (Ok(1), Ok(4_294_967_295)));
+        for text in ["", "0", "-1", "abc", "1.5", "1k", "4294967296"] {
+            assert!(count(text).is_err_and(|why| why.contains("from 1 to 4294967295")), "{text:?}");
+        }
+    }
 
     #[test]
     fn times_have_a_number_and_a_unit() {

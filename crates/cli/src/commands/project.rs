@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::report;
 use crate::failure::Failure;
-use crate::operation::{Operation, Quota};
+use crate::operation::{Operation, Quota, quota};
 use crate::output::{table, text};
 use crate::settings::Settings;
 
@@ -35,7 +35,7 @@ pub enum Command {
         #[arg(long)]
         deny_deletes: bool,
         /// What it may hold, logical bytes [default: the server's `project_quota_bytes`]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = quota, allow_negative_numbers = true)]
         quota_bytes: Option<u64>,
         /// Print JSON
         #[arg(long)]
@@ -44,7 +44,7 @@ pub enum Command {
     /// List projects in order of their ids
     List {
         /// At most so many
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = super::count, allow_negative_numbers = true)]
         limit: Option<usize>,
         /// Go on after an earlier list
         #[arg(long, value_name = "CURSOR")]
@@ -73,7 +73,7 @@ pub enum Command {
         #[arg(long, value_name = "BOOL", group = "change")]
         deny_deletes: Option<bool>,
         /// What it may hold, logical bytes, or `default`
-        #[arg(long, value_name = "N", group = "change")]
+        #[arg(long, value_name = "N", group = "change", allow_negative_numbers = true)]
         quota_bytes: Option<Quota>,
         /// Print JSON
         #[arg(long)]

@@ -1,5 +1,8 @@
 //! The command's side of the control socket.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -82,18 +85,21 @@ pub async fn mcp(stream: UnixStream, args: &mcp::Args) -> Result<(), Failure> {
     let (mut from_server, mut to_server) = tokio::io::split(TokioIo::new(upgraded));
     let no_stdio = |error| Failure::failed("cannot use stdin and stdout").because(error);
     let (mut input, mut output) = (stdio::input().map_err(no_stdio)?, stdio::output().map_err(no_stdio)?);
+    // Said before the server can learn of it: what it ends then, it ends because the client has gone.
+    let hung_up = Arc::new(AtomicBool::new(false));
+    let ended = hung_up.clone();
     let asking = async move {
         tokio::io::copy(&mut input, &mut to_server).await?;
+        ended.store(true, Ordering::Release);
         tokio::io::AsyncWriteExt::shutdown(&mut to_server).await
     };
     // What was asked before the client hung up is still answered.
     let asking = tokio::spawn(asking);
     let answered = tokio::io::copy(&mut from_server, &mut output).await;
-    let hung_up = asking.is_finished();
     asking.abort();
     connection.abort();
     match answered {
-        Ok(_) if hung_up => Ok(()),
+        Ok(_) if hung_up.load(Ordering::Acquire) => Ok(()),
         Ok(_) => Err(Failure::failed("the running server ended the connection; look at its log and connect again")),
         Err(error) => Err(gone().because(error)),
     }

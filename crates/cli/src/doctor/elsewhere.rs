@@ -23,7 +23,7 @@ pub(super) async fn examine(elsewhere: &Elsewhere) -> Vec<Finding> {
             Finding::ok("credential", "it opens a part of what is there")
         }
         Err(error) if error.status() == Some(401) => {
-            Finding::fail("credential", "the server does not know it", "check --token or --api-key")
+            Finding::fail("credential", "the server does not know it", elsewhere.advice())
         }
         Err(error) => Finding::fail("credential", error.to_string(), "look at the server's log"),
     };

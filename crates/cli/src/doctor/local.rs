@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
+use crate::home::API_KEY;
 use crate::settings::Settings;
 
 /// Keys with fewer characters may be guessed.
@@ -24,6 +25,10 @@ pub(super) fn keys(settings: &Settings) -> Finding {
     let loopback = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
     let short = settings.api_keys.iter().filter(|key| key.expose().len() < KEY_LENGTH_MIN).count();
     match settings.api_keys.len() {
+        0 if loopback && settings.data_dir.join(API_KEY).is_file() => {
+            let file = settings.data_dir.join(API_KEY);
+            Finding::ok(check, format!("none is set; `serve` takes the one that it keeps in {}", file.display()))
+        }
         0 if loopback => {
             Finding::ok(check, "none is set; on loopback `serve` makes one and keeps it in the data directory")
         }

@@ -60,6 +60,7 @@ impl Elsewhere {
             "bytes": synced.bytes,
             "files": files,
             "shallow": shallow,
+            "remote_set": false,
         }))
     }
 

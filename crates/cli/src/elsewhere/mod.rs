@@ -16,6 +16,9 @@ use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::settings::Settings;
 
+/// What every token begins with.
+const TOKEN_BEGINS: &str = "thd_";
+
 /// Attempts after the first one: a person waits.
 const RETRIES: u32 = 2;
 
@@ -27,6 +30,44 @@ pub struct Elsewhere {
     url: String,
     /// Credentials for remotes, sent along where the server would use its own.
     remote_token: Option<Secret>,
+    shown: Shown,
+}
+
+/// What is shown to a server, and what it looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Token,
+    /// What `--token` has begins as no token does.
+    TokenLikeKey,
+    Key,
+    /// What `--api-key` has begins as tokens do.
+    KeyLikeToken,
+}
+
+impl Shown {
+    fn token(text: &str) -> Self {
+        if text.trim().starts_with(TOKEN_BEGINS) { Self::Token } else { Self::TokenLikeKey }
+    }
+
+    fn key(text: &str) -> Self {
+        if text.trim().starts_with(TOKEN_BEGINS) { Self::KeyLikeToken } else { Self::Key }
+    }
+
+    /// What to do where it was not accepted.
+    pub fn advice(self) -> String {
+        match self {
+            Self::Token => "check --token".to_owned(),
+            Self::Key => "check --api-key".to_owned(),
+            Self::TokenLikeKey => {
+                format!(
+                    "what --token gives does not begin with `{TOKEN_BEGINS}` as tokens do; if it is one of the server's keys, give it as --api-key"
+                )
+            }
+            Self::KeyLikeToken => {
+                format!("what --api-key gives begins with `{TOKEN_BEGINS}` as tokens do; give it as --token")
+            }
+        }
+    }
 }
 
 /// Refuses a command that works on this machine only, where a server elsewhere is named.
@@ -54,9 +95,9 @@ impl Elsewhere {
     pub fn named(settings: &Settings) -> Result<Option<Self>, Failure> {
         let Some(url) = &settings.server else { return Ok(None) };
         let options = Options::new(url.clone()).retries(RETRIES);
-        let options = match (&settings.token, settings.api_keys.first()) {
-            (Some(token), _) => options.token(token.expose()),
-            (None, Some(key)) => options.key(key.expose()),
+        let (options, shown) = match (&settings.token, settings.api_keys.first()) {
+            (Some(token), _) => (options.token(token.expose()), Shown::token(token.expose())),
+            (None, Some(key)) => (options.key(key.expose()), Shown::key(key.expose())),
             (None, None) => {
                 return Err(Failure::usage("a server elsewhere wants to know who asks: give --token or --api-key"));
             }
@@ -71,6 +112,7 @@ impl Elsewhere {
             options,
             url: url.trim_end_matches('/').to_owned(),
             remote_token: settings.remote_token.clone(),
+            shown,
         }))
     }
 
@@ -82,6 +124,11 @@ impl Elsewhere {
     /// The same way, on which nothing is sent twice.
     fn once(&self) -> Result<Treehold, Failure> {
         Ok(Treehold::new(self.options.clone().retries(0))?)
+    }
+
+    /// What to do where the key or token was not accepted.
+    pub fn advice(&self) -> String {
+        self.shown.advice()
     }
 
     /// Where it is, without a slash at the end.
@@ -159,7 +206,7 @@ impl Elsewhere {
             }
             "bad_answer" => failure.message = format!("{} ({}): check --server", failure.message, self.url),
             "unauthorized" => {
-                failure.message = format!("{} did not accept the key or token: check --token or --api-key", self.url)
+                failure.message = format!("{} did not accept the key or token: {}", self.url, self.shown.advice());
             }
             _ => {}
         }
@@ -196,6 +243,19 @@ fn in_the_clear(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_and_tokens_that_were_mixed_up_are_told() {
+        for (shown, expected, words) in [
+            (Shown::token("thd_x"), Shown::Token, "--token"),
+            (Shown::token("secret"), Shown::TokenLikeKey, "give it as --api-key"),
+            (Shown::key("secret"), Shown::Key, "--api-key"),
+            (Shown::key(" thd_x"), Shown::KeyLikeToken, "give it as --token"),
+        ] {
+            assert_eq!(shown, expected);
+            assert!(shown.advice().ends_with(words), "{}", shown.advice());
+        }
+    }
 
     #[test]
     fn only_other_machines_without_tls_are_in_the_clear() {

@@ -227,6 +227,9 @@ pub struct TouchedPending {
     pub path: TreePath,
     /// How it stands to the new head.
     pub state: ChangeState,
+    /// The new head has the change already: there is nothing to commit of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_head: bool,
 }
 
 /// Answer to a sync.

@@ -126,6 +126,9 @@ pub struct StatusEntry {
     pub head_oid: Option<Oid>,
     /// How it stands to the head.
     pub state: ChangeState,
+    /// The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_head: bool,
     /// Revision of the row's last change.
     pub revision: i64,
     /// Others who have pending work on the path: an early warning.

@@ -175,7 +175,7 @@ pub struct StatusEntry {
     pub path: Path,
     /// What it does.
     pub action: PendingAction,
-    /// `null` for a deletion.
+    /// What the user sees: of a change of mode alone, the head's. `null` for a deletion.
     pub oid: Option<Oid>,
     /// The blob that the edit started from.
     pub base_oid: Option<Oid>,
@@ -183,6 +183,9 @@ pub struct StatusEntry {
     pub head_oid: Option<Oid>,
     /// How it stands to the head.
     pub state: ChangeState,
+    /// The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_head: bool,
     /// Revision of the row's last change.
     pub revision: i64,
     /// Others who have pending work on the path: an early warning.

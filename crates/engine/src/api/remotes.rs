@@ -59,6 +59,9 @@ pub struct TouchedPending {
     pub path: Path,
     /// How it stands to the new head.
     pub state: ChangeState,
+    /// The new head has the change already: there is nothing to commit of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_head: bool,
 }
 
 /// Answer to a sync.
@@ -116,6 +119,9 @@ pub struct ImportReport {
     pub files: u64,
     /// Whether history was cut off.
     pub shallow: bool,
+    /// Whether the project was there without a remote, and has the source as its remote from now on.
+    #[serde(default)]
+    pub remote_set: bool,
 }
 
 /// What an export wrote.

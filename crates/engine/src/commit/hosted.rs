@@ -85,9 +85,14 @@ impl Engine {
         // What is on its way to the branch may move it.
         self.clear_the_way((project.id, hosted.intent.user), &branch, &hosted.at, None).await?;
         for _ in 0..=self.config.merge_attempts {
-            match self.hosted_round(&hosted).await? {
-                Round::Done(answer) => return Ok(answer),
-                Round::Again => {}
+            match self.hosted_round(&hosted).await {
+                Ok(Round::Done(answer)) => return Ok(answer),
+                Ok(Round::Again) => {}
+                Err(error) => {
+                    let refused = Err(error);
+                    self.after_nothing(project, &hosted.changes, &refused).await?;
+                    return refused;
+                }
             }
         }
         Err(moved(&branch))

@@ -107,6 +107,9 @@ impl Engine {
         let _turn = lock.lock().await;
         let at = self.endpoint(&intent.project, credentials);
         let outcome = self.rounds(&mut intent, &changes, policy, at.as_ref(), &key).await;
+        if !policy.dry_run {
+            self.after_nothing(&intent.project, &changes, &outcome).await?;
+        }
         // The same request, sent twice at once through two engines, has one answer: that of the one which came first.
         if let (Some(_), Err(_)) = (&key.key, &outcome)
             && let Claimed::Answered(answer) = self.claim(&intent.project, &key).await?
@@ -114,6 +117,22 @@ impl Engine {
             return answer;
         }
         self.remember(&intent.project, &key, outcome).await
+    }
+
+    /// Where there was nothing to commit, what the branch has already goes.
+    async fn after_nothing(
+        &self,
+        project: &Project,
+        changes: &Changes<'_>,
+        outcome: &Result<CommitAnswer>,
+    ) -> Result<()> {
+        match (changes, outcome) {
+            (
+                Changes::Pending { key, paths },
+                Err(EngineError::Unprocessable { code: plan::NOTHING_TO_COMMIT, .. }),
+            ) => self.drop_landed(project, key, paths.as_deref()).await,
+            _ => Ok(()),
+        }
     }
 
     async fn rounds(

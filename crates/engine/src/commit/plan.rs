@@ -274,9 +274,12 @@ fn commit_time(intent: &Intent, parent: Option<&CommitRow>) -> Signature {
     author
 }
 
+/// The code of [`nothing_to_commit`].
+pub(super) const NOTHING_TO_COMMIT: &str = "nothing_to_commit";
+
 pub(crate) fn nothing_to_commit() -> EngineError {
     EngineError::unprocessable(
-        "nothing_to_commit",
+        NOTHING_TO_COMMIT,
         "There is nothing to commit: nothing is pending here, or the branch has it already.",
     )
 }

@@ -83,10 +83,11 @@ impl Engine {
         limit: Option<usize>,
     ) -> Result<PendingList> {
         let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-        let (_, key) = self.workspace(project, user, branch).await?;
+        let (project, key) = self.workspace(project, user, branch).await?;
         let cursor: Option<PendingCursor> = cursor.map(read_cursor).transpose()?;
         let after = cursor.map(|cursor| cursor.after);
-        let (revision, rows) = self.catalog.pending(&key, None).await?;
+        let (revision, mut rows) = self.catalog.pending(&key, None).await?;
+        self.set_on_branch(&project, &key, &mut rows).await?;
         let mut rows = rows.into_iter().filter(|row| after.as_ref().is_none_or(|after| row.path > *after));
         let changes: Vec<PendingEntry> = rows.by_ref().take(limit).map(entry).collect();
         let next_cursor = match (rows.next(), changes.last()) {
@@ -107,6 +108,7 @@ impl Engine {
         let path = shaped_path(path)?;
         let (project, key) = self.workspace(project, user, branch).await?;
         let (_, mut rows) = self.catalog.pending(&key, Some(std::slice::from_ref(&path))).await?;
+        self.set_on_branch(&project, &key, &mut rows).await?;
         let row = rows.pop().ok_or_else(nothing_pending)?;
         let oid = row.oid.ok_or_else(pending_deletion)?;
         let content = self.pending_bytes(&project, &[oid]).await?.pop().flatten();

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::change::{Wanted, based_on};
 use crate::api::{Condition, Mode, Oid, Path, PendingAction, PendingAnswer, PendingBody, PutPending};
-use crate::files::{base_of, pending_item, shaped_path};
+use crate::files::{pending_item, shaped_path};
+use crate::modes::{seen_base, seen_item};
 use crate::tree::{Base, Edits, FILE, GITLINK, Item, SYMLINK};
 use crate::view::{check_branch, no_project, project_key};
 use crate::writer::{NewBytes, Operation};
@@ -34,9 +35,14 @@ impl Seen {
     /// The file in the caller's view.
     fn view(&self) -> Option<Item> {
         match &self.row {
-            Some(row) => pending_item(row),
-            None => self.head.filter(|item| !item.is_tree()),
+            Some(row) => seen_item(row, self.file()),
+            None => self.file(),
         }
+    }
+
+    /// The file that the branch has.
+    fn file(&self) -> Option<Item> {
+        self.head.filter(|item| !item.is_tree())
     }
 }
 
@@ -246,8 +252,8 @@ fn check(condition: &Condition, seen: &Seen) -> Result<()> {
 /// `base` if given, else what `If-Match` named when nothing was pending, else what the row has, else the head's blob.
 fn base(draft: &Draft, seen: &Seen) -> Base {
     let was = match &seen.row {
-        Some(row) => base_of(row),
-        None => seen.head.filter(|item| !item.is_tree()).into(),
+        Some(row) => seen_base(row, seen.file()),
+        None => seen.file().into(),
     };
     match draft.put.base {
         Some(named) => based_on(named, was, seen.head, draft.put.mode.is_some()),

@@ -10,6 +10,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use crate::api::{ChangedFile, Mode, Oid, OnDiverged, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
+use crate::landed::Standing;
 use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::{Change, Side};
@@ -83,7 +84,20 @@ impl Engine {
         };
         let seeing = self.with_made(unstored);
         let changes = seeing.diff_trees(from.tree, to.tree).await?;
-        let pending = seeing.touched(project, branch, &to, &changes).await?;
+        let there: HashMap<&BString, Side> = changes.iter().map(|change| (&change.path, change.new)).collect();
+        let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
+        if !(request.dry_run && changes.is_empty()) {
+            for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
+                workspaces.entry(user).or_default().push(row);
+            }
+        }
+        let pending = seeing.touched(project, &to, &there, &workspaces).await?;
+        if !request.dry_run
+            && let Err(error) = self.drop_seen_in_head(project, &to, |path| there.contains_key(path), workspaces).await
+        {
+            // The pull is done, and the next one looks again.
+            tracing::warn!(code = error.code(), "pending work that the branch has by now was left: {error}");
+        }
         Ok(SyncAnswer {
             branch: branch.to_owned(),
             from: from.commit.map(Oid),
@@ -197,27 +211,20 @@ impl Engine {
     async fn touched(
         &self,
         project: &Project,
-        branch: &str,
         to: &Head,
-        changes: &[Change],
+        there: &HashMap<&BString, Side>,
+        workspaces: &BTreeMap<Uuid, Vec<PendingRow>>,
     ) -> Result<Vec<TouchedPending>> {
-        if changes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let there: HashMap<&BString, Side> = changes.iter().map(|change| (&change.path, change.new)).collect();
-        let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
-        for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
-            workspaces.entry(user).or_default().push(row);
-        }
         let mut touched = Vec::new();
         for (user, rows) in workspaces {
             let at = |(at, row): (usize, &PendingRow)| there.get(&row.path).map(|theirs| (at, *theirs));
             let places: Vec<(usize, Side)> = rows.iter().enumerate().filter_map(at).collect();
-            let states = self.change_states(project, to, &rows, &places).await?;
-            touched.extend(places.iter().zip(states).map(|((at, _), state)| TouchedPending {
-                user,
+            let states = self.change_states(project, to, rows, &places).await?;
+            touched.extend(places.iter().zip(states).map(|((at, _), Standing { state, in_head })| TouchedPending {
+                user: *user,
                 path: Path(rows[*at].path.clone()),
                 state,
+                in_head,
             }));
         }
         Ok(touched)

@@ -202,6 +202,7 @@ mod tests {
             base_oid: None,
             head_oid: None,
             state: ChangeState::Conflict,
+            in_head: false,
             revision: 1,
             others: Vec::new(),
         };

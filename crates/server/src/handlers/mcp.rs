@@ -1,13 +1,16 @@
 //! The Model Context Protocol over HTTP (its transport "Streamable HTTP"), for one project and user a request.
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use treehold_engine::EngineError;
 use treehold_engine::api::Scope;
@@ -90,6 +93,7 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
     bound.origin.session = bound.origin.session.or_else(|| session.as_ref().map(|session| session.id.clone()));
     let client = session.as_ref().and_then(|session| session.client.clone());
     let begins = begins(&upload.bytes);
+    let message = upload.bytes.clone();
 
     let kept = Kept::default();
     let host = McpHost::new(app.clone(), &bound.project).within_request(kept.clone());
@@ -113,7 +117,7 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
         }
     });
     let told = treehold_mcp::answer(Tools::new(host, bound).for_request(client), passed, stop).await;
-    let mut told = refused(told.map(Body::new)).await?;
+    let mut told = refused(told.map(Body::new), &message).await?;
     if let Some(name) = begins.filter(|_| told.status().is_success()) {
         told.headers_mut().extend(Session::begin(&name).map(|value| (header::HeaderName::from_static(SESSION), value)));
     }
@@ -121,18 +125,32 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
     Ok(told.map(|body| holding(body, (memory, kept, ending))))
 }
 
-/// What the library refuses before it comes to a message is plain text: a problem, as everywhere else.
-async fn refused(told: Response) -> Result<Response, Problem> {
+/// What the library refuses before it comes to a message is plain text: a problem, as everywhere else. It takes what is no message for a
+/// wrong type of content, which was judged before: that is an error of JSON-RPC (<https://www.jsonrpc.org/specification#error_object>).
+async fn refused(told: Response, message: &[u8]) -> Result<Response, Problem> {
     let json =
         told.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if told.status().is_success() || json {
         return Ok(told);
     }
     let status = told.status();
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        return Ok(no_message(message));
+    }
     let body = told.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let detail: String = String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(500).collect();
     let code = if status.is_server_error() { "internal" } else { "bad_mcp_request" };
     Err(Problem::new(status, code, detail))
+}
+
+/// Why something is no message of the protocol.
+fn no_message(message: &[u8]) -> Response {
+    let (code, why) = match serde_json::from_slice::<IgnoredAny>(message) {
+        Err(error) => (-32700, format!("the message is not JSON: {error}")),
+        Ok(_) => (-32600, "the message is JSON, but none of JSON-RPC's: send one request or notification".to_owned()),
+    };
+    let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": why}});
+    (StatusCode::BAD_REQUEST, Json(error)).into_response()
 }
 
 /// The client's name, if this is the message by which it begins.

@@ -37,7 +37,7 @@ a branch, a tag, a full ref name or the full oid of a commit. A **workspace** is
 is normalised: a path that is not in its plain form is refused.
 
 **Pages.** Lists take `limit` (clamped, never refused) and `cursor`; `next_cursor` of an answer is the `cursor` of the next page, `null` at \
-the end. Query parameters that a route does not know are ignored; one that it knows can be given once.
+the end. A query parameter that a route does not know is refused, and so is one that is given twice.
 
 **Refusals** are `application/problem+json` (RFC 9457) with a stable `code` and a sentence in `detail` that says what to do. Nothing in a \
 problem differs from request to request. With `Retry-After` the same request may be repeated after so many seconds.

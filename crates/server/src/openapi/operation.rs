@@ -288,6 +288,14 @@ impl Operation {
         self
     }
 
+    /// The names that its query may have; `None`: any, since others say what stands there (git clients, agents, webhooks), or nobody
+    /// reads it (health, pages).
+    pub(crate) fn query(&self) -> Option<Vec<&'static str>> {
+        let ours = self.access == Access::Key && !matches!(self.group, Group::Agents | Group::Operations);
+        let names = self.parameters.iter().filter(|parameter| parameter.place == Place::Query);
+        ours.then(|| names.map(|parameter| parameter.name).collect())
+    }
+
     /// The operation as the document has it.
     pub(super) fn into_json(
         mut self,
@@ -298,6 +306,9 @@ impl Operation {
     ) -> Value {
         if self.access == Access::Key {
             self = self.refuses(403, &["forbidden", "key_required", "scope_missing"]).refuses(429, &["rate_limited"]);
+        }
+        if self.query().is_some() {
+            self = self.refuses(400, &["bad_parameter", "bad_encoding"]);
         }
         if self.admitted {
             self = self
@@ -343,10 +354,25 @@ impl Operation {
         let plain = self.access == Access::Git;
         for (status, codes) in self.refusals {
             let refusal = problems::response(schemas, status, codes, plain, head);
-            responses.entry(status.to_string()).or_insert(refusal);
+            match responses.get_mut(&status.to_string()) {
+                Some(answer) => beside(answer, refusal, schemas),
+                None => _ = responses.insert(status.to_string(), refusal),
+            }
         }
         told["responses"] = Value::Object(responses);
         told
+    }
+}
+
+/// Puts a refusal beside an answer with the same status: what both say, and the body of either.
+fn beside(answer: &mut Value, refusal: Value, schemas: &Schemas) {
+    let refusal = schemas.refusal(&refusal).cloned().unwrap_or(refusal);
+    let told = [&answer["description"], &refusal["description"]].map(|told| told.as_str().unwrap_or_default());
+    answer["description"] = told.join("\n\n").into();
+    for part in ["content", "headers"] {
+        for (name, value) in refusal[part].as_object().into_iter().flatten() {
+            answer[part][name] = value.clone();
+        }
     }
 }
 

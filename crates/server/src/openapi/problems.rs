@@ -13,7 +13,11 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (400, "bad_json", "The body is not JSON."),
     (400, "bad_mcp_request", "The message is none that the Model Context Protocol takes here."),
     (400, "bad_oid", "`parameter` must be an oid of 40 hex digits."),
-    (400, "bad_parameter", "`parameter` has a value that it cannot have, or was given more than once."),
+    (
+        400,
+        "bad_parameter",
+        "`parameter` has a value that it cannot have, was given more than once, or is none that the route takes.",
+    ),
     (400, "bad_request", "The request contradicts itself, or its cursor is of another one."),
     (400, "bad_uuid", "`parameter` must be a UUID."),
     (401, "bad_signature", "The signature is missing, or does not fit the body."),

@@ -48,6 +48,11 @@ impl Schemas {
         reference
     }
 
+    /// What a reference to a shared refusal refers to; `None`: it is none.
+    pub(super) fn refusal(&self, reference: &Value) -> Option<&Value> {
+        self.refusals.get(reference["$ref"].as_str()?.rsplit('/').next()?)
+    }
+
     /// The shared refusals by name.
     pub(super) fn refusals(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.refusals)

@@ -204,8 +204,8 @@ async fn secrets_and_names_stay_out_of_the_log() {
     let server = Server::start().await;
     let project = server.project().await;
     let token = [("X-Remote-Token", "ghs_CANARY_token")];
-    for route in ["sync", "push"] {
-        server.send("POST", &format!("/projects/{project}/{route}?x=CANARY_query"), &token, "").await;
+    for route in ["sync", "push", "sync?x=CANARY_query"] {
+        server.send("POST", &format!("/projects/{project}/{route}"), &token, "").await;
     }
     let target = format!("/pending/{project}/{USER}/CANARY_path");
     assert_eq!(server.send("PUT", &target, &token, "CANARY_content").await.status, 201);

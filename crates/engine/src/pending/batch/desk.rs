@@ -8,7 +8,8 @@ use treehold_object::{BString, ObjectId};
 use super::ops::{Judged, Refused};
 use super::texts::Texts;
 use crate::api::{OnMismatch, Origin};
-use crate::files::{base_of, pending_item};
+use crate::files::pending_item;
+use crate::modes::{seen_base, seen_item};
 use crate::pending::change::Wanted;
 use crate::tree::{Base, Edits, GITLINK, Item, SYMLINK};
 use crate::{Engine, Result};
@@ -37,12 +38,15 @@ impl Spot {
     pub fn new(row: Option<PendingRow>, head: Option<Item>) -> Self {
         let file = head.filter(|item| !item.is_tree());
         let view = match &row {
-            Some(row) => pending_item(row),
+            Some(row) => seen_item(row, file),
             None => file.filter(|item| item.mode != GITLINK),
         };
-        let base = row.as_ref().map_or(file.into(), base_of);
-        let (pending, size) = (row.is_some(), row.as_ref().map(|row| row.size));
-        Self { recorded: pending, row, head, view, base, touched: false, pending, size }
+        let base = row.as_ref().map_or(file.into(), |row| seen_base(row, file));
+        let recorded = row.is_some();
+        // A change of mode alone has the branch's content.
+        let own = row.as_ref().filter(|row| row.oid == view.map(|item| item.oid));
+        let (pending, size) = (own.is_some(), own.map(|row| row.size));
+        Self { recorded, row, head, view, base, touched: false, pending, size }
     }
 
     /// The blob that the branch has.

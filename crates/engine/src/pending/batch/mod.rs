@@ -27,7 +27,7 @@ use crate::api::{
     At, BatchAnswer, BatchRefused, Mode, Oid, OnMismatch, OpError, OpResult, OpStatus, Origin, Path, PendingBatch,
 };
 use crate::commit::Key;
-use crate::view::View;
+use crate::view::{Overlay, View};
 use crate::writer::{NewBytes, Operation};
 use crate::{Engine, EngineError, Result};
 
@@ -280,7 +280,11 @@ impl Engine {
         let at = At { reference: Some(batch.key.branch.clone()), user: Some(batch.key.user) };
         let mut view = self.view(&batch.project.id.to_string(), &at, Some(&paths)).await?;
         let heads = self.find_paths(view.head.tree, &paths).await?;
-        let mut rows = view.overlay.as_mut().map(|overlay| std::mem::take(&mut overlay.rows)).unwrap_or_default();
+        let rows = |overlay: &mut Overlay| {
+            overlay.restore();
+            std::mem::take(&mut overlay.rows)
+        };
+        let mut rows = view.overlay.as_mut().map(rows).unwrap_or_default();
         let spots = paths.into_iter().zip(heads).map(|(path, head)| {
             let row = rows.remove(&path);
             (path, Spot::new(row, head))

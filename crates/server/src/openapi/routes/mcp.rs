@@ -7,6 +7,16 @@ use crate::openapi::parameters::{accept, header, origin, remote_token};
 
 pub(crate) fn answer() -> Operation {
     let text = || json!({"type": "string", "minLength": 1, "maxLength": 255});
+    let failed = json!({
+        "type": "object", "required": ["jsonrpc", "error"],
+        "properties": {
+            "jsonrpc": {"const": "2.0"}, "id": {"type": ["string", "number", "null"]},
+            "error": {
+                "type": "object", "required": ["code", "message"],
+                "properties": {"code": {"type": "integer"}, "message": {"type": "string"}, "data": {}},
+            },
+        },
+    });
     Operation::new(Group::Agents, "mcp", "Speak the Model Context Protocol")
         .says(
             "One JSON-RPC message of the transport \"Streamable HTTP\", answered as JSON, or as an event stream once there is progress to tell. \
@@ -26,6 +36,7 @@ pub(crate) fn answer() -> Operation {
         .answers_with(200, "The answer.", "application/json", json!({"type": "object"}))
         .answers_with(200, "", "text/event-stream", json!({}))
         .answers_nothing(202, "A message that has no answer was taken.")
+        .answers_with(400, "What was sent is no message: JSON-RPC's error -32700 or -32600.", "application/json", failed)
         .refuses(400, &["bad_header", "bad_mcp_request"])
         .refuses(403, &["origin_not_allowed"])
         .refuses(406, &["bad_mcp_request"])
