@@ -99,6 +99,7 @@ where
         projects::can_be_migrated_and_pinged,
         usage::counts_contents_of_pending_work,
         usage::counts_what_refs_reach,
+        usage::tells_what_is_charged_already,
         usage::corrects_figures,
         usage::counts_beside_other_writers,
         usage::keeps_quotas,
