@@ -18,6 +18,7 @@ mod export;
 mod feed;
 mod files;
 mod forge;
+mod forget;
 mod fork;
 mod gc;
 mod graph;

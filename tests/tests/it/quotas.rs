@@ -179,6 +179,39 @@ both! {
         assert_eq!(held(&d, project).await, 7000);
     }
 
+    /// Goal: what was discarded is let go at once where an operator says so: of one user, then of all; what is pending stays.
+    async fn forget_on_demand(d) {
+        let project = d.local_project().await;
+        allow(&d, project, json!(10_000)).await;
+        let (ann, bob) = (Uuid::new_v4(), Uuid::new_v4());
+        for (user, name) in [(ann, "a"), (bob, "b")] {
+            let url = format!("/pending/{project}/{user}");
+            d.put(&format!("{url}/{name}"), text(name, 4000)).await.ok(201);
+            d.put(&format!("{url}/{name}"), text(&format!("{name} kept"), 500)).await.ok(200);
+        }
+        let late = format!("/pending/{project}/{ann}/late");
+        refused(&d.put(&late, text("late", 4000)).await);
+        let name = project.to_string();
+        let forget = async |more: &[&str]| {
+            let out = d.cli(&[&["project", "forget-history", &name, "--yes", "--json"], more].concat()).await;
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            serde_json::from_slice::<Value>(&out.stdout).expect("a report")
+        };
+        let gone = forget(&["--user", &ann.to_string()]).await;
+        assert_eq!((&gone["versions"], &gone["contents"], &gone["usage"]["bytes"]), (&json!(1), &json!(1), &json!(5000)));
+        d.put(&late, text("late", 4000)).await.ok(201);
+        assert_eq!(forget(&[]).await["usage"]["bytes"], 5000);
+        assert_eq!(forget(&[]).await["versions"], 0);
+        for (user, name) in [(ann, "a"), (bob, "b")] {
+            let kept = d.get(&format!("/pending/{project}/{user}/{name}")).await;
+            assert_eq!(kept.body, text(&format!("{name} kept"), 500).as_bytes());
+            let history = d.get(&format!("/projects/{project}/history?user={user}&path={name}")).await.ok(200);
+            assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "{history}");
+        }
+        let nobody = d.cli(&["project", "forget-history", "nobody", "--yes"]).await;
+        assert!(String::from_utf8_lossy(&nobody.stderr).contains("There is no such project"));
+    }
+
     /// Goal: writers at the same time go over by what they have under way at most, and no charge is lost.
     async fn bound_writers_together(d) {
         let project = d.local_project().await;

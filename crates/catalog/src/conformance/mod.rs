@@ -259,6 +259,7 @@ where
         feed::wakes_those_who_follow,
         feed::skips_nothing_and_repeats_nothing,
         history::lists_versions,
+        history::forgets_at_once,
         history::keeps_what_could_not_be_taken,
         history::answers_a_request_once,
         history::is_thinned_by_its_age,
