@@ -68,6 +68,12 @@ pub(super) async fn counts_what_refs_reach(case: Case) {
     holds(&case, one, 6).await;
     reach(&case, one, &["333"], true).await;
     holds(&case, one, 3).await;
+    let stats = case.catalog.stats().await.expect("stats");
+    assert_eq!(
+        (stats.held_bytes, stats.content_bytes),
+        (3 + 9, 10),
+        "what both hold counts for both, and is stored once"
+    );
     let seen = case.catalog.ref_state(two).await.expect("state");
     let fork = Fork { source: two, seen, project: new_project(Uuid::new_v4(), None), reach: None, now_ms: NOW };
     assert_eq!(case.catalog.fork_project(&fork).await.expect("fork"), ForkOutcome::Forked);
