@@ -120,6 +120,8 @@ const perSecond = (value: number): string => `${value.toFixed(1)}/s`;
 const SECONDS = "treehold_request_seconds";
 const REQUESTS = "treehold_requests_total";
 const READS = "treehold_cache_reads_total";
+const STORED = "treehold_store_stored_bytes";
+const HELD = "treehold_projects_held_bytes";
 const charts: Chart[] = [
   { name: REQUESTS, title: "Requests", help: "Answered in a second, of all clients.", show: perSecond, value: (now, before) => rise(now, before, REQUESTS) },
   {
@@ -140,6 +142,15 @@ const charts: Chart[] = [
     value: (now, before) => {
       const [all, missed] = [rise(now, before, READS), rise(now, before, READS, { tier: "bucket" })];
       return all ? 1 - (missed ?? 0) / all : undefined;
+    },
+  },
+  gauge("Stored", STORED, "Bytes that objects take in the bucket, counted twice a minute, or more rarely where there are many.", bytes),
+  {
+    name: HELD, title: "Saved by sharing", help: "How many bytes that projects hold there are for each stored one: what several have is stored once, and packed.",
+    show: (value) => `${value.toFixed(value < 10 ? 2 : 1)} ×`,
+    value: ({ metrics }) => {
+      const [held, stored] = [sum(metrics, HELD), sum(metrics, STORED)];
+      return stored ? (held ?? 0) / stored : undefined;
     },
   },
   gauge("Cache in memory", "treehold_cache_memory_bytes", "Objects at hand without a disk.", bytes),

@@ -2,6 +2,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Row } from "./files.js";
 import { count, Dialog, Failure } from "./parts.js";
 import type { ProjectStore } from "./store.js";
+import { chosen, dropped, Upload, type Chosen } from "./upload.js";
 
 const ROW = 28;
 /** Rows drawn beyond what is seen. */
@@ -15,6 +16,10 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
   const [at, setAt] = useState(0);
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   const [making, setMaking] = useState(false);
+  const [upload, setUpload] = useState<{ files: Chosen[]; into: string }>();
+  const [over, setOver] = useState(false);
+  const [refused, setRefused] = useState<unknown>();
+  const picker = useRef<HTMLInputElement>(null);
   const box = useRef<HTMLDivElement>(null);
   const { tree, status } = store;
   const rows = useMemo(() => (filter ? tree.found(filter) : tree.rows(store.open)), [tree, tree.size, filter, turn]);
@@ -43,7 +48,7 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
   useEffect(() => {
     const index = path === undefined ? -1 : rows.findIndex((row) => row.node.path === path);
     if (index >= 0) setAt(index);
-  }, [path, turn]);
+  }, [path, turn, store.listed]);
 
   const go = (to: number) => {
     const next = Math.max(0, Math.min(rows.length - 1, to));
@@ -80,16 +85,41 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
     steps[event.key]!();
   };
 
+  /** The directory that a row is, or is in. */
+  const directory = (row: Row | undefined): string => {
+    if (!row) return "";
+    return row.node.children ? row.node.path : row.node.path.slice(0, Math.max(0, row.node.path.lastIndexOf("/")));
+  };
+  const drop = (event: DragEvent) => {
+    event.preventDefault();
+    setOver(false);
+    const { transfer, top } = { transfer: event.dataTransfer, top: box.current!.getBoundingClientRect().top };
+    const row = rows[Math.floor((event.clientY - top + box.current!.scrollTop) / ROW)];
+    if (!transfer) return;
+    setRefused(undefined);
+    dropped(transfer).then((files) => files.length > 0 && setUpload({ files, into: event.clientY < top ? "" : directory(row) }), setRefused);
+  };
+
   const first = Math.max(0, Math.floor(seen.top / ROW) - SPARE);
   const shown = rows.slice(first, Math.ceil((seen.top + seen.height) / ROW) + SPARE);
   return (
-    <aside class="side" aria-label="Files">
+    <aside class={`side${over ? " over" : ""}`} aria-label="Files" onDrop={drop} onDragLeave={() => setOver(false)} onDragOver={(event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      setOver(true);
+    }}>
       <div class="find">
         <input type="search" placeholder="Find a file" aria-label="Find a file" value={filter} onInput={(event) => {
           setFilter(event.currentTarget.value);
           setAt(0);
         }} onKeyDown={(event) => event.key === "ArrowDown" && (event.preventDefault(), box.current?.focus())} />
         <button onClick={() => setMaking(true)} title="New file" aria-label="New file">+</button>
+        <button onClick={() => picker.current?.click()} title="Upload files (or drop them on a directory)" aria-label="Upload files">↑</button>
+        <input type="file" multiple hidden ref={picker} onChange={(event) => {
+          const files = chosen(event.currentTarget.files ?? []);
+          event.currentTarget.value = "";
+          if (files.length > 0) setUpload({ files, into: directory(rows[at]) });
+        }} />
       </div>
       <div class="tree" role="tree" aria-label="Files" tabIndex={0} ref={box} onKeyDown={key} aria-activedescendant={rows[at] ? `row-${at}` : undefined}>
         <div class="all" ref={(element) => void (element && (element.style.height = `${rows.length * ROW}px`))}>
@@ -105,6 +135,8 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
         {store.listed ? (filter ? `${count(rows.length, "file")} of ${tree.size.toLocaleString("en")}` : count(tree.size, "file"))
           : `Listing… ${store.listing > 0 ? store.listing.toLocaleString("en") : ""}`}
       </footer>
+      {refused !== undefined && <Failure error={refused} />}
+      {upload && <Upload key={upload.files[0]?.file.lastModified} store={store} {...upload} onClose={() => setUpload(undefined)} />}
       {making && <NewFile store={store} onClose={() => setMaking(false)} onMade={onOpen} />}
     </aside>
   );

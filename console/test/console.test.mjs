@@ -248,6 +248,59 @@ test("new files, refused names, deleted files", async (t) => {
   await page.getByText("There is no such project", { exact: true }).waitFor();
 });
 
+test("files are uploaded by keys and by dropping them, several at once, and what is there is not overwritten", async (t) => {
+  const here = await project({ "a.txt": "a\n", "img/old.png": "old" });
+  const page = await at(t, file(here, "a.txt"));
+  await editor(page, "a.txt").waitFor();
+  const binary = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 255, 13, 10, 0]);
+  const choosing = page.waitForEvent("filechooser");
+  await page.getByRole("button", { name: "Upload files" }).focus();
+  await page.keyboard.press("Enter");
+  const many = Array.from({ length: 12 }, (_, n) => ({ name: `n${n}.txt`, mimeType: "text/plain", buffer: Buffer.from(`${n}\n`) }));
+  await (await choosing).setFiles([...many, { name: "new.png", mimeType: "image/png", buffer: binary }, { name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("replaced\n") }]);
+  const dialog = page.getByRole("dialog", { name: "Upload files" });
+  await dialog.getByText("14 files").waitFor();
+  assert.equal(await dialog.getByLabel("Directory").inputValue(), "", "where the open file is");
+  await dialog.getByRole("button", { name: "Upload", exact: true }).press("Enter");
+  await dialog.getByText("13 of 14 files saved, 1 exist").waitFor();
+  await dialog.getByText("There is a file at this path already.").waitFor();
+  assert.equal(await view(here, "a.txt"), "a\n", "nothing is overwritten");
+  await shoot(page, "upload");
+  await dialog.getByRole("button", { name: "Replace 1 file" }).click();
+  await dialog.getByText("14 of 14 files saved").waitFor();
+  await dialog.getByRole("button", { name: "Close", exact: true }).last().click();
+  await until(async () => (await textOf(page, "a.txt")) === "replaced\n", "the editor shows what came");
+  const { bytes } = await here.files.read("new.png", { user: USER });
+  assert.deepEqual(Buffer.from(bytes), binary);
+  assert.equal((await here.workspace({ user: USER }).list().all()).length, 14);
+  await page.getByRole("treeitem", { name: "n11.txt" }).waitFor();
+
+  // Dropped on a directory, they go into it; what is refused says why, and can be tried elsewhere.
+  const drop = async (onto) => {
+    const transfer = await page.evaluateHandle(() => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File(["dropped\n"], "dropped.txt"));
+      return transfer;
+    });
+    const { x, y, width, height } = await onto.boundingBox();
+    const event = { dataTransfer: transfer, clientX: x + width / 2, clientY: y + height / 2, bubbles: true };
+    await onto.dispatchEvent("dragover", event);
+    await onto.dispatchEvent("drop", event);
+  };
+  await drop(page.getByRole("treeitem", { name: "img" }));
+  assert.equal(await dialog.getByLabel("Directory").inputValue(), "img");
+  await dialog.getByLabel("Directory").fill(".git");
+  await dialog.getByRole("button", { name: "Upload", exact: true }).click();
+  await dialog.getByText(/^The path is refused/).waitFor();
+  await dialog.getByText("0 of 1 file saved, 1 failed").waitFor();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  await drop(page.getByRole("treeitem", { name: "img" }));
+  await dialog.getByRole("button", { name: "Upload", exact: true }).click();
+  await dialog.getByText("1 of 1 file saved").waitFor();
+  assert.equal(await view(here, "img/dropped.txt"), "dropped\n");
+});
+
 test("every page fits a phone, in the dark, and operations are plotted", async (t) => {
   const dark = await openBrowser({ colorScheme: "dark", viewport: { width: 390, height: 780 } });
   t.after(() => dark.close());
@@ -265,7 +318,7 @@ test("every page fits a phone, in the dark, and operations are plotted", async (
     const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
     assert.ok(wide <= width, `${name} is ${wide} px wide`);
   }
-  await page.getByRole("img", { name: /^Cache in memory/ }).waitFor();
+  for (const plot of ["Cache in memory", "Stored"]) await page.getByRole("img", { name: new RegExp(`^${plot}`) }).waitFor();
   await page.setViewportSize({ width: 1280, height: 800 });
   for (const name of ["projects", "editor", "changes", "conflicts", "operations"]) {
     await go(page, places[name]);

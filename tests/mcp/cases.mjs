@@ -1,11 +1,12 @@
 // What holds on both transports. Each case has users of its own; the project and its remote are shared by the cases of a transport.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import { connect, NAME } from './connect.mjs';
 import { git, tree } from './git.mjs';
 
 const READS = ['conflicts', 'diff', 'list_files', 'log', 'read_multiple_files', 'search', 'status'];
-const WRITES = ['commit', 'delete_file', 'edit', 'move_file', 'resolve', 'sync', 'write_file'];
+const WRITES = ['commit', 'delete_file', 'edit', 'move_file', 'push', 'resolve', 'sync', 'write_file'];
 
 const agent = async ({ config, target, onEnd }, user = randomUUID(), options) => {
     const connected = await connect(config, target.transport, target.project, user, options);
@@ -46,7 +47,7 @@ export const cases = {
         for (const tool of a.tools) {
             const { readOnlyHint, destructiveHint, idempotentHint, openWorldHint } = tool.annotations;
             assert.equal(readOnlyHint, READS.includes(tool.name), tool.name);
-            assert.equal(openWorldHint, ['commit', 'sync'].includes(tool.name), tool.name);
+            assert.equal(openWorldHint, ['commit', 'push', 'sync'].includes(tool.name), tool.name);
             assert.equal(destructiveHint, ['write_file', 'delete_file', 'resolve'].includes(tool.name), tool.name);
             assert.equal(typeof idempotentHint, 'boolean');
             assert.ok(tool.outputSchema && tool.description.length > 60);
@@ -165,6 +166,8 @@ export const cases = {
         const stale = { path: 'edit.txt', old_string: 'one', new_string: '1', expected_oid: '0'.repeat(39) + '1' };
         assert.equal((await a.refused('edit', stale, 'precondition_failed')).current_oid, saved.oid);
         await a.refused('edit', { ...stale, expected_oid: 'abc' }, 'bad_oid');
+        await a.refused('edit', { path: 'edit.txt', old_string: 'two', new_string: 'x', executable: true }, 'ambiguous_match');
+        await a.refused('edit', { path: 'edit.txt' }, 'bad_arguments');
         assert.equal((await a.ok('status')).revision, saved.revision, 'nothing was changed');
         await a.ok('edit', { path: 'edit.txt', old_string: 'one\r\n', new_string: '' , expected_oid: saved.oid });
         await a.ok('edit', { path: 'edit.txt', old_string: 'two', new_string: '2$&\\1', replace_all: true });
@@ -282,6 +285,10 @@ export const cases = {
             listed.push(...page.resources);
             cursor = page.nextCursor;
         } while (cursor);
+        const [status] = listed.splice(0, 1);
+        assert.deepEqual([status.uri, status.name], [`treehold://${at.target.project}/`, 'status']);
+        const told = JSON.parse((await a.client.readResource({ uri: status.uri })).contents[0].text);
+        assert.deepEqual(told, await a.ok('status'));
         assert.deepEqual(listed.map((one) => one.name).sort(), [...all.map((file) => file.path), 'res/ü 100%.txt'].sort());
         const uri = (path) => listed.find((one) => one.name === path).uri;
         const { contents } = await a.client.readResource({ uri: uri('res/ü 100%.txt') });
@@ -458,5 +465,89 @@ export const cases = {
         const done = await a.ok('commit', { message: 'Slow' }, { onprogress: (progress) => heard.push(progress) });
         assert.equal(done.pushed, true);
         assert.ok(heard.length >= 1 && heard[0].progress >= 1 && /at work/.test(heard[0].message), JSON.stringify(heard));
+    },
+
+    async 'the executable bit is told, and set without sending the content'(at) {
+        const a = await agent(at);
+        const [{ path, oid }] = committed(at.target).files.filter((file) => file.mode === '100644');
+        const set = await a.ok('edit', { path, executable: true, expected_oid: oid });
+        assert.deepEqual([set.status, set.oid, set.executable], ['applied', oid, true]);
+        const { changes } = await a.ok('status');
+        assert.deepEqual(changes.map((one) => [one.path, one.action, one.executable, one.mode_changed]), [[path, 'modified', true, true]]);
+        assert.ok((await a.text('status')).includes(`modified ${path} (executable now)\n`));
+        const [listed] = (await a.ok('list_files', { prefix: path })).entries;
+        assert.deepEqual([listed.kind, listed.pending], ['executable', true]);
+        assert.match(await a.text('list_files', { prefix: path }), /, executable\) pending\n/);
+        assert.equal((await a.ok('edit', { path, executable: true })).status, 'unchanged');
+        assert.equal((await a.ok('edit', { path, executable: false })).executable, false);
+        assert.equal((await a.ok('status')).changes_total, 0, 'it is as it was');
+        await a.ok('write_file', { path: 'bit/run', content: 'one\n', executable: true });
+        const both = await a.ok('edit', { path: 'bit/run', old_string: 'one', new_string: 'two', executable: false });
+        assert.deepEqual([both.status, both.executable, both.size], ['applied', false, 4]);
+        const [read] = (await a.ok('read_multiple_files', { paths: ['bit/run'] })).files;
+        assert.deepEqual([read.content, read.mode], ['two\n', undefined]);
+        await a.refused('edit', { path: 'bit/none', executable: true }, 'file_not_found');
+    },
+
+    async 'what is ahead is pushed without a commit'(at) {
+        const a = await agent(at);
+        const { remote, transport } = at.target;
+        await a.ok('sync', { on_diverged: 'merge' });
+        await a.ok('push');
+        await a.ok('write_file', { path: `ahead-${transport}.txt`, content: 'x\n' });
+        const before = committed(at.target).head;
+        const kept = await a.ok('commit', { message: 'Ahead', push: false });
+        assert.match(await a.text('status'), /1 ahead, 0 behind; `push` sends what is ahead/);
+        await fetch(at.config.slow);
+        const heard = [];
+        const done = await a.ok('push', {}, { onprogress: (progress) => heard.push(progress) });
+        assert.deepEqual([done.pushed, done.from, done.to, done.commits], [true, before, kept.commit, 1]);
+        assert.ok(heard.length >= 1 && /at work/.test(heard[0].message), JSON.stringify(heard));
+        assert.equal(committed(at.target).head, kept.commit);
+        assert.deepEqual([(await a.ok('push')).pushed, (await a.ok('status')).ahead], [false, 0]);
+        const theirs = git(remote, 'commit-tree', 'main^{tree}', '-p', 'main', '-m', 'Others work').toString().trim();
+        git(remote, 'update-ref', 'refs/heads/main', theirs);
+        await a.ok('edit', { path: `ahead-${transport}.txt`, old_string: 'x', new_string: 'y' });
+        await a.ok('commit', { message: 'Ahead again', push: false });
+        assert.match((await a.refused('push', {}, 'diverged')).detail, /on_diverged/);
+        assert.equal(committed(at.target).head, theirs, 'nothing was sent');
+        const merged = await a.ok('sync', { on_diverged: 'merge' });
+        assert.equal((await a.ok('push')).to, merged.to);
+        assert.equal(committed(at.target).head, merged.to);
+        git(remote, 'fsck', '--strict');
+        await a.refused('push', { branch: 'main' }, 'bad_arguments');
+    },
+
+    async 'who subscribes to a resource hears that it changed'(at) {
+        const a = await agent(at);
+        const uri = (path) => `treehold://${at.target.project}/${path}`;
+        if (at.target.transport === 'http') {
+            // Of this protocol only a session on the server could tell: so it is not promised (http.mjs has the newer way).
+            assert.ok(!a.client.getServerCapabilities().resources.subscribe);
+            await assert.rejects(() => a.client.subscribeResource({ uri: uri('') }));
+            return;
+        }
+        assert.equal(a.client.getServerCapabilities().resources.subscribe, true);
+        const heard = new Set();
+        a.client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void heard.add(params.uri));
+        const hears = async (...expected) => {
+            for (let round = 0; round < 200 && !expected.every((one) => heard.has(one)); round += 1) await wait(50);
+            assert.deepEqual([...heard].sort(), [...expected].sort());
+            heard.clear();
+        };
+        for (const path of ['', 'heard.txt', 'quiet.txt']) await a.client.subscribeResource({ uri: uri(path) });
+        await assert.rejects(() => a.client.subscribeResource({ uri: 'treehold://other/' }), /no such resource/);
+        await otherDevice(at, a.user, 'heard.txt', 'saved elsewhere\n');
+        await hears(uri(''), uri('heard.txt'));
+        // What others have pending is nothing that this user sees; what they commit is.
+        const b = await agent(at);
+        await b.ok('write_file', { path: 'quiet.txt', content: 'of B\n' });
+        await a.ok('write_file', { path: 'unheard.txt', content: 'x\n' });
+        await hears(uri(''));
+        await b.ok('commit', { message: 'Of B', push: false });
+        await hears(uri(''), uri('quiet.txt'));
+        await a.client.unsubscribeResource({ uri: uri('') });
+        await a.ok('edit', { path: 'heard.txt', old_string: 'saved', new_string: 'edited' });
+        await hears(uri('heard.txt'));
     },
 };

@@ -118,4 +118,58 @@ export const http = {
         const [change] = (await (await fetch(url, { headers: bound(config, target.project, user) })).json()).changes;
         assert.deepEqual([change.actor, change.session, change.device], [`agent:${NAME}`, 's-1', 'laptop']);
     },
+
+    async 'a client of the newest protocol hears in a stream what changes'({ config, target }) {
+        const user = randomUUID();
+        const good = bound(config, target.project, user);
+        const key = 'io.modelcontextprotocol';
+        const _meta = {
+            [`${key}/protocolVersion`]: '2026-07-28',
+            [`${key}/clientInfo`]: { name: 'newest', version: '1' },
+            [`${key}/clientCapabilities`]: {},
+        };
+        const uri = (path) => `treehold://${target.project}/${path}`;
+        const asked = { resourceSubscriptions: [uri(''), uri('streamed.txt'), 'treehold://other/'] };
+        const abort = new AbortController();
+        const response = await fetch(new URL('/mcp', config.base), {
+            method: 'POST',
+            headers: {
+                ...good, Accept: 'application/json, text/event-stream', 'Content-Type': 'application/json',
+                'MCP-Protocol-Version': '2026-07-28', 'Mcp-Method': 'subscriptions/listen',
+            },
+            body: message('subscriptions/listen', { notifications: asked, _meta }),
+            signal: abort.signal,
+        });
+        assert.match(response.headers.get('content-type'), /^text\/event-stream/, `${response.status}`);
+        const heard = [];
+        const reading = (async () => {
+            let text = '';
+            for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+                text += chunk;
+                const lines = text.split('\n');
+                text = lines.pop();
+                for (const line of lines.filter((line) => /^data: *\{/.test(line))) heard.push(JSON.parse(line.slice(5)));
+            }
+        })().catch(() => {});
+        const until = async (count) => {
+            for (let round = 0; round < 200 && heard.length < count; round += 1) await new Promise((done) => setTimeout(done, 50));
+            assert.ok(heard.length >= count, JSON.stringify(heard));
+        };
+        await until(3);
+        assert.deepEqual(heard[0].params.notifications.resourceSubscriptions, [uri(''), uri('streamed.txt')]);
+        const uris = (from) => new Set(heard.slice(from).map((one) => one.params.uri));
+        assert.deepEqual(uris(1), new Set([uri(''), uri('streamed.txt')]), 'each at once, as it may have changed before');
+        const save = (path) => fetch(`${config.base}/pending/${target.project}/${user}/${path}`, { method: 'PUT', headers: good, body: 'x\n' });
+        const before = heard.length;
+        assert.equal((await save('other.txt')).status, 201);
+        await until(before + 1);
+        assert.deepEqual(uris(before), new Set([uri('')]));
+        const then = heard.length;
+        assert.equal((await save('streamed.txt')).status, 201);
+        await until(then + 2);
+        assert.deepEqual(uris(then), new Set([uri(''), uri('streamed.txt')]));
+        abort.abort();
+        await reading;
+        assert.equal((await post(config, good, message('tools/list'))).status, 200);
+    },
 };

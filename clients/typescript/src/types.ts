@@ -218,6 +218,9 @@ export interface StatusEntry extends Pathed {
   oid: Oid | null;
   base_oid: Oid | null;
   head_oid: Oid | null;
+  /** What is pending; null for a deletion. */
+  mode: string | null;
+  head_mode: string | null;
   state: ChangeState;
   /** The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull. */
   in_head?: boolean;
@@ -237,6 +240,8 @@ export interface Status {
   /** The remote is said to be elsewhere by now; a sync tells. */
   remote_moved: boolean;
   remote_head_reported: Oid | null;
+  /** When that was said, if it moved. */
+  remote_reported_at: string | null;
   ahead: number;
   behind: number;
   revision: number;

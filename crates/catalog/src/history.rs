@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use treehold_object::BString;
+use uuid::Uuid;
 
 use crate::error::CatalogError;
 use crate::pending::{PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
@@ -128,6 +129,15 @@ pub trait History {
         policy: &HistoryPolicy,
         limit: u32,
         now_ms: i64,
+    ) -> Result<Thinned, CatalogError>;
+    /// The same for up to `limit` versions of one project, or of one user of it, that were replaced by then, whatever a policy would keep.
+    /// None are left when none went.
+    async fn forget_history(
+        &self,
+        project: Uuid,
+        user: Option<Uuid>,
+        limit: u32,
+        until_ms: i64,
     ) -> Result<Thinned, CatalogError>;
 }
 

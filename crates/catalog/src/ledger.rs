@@ -109,6 +109,8 @@ pub struct LedgerStats {
     pub projects: u64,
     /// Pending rows.
     pub pending: u64,
+    /// Sum of what projects hold ([`crate::Project::bytes`]), logical bytes: what several hold counts for each.
+    pub held_bytes: u64,
 }
 
 /// The ledger.

@@ -76,7 +76,7 @@ pub use scopes::{Scope, Scopes, UnknownScope};
 pub use snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
 pub use sqlite::SqliteCatalog;
 pub use tokens::{FoundToken, Token, TokenHash, Tokens};
-pub use usage::{Held, Usage};
+pub use usage::{Charged, Held, Usage};
 pub use views::{BranchView, ViewKey, Views};
 pub use vitals::{Connections, Vitals, Watch};
 

@@ -87,6 +87,13 @@ pub enum Operation {
         /// Id or name.
         project: String,
     },
+    /// Drops a project's local history.
+    ProjectForgetHistory {
+        /// Id or name.
+        project: String,
+        /// Only this user's.
+        user: Option<Uuid>,
+    },
     /// Makes a token.
     TokenCreate {
         /// Id or name of the one project that it opens.
@@ -197,6 +204,7 @@ impl Operation {
             Self::ProjectShow { .. } => "project-show",
             Self::ProjectDelete { .. } => "project-delete",
             Self::ProjectSet { .. } => "project-set",
+            Self::ProjectForgetHistory { .. } => "project-forget-history",
             Self::TokenCreate { .. } => "token-create",
             Self::TokenList { .. } => "token-list",
             Self::TokenRevoke { .. } => "token-revoke",
@@ -236,6 +244,7 @@ impl Operation {
                 engine.delete_project(project).await?;
                 Ok(json!({"deleted": true, "id": view.id, "name": view.name}))
             }
+            Self::ProjectForgetHistory { project, user } => value(&engine.forget_history(project, *user).await?),
             Self::TokenCreate { project, user, name, scopes, lifetime_s } => {
                 let (name, lifetime) = (name.clone(), lifetime_s.map(Duration::from_secs));
                 create_token(engine, project, &TokenSpec { name, user: *user, scopes: *scopes, lifetime }).await
@@ -448,6 +457,7 @@ mod tests {
             Operation::ProjectList { limit: Some(1), cursor: None },
             Operation::ProjectShow { project: project() },
             Operation::ProjectDelete { project: project() },
+            Operation::ProjectForgetHistory { project: project(), user: Some(Uuid::nil()) },
             Operation::Import { source: "/x".into(), project: None, branch: None, depth: 1 },
             Operation::Export { project: project(), dir: Some("/x".into()), bundle: None, user: None },
             Operation::AdminStats {},

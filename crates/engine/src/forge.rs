@@ -1,6 +1,6 @@
 //! What a forge does for a project: pull requests, facts about the remote, and word of what moved there.
 
-use treehold_catalog::{Project, RemoteReport};
+use treehold_catalog::{Project, RemoteHint, RemoteReport};
 
 use crate::api::{OpenedPull, PullChange, PullFilter, PullPage, PullSpec, PullView, RemoteView};
 use crate::remote::forge::{Delivery, ForgeSite, Reported, not_github};
@@ -167,13 +167,13 @@ impl Engine {
         }
     }
 
-    /// Where the remote's branch is said to be, if that is not where we know it to be. `Some(None)` = it is said to be gone.
+    /// Where the remote's branch is said to be, if that is not where we know it to be, and when that was said.
     pub(crate) async fn said_to_be(
         &self,
         project: &Project,
         branch: &str,
         known: Option<treehold_object::ObjectId>,
-    ) -> Result<Option<Option<treehold_object::ObjectId>>> {
+    ) -> Result<Option<RemoteHint>> {
         if !project.remote_url.as_deref().is_some_and(|url| self.forge.has(url)) {
             return Ok(None);
         }
@@ -186,7 +186,7 @@ impl Engine {
         {
             return Ok(None);
         }
-        Ok(Some(hint.oid))
+        Ok(Some(hint))
     }
 
     /// The remote itself was asked at that time: what was said of the branch before counts no more.

@@ -1,5 +1,6 @@
 //! What an engine does by itself: it finishes what others left undecided and removes what was never live.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
@@ -8,6 +9,7 @@ use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace
 use treehold_fault::point;
 use treehold_store::CacheStats;
 
+use crate::totals::Counted;
 use crate::{Engine, EngineError, Result};
 
 /// Keys removed in one round.
@@ -30,6 +32,7 @@ pub(crate) struct Chores {
     stored: Notify,
     trimmed_ms: AtomicI64,
     thinning: Mutex<Thinning>,
+    counted: std::sync::Mutex<Option<Counted>>,
 }
 
 /// Where the thinning of local history is.
@@ -43,7 +46,18 @@ struct Thinning {
 impl Chores {
     pub fn new(started_ms: i64) -> Self {
         let trimmed_ms = AtomicI64::new(i64::MIN);
-        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning: Mutex::default() }
+        let (thinning, counted) = (Mutex::default(), std::sync::Mutex::default());
+        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning, counted }
+    }
+
+    /// The last count of what the store holds.
+    pub fn counted(&self) -> Option<Counted> {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another one.
+    pub fn count(&self, counted: Counted) {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
     }
 
     /// When the engine was opened, Unix milliseconds.
@@ -85,7 +99,8 @@ impl Engine {
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;
         self.delete_doomed(self.config.key_grace).await?;
-        self.trim_feeds().await
+        self.trim_feeds().await?;
+        self.count_totals().await
     }
 
     /// A part of local history, round after round: what the policy does not keep goes. At the end it rests for a while.
@@ -195,6 +210,7 @@ impl Engine {
             "stored_bytes": stats.stored_bytes,
             "keys": stats.keys,
             "pending": stats.pending,
+            "held_bytes": stats.held_bytes,
             "schema_version": schema,
             "cache": self.store.cache_stats().as_ref().map(cache_view),
         }))

@@ -102,9 +102,13 @@ impl Engine {
                 deny_deletes: project.receive.deny_deletes,
             },
             head: head.map(Oid),
-            usage: UsageView { bytes: project.bytes, quota_bytes: self.quota_of(project) },
+            usage: self.usage_of(project),
             created_at: rfc3339(project.created_at_ms),
         })
+    }
+
+    pub(crate) fn usage_of(&self, project: &Project) -> UsageView {
+        UsageView { bytes: project.bytes, quota_bytes: self.quota_of(project) }
     }
 
     /// A page of projects, in order of id.

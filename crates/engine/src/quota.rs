@@ -5,9 +5,10 @@
 //! grow a project is compared with its figure, as the request found it, before anything is stored: writers at the same time may go over by what
 //! they have under way. What was accepted is never refused later: commits of pending work, merges and settlements are not asked.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use treehold_catalog::{Held, Project, RoaringTreemap};
+use treehold_catalog::{Charged, Held, Project, RoaringTreemap};
+use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
@@ -35,6 +36,27 @@ impl Engine {
             Some(quota) => Err(EngineError::QuotaExceeded { used, quota, adds }),
             None => Ok(()),
         }
+    }
+
+    /// The same for objects, of which only what is new to the project grows it; `brought` says them, with their sizes. What others have
+    /// stored is new (law 5: or the answer would tell that it is there). The database is asked only where all of it together would not fit.
+    pub(crate) async fn check_quota_of<I>(
+        &self,
+        project: &Project,
+        charged: Charged,
+        brought: impl Fn() -> I,
+    ) -> Result<()>
+    where
+        I: Iterator<Item = (ObjectId, u64)>,
+    {
+        if self.check_quota(project, brought().map(|(_, size)| size).sum()).is_ok() {
+            return Ok(());
+        }
+        let brought: HashMap<ObjectId, u64> = brought().collect();
+        let oids: Vec<ObjectId> = brought.keys().copied().collect();
+        let known = self.catalog.charged(project.id, charged, &oids).await?;
+        let new = oids.iter().zip(known).filter(|(_, known)| !known).filter_map(|(oid, _)| brought.get(oid));
+        self.check_quota(project, new.sum())
     }
 
     /// Counts anew what all projects hold, or one; how many figures were wrong.

@@ -7,10 +7,11 @@ use treehold_catalog::{PendingRow, Project, WorkspaceKey};
 use treehold_object::BString;
 use uuid::Uuid;
 
-use crate::api::{AttemptView, ChangeState, Oid, Path, Status, StatusEntry};
+use crate::api::{AttemptView, ChangeState, Mode, Oid, Path, Status, StatusEntry};
 use crate::files::{base_of, pending_item};
 use crate::landed::{Standing, gives_theirs};
 use crate::modes::seen_item;
+use crate::text::rfc3339;
 use crate::tree::{Resolution3, Side};
 use crate::view::{Head, branch_ref};
 use crate::{Engine, Result};
@@ -51,6 +52,8 @@ impl Engine {
                 oid: seen_item(&row, theirs).map(|item| Oid(item.oid)),
                 base_oid: row.base_oid.map(Oid),
                 head_oid: theirs.map(|item| Oid(item.oid)),
+                mode: row.oid.map(|_| Mode(row.mode)),
+                head_mode: theirs.map(|item| Mode(item.mode)),
                 state,
                 in_head,
                 revision: row.revision,
@@ -69,7 +72,8 @@ impl Engine {
             head: head.commit.map(Oid),
             remote_head: remote_head.map(Oid),
             remote_moved: said.is_some(),
-            remote_head_reported: said.flatten().map(Oid),
+            remote_head_reported: said.and_then(|hint| hint.oid).map(Oid),
+            remote_reported_at: said.map(|hint| rfc3339(hint.at_ms)),
             ahead,
             behind,
             revision,

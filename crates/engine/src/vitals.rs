@@ -4,6 +4,7 @@ use serde_json::Value;
 use treehold_catalog::{AttemptState, Connections, Job, Vitals};
 use treehold_store::CacheStats;
 
+use crate::totals::Totals;
 use crate::{Engine, Result};
 
 /// What is under way, what waits, and when upkeep was last done.
@@ -17,6 +18,8 @@ pub struct Watched {
     pub connections: Vec<Connections>,
     /// Collection, verification, manifests, as far as they were ever begun.
     pub jobs: Vec<WatchedJob>,
+    /// What the store held when it was last counted by this process, if it was.
+    pub totals: Option<Totals>,
     /// This process's cache of objects, if it has one.
     pub cache: Option<CacheStats>,
 }
@@ -41,7 +44,8 @@ impl Engine {
         let (vitals, jobs) = tokio::try_join!(self.catalog.vitals(), self.catalog.jobs())?;
         let jobs = jobs.into_iter().map(|job| watched(job, now_ms)).collect();
         let connections = self.catalog.connections();
-        Ok(Watched { now_ms, vitals, connections, jobs, cache: self.store.cache_stats() })
+        let totals = self.chores.counted().map(|counted| counted.totals());
+        Ok(Watched { now_ms, vitals, connections, jobs, totals, cache: self.store.cache_stats() })
     }
 }
 

@@ -23,6 +23,17 @@ pub enum Work {
     Remote,
 }
 
+/// What a call is counted as, where there are rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It changes nothing.
+    Read,
+    /// It changes pending work or the branch, or pushes it.
+    Write,
+    /// It asks the remote.
+    Sync,
+}
+
 /// Why a verb was refused: what the HTTP API says of the same, with its code and sentence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
@@ -45,6 +56,9 @@ impl Refusal {
 pub trait Host: Clone + Send + Sync + 'static {
     /// The engine, for what costs nothing: its limits and defaults.
     fn engine(&self) -> &Engine;
+
+    /// Counts a call, or refuses it: there were too many.
+    fn count(&self, call: Counted) -> Result<(), Refusal>;
 
     /// Runs a verb on the engine: after its turn, within the memory and the time that there is for it.
     fn run<T, V, F>(&self, work: Work, verb: V) -> impl Future<Output = Result<T, Refusal>> + Send

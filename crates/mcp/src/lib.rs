@@ -13,8 +13,9 @@ mod service;
 mod shown;
 mod tools;
 mod transport;
+mod watch;
 
 pub use binding::{Access, Binding, agent_name, author, plain};
-pub use host::{Host, Refusal, Work};
+pub use host::{Counted, Host, Refusal, Work};
 pub use service::Tools;
 pub use transport::{MESSAGE_BYTES_MAX, answer, serve_stream};

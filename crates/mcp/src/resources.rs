@@ -1,4 +1,4 @@
-//! Files as resources: `treehold://{project}/{path}`, as the user sees them.
+//! Files as resources: `treehold://{project}/{path}`, as the user sees them; and the status of the user's work as `treehold://{project}/`.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,7 +11,7 @@ use treehold_engine::api::At;
 
 use crate::bounds::RESOURCE_BYTES_MAX;
 use crate::host::{Host, Refusal, Work};
-use crate::tools::{Call, ListArgs, list_page};
+use crate::tools::{Call, ListArgs, list_page, status_now};
 
 /// What stands for itself in a segment of a URI (RFC 3986).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -32,12 +32,37 @@ pub(crate) fn template(project: &str) -> ResourceTemplate {
         .with_description("Any file, by its path from the repository's root, pending edits included. At most 1 MiB.")
 }
 
-/// A page of files.
+/// What a URI names in a project.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// The status of the branch and of pending work: no file has an empty path.
+    Status,
+    /// A file, by its path.
+    File(Vec<u8>),
+}
+
+/// What a URI names in this project; `None` in any other.
+pub(crate) fn named(project: &str, uri: &str) -> Option<Named> {
+    let path = path(project, uri)?;
+    Some(if path.is_empty() { Named::Status } else { Named::File(path) })
+}
+
+/// The status, as it is listed before all files.
+fn status(project: &str) -> Resource {
+    Resource::new(root(project), "status")
+        .with_title("Status")
+        .with_description("Head, remote and pending changes, as the tool `status` tells them.")
+        .with_mime_type("application/json")
+}
+
+/// A page of files; the first one begins with the status.
 pub(crate) async fn list<H: Host>(
     call: &Call<'_, H>,
     cursor: Option<String>,
 ) -> Result<ListResourcesResult, ErrorData> {
-    let page = list_page(call, ListArgs::page(PAGE, cursor)).await.map_err(|refusal| error(&refusal))?;
+    let first = cursor.is_none().then(|| status(&call.binding.project));
+    let files = PAGE - usize::from(first.is_some());
+    let page = list_page(call, ListArgs::page(files, cursor)).await.map_err(|refusal| error(&refusal))?;
     let root = root(&call.binding.project);
     // A name that is not UTF-8 cannot be asked for, here or anywhere else.
     let files = page.entries.iter().filter(|entry| entry.path_b64.is_none());
@@ -45,14 +70,21 @@ pub(crate) async fn list<H: Host>(
         Resource::new(format!("{root}{}", utf8_percent_encode(&entry.path, PATH)), entry.path.clone())
             .with_size(entry.size)
     });
-    let mut answer = ListResourcesResult::with_all_items(resources.collect());
+    let mut answer = ListResourcesResult::with_all_items(first.into_iter().chain(resources).collect());
     answer.next_cursor = page.next_cursor;
     Ok(answer)
 }
 
-/// One file.
+/// One file, or the status.
 pub(crate) async fn read<H: Host>(call: &Call<'_, H>, uri: &str) -> Result<ReadResourceResult, ErrorData> {
-    let path = path(&call.binding.project, uri).ok_or_else(|| not_found(uri))?;
+    let path = match named(&call.binding.project, uri).ok_or_else(|| not_found(uri))? {
+        Named::File(path) => path,
+        Named::Status => {
+            let told = status_now(call).await.map_err(|refusal| error(&refusal))?;
+            let text = ResourceContents::text(told.value.to_string(), uri).with_mime_type("application/json");
+            return Ok(ReadResourceResult::new(vec![text]));
+        }
+    };
     let (reference, user) = (call.binding.branch.clone(), Some(call.binding.user));
     let (project, at) = (call.binding.project.clone(), At { reference, user });
     let read = call.host.run(Work::Batch { factor: 4, bytes: 0 }, move |engine| async move {
@@ -85,19 +117,19 @@ fn path(project: &str, uri: &str) -> Option<Vec<u8>> {
     (named == project).then(|| percent_decode_str(path).collect())
 }
 
-fn not_found(uri: &str) -> ErrorData {
+pub(crate) fn not_found(uri: &str) -> ErrorData {
     let (uri, _) = crate::bounds::cut(uri, 1_000);
     ErrorData::resource_not_found("there is no such resource", Some(json!({"uri": uri})))
 }
 
 /// Resources have no errors of their own kind: so the code and the details go beside the sentence.
-fn error(refusal: &Refusal) -> ErrorData {
+pub(crate) fn error(refusal: &Refusal) -> ErrorData {
     let data = Some(json!({"code": refusal.code, "details": refusal.details}));
     match refusal.code.as_str() {
         "file_not_found" | "project_not_found" | "pending_deletion" | "bad_path" => {
             ErrorData::resource_not_found(refusal.detail.clone(), data)
         }
-        "internal" | "unavailable" | "busy" | "too_many_requests" | "timeout" => {
+        "internal" | "unavailable" | "busy" | "too_many_requests" | "rate_limited" | "timeout" => {
             ErrorData::internal_error(refusal.detail.clone(), data)
         }
         _ => ErrorData::invalid_params(refusal.detail.clone(), data),
@@ -120,6 +152,8 @@ mod tests {
         for strange in ["file:///etc/passwd", "treehold://docs", "treehold:///a", "treehold://docs2/a", ""] {
             assert_eq!(path("docs", strange), None, "{strange}");
         }
+        assert_eq!(named("docs", "treehold://docs/"), Some(Named::Status));
+        assert_eq!(named("docs", "treehold://docs/a"), Some(Named::File(b"a".to_vec())));
         assert_eq!(template("a b").uri_template, "treehold://a%20b/{+path}");
     }
 }

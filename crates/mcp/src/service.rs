@@ -7,15 +7,19 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListResourceTemplatesResult,
     ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestMethod,
+    SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::binding::Binding;
-use crate::host::{Host, Refusal};
+use crate::host::{Counted, Host, Refusal};
 use crate::tools::{self, Call, Shown};
+use crate::watch::{Follower, Listener, WATCHED_MAX, Watched};
 use crate::{resources, shown};
 
 /// How often a caller that asked for it hears that a call goes on.
@@ -32,27 +36,64 @@ const INSTRUCTIONS: &str = "Files of one git repository, as one user sees them: 
 pub struct Tools<H> {
     host: H,
     binding: Arc<Binding>,
-    /// Where there are no connections: the name that the client is known by from an earlier request, if it is.
-    stateless: Option<Option<String>>,
+    /// Where there are no connections.
+    request: Option<OneRequest>,
+    /// What the connection watches.
+    watching: Arc<Watching>,
+    /// The connection's end.
+    ended: CancellationToken,
+}
+
+/// What is known of a request beside its message.
+#[derive(Debug, Clone)]
+struct OneRequest {
+    /// The name that the client is known by from an earlier request, if it is.
+    client: Option<String>,
+    /// Whether its client speaks a protocol in which an answer may go on as a stream of news.
+    listens: bool,
+}
+
+#[derive(Debug, Default)]
+struct Watching {
+    watched: Watched,
+    /// Whether the feed is read.
+    begun: OnceCell<()>,
 }
 
 impl<H: Host> Tools<H> {
     /// What `binding` may see and do.
     pub fn new(host: H, binding: Binding) -> Self {
-        Self { host, binding: Arc::new(binding), stateless: None }
+        let (watching, ended) = (Arc::default(), CancellationToken::new());
+        Self { host, binding: Arc::new(binding), request: None, watching, ended }
     }
 
-    /// The same for one request, of a client that may have said its name in an earlier one.
+    /// The same for one request, of a client that may have said its name in an earlier one. `listens`: it may subscribe to resources, as
+    /// the answer may go on for as long as it likes.
     #[must_use]
-    pub fn for_request(self, client: Option<String>) -> Self {
-        Self { stateless: Some(client), ..self }
+    pub fn for_request(self, client: Option<String>, listens: bool) -> Self {
+        Self { request: Some(OneRequest { client, listens }), ..self }
+    }
+
+    /// The same for a connection that ends with `ended`.
+    pub(crate) fn until(self, ended: CancellationToken) -> Self {
+        Self { ended, ..self }
+    }
+
+    /// Whether somebody can hear of what changes.
+    fn may_subscribe(&self) -> bool {
+        self.request.as_ref().is_none_or(|request| request.listens)
+    }
+
+    /// Counts what is no call of a tool.
+    fn count(&self, call: Counted) -> Result<(), ErrorData> {
+        self.host.count(call).map_err(|refusal| resources::error(&refusal))
     }
 
     fn call(&self, context: &RequestContext<RoleServer>) -> Call<'_, H> {
-        let name = match &self.stateless {
+        let name = match &self.request {
             None => context.client_info().map(|client| client.name),
             // Newer clients say it in every request. The library makes one up for those that do not.
-            Some(known) => context.meta.client_info().map(|client| client.name).or_else(|| known.clone()),
+            Some(request) => context.meta.client_info().map(|client| client.name).or_else(|| request.client.clone()),
         };
         Call { host: &self.host, binding: &self.binding, origin: self.binding.origin_of(name.as_deref()) }
     }
@@ -60,7 +101,11 @@ impl<H: Host> Tools<H> {
 
 impl<H: Host> ServerHandler for Tools<H> {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().build();
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources();
+        let capabilities = match self.may_subscribe() {
+            true => capabilities.enable_resources_subscribe().build(),
+            false => capabilities.build(),
+        };
         let me = Implementation::new("treehold", env!("CARGO_PKG_VERSION")).with_title("Treehold");
         ServerConfig::new(capabilities).with_server_info(me).with_instructions(INSTRUCTIONS)
     }
@@ -105,6 +150,7 @@ impl<H: Host> ServerHandler for Tools<H> {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        self.count(Counted::Read)?;
         let cursor = request.and_then(|request| request.cursor);
         Box::pin(resources::list(&self.call(&context), cursor)).await
     }
@@ -122,7 +168,73 @@ impl<H: Host> ServerHandler for Tools<H> {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
+        self.count(Counted::Read)?;
         Box::pin(resources::read(&self.call(&context), &request.uri)).await.map(Into::into)
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if self.request.is_some() {
+            // Of the protocol that has no other way over HTTP than a session on the server.
+            return Err(ErrorData::method_not_found::<SubscribeRequestMethod>());
+        }
+        let uri = request.uri;
+        resources::named(&self.binding.project, &uri).ok_or_else(|| resources::not_found(&uri))?;
+        self.count(Counted::Read)?;
+        let begun = self.watching.begun.get_or_try_init(|| self.begin(context.peer)).await;
+        begun.map_err(|refusal| resources::error(&refusal))?;
+        match self.watching.watched.add(uri) {
+            true => Ok(()),
+            false => {
+                Err(ErrorData::invalid_params(format!("{WATCHED_MAX} resources are subscribed to, no more"), None))
+            }
+        }
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.watching.watched.remove(&request.uri);
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let uris = requested.resource_subscriptions.iter().flatten();
+        let known = uris.filter(|uri| resources::named(&self.binding.project, uri).is_some()).take(WATCHED_MAX);
+        let filter = SubscriptionFilter::builder().resource_subscriptions(known.cloned()).build();
+        self.may_subscribe().then_some(filter)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        self.count(Counted::Read)?;
+        let watched: Watched = context.accepted().resource_subscriptions.iter().flatten().cloned().collect();
+        let follower = Follower::open(&self.host, &self.binding, None).await;
+        let follower = follower.map_err(|refusal| resources::error(&refusal))?;
+        let listener = Listener::Stream(context.sink().clone());
+        // It was promised before the feed was opened.
+        Follower::tell_all(&self.binding, &watched, &listener).await;
+        let ended = context.request_context().ct.clone();
+        Box::pin(follower.run(&self.host, &self.binding, &watched, &listener, &ended)).await;
+        Ok(())
+    }
+}
+
+impl<H: Host> Tools<H> {
+    /// Reads the feed for this connection from now on, as long as it lasts.
+    async fn begin(&self, peer: Peer<RoleServer>) -> Result<(), Refusal> {
+        let follower = Follower::open(&self.host, &self.binding, None).await?;
+        let (host, binding, watching, ended) =
+            (self.host.clone(), self.binding.clone(), self.watching.clone(), self.ended.clone());
+        tokio::spawn(async move {
+            let listener = Listener::Peer(peer);
+            follower.run(&host, &binding, &watching.watched, &listener, &ended).await;
+        });
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use treehold_engine::api::Mode;
 
 use crate::binding::plain;
 use crate::host::Refusal;
@@ -24,6 +25,15 @@ pub(crate) fn path(path: &str) -> String {
     }
     text.push('"');
     text
+}
+
+/// Whether a plain file of this mode is executable; `None` for what is no plain file.
+pub(crate) fn executable(mode: Mode) -> Option<bool> {
+    match mode.0 {
+        0o100_755 => Some(true),
+        0o100_644 | 0o100_664 => Some(false),
+        _ => None,
+    }
 }
 
 /// A path of bytes, and in base64 where they are not UTF-8.

@@ -51,7 +51,9 @@ pub async fn serve_stream<H: Host>(
 ) -> Result<(), String> {
     let transport = AsyncRwTransport::<RoleServer, _, _>::new(read, write).with_max_line_length(MESSAGE_BYTES_MAX);
     // The library cancels the token that it is given when the connection ends: that one must not be the caller's.
-    let begun = serve_server_with_ct(tools, transport, stop.child_token()).await;
+    let ended = stop.child_token();
+    let _ending = ended.clone().drop_guard();
+    let begun = serve_server_with_ct(tools.until(ended.clone()), transport, ended).await;
     let running = match begun {
         Ok(running) => running,
         // It hung up without a word: a client may look whether the command is there.

@@ -62,6 +62,12 @@ impl Problem {
         self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// For how many seconds, if it does.
+    pub(crate) fn seconds_to_wait(&self) -> Option<u64> {
+        let told = self.headers.iter().find(|(name, _)| *name == header::RETRY_AFTER);
+        told.and_then(|(_, value)| value.to_str().ok()?.parse().ok())
+    }
+
     /// A defect of ours; the cause goes to the log only.
     pub fn internal(cause: &(dyn Error + 'static)) -> Self {
         let mut problem = Self::new(

@@ -9,11 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 use treehold_engine::{Engine, EngineError};
-use treehold_mcp::{Binding, Host, Refusal, Tools, Work};
+use treehold_mcp::{Binding, Counted, Host, Refusal, Tools, Work};
 
 use crate::admission::{self, Class, Current, Key};
 use crate::app::{App, Reserved};
 use crate::error::Problem;
+use crate::rates::Payer;
 
 /// Memory for the answers of one request; kept until it is sent.
 pub(crate) type Kept = Arc<Mutex<Vec<Reserved>>>;
@@ -26,6 +27,8 @@ pub struct McpHost {
     /// The request at work, if the calls are part of one.
     current: Option<Current>,
     kept: Option<Kept>,
+    /// Who pays for calls, where there are rates.
+    payer: Option<Payer>,
     /// The request's: its library works in tasks of its own.
     span: Span,
 }
@@ -33,12 +36,18 @@ pub struct McpHost {
 impl McpHost {
     /// For a connection that is no request.
     pub fn new(app: App, project: &str) -> Self {
-        Self { app, key: admission::key_of(project.as_bytes()), current: None, kept: None, span: Span::current() }
+        let key = admission::key_of(project.as_bytes());
+        Self { app, key, current: None, kept: None, payer: None, span: Span::current() }
     }
 
     /// For the request at work, which keeps what its answer is made from.
     pub(crate) fn within_request(self, kept: Kept) -> Self {
         Self { current: admission::current(), kept: Some(kept), ..self }
+    }
+
+    /// The same, whose calls are counted.
+    pub(crate) fn paid_by(self, payer: Payer) -> Self {
+        Self { payer: Some(payer), ..self }
     }
 
     /// The place that a call works in: its own, unless it is light and the request has one.
@@ -87,6 +96,16 @@ impl McpHost {
 impl Host for McpHost {
     fn engine(&self) -> &Engine {
         self.app.engine()
+    }
+
+    fn count(&self, call: Counted) -> Result<(), Refusal> {
+        let Some(payer) = &self.payer else { return Ok(()) };
+        payer.count(&self.app, call).map_err(|problem| {
+            let seconds = problem.seconds_to_wait();
+            let mut refusal = refusal(&problem);
+            refusal.details.extend(seconds.map(|seconds| ("retry_after".to_owned(), seconds.into())));
+            refusal
+        })
     }
 
     async fn run<T, V, F>(&self, work: Work, verb: V) -> Result<T, Refusal>

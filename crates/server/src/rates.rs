@@ -13,10 +13,11 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::json;
+use treehold_mcp::Counted;
 use uuid::Uuid;
 
 use crate::access;
-use crate::admission::{Key, project_key};
+use crate::admission::{Key, key_of, project_key};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Problem;
@@ -163,6 +164,31 @@ impl Meter {
         let payer = if kind == Kind::Sync { Some(Uuid::nil()) } else { payer(caller, named) };
         let Some(payer) = payer else { return Ok(()) };
         rates.take((project, payer, kind), Instant::now()).map_err(|wait| rates.refusal(kind, wait))
+    }
+}
+
+/// Whose calls of an agent's tools are counted: each by what it does, as the route that does the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Payer {
+    project: Key,
+    caller: Caller,
+    user: Uuid,
+}
+
+impl Payer {
+    /// Of a request that is bound to this project and user.
+    pub(crate) fn new(caller: Caller, project: &str, user: Uuid) -> Self {
+        let project = caller.project.map_or_else(|| key_of(project.as_bytes()), |id| id.as_u128());
+        Self { project, caller, user }
+    }
+
+    pub(crate) fn count(&self, app: &App, call: Counted) -> Result<(), Problem> {
+        let kind = match call {
+            Counted::Read => Kind::Read,
+            Counted::Write => Kind::Write,
+            Counted::Sync => Kind::Sync,
+        };
+        Meter { project: self.project, kind }.count(app, &self.caller, Some(self.user))
     }
 }
 

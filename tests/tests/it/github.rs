@@ -319,6 +319,7 @@ both! {
             let shown = status(&s.d, project, user).await;
             let moved = (&shown["remote_moved"], &shown["remote_head_reported"]);
             assert_eq!(moved, (&json!(true), &json!(theirs)));
+            assert!(shown["remote_reported_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{shown}");
         }
         assert_eq!(status(&s.d, other, user).await["remote_moved"], false);
         s.d.get(&format!("/projects/{one}/git/commits/{theirs}")).await.problem(404, "not_found");

@@ -116,6 +116,43 @@ both! {
         assert!(String::from_utf8_lossy(&shown.stdout).contains(&format!("{} bytes", figures[1].1)));
     }
 
+    /// Goal: what a project is charged for already grows nothing when it comes again, by whatever way; what only others have does.
+    async fn judge_by_what_is_new(d) {
+        let (project, other) = (d.local_project().await, d.local_project().await);
+        let url = format!("/pending/{project}/{}", Uuid::new_v4());
+        allow(&d, project, json!(10_000)).await;
+        d.put(&format!("{url}/a"), text("a", 6000)).await.ok(201);
+        d.put(&format!("/pending/{other}/{}/b", Uuid::new_v4()), text("b", 6000)).await.ok(201);
+        let put = |path: &str, name: &str, bytes| json!({"op": "put", "path": path, "content": text(name, bytes)});
+        // Known under other paths, in a batch and alone; beside something new that fits.
+        d.post(&url, json!({"ops": [put("again", "a", 6000), put("b", "new", 1000)]})).await.ok(200);
+        d.put(&format!("{url}/third"), text("a", 6000)).await.ok(201);
+        assert_eq!(held(&d, project).await, 7000);
+        // Others have it: here it is new.
+        let over = refused(&d.post(&url, json!({"ops": [put("again", "a", 6000), put("b", "b", 6000)]})).await);
+        assert_eq!(over, json!({"used_bytes": 7000, "quota_bytes": 10_000, "adds_bytes": 6000}));
+        // As pending work it is known, as a commit it is not.
+        let actions = |path: &str| json!({"message": "M", "author": author(), "actions":
+            [{"action": "create", "path": path, "content": text("a", 6000)}]});
+        refused(&d.post(&format!("/projects/{project}/commits"), actions("one")).await);
+        allow(&d, project, Value::Null).await;
+        d.post(&format!("/projects/{project}/commits"), actions("one")).await.ok(200);
+        let full = held(&d, project).await;
+        allow(&d, project, json!(full + 2000)).await;
+        d.post(&format!("/projects/{project}/commits"), actions("two")).await.ok(200);
+        // A push of a history of its own sends all of it, whatever the project has.
+        let push = |name: &str, content: String| {
+            let (repo, to) = (Clone::empty(false), crate::git_tools::url(&d, project));
+            repo.commit_file(name, content);
+            (repo, to, format!("HEAD:refs/heads/{name}"))
+        };
+        let (repo, to, branch) = push("theirs", text("b", 6000));
+        repo.refused(&["push", &to, &branch], "the project holds");
+        let (repo, to, branch) = push("known", text("a", 6000));
+        repo.run(&["push", "--quiet", &to, &branch]);
+        assert!(held(&d, project).await < full + 2000);
+    }
+
     /// Goal: what was discarded counts until local history lets go of it.
     async fn become_free_again(d) {
         let mut d = d;
@@ -140,6 +177,39 @@ both! {
         }
         d.put(&format!("{url}/b"), text("b", 6000)).await.ok(201);
         assert_eq!(held(&d, project).await, 7000);
+    }
+
+    /// Goal: what was discarded is let go at once where an operator says so: of one user, then of all; what is pending stays.
+    async fn forget_on_demand(d) {
+        let project = d.local_project().await;
+        allow(&d, project, json!(10_000)).await;
+        let (ann, bob) = (Uuid::new_v4(), Uuid::new_v4());
+        for (user, name) in [(ann, "a"), (bob, "b")] {
+            let url = format!("/pending/{project}/{user}");
+            d.put(&format!("{url}/{name}"), text(name, 4000)).await.ok(201);
+            d.put(&format!("{url}/{name}"), text(&format!("{name} kept"), 500)).await.ok(200);
+        }
+        let late = format!("/pending/{project}/{ann}/late");
+        refused(&d.put(&late, text("late", 4000)).await);
+        let name = project.to_string();
+        let forget = async |more: &[&str]| {
+            let out = d.cli(&[&["project", "forget-history", &name, "--yes", "--json"], more].concat()).await;
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            serde_json::from_slice::<Value>(&out.stdout).expect("a report")
+        };
+        let gone = forget(&["--user", &ann.to_string()]).await;
+        assert_eq!((&gone["versions"], &gone["contents"], &gone["usage"]["bytes"]), (&json!(1), &json!(1), &json!(5000)));
+        d.put(&late, text("late", 4000)).await.ok(201);
+        assert_eq!(forget(&[]).await["usage"]["bytes"], 5000);
+        assert_eq!(forget(&[]).await["versions"], 0);
+        for (user, name) in [(ann, "a"), (bob, "b")] {
+            let kept = d.get(&format!("/pending/{project}/{user}/{name}")).await;
+            assert_eq!(kept.body, text(&format!("{name} kept"), 500).as_bytes());
+            let history = d.get(&format!("/projects/{project}/history?user={user}&path={name}")).await.ok(200);
+            assert_eq!(history["versions"].as_array().map(Vec::len), Some(1), "{history}");
+        }
+        let nobody = d.cli(&["project", "forget-history", "nobody", "--yes"]).await;
+        assert!(String::from_utf8_lossy(&nobody.stderr).contains("There is no such project"));
     }
 
     /// Goal: writers at the same time go over by what they have under way at most, and no charge is lost.

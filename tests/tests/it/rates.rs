@@ -1,6 +1,6 @@
 //! Rate limits: who is counted for what, and what is not. The figures are so small that no test waits until there is room again.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::both;
@@ -96,5 +96,47 @@ both! {
         for _ in 0..5 {
             d.get(&format!("/files/{project}?user={ann}")).await.ok(200);
         }
+    }
+
+    /// Goal: an agent's calls count as the routes that do the same, for the same user; what is no call does not.
+    async fn count_the_calls_of_agents(d) {
+        let mut d = d;
+        limited(&mut d).await;
+        let (ann, project) = (Uuid::new_v4(), d.local_project().await);
+        let ask = |method: &str, params: Value| {
+            let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+            json_body(d.request("POST", "/mcp"), &message)
+                .header("Accept", "application/json, text/event-stream")
+                .header("Treehold-Project", project.to_string())
+                .header("Treehold-User", ann.to_string())
+        };
+        let call = |name: &str, arguments: Value| ask("tools/call", json!({"name": name, "arguments": arguments}));
+        let refused_call = |answer: Value, name: &str| {
+            let result = &answer["result"];
+            assert_eq!(result["isError"], true, "{answer}");
+            let problem = &result["_meta"]["treehold/problem"];
+            assert_eq!((&problem["code"], &problem["rate"]["name"]), (&json!("rate_limited"), &json!(name)), "{answer}");
+            assert!((1..=60).contains(&problem["retry_after"].as_u64().expect("seconds")), "{answer}");
+            assert!(result["content"][0]["text"].as_str().expect("text").contains("retry_after: "), "{answer}");
+        };
+        for path in ["a", "b"] {
+            let saved = d.send(call("write_file", json!({"path": path, "content": "x"}))).await.ok(200);
+            assert_eq!(saved["result"]["isError"], false, "{saved}");
+        }
+        let more = d.send(call("write_file", json!({"path": "c", "content": "x"}))).await.ok(200);
+        refused_call(more, "writes");
+        refused_call(d.send(call("commit", json!({"message": "m"}))).await.ok(200), "writes");
+        // One count for the user, whichever way.
+        refused(&d.send(d.request("PUT", &format!("/pending/{project}/{ann}/c")).body("x")).await, "writes");
+        for _ in 0..3 {
+            assert!(d.send(ask("tools/list", json!({}))).await.ok(200)["result"]["tools"].is_array());
+        }
+        assert_eq!(d.send(call("status", json!({}))).await.ok(200)["result"]["structuredContent"]["changes_total"], 2);
+        assert!(d.send(ask("resources/list", json!({}))).await.ok(200)["result"]["resources"].is_array());
+        refused_call(d.send(call("list_files", json!({}))).await.ok(200), "reads");
+        let listed = d.send(ask("resources/list", json!({}))).await.ok(200);
+        assert_eq!(listed["error"]["data"]["code"], "rate_limited", "{listed}");
+        d.send(call("sync", json!({}))).await.ok(200);
+        refused_call(d.send(call("sync", json!({}))).await.ok(200), "syncs");
     }
 }

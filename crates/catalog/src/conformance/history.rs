@@ -57,6 +57,39 @@ impl Case {
     }
 }
 
+pub(super) async fn forgets_at_once(case: Case) {
+    let key = case.workspace().await;
+    let (other, elsewhere) = (WorkspaceKey { user: Uuid::new_v4(), ..key.clone() }, case.workspace().await);
+    for key in [&key, &other, &elsewhere] {
+        case.write_at(key, edit("a", "1"), NOW).await;
+        case.write_at(key, edit("a", "2"), NOW + 1).await;
+        case.write_at(key, edit("b", "discarded"), NOW + 1).await;
+        case.write_at(key, reset("b"), NOW + 2).await;
+    }
+    case.write_at(&key, edit("a", "3"), NOW + 9).await;
+    let forget =
+        async |user, limit| case.catalog.forget_history(key.project, user, limit, NOW + 5).await.expect("forget");
+    // One user's: what the other one's history names stays.
+    let gone = [forget(Some(key.user), 1).await, forget(Some(key.user), 9).await, forget(Some(key.user), 9).await];
+    assert_eq!(gone.map(|gone| (gone.versions, gone.contents)), [(1, 0), (1, 0), (0, 0)]);
+    let left = case.catalog.versions(&key, None, None, 100).await.expect("versions");
+    assert_eq!(left.len(), 2, "what is pending, and what was replaced later: {left:?}");
+    assert_eq!(case.content(key.project, "discarded").await, Some("discarded".into()));
+    // Everybody's.
+    assert_eq!((forget(None, 9).await.versions, forget(None, 9).await.versions), (2, 0));
+    assert_eq!(case.content(key.project, "discarded").await, None);
+    assert_eq!(
+        case.content(key.project, "2").await,
+        Some("2".into()),
+        "it is pending, and a version that was replaced later"
+    );
+    assert_eq!(case.catalog.versions(&other, None, None, 100).await.expect("versions").len(), 1);
+    assert_eq!(case.catalog.versions(&elsewhere, None, None, 100).await.expect("versions").len(), 3);
+    assert_eq!(case.content(elsewhere.project, "discarded").await, Some("discarded".into()));
+    let nobody = case.catalog.forget_history(Uuid::new_v4(), None, 9, NOW + 9).await.expect("nobody's");
+    assert_eq!(nobody, Thinned::default());
+}
+
 pub(super) async fn lists_versions(case: Case) {
     let key = case.workspace().await;
     case.write(&key, &[edit("a", "1"), edit("b", "1"), edit("a", "2")]).await;

@@ -69,7 +69,8 @@ pub(super) async fn keeps_the_first_location(case: Case) {
     assert_eq!(catalog.locate(&[oid("no"), known.oid]).await.expect("locate"), [None, Some(expected)]);
     assert_eq!(catalog.doomed_never_live(9).await.expect("doomed"), [], "the second key holds one new object");
     let stats = catalog.stats().await.expect("stats");
-    let expected = LedgerStats { objects: 2, content_bytes: 8, stored_bytes: 24, keys: 2, projects: 1, pending: 0 };
+    let expected =
+        LedgerStats { objects: 2, content_bytes: 8, stored_bytes: 24, keys: 2, projects: 1, pending: 0, held_bytes: 0 };
     assert_eq!(stats, expected);
 }
 

@@ -68,10 +68,41 @@ pub(super) async fn counts_what_refs_reach(case: Case) {
     holds(&case, one, 6).await;
     reach(&case, one, &["333"], true).await;
     holds(&case, one, 3).await;
+    let stats = case.catalog.stats().await.expect("stats");
+    assert_eq!(
+        (stats.held_bytes, stats.content_bytes),
+        (3 + 9, 10),
+        "what both hold counts for both, and is stored once"
+    );
     let seen = case.catalog.ref_state(two).await.expect("state");
     let fork = Fork { source: two, seen, project: new_project(Uuid::new_v4(), None), reach: None, now_ms: NOW };
     assert_eq!(case.catalog.fork_project(&fork).await.expect("fork"), ForkOutcome::Forked);
     holds(&case, fork.project.id, 9).await;
+}
+
+pub(super) async fn tells_what_is_charged_already(case: Case) {
+    use crate::Charged::{Pending, Reached};
+    let (one, two) = (case.workspace().await, case.workspace().await);
+    case.write(&one, &[edit("a", "pending"), edit("b", "gone")]).await;
+    case.write(&one, &[edit("b", "after")]).await;
+    reach(&case, one.project, &["reached"], false).await;
+    case.write(&two, &[edit("a", "theirs")]).await;
+    reach(&case, two.project, &["stored"], false).await;
+    let asked = ["pending", "gone", "reached", "theirs", "stored", "nobody's", "pending"].map(oid);
+    let of = async |project, charged| case.catalog.charged(project, charged, &asked).await.expect("charged");
+    assert_eq!(of(one.project, Pending).await, [true, true, false, false, false, false, true]);
+    assert_eq!(of(one.project, Reached).await, [false, false, true, false, false, false, false]);
+    assert_eq!(of(two.project, Pending).await, [false, false, false, true, false, false, false]);
+    assert_eq!(of(two.project, Reached).await, [false, false, false, false, true, false, false]);
+    assert_eq!(of(Uuid::new_v4(), Reached).await, [false; 7]);
+    assert!(case.catalog.charged(one.project, Pending, &[]).await.expect("nothing").is_empty());
+    // More than one question's worth.
+    let many: Vec<ObjectId> = (0..2_500).map(|number| oid(number.to_string())).chain([asked[0]]).collect();
+    let charged = case.catalog.charged(one.project, Pending, &many).await.expect("many");
+    assert_eq!(
+        (charged.len(), charged.iter().filter(|known| **known).count(), charged.last()),
+        (2_501, 1, Some(&true))
+    );
 }
 
 pub(super) async fn corrects_figures(case: Case) {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use treehold_object::BString;
+use uuid::Uuid;
 
 use super::pending::{COLUMNS, Row, pending_row};
 use super::write::{Write, write_in};
@@ -127,5 +128,15 @@ impl History for Db {
         now_ms: i64,
     ) -> Result<Thinned, CatalogError> {
         run!("thin local history", self.thin_step(after, policy, limit, now_ms))
+    }
+
+    async fn forget_history(
+        &self,
+        project: Uuid,
+        user: Option<Uuid>,
+        limit: u32,
+        until_ms: i64,
+    ) -> Result<Thinned, CatalogError> {
+        run!("forget local history", self.forget_step(project, user, limit, until_ms))
     }
 }

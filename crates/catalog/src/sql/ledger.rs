@@ -368,9 +368,9 @@ impl Db {
         )
         .fetch_one(self.reader())
         .await?;
-        let (keys, projects, pending): (i64, i64, i64) = sqlx::query_as(
+        let (keys, projects, pending, held_bytes): (i64, i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM s3_keys WHERE state = 'present'), (SELECT count(*) FROM projects),
-                 (SELECT count(*) FROM pending)",
+                 (SELECT count(*) FROM pending), (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM feeds WHERE bytes > 0)",
         )
         .fetch_one(self.reader())
         .await?;
@@ -381,6 +381,7 @@ impl Db {
             keys: codec::unsigned(keys)?,
             projects: codec::unsigned(projects)?,
             pending: codec::unsigned(pending)?,
+            held_bytes: codec::unsigned(held_bytes)?,
         })
     }
 }

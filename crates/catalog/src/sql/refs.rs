@@ -112,7 +112,7 @@ impl Db {
         rows.into_iter().map(entry).collect()
     }
 
-    async fn read_reach(&self, project: Uuid) -> Result<RoaringTreemap, Fault> {
+    pub(super) async fn read_reach(&self, project: Uuid) -> Result<RoaringTreemap, Fault> {
         let bytes: Option<Vec<u8>> = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1")
             .bind(project)
             .fetch_optional(self.reader())
@@ -125,26 +125,35 @@ impl Db {
         let reach = self.read_reach(project).await?;
         let mut readable: HashMap<ObjectId, bool> = HashMap::with_capacity(wanted.len());
         for chunk in wanted.chunks(CHUNK_ROWS) {
-            let numbers: Vec<(Vec<u8>, i64)> =
-                sqlx::query_as(sql!("SELECT oid, number FROM objects WHERE oid {}", in_blobs(1)))
-                    .bind(oids(chunk))
-                    .fetch_all(self.reader())
-                    .await?;
-            for (oid, number) in numbers {
-                let reached = reach.contains(codec::unsigned(number)?);
-                *readable.entry(codec::oid(&oid)?).or_default() |= reached;
+            for (oid, number) in self.numbers_of(chunk).await? {
+                *readable.entry(oid).or_default() |= reach.contains(number);
             }
-            let pending: Vec<Vec<u8>> =
-                sqlx::query_scalar(sql!("SELECT oid FROM pending_contents WHERE project = $1 AND oid {}", in_blobs(2)))
-                    .bind(project)
-                    .bind(oids(chunk))
-                    .fetch_all(self.reader())
-                    .await?;
-            for oid in pending {
-                readable.insert(codec::oid(&oid)?, true);
+            for oid in self.pending_of(project, chunk).await? {
+                readable.insert(oid, true);
             }
         }
         Ok(wanted.iter().map(|oid| readable.get(oid).copied().unwrap_or(false)).collect())
+    }
+
+    /// Ledger numbers of objects, whosever they are: up to [`CHUNK_ROWS`] of them.
+    pub(super) async fn numbers_of(&self, wanted: &[ObjectId]) -> Result<Vec<(ObjectId, u64)>, Fault> {
+        let numbers: Vec<(Vec<u8>, i64)> =
+            sqlx::query_as(sql!("SELECT oid, number FROM objects WHERE oid {}", in_blobs(1)))
+                .bind(oids(wanted))
+                .fetch_all(self.reader())
+                .await?;
+        numbers.into_iter().map(|(oid, number)| Ok((codec::oid(&oid)?, codec::unsigned(number)?))).collect()
+    }
+
+    /// Those that are contents of the project's pending work: of up to [`CHUNK_ROWS`].
+    pub(super) async fn pending_of(&self, project: Uuid, wanted: &[ObjectId]) -> Result<Vec<ObjectId>, Fault> {
+        let pending: Vec<Vec<u8>> =
+            sqlx::query_scalar(sql!("SELECT oid FROM pending_contents WHERE project = $1 AND oid {}", in_blobs(2)))
+                .bind(project)
+                .bind(oids(wanted))
+                .fetch_all(self.reader())
+                .await?;
+        pending.iter().map(|oid| Ok(codec::oid(oid)?)).collect()
     }
 }
 

@@ -1,7 +1,10 @@
 //! What projects hold.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use roaring::RoaringTreemap;
+use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use super::*;
@@ -9,7 +12,7 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::rows::{Rows, Type, arguments, sql};
-use crate::usage::{Held, Usage};
+use crate::usage::{Charged, Held, Usage};
 
 /// The sizes of objects together. As many statements as there are thousands of runs of numbers: those that came together are one.
 pub(super) async fn sum_sizes(
@@ -70,6 +73,27 @@ impl Db {
         Ok(codec::unsigned(sum_sizes(&mut connection, objects).await?)?)
     }
 
+    async fn find_charged(&self, project: Uuid, charged: Charged, wanted: &[ObjectId]) -> Result<Vec<bool>, Fault> {
+        let reach = match charged {
+            Charged::Reached => self.read_reach(project).await?,
+            Charged::Pending => RoaringTreemap::new(),
+        };
+        let mut known: HashSet<ObjectId> = HashSet::new();
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            match charged {
+                Charged::Reached => {
+                    for (oid, number) in self.numbers_of(chunk).await? {
+                        if reach.contains(number) {
+                            known.insert(oid);
+                        }
+                    }
+                }
+                Charged::Pending => known.extend(self.pending_of(project, chunk).await?),
+            }
+        }
+        Ok(wanted.iter().map(|oid| known.contains(oid)).collect())
+    }
+
     async fn correct_once(&self, project: Uuid, by: i64) -> Result<bool, Fault> {
         let corrected = sqlx::query("UPDATE feeds SET bytes = bytes + $2 WHERE project = $1")
             .bind(project)
@@ -88,6 +112,10 @@ impl Usage for Db {
 
     async fn sum_sizes(&self, objects: &RoaringTreemap) -> Result<u64, CatalogError> {
         run!("sum sizes", self.find_sizes(objects))
+    }
+
+    async fn charged(&self, project: Uuid, charged: Charged, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError> {
+        run!("look what a project is charged for", self.find_charged(project, charged, oids))
     }
 
     async fn correct_usage(&self, project: Uuid, by: i64) -> Result<bool, CatalogError> {

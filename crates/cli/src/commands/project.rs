@@ -79,6 +79,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Drop local history now: what was replaced or discarded cannot be restored any more, and no longer counts for the quota. Final
+    ///
+    /// Pending work, checkpoints and commits stay.
+    ForgetHistory {
+        /// Its id or name
+        project: String,
+        /// Only what this user replaced or discarded
+        #[arg(long, value_name = "UUID", value_parser = super::user_id)]
+        user: Option<Uuid>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete a project, its refs and all pending work in it: final
     Delete {
         /// Its id or name
@@ -121,8 +137,15 @@ pub async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
             let receive = ReceiveSpec { deny_non_fast_forwards, deny_deletes };
             report(settings, Operation::ProjectSet { project, receive, quota_bytes }, json, shown).await
         }
+        Command::ForgetHistory { project, user, yes, json } => {
+            let whose = user.map_or_else(String::new, |user| format!(" of user {user}"));
+            if !yes && !confirmed(&format!("Drop all replaced and discarded edits{whose} in project {project}?"))? {
+                return Err(Failure::failed("nothing was dropped"));
+            }
+            report(settings, Operation::ProjectForgetHistory { project, user }, json, forgotten).await
+        }
         Command::Delete { project, yes, json } => {
-            if !yes && !confirmed(&project)? {
+            if !yes && !confirmed(&format!("Delete project {project} with all its pending work?"))? {
                 return Err(Failure::failed("nothing was deleted"));
             }
             let operation = Operation::ProjectDelete { project };
@@ -173,12 +196,20 @@ fn listed(answer: &Value) -> String {
     lines.join("\n")
 }
 
-/// Asks on a terminal; a script that says `delete` means it.
-fn confirmed(project: &str) -> Result<bool, Failure> {
+fn forgotten(answer: &Value) -> String {
+    table(&[
+        ("versions", text(answer, "versions")),
+        ("contents", text(answer, "contents")),
+        ("holds", held(&answer["usage"])),
+    ])
+}
+
+/// Asks on a terminal; a script that gives the command means it.
+fn confirmed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(true);
     }
-    eprint!("Delete project {project} with all its pending work? This is final. [y/N] ");
+    eprint!("{question} This is final. [y/N] ");
     let mut answer = String::new();
     let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
     read.map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;

@@ -124,6 +124,10 @@ pub struct StatusEntry {
     pub base_oid: Option<Oid>,
     /// What the head has at the path.
     pub head_oid: Option<Oid>,
+    /// The mode that is pending; `null` for a deletion.
+    pub mode: Option<Mode>,
+    /// The mode that the head has at the path.
+    pub head_mode: Option<Mode>,
     /// How it stands to the head.
     pub state: ChangeState,
     /// The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull.
@@ -149,6 +153,9 @@ pub struct Status {
     pub remote_moved: bool,
     /// Where it is said to be, if it moved; `null` = its branch is said to be gone, or it did not move.
     pub remote_head_reported: Option<Oid>,
+    /// When that was said, if it moved (RFC 3339).
+    #[serde(default)]
+    pub remote_reported_at: Option<String>,
     /// Commits that we have and the remote lacks.
     pub ahead: u64,
     /// Commits that the remote was seen to have and we lack.

@@ -85,6 +85,21 @@ pub struct UsageView {
     pub quota_bytes: Option<u64>,
 }
 
+/// What is gone of a project's local history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Forgotten {
+    /// The project.
+    pub id: Uuid,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Versions that were replaced or discarded, and cannot be restored any more.
+    pub versions: u64,
+    /// Contents that went with them: nothing else of the project's pending work names them.
+    pub contents: u64,
+    /// What the project holds now.
+    pub usage: UsageView,
+}
+
 /// A project as shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectView {

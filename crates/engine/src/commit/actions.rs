@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use treehold_catalog::Origin;
-use treehold_object::{BString, Kind};
+use treehold_object::{BString, Kind, ObjectId};
 
 use super::change::ChangeRow;
 use super::request::{Claimed, Key};
@@ -29,12 +29,12 @@ pub(crate) enum Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// The contents that come with the request, bytes.
-    pub fn bytes(&self) -> u64 {
-        let size = |content: &Option<NewBytes>| content.as_ref().map_or(0, |blob| blob.content.len() as u64);
+    /// The contents that come with the request, and their sizes in bytes.
+    pub fn contents(&self) -> Vec<(ObjectId, u64)> {
+        let sized = |blob: &NewBytes| (blob.oid, blob.content.len() as u64);
         match self {
-            Self::Actions(actions) => actions.iter().map(|action| size(&action.content)).sum(),
-            Self::File { content, .. } => size(content),
+            Self::Actions(actions) => actions.iter().filter_map(|action| action.content.as_ref()).map(sized).collect(),
+            Self::File { content, .. } => content.iter().map(sized).collect(),
         }
     }
 }

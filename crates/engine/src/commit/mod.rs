@@ -13,7 +13,7 @@ mod trailers;
 
 use std::collections::HashMap;
 
-use treehold_catalog::{AttemptChange, AttemptState, KeyId, Project, StoreCommit, WorkspaceKey};
+use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
@@ -236,7 +236,8 @@ impl Engine {
         let rows = match changes {
             Changes::Pending { .. } => pending,
             Changes::Actions(judged) => {
-                self.check_quota(project, judged.bytes())?;
+                let contents = judged.contents();
+                self.check_quota_of(project, Charged::Reached, || contents.iter().copied()).await?;
                 self.judge_actions(judged, head).await?
             }
         };

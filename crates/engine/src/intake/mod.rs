@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span};
-use treehold_catalog::{Located, Project};
+use treehold_catalog::{Charged, Located, Project};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
 use treehold_wire::ingest::{Bases, PackedObject, Whole};
@@ -216,11 +216,20 @@ impl Engine {
                 }
             },
         };
-        self.check_quota(project, quarantine.iter().map(|object| object.size).sum()).map_err(Refused::Quota)?;
+        self.check_room(project, &quarantine).await?;
         self.check_closed(project, &quarantine).await?;
         let quarantine = Arc::new(quarantine);
         self.check_git_files_of(&quarantine, git_files, policy).await?;
         Ok(Received { quarantine, pack })
+    }
+
+    /// What the pack brings and the project does not reach yet must fit its quota.
+    async fn check_room(&self, project: &Project, quarantine: &Quarantine) -> std::result::Result<(), Refused> {
+        let brought = || quarantine.iter().map(|object| (object.oid, object.size));
+        match self.check_quota_of(project, Charged::Reached, brought).await {
+            Err(error @ EngineError::QuotaExceeded { .. }) => Err(Refused::Quota(error)),
+            checked => Ok(checked?),
+        }
     }
 
     /// Law 5: what the pack refers to and does not have must be reached by this project's own refs.

@@ -1,8 +1,8 @@
 //! Autosave.
 
 use treehold_catalog::{
-    Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project, RowExpectation,
-    WorkspaceKey,
+    Charged, Content, EditSpot, OpKind, PendingChange, PendingOutcome, PendingRow, PendingWrite, Project,
+    RowExpectation, WorkspaceKey,
 };
 use treehold_fault::point;
 use treehold_object::Kind;
@@ -125,7 +125,8 @@ impl Engine {
         let equals_head = wanted.equals(seen.head);
         let known = [seen.row.as_ref().and_then(|row| row.oid), seen.head.map(|item| item.oid)];
         if !equals_head && new.is_some_and(|item| !known.contains(&Some(item.oid))) {
-            self.check_quota(&seen.project, size)?;
+            let brought = || new.map(|item| (item.oid, size)).into_iter();
+            self.check_quota_of(&seen.project, Charged::Pending, brought).await?;
         }
         let content = match equals_head && !explicit {
             true => Content::None,

@@ -184,6 +184,7 @@ fn text(answer: &Answer) -> String {
             (Kind::Directory, Some(files)) => _ = write!(text, " ({files} files, {} bytes)", entry.size),
             (Kind::Submodule, _) => text.push_str(" (submodule)"),
             (Kind::Link, _) => text.push_str(" (link)"),
+            (Kind::Executable, _) => _ = write!(text, " ({} bytes, executable)", entry.size),
             (_, _) => _ = write!(text, " ({} bytes)", entry.size),
         }
         text.push_str(if entry.pending { " pending\n" } else { "\n" });

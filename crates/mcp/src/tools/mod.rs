@@ -5,6 +5,7 @@ mod conflicts;
 mod diff;
 mod list;
 mod log;
+mod push;
 mod read;
 mod search;
 mod status;
@@ -24,9 +25,10 @@ use treehold_engine::api::Origin;
 use uuid::Uuid;
 
 use crate::binding::{Access, Binding};
-use crate::host::{Host, Refusal};
+use crate::host::{Counted, Host, Refusal};
 
 pub(crate) use list::{Args as ListArgs, page as list_page};
+pub(crate) use status::now as status_now;
 
 /// What every tool needs.
 pub(crate) struct Call<'a, H> {
@@ -159,7 +161,8 @@ static READERS: LazyLock<Vec<Tool>> = LazyLock::new(|| {
             "status",
             "Pending changes",
             reads,
-            "What is pending (edited but not committed), whether it still fits the branch, and how the branch stands to its remote. Cheap.",
+            "What is pending (edited but not committed), whether it still fits the branch, and how the branch stands to its remote: ahead, \
+             behind, and whether it is said to have moved. Cheap: the remote itself is not asked, which sync with dry_run does.",
         ),
         tool::<diff::Args, diff::Answer>(
             "diff",
@@ -193,7 +196,8 @@ static WRITERS: LazyLock<Vec<Tool>> = LazyLock::new(|| {
             edits(false, false),
             "Replace exact text in one file: the way to change a part of a file, as it sends only what changes. Fails, and changes nothing, \
              if old_string is not found or is found more than once (unless replace_all). Saved as a pending edit when answered; \
-             commit when all is done. What others saved meanwhile in the same file is kept.",
+             commit when all is done. What others saved meanwhile in the same file is kept. With executable it also sets whether the \
+             file is executable, or only that.",
         ),
         tool::<write::Write, write::Answer>(
             "write_file",
@@ -236,6 +240,14 @@ static WRITERS: LazyLock<Vec<Tool>> = LazyLock::new(|| {
             "Take over what the project's remote has by now. Pending work stays as it is, and the answer says which of it does not fit any \
              more. Use it when status says that the remote moved, or commit is refused as diverged. With dry_run nothing is changed.",
         ),
+        tool::<push::Args, push::Answer>(
+            "push",
+            "Push",
+            Effect::Publishes,
+            "Send the remote what the branch has ahead of it: commits made without push, merges of a sync, and what others committed here. \
+             Pending edits are not sent: commit them first. May take seconds. Refused as diverged, and nothing sent, where the remote \
+             has commits that are not here. Safe to repeat: what the remote has is not sent again.",
+        ),
     ]
 });
 
@@ -257,7 +269,19 @@ pub(crate) async fn run<H: Host>(
     if !all(call.binding.access).any(|tool| tool.name == name) {
         return None;
     }
+    if let Err(refusal) = call.host.count(counted(name)) {
+        return Some(Err(refusal));
+    }
     Some(dispatch(call, name, arguments).await)
+}
+
+/// What a call counts as, by what it does.
+fn counted(name: &str) -> Counted {
+    match name {
+        "sync" => Counted::Sync,
+        _ if READERS.iter().any(|tool| tool.name == name) => Counted::Read,
+        _ => Counted::Write,
+    }
 }
 
 /// Each tool on the heap: together they are too much for a stack.
@@ -277,6 +301,7 @@ async fn dispatch<H: Host>(call: &Call<'_, H>, name: &str, arguments: JsonObject
         "resolve" => Box::pin(conflicts::resolve(call, parse(arguments)?)).await,
         "commit" => Box::pin(commit::run(call, parse(arguments)?)).await,
         "sync" => Box::pin(sync::run(call, parse(arguments)?)).await,
+        "push" => Box::pin(push::run(call, parse(arguments)?)).await,
         _ => Err(Refusal::new("unknown_tool", format!("there is no tool {name:?}"))),
     }
 }
@@ -297,7 +322,7 @@ mod tests {
     #[test]
     fn every_tool_says_what_it_is() {
         let tools: Vec<_> = all(Access::Write).collect();
-        assert_eq!(tools.len(), 14);
+        assert_eq!(tools.len(), 15);
         for tool in &tools {
             let input = &tool.input_schema;
             assert_eq!(
@@ -332,6 +357,19 @@ mod tests {
     fn who_may_only_read_has_no_tool_that_writes() {
         assert!(all(Access::Read).all(|tool| tool.annotations.as_ref().unwrap().read_only_hint == Some(true)));
         assert_eq!(all(Access::Read).count(), 7);
+    }
+
+    #[test]
+    fn calls_count_by_what_they_do() {
+        for tool in all(Access::Write) {
+            let expected = match (tool.name.as_ref(), tool.annotations.as_ref().and_then(|hints| hints.read_only_hint))
+            {
+                ("sync", _) => Counted::Sync,
+                (_, Some(true)) => Counted::Read,
+                _ => Counted::Write,
+            };
+            assert_eq!(counted(&tool.name), expected, "{}", tool.name);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::shown;
 const LIMIT_DEFAULT: usize = 200;
 const LIMIT_MAX: usize = 2_000;
 /// What a change takes beside its path, bytes.
-const CHANGE_BYTES: usize = 80;
+const CHANGE_BYTES: usize = 100;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,8 +34,14 @@ pub(crate) struct Answer {
     head: Option<String>,
     /// What the remote last had.
     remote_head: Option<String>,
-    /// The remote has moved since, or is said to have.
+    /// The remote is said to have moved since: `sync` asks it. As long as nobody says so, it may have moved all the same.
     remote_moved: bool,
+    /// Where it is said to be, if it moved; null = its branch is said to be gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_head_reported: Option<String>,
+    /// When that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_reported_at: Option<String>,
     /// Commits that the remote lacks.
     ahead: u64,
     /// Commits of the remote that are not here.
@@ -61,6 +67,12 @@ struct Change {
     /// `clean`; `outdated`: the branch moved and it merges by itself; `conflict`: it does not.
     state: &'static str,
     oid: Option<String>,
+    /// Of a plain file: whether it is executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<bool>,
+    /// The branch has the file with another mode: the change is of its mode, or of that, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mode_changed: bool,
     /// How many others have pending work on the same path.
     #[serde(skip_serializing_if = "is_zero")]
     others: usize,
@@ -95,6 +107,11 @@ pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown
     Ok(show(text(&answer), &answer))
 }
 
+/// The first page of it.
+pub(crate) async fn now<H: Host>(call: &Call<'_, H>) -> Result<Shown, Refusal> {
+    run(call, Args { limit: None, cursor: None }).await
+}
+
 fn page(status: api::Status, after: Option<&[u8]>, limit: usize, mut room: usize) -> Answer {
     let changes_total = status.changes.len();
     let left: Vec<&StatusEntry> =
@@ -116,6 +133,8 @@ fn page(status: api::Status, after: Option<&[u8]>, limit: usize, mut room: usize
         head: status.head.map(oid),
         remote_head: status.remote_head.map(oid),
         remote_moved: status.remote_moved,
+        remote_head_reported: status.remote_head_reported.map(oid),
+        remote_reported_at: status.remote_reported_at,
         ahead: status.ahead,
         behind: status.behind,
         revision: status.revision,
@@ -139,6 +158,8 @@ fn change(entry: &StatusEntry) -> Change {
         action: action(entry.action),
         state: state(entry.state),
         oid: entry.oid.map(|oid| oid.to_string()),
+        executable: entry.mode.and_then(shown::executable),
+        mode_changed: matches!((entry.mode, entry.head_mode), (Some(own), Some(theirs)) if own != theirs),
         others: entry.others.len(),
     }
 }
@@ -169,12 +190,25 @@ fn text(answer: &Answer) -> String {
     }
     if answer.remote_moved {
         text.push_str("; the remote has moved");
+        if let (Some(to), Some(at)) = (&answer.remote_head_reported, &answer.remote_reported_at) {
+            _ = write!(text, " to {to}, as was said at {at}");
+        }
+        text.push_str(": `sync` takes it over");
+    }
+    if answer.remote_head.is_some() && answer.ahead > 0 {
+        text.push_str("; `push` sends what is ahead");
     }
     _ = writeln!(text, "\n{} pending changes, revision {}", answer.changes_total, answer.revision);
     for change in &answer.changes {
         let state = if change.state == "clean" { "" } else { change.state };
         let others = if change.others > 0 { " (others edit it too)" } else { "" };
-        _ = writeln!(text, "{} {}{}{state}{others}", change.action, shown::path(&change.path), gap(state));
+        let mode = match (change.executable, change.action, change.mode_changed) {
+            (Some(true), "created", _) => " (executable)",
+            (Some(true), _, true) => " (executable now)",
+            (Some(false), _, true) => " (not executable now)",
+            _ => "",
+        };
+        _ = writeln!(text, "{} {}{mode}{}{state}{others}", change.action, shown::path(&change.path), gap(state));
     }
     for attempt in &answer.unsettled {
         _ = writeln!(text, "commit {} is not settled: {}", attempt.commit, attempt.state);
@@ -201,6 +235,8 @@ mod tests {
             oid: None,
             base_oid: None,
             head_oid: None,
+            mode: Some(api::Mode(0o100_755)),
+            head_mode: None,
             state: ChangeState::Conflict,
             in_head: false,
             revision: 1,
@@ -212,6 +248,7 @@ mod tests {
             remote_head: None,
             remote_moved: false,
             remote_head_reported: None,
+            remote_reported_at: None,
             ahead: 0,
             behind: 0,
             revision: 3,
@@ -238,6 +275,45 @@ mod tests {
     #[test]
     fn what_is_not_clean_is_said() {
         let told = text(&page(status(&["a"]), None, 9, 99));
-        assert_eq!(told, "On branch main at none\n1 pending changes, revision 3\ncreated a conflict\n");
+        assert_eq!(told, "On branch main at none\n1 pending changes, revision 3\ncreated a (executable) conflict\n");
+    }
+
+    #[test]
+    fn a_change_of_the_mode_is_said() {
+        let mut told = status(&["a"]);
+        told.changes[0].action = PendingAction::Modified;
+        told.changes[0].state = ChangeState::Clean;
+        for (own, theirs, line) in [
+            (0o100_755, 0o100_644, "modified a (executable now)\n"),
+            (0o100_644, 0o100_755, "modified a (not executable now)\n"),
+            (0o100_755, 0o100_755, "modified a\n"),
+            (0o120_000, 0o100_644, "modified a\n"),
+        ] {
+            (told.changes[0].mode, told.changes[0].head_mode) = (Some(api::Mode(own)), Some(api::Mode(theirs)));
+            let answer = page(told.clone(), None, 9, 99);
+            assert!(text(&answer).ends_with(line), "{}", text(&answer));
+            assert_eq!(answer.changes[0].mode_changed, own != theirs);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_the_remote_is_said() {
+        let oid: api::Oid = "0000000000000000000000000000000000000001".parse().unwrap();
+        let at = Some("2026-01-01T00:00:00.000Z".to_owned());
+        let (remote_head, remote_head_reported) = (Some(oid), Some(oid));
+        let status = api::Status {
+            remote_head,
+            remote_head_reported,
+            remote_moved: true,
+            remote_reported_at: at,
+            ahead: 2,
+            ..status(&[])
+        };
+        let told = text(&page(status, None, 9, 99));
+        let line = format!(
+            "On branch main at none; remote at {oid}, 2 ahead, 0 behind; the remote has moved to {oid}, as was said at \
+             2026-01-01T00:00:00.000Z: `sync` takes it over; `push` sends what is ahead\n"
+        );
+        assert!(told.starts_with(&line), "{told}");
     }
 }

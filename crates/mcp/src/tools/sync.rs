@@ -116,7 +116,7 @@ fn text(answer: &Answer, merges: bool) -> String {
         text.push_str(&format!("{} {}\n", file.action, shown::path(&file.path)));
     }
     if merges {
-        text.push_str("If it had commits that the remote lacks, both were merged: that leaves with the next commit that is pushed.\n");
+        text.push_str("If it had commits that the remote lacks, both were merged: that leaves with `push`, or the next commit that is pushed.\n");
     }
     let more = answer.changed_total.saturating_sub(answer.changed.len() as u64);
     if more > 0 && !answer.changed.is_empty() {

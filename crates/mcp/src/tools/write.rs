@@ -6,6 +6,8 @@ use treehold_engine::api::{
     BatchAnswer, Encoding, Mode, Oid, OnMismatch, OpConflict, OpResult, OpStatus, PendingBatch, PendingOp, PendingVerb,
 };
 
+use treehold_engine::EngineError;
+
 use super::{Call, Shown, show};
 use crate::host::{Host, Refusal, Work};
 use crate::shown;
@@ -17,9 +19,11 @@ pub(crate) struct Edit {
     path: String,
     /// The exact text to replace, white space and line ends included. It must occur exactly once, unless `replace_all`: add lines around
     /// it until it does.
-    old_string: String,
+    old_string: Option<String>,
     /// What stands there afterwards.
-    new_string: String,
+    new_string: Option<String>,
+    /// True makes the file executable, false not. With it, old_string and new_string may be left out: then only this changes.
+    executable: Option<bool>,
     /// Replace every occurrence.
     #[serde(default)]
     replace_all: bool,
@@ -92,6 +96,9 @@ pub(crate) struct Answer {
     oid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
+    /// Of a plain file: whether it is executable now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<bool>,
     /// Counts up with every change of your pending work.
     revision: i64,
 }
@@ -131,15 +138,35 @@ fn oid(text: Option<&str>) -> Result<Option<Option<Oid>>, Refusal> {
     Ok(parsed.transpose()?.map(Some))
 }
 
+/// Git's mode of a plain file.
+fn mode(executable: bool) -> Mode {
+    Mode(if executable { 0o100_755 } else { 0o100_644 })
+}
+
+/// The operations of an edit: of the text, of the mode, or of both.
+fn edits(args: Edit) -> Result<Vec<PendingOp>, Refusal> {
+    let expected_oid = oid(args.expected_oid.as_deref())?;
+    let chmod =
+        |path: String| args.executable.map(|yes| PendingOp { mode: Some(mode(yes)), ..op(PendingVerb::Chmod, path) });
+    match (args.old_string, args.new_string) {
+        (Some(old), Some(new)) => {
+            let chmod = chmod(args.path.clone());
+            let (old_string, new_string) = (Some(old), Some(new));
+            let edit = op(PendingVerb::Edit, args.path);
+            let edit = PendingOp { old_string, new_string, replace_all: args.replace_all, expected_oid, ..edit };
+            Ok(std::iter::once(edit).chain(chmod).collect())
+        }
+        (None, None) => {
+            let missing = || Refusal::new("bad_arguments", "give old_string and new_string, or executable");
+            Ok(vec![PendingOp { expected_oid, ..chmod(args.path).ok_or_else(missing)? }])
+        }
+        (Some(_), None) => Err(Refusal::new("bad_arguments", "give new_string with old_string")),
+        (None, Some(_)) => Err(Refusal::new("bad_arguments", "give old_string with new_string")),
+    }
+}
+
 pub(crate) async fn edit<H: Host>(call: &Call<'_, H>, args: Edit) -> Result<Shown, Refusal> {
-    let op = PendingOp {
-        old_string: Some(args.old_string),
-        new_string: Some(args.new_string),
-        replace_all: args.replace_all,
-        expected_oid: oid(args.expected_oid.as_deref())?,
-        ..op(PendingVerb::Edit, args.path)
-    };
-    apply(call, op, OnMismatch::Fail).await
+    apply(call, edits(args)?, OnMismatch::Fail).await
 }
 
 pub(crate) async fn write<H: Host>(call: &Call<'_, H>, args: Write) -> Result<Shown, Refusal> {
@@ -152,7 +179,7 @@ pub(crate) async fn write<H: Host>(call: &Call<'_, H>, args: Write) -> Result<Sh
         (None, false) => Some(None),
         (text, false) => oid(text)?,
     };
-    let mode = args.executable.map(|executable| Mode(if executable { 0o100_755 } else { 0o100_644 }));
+    let mode = args.executable.map(mode);
     let op = PendingOp {
         content: Some(args.content),
         encoding: args.encoding.map(|encoding| match encoding {
@@ -167,34 +194,52 @@ pub(crate) async fn write<H: Host>(call: &Call<'_, H>, args: Write) -> Result<Sh
         OnConflict::Fail => OnMismatch::Fail,
         OnConflict::Merge => OnMismatch::Merge,
     };
-    apply(call, op, on_mismatch).await
+    apply(call, vec![op], on_mismatch).await
 }
 
 pub(crate) async fn delete<H: Host>(call: &Call<'_, H>, args: Delete) -> Result<Shown, Refusal> {
     let expected_oid = oid(args.expected_oid.as_deref())?;
-    apply(call, PendingOp { expected_oid, ..op(PendingVerb::Delete, args.path) }, OnMismatch::Fail).await
+    apply(call, vec![PendingOp { expected_oid, ..op(PendingVerb::Delete, args.path) }], OnMismatch::Fail).await
 }
 
 pub(crate) async fn rename<H: Host>(call: &Call<'_, H>, args: Move) -> Result<Shown, Refusal> {
     let expected_oid = oid(args.expected_oid.as_deref())?;
     let op = PendingOp { from: Some(args.from), expected_oid, ..op(PendingVerb::Move, args.path) };
-    apply(call, op, OnMismatch::Fail).await
+    apply(call, vec![op], OnMismatch::Fail).await
 }
 
-/// One operation, with a result of its own: so what it fails of is told as such.
-async fn apply<H: Host>(call: &Call<'_, H>, op: PendingOp, on_conflict: OnMismatch) -> Result<Shown, Refusal> {
+/// Operations on one path, all or none, with a result each: so what one fails of is told as such.
+async fn apply<H: Host>(call: &Call<'_, H>, ops: Vec<PendingOp>, on_conflict: OnMismatch) -> Result<Shown, Refusal> {
     let binding = call.binding;
     let (project, user, branch) = (binding.project.clone(), binding.user, binding.branch.clone());
-    let (origin, batch) =
-        (call.origin.clone(), PendingBatch { ops: vec![op], atomic: false, base_revision: None, on_conflict });
+    let atomic = ops.len() > 1;
+    let (origin, batch) = (call.origin.clone(), PendingBatch { ops, atomic, base_revision: None, on_conflict });
     let written = call.host.run(Work::Write, move |engine| async move {
-        engine.write_batch(&project, user, branch.as_deref(), batch, origin, None).await
+        match engine.write_batch(&project, user, branch.as_deref(), batch, origin, None).await {
+            // Its results say which one failed, and why.
+            Err(EngineError::Batch(refused)) => Ok(BatchAnswer { revision: 0, results: refused.results }),
+            answered => answered,
+        }
     });
     let BatchAnswer { revision, results } = written.await?;
-    let Some(result) = results.into_iter().next() else {
-        return Err(Refusal::new("internal", "the write was not answered; look at the status"));
-    };
-    told(result, revision)
+    match outcome(results) {
+        Some(result) => told(result, revision),
+        None => Err(Refusal::new("internal", "the write was not answered; look at the status")),
+    }
+}
+
+/// Of several results the one that stopped the others, else the last, which says how the file is now.
+fn outcome(mut results: Vec<OpResult>) -> Option<OpResult> {
+    let stopped = results.iter().position(|result| matches!(result.status, OpStatus::Conflict | OpStatus::Failed));
+    if let Some(at) = stopped {
+        return Some(results.swap_remove(at));
+    }
+    let applied = results.iter().any(|result| result.status == OpStatus::Applied);
+    let mut last = results.pop()?;
+    if applied && last.status == OpStatus::Duplicate {
+        last.status = OpStatus::Applied;
+    }
+    Some(last)
 }
 
 fn told(result: OpResult, revision: i64) -> Result<Shown, Refusal> {
@@ -206,6 +251,7 @@ fn told(result: OpResult, revision: i64) -> Result<Shown, Refusal> {
     };
     let (path, _) = shown::path_bytes(&result.path.0);
     let oid = result.oid.map(|oid| oid.to_string());
+    let executable = result.mode.filter(|_| oid.is_some()).and_then(shown::executable);
     let text = match (&oid, status) {
         (None, _) => format!("Deleted {}; revision {revision}", shown::path(&path)),
         (Some(oid), Status::Applied) => format!("Saved {}, now oid {oid}; revision {revision}", shown::path(&path)),
@@ -220,7 +266,7 @@ fn told(result: OpResult, revision: i64) -> Result<Shown, Refusal> {
         }
     };
     let revision = result.revision.unwrap_or(revision);
-    Ok(show(text, &Answer { path, status, oid, size: result.size, revision }))
+    Ok(show(text, &Answer { path, status, oid, size: result.size, executable, revision }))
 }
 
 fn failed(result: OpResult) -> Refusal {
@@ -285,6 +331,36 @@ mod tests {
         assert_eq!(shown.text, "Saved a, now oid 00000000000000000000000000000000000000aa; revision 7");
         assert_eq!(shown.value["status"], "applied");
         assert_eq!(told(result(OpStatus::Duplicate, None), 7).unwrap().value["status"], "unchanged");
+    }
+
+    #[test]
+    fn an_edit_is_of_the_text_or_of_the_mode_or_of_both() {
+        let asked = |old: Option<&str>, new: Option<&str>, executable| {
+            let (old_string, new_string) = (old.map(str::to_owned), new.map(str::to_owned));
+            let path = "a".to_owned();
+            edits(Edit { path, old_string, new_string, executable, replace_all: false, expected_oid: None })
+        };
+        let verbs =
+            |ops: Vec<PendingOp>| ops.into_iter().map(|op| (op.op, op.mode.map(|mode| mode.0))).collect::<Vec<_>>();
+        assert_eq!(verbs(asked(Some("a"), Some("b"), None).unwrap()), [(PendingVerb::Edit, None)]);
+        assert_eq!(verbs(asked(None, None, Some(true)).unwrap()), [(PendingVerb::Chmod, Some(0o100_755))]);
+        let both = verbs(asked(Some("a"), Some("b"), Some(false)).unwrap());
+        assert_eq!(both, [(PendingVerb::Edit, None), (PendingVerb::Chmod, Some(0o100_644))]);
+        for (old, new) in [(None, None), (Some("a"), None), (None, Some("b"))] {
+            assert_eq!(asked(old, new, None).unwrap_err().code, "bad_arguments", "{old:?} {new:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_results_the_one_that_failed_is_told() {
+        let told = |statuses: &[OpStatus]| {
+            outcome(statuses.iter().map(|status| result(*status, None)).collect()).map(|result| result.status)
+        };
+        assert_eq!(told(&[OpStatus::Failed, OpStatus::NotApplied]), Some(OpStatus::Failed));
+        assert_eq!(told(&[OpStatus::NotApplied, OpStatus::Failed]), Some(OpStatus::Failed));
+        assert_eq!(told(&[OpStatus::Applied, OpStatus::Duplicate]), Some(OpStatus::Applied));
+        assert_eq!(told(&[OpStatus::Duplicate, OpStatus::Duplicate]), Some(OpStatus::Duplicate));
+        assert_eq!(told(&[]), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::params::captures;
 
 /// The route that names its project in a header.
 const MCP: &str = "/mcp";
+/// Its call that is answered by a stream of news.
+const LISTEN: &str = "subscriptions/listen";
 
 /// A batch read whose request is larger asks for about a thousand paths or more, bytes.
 const LARGE_READ: u64 = 64 << 10;
@@ -92,6 +94,8 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
             Class::Batch
         }
         ("/changes", _) => Class::Watch,
+        // An agent that subscribes: the header must be what the message says, or the message is refused.
+        _ if template == MCP && headers.get("mcp-method").is_some_and(|method| method == LISTEN) => Class::Watch,
         ("/fork" | "/promote" | "/refs/{*name}", &Method::POST | &Method::PUT | &Method::DELETE) => Class::Commit,
         ("/commit" | "/commits" | "/sync" | "/push" | "/pulls" | "/pulls/{number}" | "/remote", _) => Class::Commit,
         // Many writes in one request; what is small is as light as one of them.
@@ -173,6 +177,15 @@ mod tests {
         ] {
             assert_eq!(class_of(method, template, length), expected, "{method} {template} {length:?}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_waits_for_news_takes_no_place_of_those_who_work() {
+        let of = |method: &'static str| {
+            let headers = HeaderMap::from_iter([("mcp-method".parse().unwrap(), method.parse().unwrap())]);
+            class(MCP, &Method::POST, &headers)
+        };
+        assert_eq!((of("subscriptions/listen"), of("tools/call")), (Class::Watch, Class::Light));
     }
 
     #[test]

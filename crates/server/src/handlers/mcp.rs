@@ -24,11 +24,14 @@ use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::{credentials, is_json, named, origin, plain_body};
 use crate::mcp::{Kept, McpHost};
+use crate::rates::Payer;
 use crate::respond::Answer;
 
 /// What a client sends with every request after the first. Ours says the client's name: nothing is kept for it here, and so any
 /// instance can answer.
 const SESSION: &str = "mcp-session-id";
+/// What a request asks for, as newer clients say it beside the message.
+const METHOD: &str = "mcp-method";
 /// Headers that the protocol knows. No others go on to its library, which logs what it is given.
 const PASSED: [&str; 5] = ["accept", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name"];
 /// Memory for a byte of a message: as text, as JSON, and as what a tool takes.
@@ -96,7 +99,10 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
     let message = upload.bytes.clone();
 
     let kept = Kept::default();
-    let host = McpHost::new(app.clone(), &bound.project).within_request(kept.clone());
+    let payer = Payer::new(caller, &bound.project, bound.user);
+    let host = McpHost::new(app.clone(), &bound.project).within_request(kept.clone()).paid_by(payer);
+    // Older clients do not say it in a header; a stream for them would take the place of a light request.
+    let listens = head.headers.contains_key(METHOD);
     let mut passed = Request::new(Full::new(upload.bytes));
     *passed.method_mut() = head.method;
     for name in PASSED {
@@ -116,7 +122,7 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
             () = stop.cancelled() => {}
         }
     });
-    let told = treehold_mcp::answer(Tools::new(host, bound).for_request(client), passed, stop).await;
+    let told = treehold_mcp::answer(Tools::new(host, bound).for_request(client, listens), passed, stop).await;
     let mut told = refused(told.map(Body::new), &message).await?;
     if let Some(name) = begins.filter(|_| told.status().is_success()) {
         told.headers_mut().extend(Session::begin(&name).map(|value| (header::HeaderName::from_static(SESSION), value)));

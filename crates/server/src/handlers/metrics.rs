@@ -79,6 +79,7 @@ fn text(watched: &Watched, requests: &[Metered<'_>]) -> String {
     page.gauge("longest_silent_operation_seconds", "How long an open operation gave no sign of life, at most.", silent);
     page.gauge("condemned_objects", "Objects that nothing names and that wait for their grace.", vitals.condemned);
     page.gauge("doomed_keys", "Bucket keys whose bytes wait to be deleted.", vitals.doomed_keys);
+    totals(&mut page, watched);
     jobs(&mut page, watched);
     cache(&mut page, watched);
     called::connections(&mut page, watched);
@@ -131,6 +132,17 @@ fn jobs(page: &mut Page, watched: &Watched) {
     }
 }
 
+fn totals(page: &mut Page, watched: &Watched) {
+    let Some(totals) = &watched.totals else { return };
+    page.gauge("store_objects", "Objects in the store, each once, when they were last counted.", totals.objects);
+    page.gauge("store_content_bytes", "Sizes of these objects together.", totals.content_bytes);
+    page.gauge("store_stored_bytes", "What these objects take in the bucket.", totals.stored_bytes);
+    let help = "What all projects hold, as quotas count it: what would be stored if nothing were shared or packed.";
+    page.gauge("projects_held_bytes", help, totals.held_bytes);
+    let help = "When this server last counted what is stored, Unix time.";
+    page.gauge("store_counted_timestamp_seconds", help, seconds(totals.counted_ms));
+}
+
 fn cache(page: &mut Page, watched: &Watched) {
     let Some(cache) = &watched.cache else { return };
     page.metric("cache_reads_total", "counter", "Objects asked for, by where they were found; `bucket`: nowhere near.");
@@ -151,7 +163,7 @@ fn cache(page: &mut Page, watched: &Watched) {
 
 #[cfg(test)]
 mod tests {
-    use treehold_engine::WatchedJob;
+    use treehold_engine::{Totals, WatchedJob};
 
     use super::*;
 
@@ -172,8 +184,17 @@ mod tests {
             numbers: vec![("errors".to_owned(), 3)],
         };
         let pool = treehold_engine::Connections { of: "any", max: 16, open: 3, idle: 1 };
+        let (content_bytes, stored_bytes, held_bytes) = (9, 7, 30);
+        let totals = Totals { counted_ms: 2_000, objects: 3, content_bytes, stored_bytes, held_bytes };
         let page = text(
-            &Watched { now_ms: 10_000, vitals, connections: vec![pool], jobs: vec![job], cache: None },
+            &Watched {
+                now_ms: 10_000,
+                vitals,
+                connections: vec![pool],
+                jobs: vec![job],
+                totals: Some(totals),
+                cache: None,
+            },
             &[asked()],
         );
         for line in [
@@ -183,6 +204,11 @@ mod tests {
             "treehold_request_seconds_sum{route=\"/files/{project}\",method=\"GET\"} 1.25",
             "treehold_request_seconds_count{route=\"/files/{project}\",method=\"GET\"} 3",
             "treehold_unpushed_branches 2",
+            "treehold_store_objects 3",
+            "treehold_store_content_bytes 9",
+            "treehold_store_stored_bytes 7",
+            "treehold_projects_held_bytes 30",
+            "treehold_store_counted_timestamp_seconds 2",
             "treehold_database_connections{for=\"any\",state=\"in_use\"} 2",
             "treehold_database_connections{for=\"any\",state=\"idle\"} 1",
             "treehold_database_connections_max{for=\"any\"} 16",

@@ -11,7 +11,7 @@ pub(super) mod texts;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use treehold_catalog::{Answering, Claim, OpKind, PendingOutcome, Project, WorkspaceKey, WriteOutcome};
+use treehold_catalog::{Answering, Charged, Claim, OpKind, PendingOutcome, Project, WorkspaceKey, WriteOutcome};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
@@ -240,7 +240,8 @@ impl Engine {
         writes: Vec<treehold_catalog::PendingWrite>,
         results: Results,
     ) -> Result<Round> {
-        self.check_quota(&batch.project, brought(batch, &writes))?;
+        let contents = brought(batch, &writes);
+        self.check_quota_of(&batch.project, Charged::Pending, || contents.iter().copied()).await?;
         self.store_large(batch, &writes).await?;
         let expected = named.then_some(revision);
         let now_ms = self.ambient.now_ms();
@@ -388,15 +389,16 @@ impl Engine {
     }
 }
 
-/// The sizes of the contents that writes bring, each once, bytes.
-fn brought(batch: &Batch, writes: &[treehold_catalog::PendingWrite]) -> u64 {
+/// The contents that writes bring, each once, and their sizes in bytes.
+fn brought(batch: &Batch, writes: &[treehold_catalog::PendingWrite]) -> Vec<(ObjectId, u64)> {
     use treehold_catalog::PendingChange::{Keep, Set};
     let named = writes.iter().filter_map(|write| match &write.change {
         Set { oid, .. } | Keep { oid, .. } => *oid,
         _ => None,
     });
     let named: HashSet<ObjectId> = named.collect();
-    named.iter().filter_map(|oid| batch.texts.made.get(oid)).map(|made| made.content.len() as u64).sum()
+    let made = named.iter().filter_map(|oid| batch.texts.made.get(oid));
+    made.map(|made| (made.oid, made.content.len() as u64)).collect()
 }
 
 /// Judges the operations in order. In an atomic batch the first that fails is the last that is looked at.

@@ -31,10 +31,10 @@ pub(crate) fn status() -> Operation {
         .answers::<Status>(200, "The status.")
         .example(200, json!({
             "branch": "main", "head": seen::BEFORE, "remote_head": seen::BEFORE, "remote_moved": false, "remote_head_reported": null,
-            "ahead": 0, "behind": 0, "revision": 1,
+            "remote_reported_at": null, "ahead": 0, "behind": 0, "revision": 1,
             "changes": [{
                 "path": "README.md", "action": "modified", "oid": seen::EDIT, "base_oid": seen::BLOB, "head_oid": seen::BLOB,
-                "state": "clean", "revision": 1,
+                "mode": "100644", "head_mode": "100644", "state": "clean", "revision": 1,
             }],
             "attempts": [],
         }))
