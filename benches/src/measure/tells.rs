@@ -45,8 +45,8 @@ pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
         bench.sheet.add(format!("{name}: chance of such a difference between equals"), "", vec![p]).at_least(LEVEL);
     }
     let (near, far) = refused(bench, http).await?;
-    bench.sheet.add("key that is nearly right, refused, p50", "ms", medians_ms(&[near.clone()]));
-    bench.sheet.add("key that is not, refused, p50", "ms", medians_ms(&[far.clone()]));
+    bench.sheet.add("key that is nearly right, refused, p50", "ms", medians_ms(std::slice::from_ref(&near)));
+    bench.sheet.add("key that is not, refused, p50", "ms", medians_ms(std::slice::from_ref(&far)));
     let p = kolmogorov_smirnov(&near, &far);
     bench.sheet.add("refused keys: chance of such a difference between equals", "", vec![p]).at_least(LEVEL);
     Ok(())
