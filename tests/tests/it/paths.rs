@@ -124,9 +124,9 @@ both! {
                     let reply = probe::raw(&d, method, &target, body.as_bytes()).await;
                     reply.problem(422, "bad_path");
                 }
-                let deleted = probe::raw(&d, "PUT", &format!("{base}/{path}?action=deleted"), b"").await;
-                deleted.problem(422, "bad_path");
             }
+            let deleted = probe::raw(&d, "PUT", &format!("/pending/{project}/{user}/{path}?action=deleted"), b"").await;
+            deleted.problem(422, "bad_path");
         }
         assert_eq!(pending_count(&d, project, user).await, 0);
         let list = d.get(&format!("/files/{project}")).await.ok(200);
