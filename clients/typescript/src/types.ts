@@ -222,7 +222,7 @@ export interface StatusEntry extends Pathed {
   mode: string | null;
   head_mode: string | null;
   state: ChangeState;
-  /** The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull. */
+  /** A commit would make nothing of it, as the head has the change already; it goes with the user's next commit. */
   in_head?: boolean;
   revision: number;
   /** Others who have pending work on the path. */

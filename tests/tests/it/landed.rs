@@ -53,7 +53,7 @@ both! {
         assert_eq!(standing(&d, project, user).await, all);
         d.post(&route, commit(user, &json!({"paths": ["f"]}))).await.problem(422, "nothing_to_commit");
         assert_eq!(standing(&d, project, user).await, json!([["g", "outdated", true], ["h", "clean", false]]));
-        assert_eq!(told(&d, project, user, &since).await, json!([["f", "dropped"]]));
+        assert_eq!(told(&d, project, user, &since).await, json!([["f", "committed"]]));
         let kept = d.get(&format!("/projects/{project}/history?user={user}&path=f")).await.ok(200);
         assert_eq!(kept["versions"][0]["oid"], blob_oid(b"X\n"), "{kept}");
         let answer = d.post(&route, commit(user, &json!({}))).await.ok(200);
@@ -62,7 +62,7 @@ both! {
         d.post(&route, commit(user, &json!({}))).await.problem(422, "nothing_to_commit");
     }
 
-    /// Goal: text that merges into what the branch has is nothing to commit either, and goes; an edit that comes while it is looked at stays.
+    /// Goal: text that merges into what the branch has is nothing to commit either, and goes.
     async fn what_merges_into_nothing_goes(d) {
         let (project, user) = (d.local_project().await, Uuid::new_v4());
         d.put(&format!("/files/{project}/f"), "a\nb\nc\nd\ne\n").await.ok(200);
@@ -76,39 +76,56 @@ both! {
         assert_eq!((read.text().as_str(), read.header("x-treehold-source")), ("A\nb\nc\nd\nE\n", "committed"));
     }
 
-    /// Goal: a pull takes away everybody's changes that it brings, and those that the branch had before; a dry one shows them and takes
-    /// nothing. What shows something else than the branch stays.
-    async fn goes_with_a_pull(d) {
+    /// Goal: a pull tells them, and takes nothing away.
+    async fn a_pull_tells_them(d) {
         d.remote("docs", 12);
         let (project, ann, bob) = (d.connect("docs").await, Uuid::new_v4(), Uuid::new_v4());
-        for (user, path, text) in [(ann, "new", "X\n"), (bob, "new", "X\n"), (bob, "other", "bob's\n"), (ann, "ours", "Y\n")] {
+        for (user, path, text) in [(ann, "new", "X\n"), (bob, "new", "X\n"), (bob, "other", "bob's\n")] {
             d.put(&format!("/pending/{project}/{user}/{path}"), text).await.ok(201);
         }
-        d.put(&format!("/files/{project}/ours"), "Y\n").await.ok(200);
-        d.post(&format!("/projects/{project}/push"), json!({})).await.ok(200);
         let (_dir, clone) = d.clone_remote("docs");
         clone.commit_files(&[("new", Some(b"X\n")), ("other", Some(b"theirs\n"))], "Theirs");
         clone.git().run(["push", "--quiet", "origin", "HEAD"]);
-        let since = now(&d, project).await;
-        let mut touched = Vec::new();
-        for (dry, left) in [(true, 4), (false, 1)] {
-            let synced = d.post(&format!("/projects/{project}/sync"), json!({"dry_run": dry})).await.ok(200);
-            let rows = synced["pending"].as_array().expect("pending").iter();
-            let mut rows: Vec<Value> = rows.map(|row| json!([row["user"], row["path"], row["state"], row["in_head"] == true])).collect();
-            rows.sort_by_key(Value::to_string);
-            touched.push(rows);
-            let mut rows = 0;
-            for user in [ann, bob] {
-                rows += d.get(&format!("/pending/{project}/{user}")).await.ok(200)["changes"].as_array().map_or(0, Vec::len);
-            }
-            assert_eq!(rows, left, "dry run: {dry}");
-        }
-        let mut expected = vec![json!([ann, "new", "outdated", true]), json!([bob, "new", "outdated", true]), json!([bob, "other", "conflict", false])];
+        let synced = d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        let rows = synced["pending"].as_array().expect("pending").iter();
+        let mut rows: Vec<Value> =
+            rows.map(|row| json!([row["user"], row["path"], row["state"], row["in_head"] == true])).collect();
+        rows.sort_by_key(Value::to_string);
+        let mut expected = vec![
+            json!([ann, "new", "outdated", true]),
+            json!([bob, "new", "outdated", true]),
+            json!([bob, "other", "conflict", false]),
+        ];
         expected.sort_by_key(Value::to_string);
-        assert_eq!(touched, [expected.clone(), expected]);
-        assert_eq!(standing(&d, project, bob).await, json!([["other", "conflict", false]]));
-        let mut dropped = told(&d, project, ann, &since).await;
-        dropped.as_array_mut().expect("events").sort_by_key(Value::to_string);
-        assert_eq!(dropped, json!([["new", "dropped"], ["ours", "dropped"]]));
+        assert_eq!(rows, expected);
+        assert_eq!(standing(&d, project, ann).await, json!([["new", "outdated", true]]));
+    }
+
+    /// Goal: an edit that comes while a commit finds that there is nothing to commit stays, whatever the branch is set to meanwhile.
+    async fn what_comes_meanwhile_stays(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        let file = format!("/files/{project}/f");
+        let pending = format!("/pending/{project}/{user}/f");
+        let route = format!("/projects/{project}/commit");
+        for round in 0..12 {
+            let (text, other) = (format!("same {round}\n"), format!("other {round}\n"));
+            d.put(&pending, text.clone()).await;
+            d.put(&file, text.clone()).await.ok(200);
+            // Back to what the branch had, as the branch goes on; or another text.
+            let last = if round % 2 == 0 { text.clone() } else { format!("late {round}\n") };
+            let saves = async {
+                d.put(&file, other.clone()).await.ok(200);
+                let saved = d.put(&pending, last.clone()).await;
+                assert!([200, 201].contains(&saved.status), "{}", saved.text());
+            };
+            let (nothing, ()) = futures::join!(d.post(&route, commit(user, &json!({}))), saves);
+            if nothing.status == 200 {
+                // The commit was as late as the edit, and took it.
+                continue;
+            }
+            assert!([409, 422].contains(&nothing.status), "{}", nothing.text());
+            assert_eq!(d.get(&format!("{file}?user={user}")).await.text(), last, "round {round}");
+            d.delete(&pending).await;
+        }
     }
 }

@@ -187,7 +187,7 @@ pub struct StatusEntry {
     pub head_mode: Option<Mode>,
     /// How it stands to the head.
     pub state: ChangeState,
-    /// The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull.
+    /// A commit would make nothing of it, as the head has the change already; it goes with the user's next commit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub in_head: bool,
     /// Revision of the row's last change.

@@ -59,7 +59,7 @@ pub struct TouchedPending {
     pub path: Path,
     /// How it stands to the new head.
     pub state: ChangeState,
-    /// The new head has the change already: there is nothing to commit of it.
+    /// A commit would make nothing of it, as the new head has the change already.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub in_head: bool,
 }

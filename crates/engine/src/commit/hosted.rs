@@ -85,14 +85,9 @@ impl Engine {
         // What is on its way to the branch may move it.
         self.clear_the_way((project.id, hosted.intent.user), &branch, &hosted.at, None).await?;
         for _ in 0..=self.config.merge_attempts {
-            match self.hosted_round(&hosted).await {
-                Ok(Round::Done(answer)) => return Ok(answer),
-                Ok(Round::Again) => {}
-                Err(error) => {
-                    let refused = Err(error);
-                    self.after_nothing(project, &hosted.changes, &refused).await?;
-                    return refused;
-                }
+            match self.hosted_round(&hosted).await? {
+                Round::Done(answer) => return Ok(answer),
+                Round::Again => {}
             }
         }
         Err(moved(&branch))
@@ -130,7 +125,11 @@ impl Engine {
         }
         let snapshot =
             MergedChanges { snapshot: merged.snapshot.clone(), files: merged.files.clone(), ..Default::default() };
-        let planned = self.plan_commit(intent, &parent, merged).await?;
+        let planned = self.plan_commit(intent, &parent, merged).await;
+        if !ahead {
+            self.after_nothing(intent, changes, &head, &snapshot.snapshot, &planned).await;
+        }
+        let planned = planned?;
         let commit = self.hosted_commit(intent, &parent, &planned).await?;
         let made = match self.forge.commit(&hosted.site, &commit).await? {
             Hosting::Made(oid) => Some(oid),

@@ -13,7 +13,7 @@ mod trailers;
 
 use std::collections::HashMap;
 
-use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
+use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, SnapshotRow, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
@@ -107,9 +107,6 @@ impl Engine {
         let _turn = lock.lock().await;
         let at = self.endpoint(&intent.project, credentials);
         let outcome = self.rounds(&mut intent, &changes, policy, at.as_ref(), &key).await;
-        if !policy.dry_run {
-            self.after_nothing(&intent.project, &changes, &outcome).await?;
-        }
         // The same request, sent twice at once through two engines, has one answer: that of the one which came first.
         if let (Some(_), Err(_)) = (&key.key, &outcome)
             && let Claimed::Answered(answer) = self.claim(&intent.project, &key).await?
@@ -117,22 +114,6 @@ impl Engine {
             return answer;
         }
         self.remember(&intent.project, &key, outcome).await
-    }
-
-    /// Where there was nothing to commit, what the branch has already goes.
-    async fn after_nothing(
-        &self,
-        project: &Project,
-        changes: &Changes<'_>,
-        outcome: &Result<CommitAnswer>,
-    ) -> Result<()> {
-        match (changes, outcome) {
-            (
-                Changes::Pending { key, paths },
-                Err(EngineError::Unprocessable { code: plan::NOTHING_TO_COMMIT, .. }),
-            ) => self.drop_landed(project, key, paths.as_deref()).await,
-            _ => Ok(()),
-        }
     }
 
     async fn rounds(
@@ -202,11 +183,36 @@ impl Engine {
             return Err(machine::moved(&intent.branch));
         }
         point("C2").await?;
-        let planned = self.plan_commit(intent, &parent, merged).await?;
+        let taken = merged.snapshot.clone();
+        let planned = self.plan_commit(intent, &parent, merged).await;
+        if !policy.dry_run && parent.commit == head.commit {
+            self.after_nothing(intent, changes, &head, &taken, &planned).await;
+        }
+        let planned = planned?;
         if policy.dry_run {
             return Ok(Round::Done(planned.answer));
         }
         self.carry_out(intent, planned, at).await
+    }
+
+    /// Where there was nothing to commit, the pending work that was looked at goes: the branch has it.
+    async fn after_nothing(
+        &self,
+        intent: &Intent,
+        changes: &Changes<'_>,
+        head: &Head,
+        taken: &[SnapshotRow],
+        planned: &Result<Planned>,
+    ) {
+        let nothing = matches!(planned, Err(EngineError::Unprocessable { code: plan::NOTHING_TO_COMMIT, .. }));
+        if let Changes::Pending { key, .. } = changes
+            && nothing
+            && let Some(landed) = machine::clear_of(Some(key.user), &key.branch, taken)
+            && let Err(error) = self.settle_landed(intent.project.id, &intent.branch, head, landed).await
+        {
+            // The answer is the same, and the next commit looks again.
+            tracing::warn!(code = error.code(), "pending work that the branch has by now was left: {error}");
+        }
     }
 
     /// The remote's branch, if it was seen ahead of ours.

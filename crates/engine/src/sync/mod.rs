@@ -84,20 +84,7 @@ impl Engine {
         };
         let seeing = self.with_made(unstored);
         let changes = seeing.diff_trees(from.tree, to.tree).await?;
-        let there: HashMap<&BString, Side> = changes.iter().map(|change| (&change.path, change.new)).collect();
-        let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
-        if !(request.dry_run && changes.is_empty()) {
-            for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
-                workspaces.entry(user).or_default().push(row);
-            }
-        }
-        let pending = seeing.touched(project, &to, &there, &workspaces).await?;
-        if !request.dry_run
-            && let Err(error) = self.drop_seen_in_head(project, &to, |path| there.contains_key(path), workspaces).await
-        {
-            // The pull is done, and the next one looks again.
-            tracing::warn!(code = error.code(), "pending work that the branch has by now was left: {error}");
-        }
+        let pending = seeing.touched(project, branch, &to, &changes).await?;
         Ok(SyncAnswer {
             branch: branch.to_owned(),
             from: from.commit.map(Oid),
@@ -211,17 +198,25 @@ impl Engine {
     async fn touched(
         &self,
         project: &Project,
+        branch: &str,
         to: &Head,
-        there: &HashMap<&BString, Side>,
-        workspaces: &BTreeMap<Uuid, Vec<PendingRow>>,
+        changes: &[Change],
     ) -> Result<Vec<TouchedPending>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there: HashMap<&BString, Side> = changes.iter().map(|change| (&change.path, change.new)).collect();
+        let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
+        for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
+            workspaces.entry(user).or_default().push(row);
+        }
         let mut touched = Vec::new();
         for (user, rows) in workspaces {
             let at = |(at, row): (usize, &PendingRow)| there.get(&row.path).map(|theirs| (at, *theirs));
             let places: Vec<(usize, Side)> = rows.iter().enumerate().filter_map(at).collect();
-            let states = self.change_states(project, to, rows, &places).await?;
+            let states = self.change_states(project, to, &rows, &places).await?;
             touched.extend(places.iter().zip(states).map(|((at, _), Standing { state, in_head })| TouchedPending {
-                user: *user,
+                user,
                 path: Path(rows[*at].path.clone()),
                 state,
                 in_head,
