@@ -100,18 +100,35 @@ both! {
         clone.commit_files(&[("c.sh", Some(theirs.as_bytes())), ("d.sh", Some(theirs.as_bytes()))], "Say it");
         clone.git().run(["push", "--quiet", "origin", "HEAD"]);
         d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
-        // The chmod of b.sh is the branch's by now.
-        let told = json!([["a.sh", "outdated"], ["c.sh", "conflict"], ["d.sh", "conflict"]]);
+        let told = json!([["a.sh", "outdated"], ["b.sh", "outdated"], ["c.sh", "conflict"], ["d.sh", "conflict"]]);
         assert_eq!(states(&d, project, user).await, told);
         let taken_back = d.put(&format!("{url}/a.sh"), TEXT).await.ok(200);
         assert_eq!((&taken_back["action"], &taken_back["mode"]), (&json!("none"), &json!("100755")));
-        let files = json!([{"path": "c.sh", "take": "ours"}, {"path": "d.sh", "take": "text", "content": "both\n", "mode": "100644"}]);
+        let files = json!([{"path": "b.sh", "take": "merged"}, {"path": "c.sh", "take": "ours"},
+            {"path": "d.sh", "take": "text", "content": "both\n", "mode": "100644"}]);
         d.post(&format!("/projects/{project}/resolve"), json!({"user": user, "files": files})).await.ok(200);
         assert_eq!(states(&d, project, user).await, json!([["c.sh", "clean"], ["d.sh", "clean"]]));
         d.post(&format!("/projects/{project}/commit"), commit(user)).await.ok(200);
         clone.git().run(["pull", "--quiet", "--ff-only", "origin", "main"]);
         let modes = clone.ls_tree("HEAD").into_iter().filter(|line| line.path.ends_with(b".sh")).map(|line| line.mode);
         assert_eq!(modes.collect::<Vec<_>>(), ["100755", "100755", "100755", "100644"]);
+    }
+
+    /// Goal: an editor that still holds what a change of mode alone started from, and saves without a word of what it saw, erases nothing.
+    async fn a_save_over_a_mode_alone_keeps_its_base(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        let (old, new) = ("one\n", "one and theirs\n");
+        let url = format!("/pending/{project}/{user}");
+        for path in ["put.sh", "batch.sh"] {
+            d.put(&format!("/files/{project}/{path}"), old).await.ok(200);
+            d.post(&url, json!({"ops": [{"op": "chmod", "path": path, "mode": "100755"}]})).await.ok(200);
+            d.put(&format!("/files/{project}/{path}"), new).await.ok(200);
+        }
+        let saved = d.put(&format!("{url}/put.sh"), "one and mine\n").await.ok(200);
+        assert_eq!(saved["base_oid"], blob_oid(old.as_bytes()));
+        d.post(&url, json!({"ops": [{"op": "put", "path": "batch.sh", "content": "one and mine\n"}]})).await.ok(200);
+        let told = json!([["batch.sh", "conflict"], ["put.sh", "conflict"]]);
+        assert_eq!(states(&d, project, user).await, told);
     }
 
     /// Goal: a change of mode alone shows the content that the branch has by now, wherever the user looks, as the commit has it; what is

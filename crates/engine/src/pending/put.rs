@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::change::{Wanted, based_on};
 use crate::api::{Condition, Mode, Oid, Path, PendingAction, PendingAnswer, PendingBody, PutPending};
-use crate::files::{pending_item, shaped_path};
+use crate::files::{base_of, pending_item, shaped_path};
 use crate::modes::{seen_base, seen_item};
 use crate::tree::{Base, Edits, FILE, GITLINK, Item, SYMLINK};
 use crate::view::{check_branch, no_project, project_key};
@@ -250,10 +250,12 @@ fn check(condition: &Condition, seen: &Seen) -> Result<()> {
     }
 }
 
-/// `base` if given, else what `If-Match` named when nothing was pending, else what the row has, else the head's blob.
+/// `base` if given, else what `If-Match` named, else what the row has, else the head's blob.
 fn base(draft: &Draft, seen: &Seen) -> Base {
     let was = match &seen.row {
-        Some(row) => seen_base(row, seen.file()),
+        Some(row) if draft.put.condition.if_match.is_some() => seen_base(row, seen.file()),
+        // Who names nothing may have seen what a change of mode alone started from.
+        Some(row) => base_of(row),
         None => seen.file().into(),
     };
     match draft.put.base {

@@ -7,6 +7,7 @@ use super::desk::{Desk, Set, Spot};
 use super::ops::{Judged, Op, Refused, Verb};
 use crate::api::{Condition, Mode, Oid, OnMismatch, OpConflict, OpStatus};
 use crate::blocking;
+use crate::files::base_of;
 use crate::pending::change::based_on;
 use crate::pending::text::{Patch, replace};
 use crate::tree::{Base, FILE, Item, SYMLINK, merge_text};
@@ -82,6 +83,10 @@ impl Desk<'_> {
             (Some(base), _) => base,
             (None, Some(base)) if spot.head_oid() == Some(base) => named(base),
             (None, Some(base)) if op.expects.is_some() && spot.view.is_none_or(|item| item.oid != base) => named(base),
+            // Who names nothing may have seen what a change of mode alone started from; other verbs read what the view has.
+            (None, None) if matches!(op.verb, Verb::Put(_)) && op.expects.is_none() && !spot.touched => {
+                spot.row.as_ref().map_or(spot.base, base_of)
+            }
             _ => spot.base,
         }
     }
