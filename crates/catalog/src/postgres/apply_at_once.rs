@@ -17,8 +17,11 @@ use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::rows::{arguments, sql};
 
-/// All parts see the tables as they were before, and no row is written by two of them. The rows of `feeds` are locked after contents and
-/// before pending rows, which nobody else waits for: their workspaces are locked.
+/// The writes that come before the rows of `feeds` are locked.
+const WRITTEN: &str = "(SELECT count(*) FROM history) + (SELECT count(*) FROM fresh) + (SELECT count(*) FROM gone)
+     + (SELECT count(*) FROM moved) >= 0";
+
+/// All parts see the tables as they were before, and no row is written by two of them.
 fn statement() -> String {
     let content = contents::COLUMNS.len();
     let history = 1 + content;
@@ -32,26 +35,26 @@ fn statement() -> String {
              {} RETURNING project, size, {} AS came
          ), charged AS (
              SELECT project, CAST(sum(size) AS BIGINT) AS bytes FROM content WHERE came GROUP BY project
-         ), told AS MATERIALIZED (SELECT * FROM {}), {}, history AS (
+         ), history AS (
              INSERT INTO pending_history (workspace, replaced_at, {names})
-             SELECT r.workspace, r.replaced_at, {named} FROM {} ON CONFLICT DO NOTHING
+             SELECT r.workspace, r.replaced_at, {named} FROM {} ON CONFLICT DO NOTHING RETURNING 1
          ), fresh AS (
              INSERT INTO pending (workspace, {names}) SELECT r.workspace, {named} FROM {}
-             ON CONFLICT (workspace, path) DO UPDATE SET {replaced}
+             ON CONFLICT (workspace, path) DO UPDATE SET {replaced} RETURNING 1
          ), gone AS (
-             DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {})
+             DELETE FROM pending WHERE (workspace, path) IN (SELECT r.workspace, r.path FROM {}) RETURNING 1
          ), moved AS (
-             UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id
-         )
+             UPDATE workspaces SET revision = r.revision FROM {} WHERE workspaces.id = r.id RETURNING 1
+         ), told AS MATERIALIZED (SELECT * FROM {}), {}
          SELECT project, last FROM counted",
         contents::upsert_sql(),
         IS_NEW.unwrap_or("true"),
-        rows(told, EVENT),
-        told_sql(),
         rows(history, ROW),
         rows(set, ROW),
         rows(gone, PLACE),
         rows(moved, REVISION),
+        rows(told, EVENT),
+        told_sql(WRITTEN),
     )
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn record_chunk(
          SELECT project, last FROM counted",
         rows(1, EVENT),
         rows(1 + EVENT.len(), CHARGE),
-        told_sql()
+        told_sql("true")
     );
     let charged = Rows::new().uuids(charged.iter().map(|charge| charge.0)).ints(charged.iter().map(|charge| charge.1));
     let values = with_rows(with_rows(arguments![], event_values(events, places(events)))?, charged)?;
@@ -50,14 +50,15 @@ pub(super) fn places(events: &[NewEvent]) -> Vec<i64> {
 
 /// SQL: `told` (rows of [`EVENT`], `place` as [`places`] says) into the feeds, with what `charged` (project and bytes) says that they hold
 /// more; `counted` is where they end then. Rows are locked one after the other in the order in which they come: by project, in all
-/// transactions.
-pub(super) fn told_sql() -> String {
+/// transactions; the first one once `after`, a condition that holds, has been worked out.
+pub(super) fn told_sql(after: &str) -> String {
     format!(
         "counted AS (
              INSERT INTO feeds (project, last, floor, bytes)
              SELECT c.project, c.at + c.events, c.at, coalesce(g.bytes, 0)
              FROM (SELECT t.project, count(*) AS events, max(t.at) AS at FROM told t GROUP BY t.project) c
              LEFT JOIN charged g ON g.project = c.project
+             WHERE {after}
              ORDER BY c.project
              ON CONFLICT (project) DO UPDATE SET last = feeds.last + (excluded.last - excluded.floor),
                  bytes = feeds.bytes + excluded.bytes

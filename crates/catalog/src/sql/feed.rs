@@ -53,7 +53,7 @@ pub(super) type Charges = BTreeMap<Uuid, i64>;
 /// Where the feeds of a transaction end once it is committed.
 pub(super) type Recorded = Vec<(Uuid, i64)>;
 
-/// Writes events, and counts what projects hold. Next to nothing follows in its transaction: the rows of `feeds` that it locks, in order of
+/// Writes events, and counts what projects hold. This is the last thing that a transaction does: the rows of `feeds` that it locks, in order of
 /// their projects, come after all others, and are free again as soon as can be. The numbers of events become visible in their order since
 /// nobody else counts on before this transaction has ended. A figure may fall below 0, and then counts as 0: it is corrected by differences.
 pub(super) async fn record(tx: &mut Transaction, events: &[NewEvent], mut charges: Charges) -> Result<Recorded, Fault> {

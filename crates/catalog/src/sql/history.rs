@@ -5,7 +5,7 @@ use treehold_object::BString;
 use uuid::Uuid;
 
 use super::pending::{COLUMNS, Row, pending_row};
-use super::write::{Write, write_in};
+use super::write::{Write, judge, write_judged};
 use super::*;
 use crate::attempts::FinalAnswer;
 use crate::error::CatalogError;
@@ -78,13 +78,15 @@ impl Db {
 
     async fn answer_once(&self, write: &Write, answering: &Answering) -> Result<WriteOutcome, Fault> {
         let mut tx = self.begin().await?;
-        let (mut outcomes, recorded) = write_in(&mut tx, std::slice::from_ref(write)).await?;
-        let outcome = outcomes.pop().flatten().ok_or(CatalogError::NoProject)?;
+        let writes = std::slice::from_ref(write);
+        let mut judged = judge(&mut tx, writes).await?;
+        let outcome = judged.outcomes.pop().flatten().ok_or(CatalogError::NoProject)?;
         if let PendingOutcome::Written { revision, rows } = &outcome {
             let answer = FinalAnswer { key: answering.key.clone(), body: (answering.body)(*revision, rows) };
             if !attempts::remember_first(&mut *tx, write.project(), &answer).await? {
                 return Ok(WriteOutcome::Answered);
             }
+            let recorded = write_judged(&mut tx, writes, &judged).await?;
             tx.commit().await?;
             self.tell(&recorded.unwrap_or_default());
         }

@@ -59,13 +59,13 @@ impl Db {
     /// Writes in order, in one transaction; `None` where the project is gone.
     pub(super) async fn write_once(&self, writes: &[Write]) -> Result<Vec<Option<PendingOutcome>>, Fault> {
         let mut tx = self.begin().await?;
-        let (outcomes, recorded) = write_in(&mut tx, writes).await?;
-        // Where nothing changed, nothing is written: not even a workspace.
-        if let Some(recorded) = recorded {
+        let judged = judge(&mut tx, writes).await?;
+        // Where nothing changes, nothing is written: not even a workspace.
+        if let Some(recorded) = write_judged(&mut tx, writes, &judged).await? {
             tx.commit().await?;
             self.tell(&recorded);
         }
-        Ok(outcomes)
+        Ok(judged.outcomes)
     }
 
     pub(super) async fn clear_pending_once(
@@ -124,11 +124,16 @@ impl Db {
     }
 }
 
-/// Writes in order and tells of it; where the feeds end then, `None` = nothing changed.
-pub(super) async fn write_in(
-    tx: &mut Transaction,
-    writes: &[Write],
-) -> Result<(Vec<Option<PendingOutcome>>, Option<Recorded>), Fault> {
+/// What writes come to, before any is done.
+pub(super) struct Judged {
+    /// `None` where the project is gone.
+    pub(super) outcomes: Vec<Option<PendingOutcome>>,
+    plan: Plan,
+    workspaces: Workspaces,
+}
+
+/// Goes through writes in order, with their workspaces locked.
+pub(super) async fn judge(tx: &mut Transaction, writes: &[Write]) -> Result<Judged, Fault> {
     let bucket: Vec<ObjectId> = writes.iter().flat_map(|write| in_bucket(&write.contents)).collect();
     if !bucket.is_empty() {
         share_projects(tx, writes.iter().map(|write| write.key.project)).await?;
@@ -149,8 +154,17 @@ pub(super) async fn write_in(
                 .map(|workspace| plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms)),
         );
     }
+    Ok(Judged { outcomes, plan, workspaces })
+}
+
+/// Does what they come to and tells of it; where the feeds end then, `None` = nothing changes.
+pub(super) async fn write_judged(
+    tx: &mut Transaction,
+    writes: &[Write],
+    Judged { plan, workspaces, .. }: &Judged,
+) -> Result<Option<Recorded>, Fault> {
     if plan.is_empty() {
-        return Ok((outcomes, None));
+        return Ok(None);
     }
     let mut contents = Contents::new();
     for write in writes {
@@ -162,7 +176,7 @@ pub(super) async fn write_in(
             }
         }
     }
-    Ok((outcomes, Some(apply_plan(tx, &plan, &workspaces, &contents).await?)))
+    apply_plan(tx, plan, workspaces, &contents).await.map(Some)
 }
 
 /// Keeps projects from being deleted, and says which there are. This does not wait for publications, nor they for it.
