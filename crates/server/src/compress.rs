@@ -45,10 +45,12 @@ impl Coding {
     /// What the caller takes and likes at least as much as a plain body.
     fn wanted(headers: &HeaderMap) -> Option<Self> {
         let accepted = accepted(headers);
-        let (gzip, zstd) = (weight(&accepted, &["gzip", "x-gzip"]), weight(&accepted, &["zstd"]));
+        let gzip = weight(&accepted, &["gzip", "x-gzip"]);
+        // Who takes anything may well mean what was there always.
+        let zstd = if accepted.to_ascii_lowercase().contains("zstd") { weight(&accepted, &["zstd"]) } else { 0.0 };
         // Nothing is said of the plain body, as a rule: then it is the last resort.
         let plain = if accepted.contains("identity") { weight(&accepted, &["identity"]) } else { 0.0 };
-        let (best, weight) = if zstd >= gzip { (Self::Zstd, zstd) } else { (Self::Gzip, gzip) };
+        let (best, weight) = if zstd >= gzip && zstd > 0.0 { (Self::Zstd, zstd) } else { (Self::Gzip, gzip) };
         (weight > 0.0 && weight >= plain).then_some(best)
     }
 
