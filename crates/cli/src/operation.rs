@@ -384,7 +384,7 @@ async fn export(
     }
     if let Some(file) = bundle {
         progress.step("writing the bundle", 0, None);
-        let spooled = engine.bundle(project, user).await?;
+        let spooled = engine.bundle(project, None, user).await?;
         let target = file.to_owned();
         let size = tokio::task::spawn_blocking(move || keep_bundle(&spooled, &target))
             .await

@@ -1,5 +1,5 @@
 //! Taking everything out: a bare repository, or a bundle, that stock git reads. The project's reach says which objects that is, so
-//! that nothing is walked.
+//! that nothing is walked but for one ref alone.
 
 use std::io::Write;
 use std::path::{Path as FsPath, PathBuf};
@@ -14,7 +14,7 @@ use crate::archive::spool_failed;
 use crate::commit::Planned;
 use crate::outgoing::{Contents, Form};
 use crate::progress::Progress;
-use crate::view::branch_ref;
+use crate::view::{branch_ref, ref_not_found};
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
@@ -39,11 +39,19 @@ impl Engine {
         Ok(refs)
     }
 
-    /// Writes a git bundle with all refs into a spool file; with `user`, that user's pending work on the default branch as a commit
-    /// under `refs/pending/`.
-    pub async fn bundle(&self, project: &str, user: Option<Uuid>) -> Result<NamedTempFile> {
+    /// Writes a git bundle into a spool file, with all refs or with the one that `reference` names (branch, tag or full name); with
+    /// `user`, that user's pending work on the default branch as a commit under `refs/pending/`.
+    pub async fn bundle(&self, project: &str, reference: Option<&str>, user: Option<Uuid>) -> Result<NamedTempFile> {
         let project = self.find_project(project).await?;
-        let refs = self.refs_to_bundle(&project).await?;
+        let all = self.refs_to_bundle(&project).await?;
+        let (refs, numbers) = match reference {
+            Some(name) => {
+                let one = named(all, name).ok_or_else(|| ref_not_found(name))?;
+                let numbers = self.closure(&project, vec![one.oid]).await?;
+                (vec![one], numbers)
+            }
+            None => (all, self.catalog.reach(project.id).await?),
+        };
         let pending = match user {
             Some(user) => self.pending_commit(&project, user).await?,
             None => None,
@@ -62,7 +70,7 @@ impl Engine {
         head.push('\n');
         spool.write_all(head.as_bytes()).map_err(spool_failed)?;
         let out = std::io::BufWriter::new(spool.as_file().try_clone().map_err(spool_failed)?);
-        self.write_all(&project, pending.as_ref(), out, &()).await?;
+        self.write_all(&project, numbers, pending.as_ref(), out, &()).await?;
         Ok(spool)
     }
 
@@ -94,7 +102,8 @@ impl Engine {
         std::fs::create_dir(&packs).map_err(failed)?;
         let file = NamedTempFile::new_in(&packs).map_err(failed)?;
         let out = std::io::BufWriter::new(file.reopen().map_err(failed)?);
-        let written = self.write_all(&project, pending.as_ref(), out, progress).await?;
+        let numbers = self.catalog.reach(project.id).await?;
+        let written = self.write_all(&project, numbers, pending.as_ref(), out, progress).await?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
         if !written.entries.is_empty() {
             let name = packs.join(format!("pack-{}", written.checksum));
@@ -115,15 +124,15 @@ impl Engine {
         })
     }
 
-    /// Every object that the project reaches, and those of a pending commit, as one pack.
+    /// Objects that the project reaches, by their ledger numbers, and those of a pending commit, as one pack.
     async fn write_all<W: Write + Send + 'static>(
         &self,
         project: &Project,
+        mut numbers: RoaringTreemap,
         pending: Option<&Planned>,
         out: W,
         progress: &dyn Progress,
     ) -> Result<Written> {
-        let mut numbers = self.catalog.reach(project.id).await?;
         let fresh = match pending {
             Some(planned) => self.fresh_of(planned, &mut numbers).await?,
             None => Vec::new(),
@@ -145,6 +154,13 @@ impl Engine {
         let fresh = planned.objects.iter().zip(stored).filter(|(_, stored)| !stored);
         Ok(fresh.map(|(object, _)| object.clone()).collect())
     }
+}
+
+/// The ref that a name stands for: a full name, a branch, or a tag.
+fn named(refs: Vec<Ref>, name: &str) -> Option<Ref> {
+    let full = [name.to_owned(), branch_ref(name), format!("refs/tags/{name}")];
+    let place = full.iter().find_map(|full| refs.iter().position(|found| found.name == *full))?;
+    refs.into_iter().nth(place)
 }
 
 /// What an export has made so far. Unless it is kept, it goes again.

@@ -308,7 +308,7 @@ impl Engine {
     }
 
     /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
-    /// away or are rewound.
+    /// away or are rewound, and for a bundle of one of them.
     pub(crate) async fn closure(&self, project: &Project, tips: Vec<ObjectId>) -> Result<RoaringTreemap> {
         let shallow = self.catalog.shallow(project.id).await?;
         self.closure_with(project, tips, &shallow).await

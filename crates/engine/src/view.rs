@@ -242,6 +242,6 @@ pub(crate) fn no_project() -> EngineError {
     )
 }
 
-fn ref_not_found(name: &str) -> EngineError {
+pub(crate) fn ref_not_found(name: &str) -> EngineError {
     EngineError::not_found("ref_not_found", format!("The project has no branch, tag or reachable commit {name:?}."))
 }

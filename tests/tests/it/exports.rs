@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::both;
 use crate::deployment::{API_KEY, Deployment};
+use crate::git_tools::{pushed, reached, stored};
 use crate::history::whole_project;
 use crate::verifications::{percent, text};
 
@@ -246,6 +247,29 @@ both! {
         fourth.git().run(["fetch", "-q", &token, "main"]);
         let nobody = format!("refs/pending/{}", Uuid::new_v4());
         assert!(!new.git().output(["fetch", "-q", &url(API_KEY), &nobody]).status.success());
+    }
+
+    /// Goal: a bundle of one ref has that one and what it reaches; a name that is none is told.
+    async fn a_bundle_of_one_ref(d) {
+        let source = d.remote("docs", 23);
+        source.git().run(["branch", "-f", "early", "main~1"]);
+        source.git().run(["tag", "-f", "-a", "-m", "One", "v1", "early"]);
+        let project = pushed(&d, &source).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, full) in [("early", "refs/heads/early"), ("v1", "refs/tags/v1"), ("refs/heads/early", "refs/heads/early")] {
+            let reply = d.get(&format!("/projects/{project}/bundle?ref={name}")).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            let file = dir.path().join("one.bundle");
+            std::fs::write(&file, &reply.body).expect("a bundle");
+            let git = Git::at(dir.path());
+            assert_eq!(git.run(["ls-remote", "one.bundle"]).lines().count(), 1, "{name}");
+            let clone = format!("{}.git", Uuid::new_v4());
+            git.run(["clone", "-q", "--mirror", "one.bundle", &clone]);
+            let clone = Repo::open(dir.path().join(clone));
+            assert_eq!(clone.rev_parse(full), source.rev_parse(full));
+            assert_eq!(reached(&clone), stored(&clone), "{name} brings nothing else");
+        }
+        d.get(&format!("/projects/{project}/bundle?ref=none")).await.problem(404, "ref_not_found");
     }
 
     /// Goal: what has no whole history, or none, is not bundled.

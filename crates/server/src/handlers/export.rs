@@ -47,11 +47,11 @@ async fn archive(app: &App, params: &Params, query: &Query, format: ArchiveForma
     attachment(spool.reopen().map_err(broken)?, kind, &name, commit).await
 }
 
-/// `GET /projects/{project}/bundle?user`
+/// `GET /projects/{project}/bundle?ref&user`
 pub(crate) async fn bundle(State(app): State<App>, params: Params, query: Query) -> Answer {
-    let (project, user) = (params.text("project")?, query.uuid("user")?);
+    let (project, reference, user) = (params.text("project")?, query.text("ref")?, query.uuid("user")?);
     let _memory = app.reserve(BUNDLE_BYTES)?;
-    let spool = app.exporting(app.engine().bundle(project, user)).await?;
+    let spool = app.exporting(app.engine().bundle(project, reference, user)).await?;
     let name = format!("{}.bundle", file_name(project));
     attachment(spool.reopen().map_err(broken)?, "application/x-git-bundle", &name, None).await
 }

@@ -39,7 +39,7 @@ impl Parameter {
         Self { required: true, ..self }
     }
 
-    fn refused(self, refusals: Refusals) -> Self {
+    pub(super) fn refused(self, refusals: Refusals) -> Self {
         Self { refusals, ..self }
     }
 

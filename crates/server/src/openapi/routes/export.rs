@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::openapi::operation::{Group, Operation};
-use crate::openapi::parameters::{at, project, user};
+use crate::openapi::parameters::{at, project, text, user};
 
 fn exported(operation: Operation, kind: &'static str) -> Operation {
     operation
@@ -32,7 +32,12 @@ pub(crate) fn zip() -> Operation {
 
 pub(crate) fn bundle() -> Operation {
     let operation = Operation::new(Group::Exports, "bundle", "Bundle")
-        .says("All refs with their history, as `git bundle` writes it.")
-        .parameters([project(), user("This user's pending work, too, as a commit under `refs/pending/`.")]);
+        .says("All refs, or one, with their history, as `git bundle` writes it.")
+        .parameters([
+            project(),
+            text("ref", "Only this branch, tag or full ref name; all refs if not given.")
+                .refused(&[(400, &["bad_parameter", "bad_encoding"]), (404, &["ref_not_found"])]),
+            user("This user's pending work, too, as a commit under `refs/pending/`."),
+        ]);
     exported(operation, "application/x-git-bundle").refuses(422, &["shallow_history", "empty_project"])
 }
