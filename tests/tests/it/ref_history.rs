@@ -30,9 +30,9 @@ struct Call<T> {
     what: T,
 }
 
-/// Moves that were asked for, all or none: which ref, from what, to what.
+/// Moves that were asked for, all or none: which ref, from what (`None` = whatever it was), to what.
 struct Moves {
-    refs: Vec<(usize, Target, Target)>,
+    refs: Vec<(usize, Option<Target>, Target)>,
     done: bool,
 }
 
@@ -93,25 +93,23 @@ impl Caller {
         let text = response.text().await.expect("a body");
         let done = (200..300).contains(&status);
         assert!(done || [404, 409, 503].contains(&status), "{status}: {text}");
-        Call { begun, ended: Instant::now(), what: Moves { refs: vec![(at, from, to)], done } }
+        Call { begun, ended: Instant::now(), what: Moves { refs: vec![(at, Some(from), to)], done } }
     }
 
-    /// By stock git: both refs or none.
-    async fn push(&self, from: [Target; 2], to: [String; 2]) -> Call<Moves> {
+    /// By stock git: both refs or none, from what the server told it last.
+    async fn push(&self, to: [String; 2]) -> Call<Moves> {
         let base = self.base.replacen("://", &format!("://git:{API_KEY}@"), 1);
-        let mut arguments = vec!["push".to_owned(), "--atomic".to_owned(), format!("{base}/git/{}.git", self.project)];
-        for (at, from) in from.iter().enumerate() {
-            arguments.push(format!("--force-with-lease={}:{}", REFS[at], from.as_deref().unwrap_or(NONE)));
-            arguments.push(format!("{}:{}", to[at], REFS[at]));
-        }
+        let url = format!("{base}/git/{}.git", self.project);
+        let specs = [0, 1].map(|at| format!("{}:{}", to[at], REFS[at]));
+        let arguments = ["push", "--atomic", "--force", &url, &specs[0], &specs[1]].map(str::to_owned);
         let clone = self.clone.clone();
         let begun = Instant::now();
         let told =
             tokio::task::spawn_blocking(move || clone.tell(&arguments.iter().map(String::as_str).collect::<Vec<_>>()));
         let (done, words) = told.await.expect("git runs");
-        let refused = ["stale info", "atomic", "rejected"].iter().any(|word| words.contains(word));
+        let refused = ["atomic", "rejected"].iter().any(|word| words.contains(word));
         assert!(done || refused, "{words}");
-        let refs = from.into_iter().zip(to).enumerate().map(|(at, (from, to))| (at, from, Some(to))).collect();
+        let refs = to.into_iter().enumerate().map(|(at, to)| (at, None, Some(to))).collect();
         Call { begun, ended: Instant::now(), what: Moves { refs, done } }
     }
 
@@ -126,7 +124,7 @@ impl Caller {
             history.moves.push(match self.random.random_range(0..10) {
                 0..5 => self.swap(at, from, Some(self.fresh())).await,
                 5..7 if from.is_some() => self.swap(at, from, None).await,
-                7..10 => self.push(values, [self.fresh(), self.fresh()]).await,
+                7..10 => self.push([self.fresh(), self.fresh()]).await,
                 _ => continue,
             });
         }
@@ -144,8 +142,8 @@ async fn reflog(d: &Deployment, project: Uuid, name: &str) -> Vec<(Target, Targe
 }
 
 /// Where in its reflog a move is.
-fn place(log: &[(Target, Target)], from: &Target, to: &Target) -> Option<usize> {
-    log.iter().position(|entry| entry.0 == *from && entry.1 == *to)
+fn place(log: &[(Target, Target)], from: &Option<Target>, to: &Target) -> Option<usize> {
+    log.iter().position(|entry| from.as_ref().is_none_or(|from| entry.0 == *from) && entry.1 == *to)
 }
 
 /// The moves that were done, with their places in the reflogs.
