@@ -221,6 +221,8 @@ export interface StatusEntry extends Pathed {
   /** What is pending; null for a deletion. */
   mode: string | null;
   head_mode: string | null;
+  /** What the edit started from, where that is known: another `mode` is the user's own change. */
+  base_mode?: string;
   state: ChangeState;
   /** The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull. */
   in_head?: boolean;

@@ -128,6 +128,9 @@ pub struct StatusEntry {
     pub mode: Option<Mode>,
     /// The mode that the head has at the path.
     pub head_mode: Option<Mode>,
+    /// The mode that the edit started from, where that is known: another `mode` is the user's own change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_mode: Option<Mode>,
     /// How it stands to the head.
     pub state: ChangeState,
     /// The head has the change already: there is nothing to commit of it, and it goes with the next commit or pull.
