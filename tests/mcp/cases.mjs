@@ -536,7 +536,9 @@ export const cases = {
             heard.clear();
         };
         for (const path of ['', 'heard.txt', 'quiet.txt']) await a.client.subscribeResource({ uri: uri(path) });
-        await assert.rejects(() => a.client.subscribeResource({ uri: 'treehold://other/' }), /no such resource/);
+        for (const unknown of ['treehold://other/', uri('x'.repeat(20_000))]) {
+            await assert.rejects(() => a.client.subscribeResource({ uri: unknown }), /no such resource/);
+        }
         await otherDevice(at, a.user, 'heard.txt', 'saved elsewhere\n');
         await hears(uri(''), uri('heard.txt'));
         // What others have pending is nothing that this user sees; what they commit is.
@@ -549,5 +551,27 @@ export const cases = {
         await a.client.unsubscribeResource({ uri: uri('') });
         await a.ok('edit', { path: 'heard.txt', old_string: 'saved', new_string: 'edited' });
         await hears(uri('heard.txt'));
+    },
+
+    async 'a project that is renamed is heard of as before'(at) {
+        const { config, target } = at;
+        if (target.transport === 'http') return;
+        const names = [`named-${randomUUID()}`, `renamed-${randomUUID()}`];
+        const rename = async (name) => {
+            const headers = { 'X-Internal-API-Key': config.key, 'Content-Type': 'application/json' };
+            const url = `${config.base}/projects/${target.project}`;
+            const response = await fetch(url, { method: 'PATCH', headers, body: JSON.stringify({ name }) });
+            assert.equal(response.status, 200, await response.text());
+        };
+        await rename(names[0]);
+        const a = await agent({ ...at, target: { ...target, project: names[0] } });
+        const uri = `treehold://${names[0]}/still.txt`;
+        const heard = new Set();
+        a.client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void heard.add(params.uri));
+        await a.client.subscribeResource({ uri });
+        await rename(names[1]);
+        await otherDevice(at, a.user, 'still.txt', 'x\n');
+        for (let round = 0; round < 200 && heard.size === 0; round += 1) await wait(50);
+        assert.deepEqual([...heard], [uri]);
     },
 };

@@ -304,7 +304,8 @@ mod tests {
     #[test]
     fn a_header_says_what_the_message_asks_for_or_the_message_is_refused() {
         let refused = |header: &str, message: &str| {
-            contradicted(&headers(&[("mcp-method", header)]), message.as_bytes()).map(|refusal| refusal.status().as_u16())
+            contradicted(&headers(&[("mcp-method", header)]), message.as_bytes())
+                .map(|refusal| refusal.status().as_u16())
         };
         let listen = "subscriptions/listen";
         assert_eq!(refused(listen, r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions\/listen"}"#), None);
