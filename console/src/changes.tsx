@@ -23,6 +23,7 @@ export function Changes({ store }: { store: ProjectStore }) {
           {!status && <Waiting what="Asking the server" />}
           {status?.changes.length === 0 && <div class="card"><Empty title="Nothing is pending">What you edit is saved here by itself, for all your devices, until you commit it.</Empty></div>}
           {diff?.files.map((file, at) => <Changed key={file.path} file={file} open={at < 5}><State store={store} change={changes.get(file.path)} /></Changed>)}
+          <Landed store={store} changes={status?.changes.filter((change) => change.in_head) ?? []} />
           {diff?.next_cursor && <p class="quiet small">There are more changes than are shown; a commit takes all of them.</p>}
         </div>
         <div class="stack">
@@ -31,6 +32,21 @@ export function Changes({ store }: { store: ProjectStore }) {
         </div>
       </div>
     </main>
+  );
+}
+
+/** What the branch has already: no diff shows it. */
+function Landed({ store, changes }: { store: ProjectStore; changes: StatusEntry[] }) {
+  if (changes.length === 0) return null;
+  return (
+    <section class="card" aria-label="On the branch already">
+      <header><h2>On the branch already</h2></header>
+      <div class="body stack">
+        <p class="small quiet">Somebody committed the same. There is nothing to commit of it, and it goes with your next commit.</p>
+        {changes.slice(0, 100).map((change) => <div class="row" key={change.path}><code class="grow clip">{change.path}</code><State store={store} change={change} /></div>)}
+        {changes.length > 100 && <p class="small quiet">And {count(changes.length - 100, "other")}.</p>}
+      </div>
+    </section>
   );
 }
 

@@ -536,7 +536,9 @@ export const cases = {
             heard.clear();
         };
         for (const path of ['', 'heard.txt', 'quiet.txt']) await a.client.subscribeResource({ uri: uri(path) });
-        await assert.rejects(() => a.client.subscribeResource({ uri: 'treehold://other/' }), /no such resource/);
+        for (const unknown of ['treehold://other/', uri('x'.repeat(20_000))]) {
+            await assert.rejects(() => a.client.subscribeResource({ uri: unknown }), /no such resource/);
+        }
         await otherDevice(at, a.user, 'heard.txt', 'saved elsewhere\n');
         await hears(uri(''), uri('heard.txt'));
         // What others have pending is nothing that this user sees; what they commit is.
@@ -549,5 +551,39 @@ export const cases = {
         await a.client.unsubscribeResource({ uri: uri('') });
         await a.ok('edit', { path: 'heard.txt', old_string: 'saved', new_string: 'edited' });
         await hears(uri('heard.txt'));
+    },
+
+    async 'a project that takes the place of another one is heard of'(at) {
+        const { config, target } = at;
+        if (target.transport === 'http') return;
+        const name = `named-${randomUUID()}`;
+        const url = (id) => `${config.base}/projects/${id}`;
+        const headers = { 'X-Internal-API-Key': config.key, 'Content-Type': 'application/json' };
+        const make = async () => {
+            const id = randomUUID();
+            const response = await fetch(url(id), { method: 'PUT', headers, body: JSON.stringify({ name }) });
+            assert.equal(response.status, 201, await response.text());
+            return id;
+        };
+        const first = await make();
+        const a = await agent({ ...at, target: { ...target, project: name } });
+        const uri = `treehold://${name}/heard.txt`;
+        const heard = new Set();
+        a.client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void heard.add(params.uri));
+        const hears = async (project, more) => {
+            heard.clear();
+            for (let round = 0; round < 100 && heard.size === 0; round += 1) {
+                await more();
+                await otherDevice({ config, target: { project } }, a.user, 'heard.txt', `${round}\n`);
+                await wait(100);
+            }
+            assert.deepEqual([...heard], [uri]);
+        };
+        await a.client.subscribeResource({ uri });
+        await hears(first, () => {});
+        assert.equal((await fetch(url(first), { method: 'DELETE', headers })).status, 204);
+        // Its reader has found out by then that there is none, and ended.
+        await wait(3_000);
+        await hears(await make(), () => a.client.subscribeResource({ uri }));
     },
 };

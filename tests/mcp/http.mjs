@@ -94,6 +94,14 @@ export const http = {
         const lied = { 'MCP-Protocol-Version': version, 'Mcp-Method': 'tools/list' };
         const call = message('tools/call', { name: 'status', _meta });
         assert.equal((await post(config, { ...bound(config, target.project, user), ...lied }, call)).status, 400);
+        // Whoever names an older version, or none, is given a place by the same header.
+        const listen = { ...bound(config, target.project, user), 'Mcp-Method': 'subscriptions/listen' };
+        for (const old of [{}, { 'MCP-Protocol-Version': '2025-06-18' }]) {
+            const reply = await post(config, { ...listen, ...old }, message('tools/call', { name: 'status', arguments: {} }));
+            assert.deepEqual([reply.status, reply.json.id, reply.json.error.code], [400, 1, -32020], reply.text);
+        }
+        // What a stream takes is held as long as it lasts.
+        assert.equal(problem(await post(config, listen, Buffer.alloc((256 << 10) + 1, 32)), 413, 'too_large').limit, 256 << 10);
     },
 
     async 'a caller that hangs up ends its reads, and the server lives on'({ config, target }) {

@@ -221,6 +221,8 @@ export interface StatusEntry extends Pathed {
   /** What is pending; null for a deletion. */
   mode: string | null;
   head_mode: string | null;
+  /** What the edit started from, where that is known: another `mode` is the user's own change. */
+  base_mode?: string;
   state: ChangeState;
   /** A commit would make nothing of it, as the head has the change already; it goes with the user's next commit. */
   in_head?: boolean;

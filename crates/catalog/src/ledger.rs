@@ -113,6 +113,19 @@ pub struct LedgerStats {
     pub held_bytes: u64,
 }
 
+/// A part of what [`LedgerStats`] says of objects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerSums {
+    /// Objects that are live.
+    pub objects: u64,
+    /// Sum of their content sizes, bytes.
+    pub content_bytes: u64,
+    /// Sum of their stored entries, bytes.
+    pub stored_bytes: u64,
+    /// The number from which to go on; `None` = that was the last part.
+    pub next: Option<u64>,
+}
+
 /// The ledger.
 #[async_trait]
 pub trait Ledger {
@@ -158,6 +171,11 @@ pub trait Ledger {
     async fn doomed_never_live(&self, limit: u32) -> Result<Vec<(KeyId, String)>, CatalogError>;
     /// Records that a doomed key's bytes are gone. Its name stays burnt.
     async fn key_deleted(&self, key: KeyId) -> Result<(), CatalogError>;
-    /// Totals.
+    /// Totals, in one go: as slow as the ledger is large.
     async fn stats(&self) -> Result<LedgerStats, CatalogError>;
+    /// What `limit` objects at most sum up to, from the number `from` on: a ledger of any size is counted in short statements. What changes
+    /// between two of them may be counted as it was or as it is.
+    async fn sums(&self, from: u64, limit: u32) -> Result<LedgerSums, CatalogError>;
+    /// [`LedgerStats::held_bytes`] alone: a row for each project.
+    async fn held_bytes(&self) -> Result<u64, CatalogError>;
 }

@@ -59,7 +59,7 @@ pub use inspect::{
     InspectedProtocol, KeyState,
 };
 pub use jobs::{Job, Jobs};
-pub use ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
+pub use ledger::{KeyId, Ledger, LedgerStats, LedgerSums, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
     Action, Content, EditBase, EditSpot, HistoryRow, Origin, Pending, PendingChange, PendingOutcome, PendingRow,
     PendingWrite, RowExpectation, WorkspaceKey,

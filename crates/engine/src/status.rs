@@ -54,6 +54,7 @@ impl Engine {
                 head_oid: theirs.map(|item| Oid(item.oid)),
                 mode: row.oid.map(|_| Mode(row.mode)),
                 head_mode: theirs.map(|item| Mode(item.mode)),
+                base_mode: row.base_mode.map(Mode),
                 state,
                 in_head,
                 revision: row.revision,

@@ -44,7 +44,7 @@ impl Engine {
         let (vitals, jobs) = tokio::try_join!(self.catalog.vitals(), self.catalog.jobs())?;
         let jobs = jobs.into_iter().map(|job| watched(job, now_ms)).collect();
         let connections = self.catalog.connections();
-        let totals = self.chores.counted().map(|counted| counted.totals());
+        let totals = self.chores.counted().and_then(|counted| counted.totals());
         Ok(Watched { now_ms, vitals, connections, jobs, totals, cache: self.store.cache_stats() })
     }
 }

@@ -13,13 +13,14 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use serde_json::{Map, Value};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::Binding;
 use crate::host::{Counted, Host, Refusal};
 use crate::tools::{self, Call, Shown};
-use crate::watch::{Follower, Listener, WATCHED_MAX, Watched};
+use crate::watch::{Follower, Listener, URI_BYTES_MAX, WATCHED_MAX, Watched};
 use crate::{resources, shown};
 
 /// How often a caller that asked for it hears that a call goes on.
@@ -56,8 +57,8 @@ struct OneRequest {
 #[derive(Debug, Default)]
 struct Watching {
     watched: Watched,
-    /// Whether the feed is read.
-    begun: OnceCell<()>,
+    /// Who reads the feed, once somebody subscribed. It ends where the project does.
+    reader: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<H: Host> Tools<H> {
@@ -182,10 +183,9 @@ impl<H: Host> ServerHandler for Tools<H> {
             return Err(ErrorData::method_not_found::<SubscribeRequestMethod>());
         }
         let uri = request.uri;
-        resources::named(&self.binding.project, &uri).ok_or_else(|| resources::not_found(&uri))?;
+        self.watchable(&uri).ok_or_else(|| resources::not_found(&uri))?;
         self.count(Counted::Read)?;
-        let begun = self.watching.begun.get_or_try_init(|| self.begin(context.peer)).await;
-        begun.map_err(|refusal| resources::error(&refusal))?;
+        self.begin(context.peer).await.map_err(|refusal| resources::error(&refusal))?;
         match self.watching.watched.add(uri) {
             true => Ok(()),
             false => {
@@ -205,7 +205,7 @@ impl<H: Host> ServerHandler for Tools<H> {
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         let uris = requested.resource_subscriptions.iter().flatten();
-        let known = uris.filter(|uri| resources::named(&self.binding.project, uri).is_some()).take(WATCHED_MAX);
+        let known = uris.filter(|uri| self.watchable(uri).is_some()).take(WATCHED_MAX);
         let filter = SubscriptionFilter::builder().resource_subscriptions(known.cloned()).build();
         self.may_subscribe().then_some(filter)
     }
@@ -213,7 +213,7 @@ impl<H: Host> ServerHandler for Tools<H> {
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         self.count(Counted::Read)?;
         let watched: Watched = context.accepted().resource_subscriptions.iter().flatten().cloned().collect();
-        let follower = Follower::open(&self.host, &self.binding, None).await;
+        let follower = Follower::open(&self.host, &self.binding).await;
         let follower = follower.map_err(|refusal| resources::error(&refusal))?;
         let listener = Listener::Stream(context.sink().clone());
         // It was promised before the feed was opened.
@@ -225,15 +225,24 @@ impl<H: Host> ServerHandler for Tools<H> {
 }
 
 impl<H: Host> Tools<H> {
-    /// Reads the feed for this connection from now on, as long as it lasts.
+    /// What of the project a URI names, if it is no longer than any of its paths makes it.
+    fn watchable(&self, uri: &str) -> Option<resources::Named> {
+        (uri.len() <= URI_BYTES_MAX).then(|| resources::named(&self.binding.project, uri)).flatten()
+    }
+
+    /// Reads the feed for this connection from now on, as long as it lasts, unless that is done.
     async fn begin(&self, peer: Peer<RoleServer>) -> Result<(), Refusal> {
-        let follower = Follower::open(&self.host, &self.binding, None).await?;
+        let mut reader = self.watching.reader.lock().await;
+        if reader.as_ref().is_some_and(|reader| !reader.is_finished()) {
+            return Ok(());
+        }
+        let follower = Follower::open(&self.host, &self.binding).await?;
         let (host, binding, watching, ended) =
             (self.host.clone(), self.binding.clone(), self.watching.clone(), self.ended.clone());
-        tokio::spawn(async move {
+        *reader = Some(tokio::spawn(async move {
             let listener = Listener::Peer(peer);
             follower.run(&host, &binding, &watching.watched, &listener, &ended).await;
-        });
+        }));
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ use crate::resources::{self, Named};
 
 /// Resources that are watched at once.
 pub(crate) const WATCHED_MAX: usize = 1_000;
+/// The longest URI that is watched, bytes: the longest path with each byte escaped, and a project's name.
+pub(crate) const URI_BYTES_MAX: usize = 3 * 4_096 + 1_024;
 /// Between two rounds of telling: who types is told of a few times a second, not of each letter.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Before the feed is read again after it could not be.
@@ -28,6 +30,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 const PAGE: usize = 500;
 /// Files of one move of the branch that are looked at one by one; where there are more, all that is watched may have changed.
 const FILES_MAX: usize = 5_000;
+/// The same of the moves of one page. What lies between the first and the last commit would not do: a file that went there and back
+/// was perhaps read in between.
+const MOVES_MAX: usize = 8;
+/// Memory for the names of the files that moves changed, bytes.
+const NAMES_BYTES: u64 = 2 << 20;
 
 /// What is watched: URIs of this project's resources.
 #[derive(Debug, Default)]
@@ -82,6 +89,8 @@ impl Listener {
 #[derive(Debug)]
 pub(crate) struct Follower {
     feed: Feed,
+    /// Id of the project: its name may be changed meanwhile.
+    project: String,
     /// Short name.
     branch: String,
 }
@@ -141,19 +150,26 @@ impl Touched {
 }
 
 impl Follower {
-    /// From the cursor, or from now on.
-    pub(crate) async fn open<H: Host>(host: &H, binding: &Binding, since: Option<String>) -> Result<Self, Refusal> {
-        let (project, user, branch) = (binding.project.clone(), binding.user, binding.branch.clone());
+    /// From now on.
+    pub(crate) async fn open<H: Host>(host: &H, binding: &Binding) -> Result<Self, Refusal> {
+        Self::open_at(host, binding, binding.project.clone(), None).await
+    }
+
+    /// The same of a project by its name or id, from the cursor on if there is one.
+    async fn open_at<H: Host>(
+        host: &H,
+        binding: &Binding,
+        project: String,
+        since: Option<String>,
+    ) -> Result<Self, Refusal> {
+        let (user, branch) = (binding.user, binding.branch.clone());
         let opened = host.run(Work::Light, move |engine| async move {
+            let found = engine.show_project(&project).await?;
+            let project = found.id.to_string();
             let feed = engine.feed(&project, since.as_deref(), Some(user)).await?;
-            let branch = match branch {
-                Some(branch) => branch,
-                None => engine.show_project(&project).await?.default_branch,
-            };
-            Ok((feed, branch))
+            Ok(Self { feed, project, branch: branch.unwrap_or(found.default_branch) })
         });
-        let (feed, branch) = opened.await?;
-        Ok(Self { feed, branch })
+        opened.await
     }
 
     /// Tells of all that is watched: it may have changed before the feed was opened.
@@ -180,10 +196,10 @@ impl Follower {
                 () = news => {}
                 () = ended.cancelled() => return,
             }
-            let cursor = self.feed.cursor();
+            let (cursor, id) = (self.feed.cursor(), self.project.clone());
             let (follower, touched) = match self.next(host, binding, watched).await {
                 Ok(read) => read,
-                Err(refusal) => match Self::recover(host, binding, &refusal, cursor, ended).await {
+                Err(refusal) => match Self::recover(host, binding, id, &refusal, cursor, ended).await {
                     Some(follower) => (follower, Touched { all: true, ..Touched::default() }),
                     None => return,
                 },
@@ -197,7 +213,7 @@ impl Follower {
 
     /// A page of the feed, and what it touches.
     async fn next<H: Host>(self, host: &H, binding: &Binding, watched: &Watched) -> Result<(Self, Touched), Refusal> {
-        let Self { mut feed, branch } = self;
+        let Self { mut feed, project, branch } = self;
         let read = host.run(Work::Light, move |_| async move {
             let page = feed.page(Some(PAGE)).await?;
             Ok((feed, page.events))
@@ -206,37 +222,21 @@ impl Follower {
         let mut touched = Touched::by(&events, &branch);
         let files =
             watched.all().iter().any(|uri| matches!(resources::named(&binding.project, uri), Some(Named::File(_))));
-        for (from, to) in std::mem::take(&mut touched.moves) {
-            if !files || touched.all {
-                break;
-            }
-            match Self::changed(host, binding, from, to).await {
+        let moves = std::mem::take(&mut touched.moves);
+        if files && !moves.is_empty() {
+            match changed(host, &project, &moves).await {
                 Some(paths) => touched.paths.extend(paths),
                 None => touched.all = true,
             }
         }
-        Ok((Self { feed, branch }, touched))
-    }
-
-    /// The files between two commits of the branch; `None` = any of them.
-    async fn changed<H: Host>(host: &H, binding: &Binding, from: Option<Oid>, to: Option<Oid>) -> Option<Vec<Vec<u8>>> {
-        let request = DiffRequest {
-            from: Some(from?.to_string()),
-            to: Some(to?.to_string()),
-            limit: Some(FILES_MAX),
-            ..DiffRequest::default()
-        };
-        let project = binding.project.clone();
-        let names = host.run(Work::Light, move |engine| async move { engine.diff_names(&project, &request).await });
-        // What the branch has left may be gone: then nobody can say what changed.
-        let names = names.await.ok().filter(|names| names.next_cursor.is_none())?;
-        Some(names.files.into_iter().map(|file| file.path.0.to_vec()).collect())
+        Ok((Self { feed, project, branch }, touched))
     }
 
     /// Goes on where the feed could not be read; `None` where there is no more to come.
     async fn recover<H: Host>(
         host: &H,
         binding: &Binding,
+        project: String,
         refusal: &Refusal,
         cursor: String,
         ended: &CancellationToken,
@@ -251,7 +251,7 @@ impl Follower {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = ended.cancelled() => return None,
             }
-            match Self::open(host, binding, since.clone()).await {
+            match Self::open_at(host, binding, project.clone(), since.clone()).await {
                 Ok(follower) => return Some(follower),
                 Err(refusal) => code = refusal.code,
             }
@@ -260,6 +260,34 @@ impl Follower {
             }
         }
     }
+}
+
+/// What to compare for each of these moves of the branch; `None` = they cannot be looked at, or are too many.
+fn comparisons(moves: &[(Option<Oid>, Option<Oid>)]) -> Option<Vec<DiffRequest>> {
+    let request = |(from, to): &(Option<Oid>, Option<Oid>)| {
+        let (from, to) = (Some((*from)?.to_string()), Some((*to)?.to_string()));
+        Some(DiffRequest { from, to, limit: Some(FILES_MAX), ..DiffRequest::default() })
+    };
+    if moves.len() > MOVES_MAX { None } else { moves.iter().map(request).collect() }
+}
+
+/// The files that these moves of the branch changed; `None` = any of them.
+async fn changed<H: Host>(host: &H, project: &str, moves: &[(Option<Oid>, Option<Oid>)]) -> Option<BTreeSet<Vec<u8>>> {
+    let (requests, project) = (comparisons(moves)?, project.to_owned());
+    let work = Work::Batch { factor: 0, bytes: NAMES_BYTES };
+    let names = host.run(work, move |engine| async move {
+        let mut paths = BTreeSet::new();
+        for request in requests {
+            let names = engine.diff_names(&project, &request).await?;
+            if names.next_cursor.is_some() {
+                return Ok(None);
+            }
+            paths.extend(names.files.into_iter().map(|file| file.path.0.to_vec()));
+        }
+        Ok(Some(paths))
+    });
+    // What the branch has left may be gone, and there may be no room to look: then nobody can say what changed.
+    names.await.ok().flatten()
 }
 
 #[cfg(test)]
@@ -304,6 +332,16 @@ mod tests {
         assert_eq!(Touched::by(&[moved("refs/heads/main"), moved("refs/tags/main")], "main").moves.len(), 1);
         let all = Touched { all: true, ..Touched::default() };
         assert!(all.has("docs", file) && all.has("docs", status) && !all.has("other", file));
+    }
+
+    #[test]
+    fn a_move_that_cannot_be_looked_at_touches_everything() {
+        let oid = |digit: char| Some(digit.to_string().repeat(40).parse::<Oid>().unwrap());
+        let (a, b) = (oid('a'), oid('b'));
+        // There and back: both are looked at, as the file may have been read in between.
+        assert_eq!(comparisons(&[(a, b), (b, a)]).unwrap().len(), 2);
+        assert!(comparisons(&[(None, a)]).is_none() && comparisons(&[(a, b), (b, None)]).is_none());
+        assert!(comparisons(&[(a, b); MOVES_MAX]).is_some() && comparisons(&[(a, b); MOVES_MAX + 1]).is_none());
     }
 
     #[test]

@@ -192,8 +192,13 @@ impl Payer {
     }
 }
 
+/// Set on requests that count, for routes that see by themselves what to count. Not on those through the private door.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limited;
+
 /// Counts requests behind the door, where there are limits. Those that name their user in the body are counted when it is read.
 pub(crate) async fn limit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Limited);
     match count(&app, &request) {
         Ok(Some(meter)) => _ = request.extensions_mut().insert(meter),
         Ok(None) => {}

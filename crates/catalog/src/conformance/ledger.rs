@@ -1,5 +1,5 @@
 use super::*;
-use crate::{CatalogError, LedgerStats, Located};
+use crate::{CatalogError, LedgerStats, LedgerSums, Located};
 
 pub(super) async fn numbers_objects_in_order(case: Case) {
     let op = case.op(case.project().await).await;
@@ -72,6 +72,18 @@ pub(super) async fn keeps_the_first_location(case: Case) {
     let expected =
         LedgerStats { objects: 2, content_bytes: 8, stored_bytes: 24, keys: 2, projects: 1, pending: 0, held_bytes: 0 };
     assert_eq!(stats, expected);
+    // The same in parts, of which the last may be empty.
+    for (limit, parts) in [(1, 3), (2, 2), (9, 1)] {
+        let (mut from, mut sums) = (Some(0), Vec::new());
+        while let Some(number) = from {
+            sums.push(catalog.sums(number, limit).await.expect("sums"));
+            from = sums.last().and_then(|part| part.next);
+            assert!(sums.len() <= parts, "{sums:?}");
+        }
+        let sum = |of: fn(&LedgerSums) -> u64| sums.iter().map(of).sum::<u64>();
+        let all = (sum(|part| part.objects), sum(|part| part.content_bytes), sum(|part| part.stored_bytes));
+        assert_eq!((all, sums.len()), ((2, 8, 24), parts));
+    }
 }
 
 pub(super) async fn refuses_collisions(case: Case) {

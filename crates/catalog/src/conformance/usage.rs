@@ -74,6 +74,7 @@ pub(super) async fn counts_what_refs_reach(case: Case) {
         (3 + 9, 10),
         "what both hold counts for both, and is stored once"
     );
+    assert_eq!(case.catalog.held_bytes().await.expect("held"), stats.held_bytes);
     let seen = case.catalog.ref_state(two).await.expect("state");
     let fork = Fork { source: two, seen, project: new_project(Uuid::new_v4(), None), reach: None, now_ms: NOW };
     assert_eq!(case.catalog.fork_project(&fork).await.expect("fork"), ForkOutcome::Forked);

@@ -11,7 +11,7 @@ use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::ledger::{KeyId, Ledger, LedgerStats, Located, NewObject, Op, OpKind, Pinned, Registered};
+use crate::ledger::{KeyId, Ledger, LedgerStats, LedgerSums, Located, NewObject, Op, OpKind, Pinned, Registered};
 use crate::rows::{Rows, Type, arguments, sql};
 
 fn kind_name(kind: OpKind) -> &'static str {
@@ -361,6 +361,33 @@ impl Db {
         Ok(())
     }
 
+    async fn sum_part(&self, from: u64, limit: u32) -> Result<LedgerSums, Fault> {
+        let (seen, last, objects, content_bytes, stored_bytes): (i64, i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT count(*), CAST(coalesce(max(p.number), 0) AS BIGINT),
+                 CAST(coalesce(sum(CASE WHEN p.state = 'L' THEN 1 ELSE 0 END), 0) AS BIGINT),
+                 CAST(coalesce(sum(CASE WHEN p.state = 'L' THEN p.size ELSE 0 END), 0) AS BIGINT),
+                 CAST(coalesce(sum(CASE WHEN p.state = 'L' THEN p.len ELSE 0 END), 0) AS BIGINT)
+             FROM (SELECT number, state, size, len FROM objects WHERE number >= $1 ORDER BY number LIMIT $2) p",
+        )
+        .bind(codec::signed(from)?)
+        .bind(i64::from(limit))
+        .fetch_one(self.reader())
+        .await?;
+        let next = if seen < i64::from(limit) { None } else { Some(codec::unsigned(last)?.saturating_add(1)) };
+        Ok(LedgerSums {
+            objects: codec::unsigned(objects)?,
+            content_bytes: codec::unsigned(content_bytes)?,
+            stored_bytes: codec::unsigned(stored_bytes)?,
+            next,
+        })
+    }
+
+    async fn sum_held(&self) -> Result<u64, Fault> {
+        let held = "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM feeds WHERE bytes > 0";
+        let held: i64 = sqlx::query_scalar(held).fetch_one(self.reader()).await?;
+        Ok(codec::unsigned(held)?)
+    }
+
     async fn count_all(&self) -> Result<LedgerStats, Fault> {
         let (objects, content_bytes, stored_bytes): (i64, i64, i64) = sqlx::query_as(
             "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT), CAST(coalesce(sum(len), 0) AS BIGINT)
@@ -456,5 +483,13 @@ impl Ledger for Db {
 
     async fn stats(&self) -> Result<LedgerStats, CatalogError> {
         run!("count", self.count_all())
+    }
+
+    async fn sums(&self, from: u64, limit: u32) -> Result<LedgerSums, CatalogError> {
+        run!("count objects", self.sum_part(from, limit))
+    }
+
+    async fn held_bytes(&self) -> Result<u64, CatalogError> {
+        run!("count what projects hold", self.sum_held())
     }
 }

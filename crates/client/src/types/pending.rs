@@ -128,6 +128,9 @@ pub struct StatusEntry {
     pub mode: Option<Mode>,
     /// The mode that the head has at the path.
     pub head_mode: Option<Mode>,
+    /// The mode that the edit started from, where that is known: another `mode` is the user's own change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_mode: Option<Mode>,
     /// How it stands to the head.
     pub state: ChangeState,
     /// A commit would make nothing of it, as the head has the change already; it goes with the user's next commit.

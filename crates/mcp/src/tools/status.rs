@@ -70,9 +70,12 @@ struct Change {
     /// Of a plain file: whether it is executable.
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<bool>,
-    /// The branch has the file with another mode: the change is of its mode, or of that, too.
+    /// You gave the file another mode: the change is of its mode, or of that, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     mode_changed: bool,
+    /// The branch has it already: there is nothing to commit of it, and it goes with your next commit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    in_head: bool,
     /// How many others have pending work on the same path.
     #[serde(skip_serializing_if = "is_zero")]
     others: usize,
@@ -159,7 +162,8 @@ fn change(entry: &StatusEntry) -> Change {
         state: state(entry.state),
         oid: entry.oid.map(|oid| oid.to_string()),
         executable: entry.mode.and_then(shown::executable),
-        mode_changed: matches!((entry.mode, entry.head_mode), (Some(own), Some(theirs)) if own != theirs),
+        mode_changed: matches!((entry.mode, entry.base_mode), (Some(own), Some(before)) if own != before),
+        in_head: entry.in_head,
         others: entry.others.len(),
     }
 }
@@ -208,7 +212,9 @@ fn text(answer: &Answer) -> String {
             (Some(false), _, true) => " (not executable now)",
             _ => "",
         };
-        _ = writeln!(text, "{} {}{mode}{}{state}{others}", change.action, shown::path(&change.path), gap(state));
+        let seen = if change.in_head { " (the branch has it already; it goes with your next commit)" } else { "" };
+        let (action, path) = (change.action, shown::path(&change.path));
+        _ = writeln!(text, "{action} {path}{mode}{}{state}{seen}{others}", gap(state));
     }
     for attempt in &answer.unsettled {
         _ = writeln!(text, "commit {} is not settled: {}", attempt.commit, attempt.state);
@@ -237,6 +243,7 @@ mod tests {
             head_oid: None,
             mode: Some(api::Mode(0o100_755)),
             head_mode: None,
+            base_mode: None,
             state: ChangeState::Conflict,
             in_head: false,
             revision: 1,
@@ -283,17 +290,31 @@ mod tests {
         let mut told = status(&["a"]);
         told.changes[0].action = PendingAction::Modified;
         told.changes[0].state = ChangeState::Clean;
-        for (own, theirs, line) in [
+        for (own, before, line) in [
             (0o100_755, 0o100_644, "modified a (executable now)\n"),
             (0o100_644, 0o100_755, "modified a (not executable now)\n"),
             (0o100_755, 0o100_755, "modified a\n"),
             (0o120_000, 0o100_644, "modified a\n"),
         ] {
-            (told.changes[0].mode, told.changes[0].head_mode) = (Some(api::Mode(own)), Some(api::Mode(theirs)));
-            let answer = page(told.clone(), None, 9, 99);
-            assert!(text(&answer).ends_with(line), "{}", text(&answer));
-            assert_eq!(answer.changes[0].mode_changed, own != theirs);
+            (told.changes[0].mode, told.changes[0].base_mode) = (Some(api::Mode(own)), Some(api::Mode(before)));
+            // What the branch has by now was somebody else's doing.
+            for theirs in [0o100_644, 0o100_755] {
+                told.changes[0].head_mode = Some(api::Mode(theirs));
+                let answer = page(told.clone(), None, 9, 99);
+                assert!(text(&answer).ends_with(line), "{}", text(&answer));
+                assert_eq!(answer.changes[0].mode_changed, own != before);
+            }
         }
+    }
+
+    #[test]
+    fn what_the_branch_has_already_is_said() {
+        let mut told = status(&["a"]);
+        (told.changes[0].state, told.changes[0].in_head) = (ChangeState::Outdated, true);
+        let answer = page(told, None, 9, 99);
+        let line = "created a (executable) outdated (the branch has it already; it goes with your next commit)\n";
+        assert!(text(&answer).ends_with(line), "{}", text(&answer));
+        assert_eq!(serde_json::to_value(&answer.changes[0]).unwrap()["in_head"], true);
     }
 
     #[test]

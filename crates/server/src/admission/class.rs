@@ -13,6 +13,8 @@ use crate::params::captures;
 const MCP: &str = "/mcp";
 /// Its call that is answered by a stream of news.
 const LISTEN: &str = "subscriptions/listen";
+/// The header that says what a message asks for. The route refuses one that says something else than the message.
+pub(crate) const METHOD: &str = "mcp-method";
 
 /// A batch read whose request is larger asks for about a thousand paths or more, bytes.
 const LARGE_READ: u64 = 64 << 10;
@@ -94,8 +96,7 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
             Class::Batch
         }
         ("/changes", _) => Class::Watch,
-        // An agent that subscribes: the header must be what the message says, or the message is refused.
-        _ if template == MCP && headers.get("mcp-method").is_some_and(|method| method == LISTEN) => Class::Watch,
+        _ if template == MCP && listens(headers) => Class::Watch,
         ("/fork" | "/promote" | "/refs/{*name}", &Method::POST | &Method::PUT | &Method::DELETE) => Class::Commit,
         ("/commit" | "/commits" | "/sync" | "/push" | "/pulls" | "/pulls/{number}" | "/remote", _) => Class::Commit,
         // Many writes in one request; what is small is as light as one of them.
@@ -105,6 +106,11 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
         _ if template.starts_with("/files/") && matches!(*method, Method::PUT | Method::DELETE) => Class::Commit,
         _ => Class::Light,
     }
+}
+
+/// Whether an agent says that it subscribes.
+pub(crate) fn listens(headers: &HeaderMap) -> bool {
+    headers.get(METHOD).is_some_and(|method| method == LISTEN)
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

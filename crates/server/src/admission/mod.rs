@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::context::holding;
 use crate::error::Problem;
 
-pub(crate) use self::class::{Class, key as project_key, key_of};
+pub(crate) use self::class::{Class, METHOD as MCP_METHOD, key as project_key, key_of, listens};
 pub use self::fair::Bounds;
 pub(crate) use self::memory::Reserved;
 pub(crate) use self::portions::Key;

@@ -10,13 +10,14 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use treehold_engine::EngineError;
 use treehold_engine::api::Scope;
 use treehold_mcp::{Access, Binding, MESSAGE_BYTES_MAX, Tools, agent_name, author};
 use uuid::Uuid;
 
+use crate::admission::{MCP_METHOD, listens};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::read;
@@ -24,16 +25,18 @@ use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::{credentials, is_json, named, origin, plain_body};
 use crate::mcp::{Kept, McpHost};
-use crate::rates::Payer;
+use crate::rates::{Limited, Payer};
 use crate::respond::Answer;
 
 /// What a client sends with every request after the first. Ours says the client's name: nothing is kept for it here, and so any
 /// instance can answer.
 const SESSION: &str = "mcp-session-id";
-/// What a request asks for, as newer clients say it beside the message.
-const METHOD: &str = "mcp-method";
 /// Headers that the protocol knows. No others go on to its library, which logs what it is given.
 const PASSED: [&str; 5] = ["accept", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name"];
+/// The largest message that subscribes, bytes: what it takes is held as long as its stream lasts.
+const LISTEN_BYTES_MAX: usize = 256 << 10;
+/// The code of an error where a header says something else than the message (the protocol's version 2026-07-28, SEP-2243).
+const HEADER_MISMATCH: i32 = -32_020;
 /// Memory for a byte of a message: as text, as JSON, and as what a tool takes.
 const MESSAGE_FACTOR: u64 = 3;
 
@@ -89,9 +92,13 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", how));
     }
     plain_body(&head.headers)?;
-    let upload = read(&app, body, MESSAGE_BYTES_MAX as u64, "the message").await?;
+    let bytes_max = if listens(&head.headers) { LISTEN_BYTES_MAX } else { MESSAGE_BYTES_MAX };
+    let upload = read(&app, body, bytes_max as u64, "the message").await?;
     let mut memory = upload.memory;
     app.reserve_more(&mut memory, upload.bytes.len() as u64 * (MESSAGE_FACTOR - 1))?;
+    if let Some(refusal) = contradicted(&head.headers, &upload.bytes) {
+        return Ok(refusal);
+    }
     let session = Session::of(&head.headers);
     bound.origin.session = bound.origin.session.or_else(|| session.as_ref().map(|session| session.id.clone()));
     let client = session.as_ref().and_then(|session| session.client.clone());
@@ -99,10 +106,13 @@ pub(crate) async fn answer(State(app): State<App>, caller: Caller, request: Requ
     let message = upload.bytes.clone();
 
     let kept = Kept::default();
-    let payer = Payer::new(caller, &bound.project, bound.user);
-    let host = McpHost::new(app.clone(), &bound.project).within_request(kept.clone()).paid_by(payer);
+    let host = McpHost::new(app.clone(), &bound.project).within_request(kept.clone());
+    let host = match head.extensions.get::<Limited>() {
+        Some(Limited) => host.paid_by(Payer::new(caller, &bound.project, bound.user)),
+        None => host,
+    };
     // Older clients do not say it in a header; a stream for them would take the place of a light request.
-    let listens = head.headers.contains_key(METHOD);
+    let listens = head.headers.contains_key(MCP_METHOD);
     let mut passed = Request::new(Full::new(upload.bytes));
     *passed.method_mut() = head.method;
     for name in PASSED {
@@ -157,6 +167,24 @@ fn no_message(message: &[u8]) -> Response {
     };
     let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": why}});
     (StatusCode::BAD_REQUEST, Json(error)).into_response()
+}
+
+/// The refusal of a message of which its header says that it asks for something else. The request has its place by the header, so this
+/// is asked whatever version of the protocol it speaks; the library asks only in the newest one.
+fn contradicted(headers: &HeaderMap, message: &[u8]) -> Option<Response> {
+    #[derive(Deserialize)]
+    struct Message {
+        id: Option<Value>,
+        method: Option<String>,
+    }
+    let told = headers.get(MCP_METHOD)?;
+    let Ok(Message { id, method }) = serde_json::from_slice(message) else { return Some(no_message(message)) };
+    if method.as_ref().is_some_and(|method| told == method.as_str()) {
+        return None;
+    }
+    let why = "the header Mcp-Method says something else than the message: send the message's own method";
+    let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": HEADER_MISMATCH, "message": why}});
+    Some((StatusCode::BAD_REQUEST, Json(error)).into_response())
 }
 
 /// The client's name, if this is the message by which it begins.
@@ -270,6 +298,26 @@ mod tests {
         assert_eq!(session.client.as_deref(), Some("my \u{e9}ditor"));
         for strange in ["", "x", "x.y", "11111111222243338444555555555555.!", "11111111222243338444555555555555"] {
             assert_eq!(Session::of(&headers(&[("mcp-session-id", strange)])), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn a_header_says_what_the_message_asks_for_or_the_message_is_refused() {
+        let refused = |header: &str, message: &str| {
+            contradicted(&headers(&[("mcp-method", header)]), message.as_bytes())
+                .map(|refusal| refusal.status().as_u16())
+        };
+        let listen = "subscriptions/listen";
+        assert_eq!(refused(listen, r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions\/listen"}"#), None);
+        assert!(contradicted(&HeaderMap::new(), br#"{"method":"tools/call"}"#).is_none(), "older clients say nothing");
+        for message in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","method":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"[{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}]"#,
+            "{",
+        ] {
+            assert_eq!(refused(listen, message), Some(400), "{message}");
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn status() -> Operation {
             "remote_reported_at": null, "ahead": 0, "behind": 0, "revision": 1,
             "changes": [{
                 "path": "README.md", "action": "modified", "oid": seen::EDIT, "base_oid": seen::BLOB, "head_oid": seen::BLOB,
-                "mode": "100644", "head_mode": "100644", "state": "clean", "revision": 1,
+                "mode": "100644", "head_mode": "100644", "base_mode": "100644", "state": "clean", "revision": 1,
             }],
             "attempts": [],
         }))
