@@ -49,6 +49,9 @@ pub struct ClearPending {
     pub user: Uuid,
     /// One for each row that was committed.
     pub rows: Vec<ClearedRow>,
+    /// Nothing was committed, as the branch has it all: rows that changed since keep what they start from, and all stay while a commit is
+    /// under way that may have taken them.
+    pub landed: bool,
 }
 
 /// A pending row that a commit took.

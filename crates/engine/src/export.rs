@@ -43,18 +43,21 @@ impl Engine {
     /// `user`, that user's pending work on the default branch as a commit under `refs/pending/`.
     pub async fn bundle(&self, project: &str, reference: Option<&str>, user: Option<Uuid>) -> Result<NamedTempFile> {
         let project = self.find_project(project).await?;
-        let all = self.refs_to_bundle(&project).await?;
-        let (refs, numbers) = match reference {
-            Some(name) => {
-                let one = named(all, name).ok_or_else(|| ref_not_found(name))?;
-                let numbers = self.closure(&project, vec![one.oid]).await?;
-                (vec![one], numbers)
-            }
-            None => (all, self.catalog.reach(project.id).await?),
-        };
+        let mut refs = self.refs_to_bundle(&project).await?;
+        if let Some(name) = reference {
+            refs = vec![named(refs, name).ok_or_else(|| ref_not_found(name))?];
+        }
         let pending = match user {
             Some(user) => self.pending_commit(&project, user).await?,
             None => None,
+        };
+        // Read last: what was looked at before is reached.
+        let numbers = match reference {
+            Some(_) => {
+                let parent = pending.as_ref().and_then(|planned| planned.attempt.base);
+                self.closure(&project, refs.iter().map(|found| found.oid).chain(parent).collect()).await?
+            }
+            None => self.catalog.reach(project.id).await?,
         };
         let mut spool = self.spool_file()?;
         let mut head = String::from("# v2 git bundle\n");

@@ -18,11 +18,11 @@ pub(crate) struct Standing {
     pub in_head: bool,
 }
 
-/// Whether a merge with `theirs` gives `theirs`.
+/// Whether what a row changes is in `theirs`, by how it merges with it.
 pub(crate) fn gives_theirs(resolution: &Resolution3, ours: Side, theirs: Side) -> bool {
     match resolution {
-        Resolution3::Theirs => true,
-        Resolution3::Ours => ours == theirs,
+        // Taking theirs without having it: an edit that says what it started from, and not what the branch has.
+        Resolution3::Theirs | Resolution3::Ours => ours == theirs,
         Resolution3::Mode(item) => Some(*item) == theirs,
         Resolution3::Text { mode, oid, .. } => theirs.is_some_and(|item| item.mode == *mode && item.oid == *oid),
         Resolution3::Conflict => false,
@@ -31,7 +31,8 @@ pub(crate) fn gives_theirs(resolution: &Resolution3, ours: Side, theirs: Side) -
 
 impl Engine {
     /// Takes away the rows of which a commit on `head` would make nothing, as if they had been committed with it: into local history, and
-    /// those that were written since stay. If the branch has moved by now, all do: the judgement must hold when they go, as for a commit.
+    /// those that were written since stay. If the branch has moved by now, all do: the judgement must hold when they go, as for a commit;
+    /// and so they do while a commit under way may yet move it.
     pub(crate) async fn settle_landed(
         &self,
         project: Uuid,
@@ -50,7 +51,7 @@ impl Engine {
             reached: RoaringTreemap::new(),
             replace_reach: false,
             shallow: None,
-            clear_pending: Some(landed),
+            clear_pending: Some(ClearPending { landed: true, ..landed }),
             attempt: None,
             answer: None,
             reason: "commit",

@@ -269,6 +269,15 @@ both! {
             assert_eq!(clone.rev_parse(full), source.rev_parse(full));
             assert_eq!(reached(&clone), stored(&clone), "{name} brings nothing else");
         }
+        // Pending work starts from the default branch, which comes with it.
+        let user = Uuid::new_v4();
+        d.put(&format!("/pending/{project}/{user}/mine.txt"), "mine\n").await.ok(201);
+        let reply = d.get(&format!("/projects/{project}/bundle?ref=early&user={user}")).await;
+        std::fs::write(dir.path().join("mine.bundle"), &reply.body).expect("a bundle");
+        Git::at(dir.path()).run(["clone", "-q", "--mirror", "mine.bundle", "mine.git"]);
+        let clone = Repo::open(dir.path().join("mine.git"));
+        clone.fsck_strict();
+        assert_eq!(clone.rev_parse(&format!("refs/pending/{user}~1")), source.rev_parse("main"));
         d.get(&format!("/projects/{project}/bundle?ref=none")).await.problem(404, "ref_not_found");
     }
 

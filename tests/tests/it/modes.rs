@@ -129,6 +129,14 @@ both! {
         d.post(&url, json!({"ops": [{"op": "put", "path": "batch.sh", "content": "one and mine\n"}]})).await.ok(200);
         let told = json!([["batch.sh", "conflict"], ["put.sh", "conflict"]]);
         assert_eq!(states(&d, project, user).await, told);
+        // Who sends what the branch has, has seen it: the mode is all that is changed.
+        for path in ["put.sh", "batch.sh"] {
+            d.post(&url, json!({"ops": [{"op": "reset", "path": path}, {"op": "chmod", "path": path, "mode": "100755"}]})).await.ok(200);
+            d.put(&format!("/files/{project}/{path}"), "newer\n").await.ok(200);
+        }
+        assert_eq!(d.put(&format!("{url}/put.sh"), "newer\n").await.ok(200)["base_oid"], blob_oid(b"newer\n"));
+        d.post(&url, json!({"ops": [{"op": "put", "path": "batch.sh", "content": "newer\n"}]})).await.ok(200);
+        assert_eq!(states(&d, project, user).await, json!([["batch.sh", "clean"], ["put.sh", "clean"]]));
     }
 
     /// Goal: a change of mode alone shows the content that the branch has by now, wherever the user looks, as the commit has it; what is

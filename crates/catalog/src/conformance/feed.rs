@@ -102,7 +102,7 @@ pub(super) async fn tells_of_refs_and_what_moves_with_them(case: Case) {
     let mut publish = Publish { reason: "commit", ..publication(project, case.op(project).await, moved) };
     let row = |path: &str, revision| ClearedRow { path: path.into(), revision, oid: Some(oid("1")) };
     let rows = vec![row("b", 2), row("a", 1)];
-    publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows });
+    publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows, landed: false });
     let change = |fence, to| AttemptChange { id: attempt.id, fence, to, last_error: None };
     publish.attempt = Some(change(9, AttemptState::Finalized));
     let lost = catalog.publish(&publish).await;

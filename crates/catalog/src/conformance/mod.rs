@@ -123,6 +123,7 @@ where
         views::carry_pending_rows,
         views::see_a_publication_whole_or_not_at_all,
         settle::removes_what_was_committed_and_rebases_the_rest,
+        settle::settles_what_landed,
         settle::rebases_modes,
         settle::moves_with_the_refs_or_not_at_all,
         settle::finishes_attempt_and_request,

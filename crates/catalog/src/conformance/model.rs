@@ -139,7 +139,8 @@ async fn settle(case: &Case, key: &WorkspaceKey, model: &mut Model, taken: &[(St
         oid: Some(oid(content)),
     });
     let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
-    publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.collect() });
+    publish.clear_pending =
+        Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.collect(), landed: false });
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
     model.settle(taken);
 }

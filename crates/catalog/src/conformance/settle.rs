@@ -1,7 +1,9 @@
 use treehold_object::BString;
 
 use super::*;
-use crate::{AttemptChange, AttemptState, CatalogError, Claim, ClearPending, ClearedRow, FinalAnswer, PublishOutcome};
+use crate::{
+    Attempt, AttemptChange, AttemptState, CatalogError, Claim, ClearPending, ClearedRow, FinalAnswer, PublishOutcome,
+};
 
 fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<ClearPending> {
     let row = |(path, revision, blob): &(&str, i64, Option<&str>)| ClearedRow {
@@ -9,7 +11,12 @@ fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<Clear
         revision: *revision,
         oid: blob.map(oid),
     };
-    Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.iter().map(row).collect() })
+    Some(ClearPending {
+        branch: key.branch.clone(),
+        user: key.user,
+        rows: rows.iter().map(row).collect(),
+        landed: false,
+    })
 }
 
 pub(super) async fn removes_what_was_committed_and_rebases_the_rest(case: Case) {
@@ -50,6 +57,33 @@ pub(super) async fn removes_what_was_committed_and_rebases_the_rest(case: Case) 
     publish.op = case.op(key.project).await;
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
     assert_eq!(case.catalog.workspace_revision(&key).await.expect("revision"), 9);
+}
+
+/// What landed goes only while no commit is under way that may have taken it, and what changed since keeps its base.
+pub(super) async fn settles_what_landed(case: Case) {
+    let key = case.workspace().await;
+    case.write(&key, &[edit("landed", "x1"), edit("later", "l1")]).await;
+    case.write(&key, &[edit("later", "l2")]).await;
+    let attempt = Attempt {
+        user: Some(key.user),
+        pending_branch: key.branch.clone(),
+        snapshot: Vec::new(),
+        ..attempts::attempt(key.project, &key.branch)
+    };
+    case.catalog.insert_attempt(&attempt).await.expect("insert");
+    let settle = async || {
+        let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
+        let landed = clear(&key, &[("landed", 1, Some("x1")), ("later", 2, Some("l1"))]);
+        publish.clear_pending = landed.map(|landed| ClearPending { landed: true, ..landed });
+        assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+        let rows = case.catalog.pending(&key, None).await.expect("pending").1;
+        rows.iter().map(|row| (row.path.to_string(), row.oid, row.base_oid)).collect::<Vec<_>>()
+    };
+    let later = ("later".to_owned(), Some(oid("l2")), Some(oid("base")));
+    assert_eq!(settle().await, [("landed".to_owned(), Some(oid("x1")), Some(oid("base"))), later.clone()]);
+    let ended = AttemptChange { id: attempt.id, fence: 0, to: AttemptState::Rejected, last_error: None };
+    assert_eq!(case.catalog.change_attempt(&ended, NOW).await.expect("change"), Some(1));
+    assert_eq!(settle().await, [later]);
 }
 
 /// What a commit merged into a file is not undone by an edit that came meanwhile: it starts from what was taken.

@@ -94,7 +94,8 @@ pub(super) async fn see_a_publication_whole_or_not_at_all(case: Case) {
             let op = writer.op(of_writer.project).await;
             let moved = vec![update("refs/heads/main", at[round], at[round + 1])];
             let rows = vec![ClearedRow { path: "a".into(), revision, oid: Some(oid("content")) }];
-            let clear_pending = Some(ClearPending { branch: of_writer.branch.clone(), user: of_writer.user, rows });
+            let clear_pending =
+                Some(ClearPending { branch: of_writer.branch.clone(), user: of_writer.user, rows, landed: false });
             let publish = Publish { clear_pending, ..publication(of_writer.project, op, moved) };
             assert_eq!(writer.catalog.publish(&publish).await.expect("publish"), crate::PublishOutcome::Published);
         }

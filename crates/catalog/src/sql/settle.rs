@@ -12,11 +12,12 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::pending::{COLUMNS as COLUMNS_OF_ROW, Row, names, names_of, pending_row};
+use super::write::is_committing;
 use super::*;
 use crate::attempts::Attempt;
 use crate::fault::Fault;
 use crate::feed::{NewEvent, PendingEvent, Told};
-use crate::pending::{Origin, PendingRow};
+use crate::pending::{Origin, PendingRow, WorkspaceKey};
 use crate::refs::{ClearPending, ClearedRow};
 use crate::rows::{Rows, Type, arguments, sql};
 
@@ -43,6 +44,10 @@ pub(super) async fn settle(
     let Some((workspace, before)) = lock_workspace(tx, project, &clear.branch, clear.user).await? else {
         return Ok(Vec::new());
     };
+    let key = WorkspaceKey { project, branch: clear.branch.clone(), user: clear.user };
+    if clear.landed && is_committing(tx, &key).await? {
+        return Ok(Vec::new());
+    }
     let mut told = Vec::new();
     let mut revision = before;
     for chunk in clear.rows.chunks(CHUNK_ROWS) {
@@ -60,7 +65,8 @@ pub(super) async fn settle(
                 origin: Origin::default(),
             });
         }
-        for row in rebase_later(tx, workspace, chunk).await? {
+        let later = if clear.landed { Vec::new() } else { rebase_later(tx, workspace, chunk).await? };
+        for row in later {
             revision += 1;
             told.push(Told::Pending {
                 user: clear.user,

@@ -296,16 +296,21 @@ async fn find_commits(tx: &mut Transaction, workspaces: &mut Workspaces, writes:
     let undoes = |write: &&Write| write.writes.iter().any(|write| write.change == PendingChange::Undo);
     for write in writes.iter().filter(undoes) {
         let Some(workspace) = workspaces.get_mut(&write.key) else { continue };
-        let open: i64 = sqlx::query_scalar(sql!(
-            "SELECT count(*) FROM attempts WHERE {} AND project = $1 AND pending_branch = $2 AND user_id = $3",
-            attempts::OPEN
-        ))
-        .bind(write.key.project)
-        .bind(&write.key.branch)
-        .bind(write.key.user)
-        .fetch_one(&mut **tx)
-        .await?;
-        workspace.committing = open > 0;
+        workspace.committing = is_committing(tx, &write.key).await?;
     }
     Ok(())
+}
+
+/// Whether a commit of a user's work is under way. Whoever prepares one holds the workspace, as who asks.
+pub(super) async fn is_committing(tx: &mut Transaction, key: &WorkspaceKey) -> Result<bool, Fault> {
+    let open: i64 = sqlx::query_scalar(sql!(
+        "SELECT count(*) FROM attempts WHERE {} AND project = $1 AND pending_branch = $2 AND user_id = $3",
+        attempts::OPEN
+    ))
+    .bind(key.project)
+    .bind(&key.branch)
+    .bind(key.user)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(open > 0)
 }

@@ -291,6 +291,7 @@ async fn a_horizon_that_waits_for_a_publication_finds_it_done() {
         branch: key.branch,
         user: key.user,
         rows: vec![ClearedRow { path: "p".into(), revision: 1, oid: Some(oid("first")) }],
+        landed: false,
     };
     let publishing = stage.publish(Publish { clear_pending: Some(clear), ..stage.publication(op) });
     let writer = stage.waiting_for(pid).await;

@@ -24,6 +24,14 @@ pub(crate) struct ChangeRow {
     pub origin: Origin,
 }
 
+impl ChangeRow {
+    /// Whether it is what it started from.
+    pub fn changes_nothing(&self) -> bool {
+        let (oid, mode) = (self.new.map(|item| item.oid), self.new.map(|item| item.mode));
+        oid == self.base.oid && (mode == self.base.mode || self.base.mode.is_none())
+    }
+}
+
 impl Engine {
     /// Pending rows as changes, with the contents that are kept inline (large ones stay in the bucket).
     pub(crate) async fn changes_of_pending(&self, project: &Project, rows: Vec<PendingRow>) -> Result<Vec<ChangeRow>> {

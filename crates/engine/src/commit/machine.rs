@@ -338,5 +338,10 @@ pub(crate) fn moved(branch: &str) -> EngineError {
 
 pub(super) fn clear_of(user: Option<Uuid>, branch: &str, snapshot: &[SnapshotRow]) -> Option<ClearPending> {
     let taken = |row: &SnapshotRow| Some(ClearedRow { path: row.path.clone(), revision: row.revision?, oid: row.oid });
-    Some(ClearPending { branch: branch.to_owned(), user: user?, rows: snapshot.iter().filter_map(taken).collect() })
+    Some(ClearPending {
+        branch: branch.to_owned(),
+        user: user?,
+        rows: snapshot.iter().filter_map(taken).collect(),
+        landed: false,
+    })
 }

@@ -11,7 +11,7 @@ mod request;
 mod resume;
 mod trailers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, SnapshotRow, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
@@ -186,7 +186,7 @@ impl Engine {
         let taken = merged.snapshot.clone();
         let planned = self.plan_commit(intent, &parent, merged).await;
         if !policy.dry_run && parent.commit == head.commit {
-            self.after_nothing(intent, changes, &head, &taken, &planned).await;
+            self.after_nothing(intent, changes, &head, (&rows, &taken), &planned).await;
         }
         let planned = planned?;
         if policy.dry_run {
@@ -201,13 +201,23 @@ impl Engine {
         intent: &Intent,
         changes: &Changes<'_>,
         head: &Head,
-        taken: &[SnapshotRow],
+        (rows, taken): (&[ChangeRow], &[SnapshotRow]),
         planned: &Result<Planned>,
     ) {
         let nothing = matches!(planned, Err(EngineError::Unprocessable { code: plan::NOTHING_TO_COMMIT, .. }));
-        if let Changes::Pending { key, .. } = changes
-            && nothing
-            && let Some(landed) = machine::clear_of(Some(key.user), &key.branch, taken)
+        let Changes::Pending { key, .. } = changes else { return };
+        if !nothing {
+            return;
+        }
+        // What is as it was before, while the branch went on, shows something that nobody else has.
+        let there: HashMap<&BString, Option<ObjectId>> = taken.iter().map(|row| (&row.path, row.oid)).collect();
+        let own = |row: &&ChangeRow| {
+            let oid = row.new.map(|item| item.oid);
+            row.changes_nothing() && there.get(&row.path) != Some(&oid)
+        };
+        let own: HashSet<&BString> = rows.iter().filter(own).map(|row| &row.path).collect();
+        let landed: Vec<SnapshotRow> = taken.iter().filter(|row| !own.contains(&row.path)).cloned().collect();
+        if let Some(landed) = machine::clear_of(Some(key.user), &key.branch, &landed)
             && let Err(error) = self.settle_landed(intent.project.id, &intent.branch, head, landed).await
         {
             // The answer is the same, and the next commit looks again.

@@ -253,7 +253,7 @@ fn check(condition: &Condition, seen: &Seen) -> Result<()> {
 /// `base` if given, else what `If-Match` named, else what the row has, else the head's blob.
 fn base(draft: &Draft, seen: &Seen) -> Base {
     let was = match &seen.row {
-        Some(row) if draft.put.condition.if_match.is_some() => seen_base(row, seen.file()),
+        Some(row) if draft.put.condition.if_match.is_some() || sends_heads(draft, seen) => seen_base(row, seen.file()),
         // Who names nothing may have seen what a change of mode alone started from.
         Some(row) => base_of(row),
         None => seen.file().into(),
@@ -262,6 +262,11 @@ fn base(draft: &Draft, seen: &Seen) -> Base {
         Some(named) => based_on(named, was, seen.head, draft.put.mode.is_some()),
         None => was,
     }
+}
+
+/// Whether the content is what the branch has: then it was seen.
+fn sends_heads(draft: &Draft, seen: &Seen) -> bool {
+    draft.blob.as_ref().is_some_and(|blob| seen.file().is_some_and(|item| item.oid == blob.oid))
 }
 
 fn answer(draft: &Draft, seen: &Seen, change: &PendingChange, revision: i64) -> PendingAnswer {

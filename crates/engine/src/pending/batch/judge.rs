@@ -45,6 +45,15 @@ macro_rules! pass {
     };
 }
 
+/// Whether the operation does not show that its caller saw what the branch has.
+fn is_blind(verb: &Verb, spot: &Spot) -> bool {
+    match verb {
+        Verb::Put(blob) => spot.head_oid() != Some(blob.oid),
+        Verb::Delete => true,
+        _ => false,
+    }
+}
+
 impl Desk<'_> {
     /// Does an operation, or says why not.
     pub async fn judge(&mut self, op: &Op) -> Judged<OpStatus> {
@@ -84,7 +93,7 @@ impl Desk<'_> {
             (None, Some(base)) if spot.head_oid() == Some(base) => named(base),
             (None, Some(base)) if op.expects.is_some() && spot.view.is_none_or(|item| item.oid != base) => named(base),
             // Who names nothing may have seen what a change of mode alone started from; other verbs read what the view has.
-            (None, None) if matches!(op.verb, Verb::Put(_)) && op.expects.is_none() && !spot.touched => {
+            (None, None) if op.expects.is_none() && !spot.touched && is_blind(&op.verb, spot) => {
                 spot.row.as_ref().map_or(spot.base, base_of)
             }
             _ => spot.base,
