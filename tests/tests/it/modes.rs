@@ -131,7 +131,8 @@ both! {
         assert_eq!(states(&d, project, user).await, told);
         // Who sends what the branch has, has seen it: the mode is all that is changed.
         for path in ["put.sh", "batch.sh"] {
-            d.post(&url, json!({"ops": [{"op": "reset", "path": path}, {"op": "chmod", "path": path, "mode": "100755"}]})).await.ok(200);
+            d.delete(&format!("{url}/{path}")).await;
+            d.post(&url, json!({"ops": [{"op": "chmod", "path": path, "mode": "100755"}]})).await.ok(200);
             d.put(&format!("/files/{project}/{path}"), "newer\n").await.ok(200);
         }
         assert_eq!(d.put(&format!("{url}/put.sh"), "newer\n").await.ok(200)["base_oid"], blob_oid(b"newer\n"));
