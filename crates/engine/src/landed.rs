@@ -2,10 +2,10 @@
 //! nothing else says so, and takes them away.
 
 use roaring::RoaringTreemap;
-use treehold_catalog::{ClearPending, OpKind, Publish, PublishOutcome, RefUpdate};
-use uuid::Uuid;
+use treehold_catalog::{ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey};
 
 use crate::api::ChangeState;
+use crate::commit::change::ChangeRow;
 use crate::tree::{Resolution3, Side};
 use crate::view::{Head, branch_ref};
 use crate::{Engine, Result};
@@ -33,13 +33,25 @@ impl Engine {
     /// Takes away the rows of which a commit on `head` would make nothing, as if they had been committed with it: into local history, and
     /// those that were written since stay. If the branch has moved by now, all do: the judgement must hold when they go, as for a commit;
     /// and so they do while a commit under way may yet move it.
+    ///
+    /// What is as it was before, while the branch went on, shows something that nobody else has, and stays.
     pub(crate) async fn settle_landed(
         &self,
-        project: Uuid,
+        key: &WorkspaceKey,
         branch: &str,
         head: &Head,
-        landed: ClearPending,
+        rows: &[ChangeRow],
     ) -> Result<()> {
+        let paths: Vec<_> = rows.iter().map(|row| row.path.clone()).collect();
+        let there = self.find_paths(head.tree, &paths).await?;
+        let landed = rows.iter().zip(there).filter_map(|(row, theirs)| {
+            let theirs = theirs.filter(|item| !item.is_tree());
+            let own = row.changes_nothing() && row.new != theirs;
+            let (path, oid) = (row.path.clone(), theirs.map(|item| item.oid));
+            Some(ClearedRow { path, revision: row.revision.filter(|_| !own)?, oid })
+        });
+        let (project, rows) = (key.project, landed.collect());
+        let landed = ClearPending { branch: key.branch.clone(), user: key.user, rows, landed: true };
         let op = self.begin_op(Some(project), OpKind::Commit).await?;
         let publish = Publish {
             project,
@@ -51,7 +63,7 @@ impl Engine {
             reached: RoaringTreemap::new(),
             replace_reach: false,
             shallow: None,
-            clear_pending: Some(ClearPending { landed: true, ..landed }),
+            clear_pending: Some(landed),
             attempt: None,
             answer: None,
             reason: "commit",

@@ -127,7 +127,7 @@ impl Engine {
             MergedChanges { snapshot: merged.snapshot.clone(), files: merged.files.clone(), ..Default::default() };
         let planned = self.plan_commit(intent, &parent, merged).await;
         if !ahead {
-            self.after_nothing(intent, changes, &head, (&rows, &snapshot.snapshot), &planned).await;
+            self.after_nothing(intent, changes, &head, &rows, &planned).await;
         }
         let planned = planned?;
         let commit = self.hosted_commit(intent, &parent, &planned).await?;

@@ -11,9 +11,9 @@ mod request;
 mod resume;
 mod trailers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, SnapshotRow, StoreCommit, WorkspaceKey};
+use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
@@ -183,10 +183,9 @@ impl Engine {
             return Err(machine::moved(&intent.branch));
         }
         point("C2").await?;
-        let taken = merged.snapshot.clone();
         let planned = self.plan_commit(intent, &parent, merged).await;
         if !policy.dry_run && parent.commit == head.commit {
-            self.after_nothing(intent, changes, &head, (&rows, &taken), &planned).await;
+            self.after_nothing(intent, changes, &head, &rows, &planned).await;
         }
         let planned = planned?;
         if policy.dry_run {
@@ -201,24 +200,12 @@ impl Engine {
         intent: &Intent,
         changes: &Changes<'_>,
         head: &Head,
-        (rows, taken): (&[ChangeRow], &[SnapshotRow]),
+        rows: &[ChangeRow],
         planned: &Result<Planned>,
     ) {
-        let nothing = matches!(planned, Err(EngineError::Unprocessable { code: plan::NOTHING_TO_COMMIT, .. }));
-        let Changes::Pending { key, .. } = changes else { return };
-        if !nothing {
-            return;
-        }
-        // What is as it was before, while the branch went on, shows something that nobody else has.
-        let there: HashMap<&BString, Option<ObjectId>> = taken.iter().map(|row| (&row.path, row.oid)).collect();
-        let own = |row: &&ChangeRow| {
-            let oid = row.new.map(|item| item.oid);
-            row.changes_nothing() && there.get(&row.path) != Some(&oid)
-        };
-        let own: HashSet<&BString> = rows.iter().filter(own).map(|row| &row.path).collect();
-        let landed: Vec<SnapshotRow> = taken.iter().filter(|row| !own.contains(&row.path)).cloned().collect();
-        if let Some(landed) = machine::clear_of(Some(key.user), &key.branch, &landed)
-            && let Err(error) = self.settle_landed(intent.project.id, &intent.branch, head, landed).await
+        if let Changes::Pending { key, .. } = changes
+            && let Err(EngineError::Unprocessable { code: plan::NOTHING_TO_COMMIT, .. }) = planned
+            && let Err(error) = self.settle_landed(key, &intent.branch, head, rows).await
         {
             // The answer is the same, and the next commit looks again.
             tracing::warn!(code = error.code(), "pending work that the branch has by now was left: {error}");

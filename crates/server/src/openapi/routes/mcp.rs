@@ -36,7 +36,7 @@ pub(crate) fn answer() -> Operation {
         .answers_with(200, "The answer.", "application/json", json!({"type": "object"}))
         .answers_with(200, "", "text/event-stream", json!({}))
         .answers_nothing(202, "A message that has no answer was taken.")
-        .answers_with(400, "What was sent is no message: JSON-RPC's error -32700 or -32600.", "application/json", failed)
+        .answers_with(400, "What was sent is no message (JSON-RPC's error -32700 or -32600), or its header `Mcp-Method` says something else than it does (-32020).", "application/json", failed)
         .refuses(400, &["bad_header", "bad_mcp_request"])
         .refuses(403, &["origin_not_allowed"])
         .refuses(406, &["bad_mcp_request"])
