@@ -70,21 +70,18 @@ impl Db {
         limit: u32,
         until_ms: i64,
     ) -> Result<Thinned, Fault> {
-        const OF_ALL: &str = "SELECT w.project, h.workspace, h.path, h.revision, h.oid, h.base_oid, h.replaced_at,
+        let doomed = sqlx::query_as::<Database, Aged>(
+            "SELECT w.project, h.workspace, h.path, h.revision, h.oid, h.base_oid, h.replaced_at,
                  CAST(NULL AS BIGINT) AS next_replaced_at
              FROM workspaces w JOIN pending_history h ON h.workspace = w.id
-             WHERE w.project = $1 AND h.replaced_at <= $2 LIMIT $3";
-        const OF_ONE: &str = "SELECT w.project, h.workspace, h.path, h.revision, h.oid, h.base_oid, h.replaced_at,
-                 CAST(NULL AS BIGINT) AS next_replaced_at
-             FROM workspaces w JOIN pending_history h ON h.workspace = w.id
-             WHERE w.project = $1 AND h.replaced_at <= $2 AND w.user_id = $4 LIMIT $3";
-        let query = sqlx::query_as::<Database, Aged>(if user.is_some() { OF_ONE } else { OF_ALL });
-        let query = query.bind(project).bind(until_ms).bind(i64::from(limit));
-        let query = match user {
-            Some(user) => query.bind(user),
-            None => query,
-        };
-        let doomed = query.fetch_all(self.reader()).await?;
+             WHERE w.project = $1 AND h.replaced_at <= $2 AND w.user_id = coalesce($4, w.user_id) LIMIT $3",
+        )
+        .bind(project)
+        .bind(until_ms)
+        .bind(i64::from(limit))
+        .bind(user)
+        .fetch_all(self.reader())
+        .await?;
         let (versions, contents) = match doomed.is_empty() {
             true => (0, 0),
             false => self.drop_versions(project, &doomed).await?,
