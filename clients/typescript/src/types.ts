@@ -370,7 +370,7 @@ export interface ChangedFile extends Pathed {
 export interface TouchedPending extends Pathed {
   user: Uuid;
   state: ChangeState;
-  /** The new head has the change already: there is nothing to commit of it. */
+  /** A commit would make nothing of it, as the new head has the change already. */
   in_head?: boolean;
 }
 export interface SyncAnswer {

@@ -238,18 +238,22 @@ fn unknown(name: &str, known: &[&str]) -> Problem {
 
 /// The query parameters of each route, by its template and method.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known(Arc<HashMap<(String, Method), Vec<&'static str>>>);
+pub(crate) struct Known(Arc<HashMap<String, HashMap<Method, Vec<&'static str>>>>);
 
 impl Known {
     pub(crate) fn of(routes: impl IntoIterator<Item = ((String, Method), Vec<&'static str>)>) -> Self {
-        Self(Arc::new(routes.into_iter().collect()))
+        let mut all: HashMap<String, HashMap<Method, Vec<&'static str>>> = HashMap::new();
+        for ((template, method), names) in routes {
+            all.entry(template).or_default().insert(method, names);
+        }
+        Self(Arc::new(all))
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
         let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
         let (Some(template), Some(_)) = (request.extensions().get::<MatchedPath>(), uri.query()) else { return Ok(()) };
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        match self.0.get(&(template.as_str().to_owned(), method.clone())) {
+        match self.0.get(template.as_str()).and_then(|methods| methods.get(method)) {
             Some(known) => Query::of(uri)?.only(known),
             None => Ok(()),
         }

@@ -171,6 +171,9 @@ pub(super) async fn revive(
     Ok(known)
 }
 
+/// SQL: what all projects hold; a figure below 0 counts as 0.
+const HELD: &str = "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM feeds WHERE bytes > 0";
+
 impl Db {
     async fn begin_op_once(&self, id: Uuid, project: Option<Uuid>, kind: OpKind, now_ms: i64) -> Result<Op, Fault> {
         let mut tx = self.begin().await?;
@@ -383,8 +386,7 @@ impl Db {
     }
 
     async fn sum_held(&self) -> Result<u64, Fault> {
-        let held = "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM feeds WHERE bytes > 0";
-        let held: i64 = sqlx::query_scalar(held).fetch_one(self.reader()).await?;
+        let held: i64 = sqlx::query_scalar(HELD).fetch_one(self.reader()).await?;
         Ok(codec::unsigned(held)?)
     }
 
@@ -395,10 +397,10 @@ impl Db {
         )
         .fetch_one(self.reader())
         .await?;
-        let (keys, projects, pending, held_bytes): (i64, i64, i64, i64) = sqlx::query_as(
+        let (keys, projects, pending, held_bytes): (i64, i64, i64, i64) = sqlx::query_as(sql!(
             "SELECT (SELECT count(*) FROM s3_keys WHERE state = 'present'), (SELECT count(*) FROM projects),
-                 (SELECT count(*) FROM pending), (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM feeds WHERE bytes > 0)",
-        )
+                 (SELECT count(*) FROM pending), ({HELD})"
+        ))
         .fetch_one(self.reader())
         .await?;
         Ok(LedgerStats {
