@@ -33,29 +33,22 @@ impl Engine {
         let spool = self.spool_file()?;
         let out = std::io::BufWriter::new(spool.reopen().map_err(spool_failed)?);
         let mut writer = Some(Writer::new(out, format));
-        let mut options = ListOptions { limit: Some(CHUNK), ..ListOptions::default() };
-        let mut time = None;
-        let commit = loop {
-            let page = self.list_files(project, at, &options).await?;
-            if time.is_none() {
-                time = Some(match page.commit {
-                    Some(commit) => self.commit_row(commit.0).await?.time,
-                    None => 0,
-                });
-            }
-            let mut rest = page.files.as_slice();
-            while !rest.is_empty() {
-                let mut bytes = 0;
-                let fits = rest.iter().take_while(|file| {
-                    let first = bytes == 0;
-                    bytes += file.size;
-                    first || bytes <= CHUNK_BYTES
-                });
-                let (chunk, after) = rest.split_at(fits.count().max(1));
-                rest = after;
+        // One list from the beginning to the end: what is committed meanwhile is in all of the archive or in none of it.
+        let options = ListOptions { streamed: true, ..ListOptions::default() };
+        let mut listing = self.open_list(project, at, &options).await?;
+        let commit = listing.commit().map(|commit| commit.0);
+        let time = match commit {
+            Some(commit) => self.commit_row(commit).await?.time,
+            None => 0,
+        };
+        let mut more = true;
+        while more {
+            let mut files = Vec::with_capacity(CHUNK);
+            more = listing.show_some(CHUNK, &mut |file| files.push(FileEntry::from(file))).await?;
+            for chunk in read_at_once(&files) {
                 let contents = self.archive_contents(&found, chunk).await?;
                 let chunk = chunk.to_vec();
-                let (mut open, time) = (writer.take().ok_or_else(lost)?, time.unwrap_or(0));
+                let mut open = writer.take().ok_or_else(lost)?;
                 let written = tokio::task::spawn_blocking(move || {
                     for (file, content) in chunk.iter().zip(contents) {
                         open.add(&file.path.0, file.mode.0, time, &content)?;
@@ -64,17 +57,13 @@ impl Engine {
                 });
                 writer = Some(written.await.map_err(EngineError::internal)?.map_err(spool_failed)?);
             }
-            match page.next_cursor {
-                Some(cursor) => options.cursor = Some(cursor),
-                None => break page.commit,
-            }
-        };
+        }
         let open = writer.take().ok_or_else(lost)?;
         tokio::task::spawn_blocking(move || open.finish())
             .await
             .map_err(EngineError::internal)?
             .map_err(spool_failed)?;
-        Ok((spool, commit.map(|commit| commit.0)))
+        Ok((spool, commit))
     }
 
     async fn archive_contents(&self, project: &treehold_catalog::Project, files: &[FileEntry]) -> Result<Vec<Bytes>> {
@@ -100,6 +89,22 @@ impl Engine {
     pub(crate) fn spool_file(&self) -> Result<NamedTempFile> {
         NamedTempFile::new_in(&self.config.spool_dir).map_err(spool_failed)
     }
+}
+
+/// Files in runs of up to [`CHUNK_BYTES`], or one file each.
+fn read_at_once(files: &[FileEntry]) -> impl Iterator<Item = &[FileEntry]> {
+    let mut rest = files;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|file| {
+            let first = bytes == 0;
+            bytes += file.size;
+            first || bytes <= CHUNK_BYTES
+        });
+        let (run, after) = rest.split_at(fits.count());
+        rest = after;
+        (!run.is_empty()).then_some(run)
+    })
 }
 
 fn lost() -> EngineError {

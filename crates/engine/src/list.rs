@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use treehold_catalog::PendingRow;
 use treehold_object::BString;
 
-use crate::api::{At, FileEntry, FileList, ListOptions, Listed, Mode, Oid, Path, Source};
+use crate::api::{At, FileEntry, FileList, ListOptions, Listed, Mode, Oid, Source};
 use crate::files::pending_item;
 use crate::text::{read_cursor, write_cursor};
 use crate::tree::{GITLINK, Step, Walk, WalkFrom};
@@ -18,10 +18,13 @@ const LIST_MAX: usize = 100_000;
 /// Files shown by one step of a list.
 const CHUNK: usize = 1024;
 
-/// Where a list goes on: the commit it is bound to and the last path shown (bytes, as a path may be any).
+/// Where a list goes on: the snapshot it is bound to and the last path shown (bytes, as a path may be any).
 #[derive(Serialize, Deserialize)]
 struct ListCursor {
     commit: Option<Oid>,
+    /// Of the user's pending work, with a user.
+    #[serde(default)]
+    revision: Option<i64>,
     #[serde(with = "crate::text::bytes_text")]
     after: Vec<u8>,
 }
@@ -51,14 +54,11 @@ enum Next {
 }
 
 impl Engine {
-    /// Lists files recursively, in byte order of the path, bound to one commit from page to page.
+    /// Lists files recursively, in byte order of the path, bound to one snapshot from page to page.
     pub async fn list_files(&self, project: &str, at: &At, options: &ListOptions) -> Result<FileList> {
         let mut listing = self.open_list(project, at, options).await?;
         let mut files = Vec::new();
-        let mut keep = |file: Listed<'_>| {
-            let Listed { path, mode, oid, size, source } = file;
-            files.push(FileEntry { path: Path(path.into()), mode, oid, size, source });
-        };
+        let mut keep = |file: Listed<'_>| files.push(FileEntry::from(file));
         while listing.show(&mut keep).await? {}
         let Listing { commit, revision, cursor: next_cursor, .. } = listing;
         Ok(FileList { commit, revision, files, next_cursor })
@@ -75,30 +75,20 @@ impl Engine {
         let mut from = WalkFrom { prefix: options.prefix.clone().unwrap_or_default().into(), after: None };
         if let Some(cursor) = &options.cursor {
             let cursor: ListCursor = read_cursor(cursor)?;
+            self.go_on(&mut view, &cursor).await?;
             from.after = Some(cursor.after.into());
-            self.bind(&mut view, cursor.commit).await?;
         }
         Ok(Listing::new(self, view, from, left))
     }
 
-    /// Goes on at the commit that a cursor is bound to, if the project still reaches it.
-    async fn bind(&self, view: &mut View, commit: Option<Oid>) -> Result<()> {
-        let Some(Oid(commit)) = commit else {
-            view.head.commit = None;
-            view.head.tree = None;
-            return self.set_modes(view).await;
-        };
-        if view.head.commit == Some(commit) {
-            return Ok(());
-        }
-        view.head = match self.resolve(&view.project, Some(&commit.to_string())).await {
-            Ok(head) => head,
+    /// Goes on in the snapshot that a cursor is bound to, if the project still reaches it and no pending work changed.
+    async fn go_on(&self, view: &mut View, cursor: &ListCursor) -> Result<()> {
+        match self.rebind(view, cursor.commit, cursor.revision).await {
             Err(EngineError::NotFound { .. }) => {
-                return Err(EngineError::BadRequest("The cursor's commit is gone; list from the start.".to_owned()));
+                Err(EngineError::BadRequest("The cursor's commit is gone; list from the start.".to_owned()))
             }
-            Err(error) => return Err(error),
-        };
-        self.set_modes(view).await
+            bound => bound,
+        }
     }
 }
 
@@ -138,7 +128,7 @@ impl Listing {
 
     /// Where to go on after `path`, for whoever takes no more than a part of what was shown.
     pub fn cursor_after(&self, path: &[u8]) -> Result<String> {
-        write_cursor(&ListCursor { commit: self.commit, after: path.to_vec() })
+        write_cursor(&ListCursor { commit: self.commit, revision: self.revision, after: path.to_vec() })
     }
 
     /// Shows some more files; `false` after the last one.
@@ -160,8 +150,7 @@ impl Listing {
                 return Ok(false);
             }
             if self.left == 0 {
-                let cursor = ListCursor { commit: self.commit, after: self.last.to_vec() };
-                self.cursor = Some(write_cursor(&cursor)?);
+                self.cursor = Some(self.cursor_after(&self.last)?);
                 return Ok(false);
             }
             self.left -= 1;

@@ -149,6 +149,33 @@ both! {
         assert_eq!(archive(&d, empty, "zip", "").await, vec![]);
     }
 
+    /// Goal: an archive is one snapshot, however many reads it takes: a pending file that moves from its beginning to its end and back
+    /// is in it once.
+    async fn archives_of_moving_work(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        let put = |n: usize| json!({"action": "create", "path": format!("m/{n:05}"), "content": "x\n"});
+        let actions: Vec<_> = (0..3_000).map(put).collect();
+        let author = json!({"name": "A", "email": "a@example.org"});
+        let body = json!({"message": "m", "author": author, "actions": actions});
+        d.post(&format!("/projects/{project}/commits"), body).await.ok(200);
+        d.put(&format!("/pending/{project}/{user}/a"), "moves\n").await.ok(201);
+        let moving = async {
+            for round in 0..60 {
+                let (from, to) = if round % 2 == 0 { ("a", "z") } else { ("z", "a") };
+                let moves = json!({"atomic": true, "ops": [{"op": "move", "from": from, "path": to}]});
+                d.post(&format!("/pending/{project}/{user}"), moves).await.ok(200);
+            }
+        };
+        let archiving = async {
+            for _ in 0..6 {
+                let files = archive(&d, project, "tar.gz", &format!("?user={user}")).await;
+                let moving = files.iter().filter(|(path, ..)| path == "a" || path == "z").count();
+                assert_eq!((files.len(), moving), (3_001, 1));
+            }
+        };
+        tokio::join!(moving, archiving);
+    }
+
     /// Goal: a tar holds names and link targets longer than its old fields, and the commit's time, as `git archive` writes them.
     async fn archives_of_odd_names(d) {
         let remote = d.remote("docs", 42);

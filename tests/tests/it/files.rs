@@ -110,6 +110,28 @@ both! {
         assert_eq!(rest["files"][0]["oid"], json!(blob_oid(b"b")));
     }
 
+    /// Goal: with a user a cursor stays with the pending work of its first page, too: pages of two states are no state that ever was.
+    async fn list_of_one_view(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        for path in ["a", "b", "c"] {
+            d.put(&format!("/files/{project}/{path}"), path).await.ok(200);
+        }
+        d.put(&format!("/pending/{project}/{user}/c"), "mine").await.ok(201);
+        let page = async || d.get(&format!("/files/{project}?user={user}&limit=1")).await.ok(200);
+        let rest = async |first: &Value| {
+            let cursor = first["next_cursor"].as_str().expect("a cursor");
+            d.get(&format!("/files/{project}?user={user}&cursor={cursor}")).await
+        };
+        let first = page().await;
+        assert_eq!(rest(&first).await.ok(200)["files"][1]["oid"], json!(blob_oid(b"mine")));
+        d.put(&format!("/pending/{project}/{user}/other"), "new").await.ok(201);
+        rest(&first).await.problem(409, "snapshot_moved");
+        let first = page().await;
+        let body = json!({"user": user, "message": "m", "author": {"name": "A", "email": "a@example.org"}});
+        d.post(&format!("/projects/{project}/commit"), body).await.ok(200);
+        rest(&first).await.problem(409, "snapshot_moved");
+    }
+
     /// Goal: GET and HEAD agree; conditions and ranges are RFC 9110's; what is no file says what it is.
     async fn read(d) {
         let project = d.local_project().await;

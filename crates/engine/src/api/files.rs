@@ -63,6 +63,13 @@ pub struct Listed<'a> {
     pub source: Source,
 }
 
+impl From<Listed<'_>> for FileEntry {
+    fn from(file: Listed<'_>) -> Self {
+        let Listed { path, mode, oid, size, source } = file;
+        Self { path: Path(path.into()), mode, oid, size, source }
+    }
+}
+
 /// A list of files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileList {
