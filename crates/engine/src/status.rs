@@ -20,12 +20,15 @@ use crate::{Engine, Result};
 pub(crate) type Others = HashMap<BString, Vec<(Uuid, PendingRow)>>;
 
 impl Engine {
-    /// Status of a branch for a user. Rows whose base is still in the head cost nothing; the others are merged to tell.
-    pub async fn status(&self, project: &str, user: Uuid, branch: Option<&str>) -> Result<Status> {
+    /// Status of a branch for a user, or without one of the branch alone. Rows whose base is still in the head cost nothing; the others are merged to tell.
+    pub async fn status(&self, project: &str, user: Option<Uuid>, branch: Option<&str>) -> Result<Status> {
         let project = self.find_project(project).await?;
         let branch = Self::branch_name(&project, branch)?;
-        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
-        let (revision, rows) = self.catalog.pending(&key, None).await?;
+        let key = user.map(|user| WorkspaceKey { project: project.id, branch: branch.clone(), user });
+        let (revision, rows) = match &key {
+            Some(key) => self.catalog.pending(key, None).await?,
+            None => Default::default(),
+        };
         let head = self.branch_head(&project, &branch).await?;
         let name = branch_ref(&branch);
         let known = self.catalog.remote_references(project.id, &name).await?;
@@ -41,7 +44,10 @@ impl Engine {
         };
         let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
         let there = self.find_paths(head.tree, &paths).await?;
-        let mut others = self.others_at(&key, &paths).await?;
+        let mut others = match &key {
+            Some(key) => self.others_at(key, &paths).await?,
+            None => Others::new(),
+        };
         let mut changes = Vec::with_capacity(rows.len());
         let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
         let places: Vec<(usize, Side)> = there.iter().copied().enumerate().collect();
@@ -63,11 +69,12 @@ impl Engine {
             });
         }
         let open = self.catalog.open_attempts(Some((project.id, &branch)), 100).await?;
-        let attempts = open.into_iter().filter(|attempt| attempt.user == Some(user)).map(|attempt| AttemptView {
-            attempt: attempt.id,
-            commit: Oid(attempt.commit),
-            state: format!("{:?}", attempt.state).to_lowercase(),
-        });
+        let attempts =
+            open.into_iter().filter(|attempt| user.is_some() && attempt.user == user).map(|attempt| AttemptView {
+                attempt: attempt.id,
+                commit: Oid(attempt.commit),
+                state: format!("{:?}", attempt.state).to_lowercase(),
+            });
         Ok(Status {
             branch,
             head: head.commit.map(Oid),

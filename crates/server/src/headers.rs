@@ -131,18 +131,19 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 pub(crate) fn negotiate(headers: &HeaderMap, offer: &[&'static str]) -> usize {
     let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let accept = accept.join(",");
-    let mut best = (0, 0.0);
+    let mut best = (0, (0.0, 0));
     for (index, kind) in offer.iter().enumerate() {
         let quality = quality(&accept, kind);
-        if quality > best.1 {
+        if quality.0 > 0.0 && quality > best.1 {
             best = (index, quality);
         }
     }
     best.0
 }
 
-/// The weight of a media type; the most specific range that matches decides.
-fn quality(accept: &str, kind: &str) -> f32 {
+/// The weight of a media type, by the most specific range that matches, and how specific that is: of two that are liked alike, the one that is
+/// named is meant (many clients send `application/json, */*`).
+fn quality(accept: &str, kind: &str) -> (f32, u8) {
     let (class, _) = kind.split_once('/').unwrap_or((kind, ""));
     let mut found = (0, 0.0);
     for item in accept.split(',') {
@@ -160,7 +161,7 @@ fn quality(accept: &str, kind: &str) -> f32 {
             found = (specific, weight);
         }
     }
-    found.1
+    (found.1, found.0)
 }
 
 #[cfg(test)]
@@ -185,6 +186,13 @@ mod tests {
             assert_eq!(chosen(second), 1, "{second}");
         }
         assert_eq!(chosen("text/event-stream;q=0, */*;q=0.1"), 0);
+        // What axios sends, with a route whose default is another type.
+        let offer = ["text/x-diff", "application/json"];
+        let chosen = |accept: &str| negotiate(&headers(&[("accept", accept)]), &offer);
+        for named in ["application/json, text/plain, */*", "*/*, application/json", "application/*, */*"] {
+            assert_eq!(chosen(named), 1, "{named}");
+        }
+        assert_eq!(chosen("application/json;q=0.9, */*"), 0);
     }
 
     #[test]

@@ -59,18 +59,21 @@ pub(crate) enum Next {
     Content(Part),
 }
 
+/// 412: `If-Match` names other bytes than there are.
+pub(crate) fn not_expected(oid: ObjectId) -> Problem {
+    let problem = Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        "precondition_failed",
+        "the file is not what the request expects; read it again and repeat",
+    );
+    problem.with("oid", Oid(oid))
+}
+
 impl FileHead {
     /// Judges conditions and the range, and answers what needs no content: 304, 412, 416 and HEAD.
     pub(crate) fn judge(&self, method: &Method, headers: &HeaderMap) -> Result<Next, Problem> {
         match judge(headers, &self.oid)? {
-            Verdict::Failed => {
-                let problem = Problem::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    "precondition_failed",
-                    "the file is not what the request expects; read it again and repeat",
-                );
-                return Err(problem.with("oid", Oid(self.oid)));
-            }
+            Verdict::Failed => return Err(not_expected(self.oid)),
             Verdict::NotModified => return Ok(Next::Done(self.respond(StatusCode::NOT_MODIFIED, Body::empty(), None))),
             Verdict::Send => {}
         }

@@ -207,6 +207,9 @@ both! {
         assert_eq!(refused["results"][1]["error"]["code"], "precondition_failed");
         let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
         assert!(status["changes"].as_array().expect("changes").iter().all(|change| change["state"] == "clean"), "{status}");
+        // Without a user it is about the branch alone.
+        let alone = d.get(&format!("/projects/{project}/status")).await.ok(200);
+        assert_eq!((&alone["head"], &alone["changes"], &alone["revision"]), (&status["head"], &json!([]), &json!(0)));
     }
 
     /// Goal: deletions and moves of a device that was away neither lose what changed meanwhile nor fail where they are done already.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::{Deployment, Reply};
+use crate::deployment::{Deployment, Reply, json_body};
 use treehold_tests::git::Repo;
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
@@ -158,6 +158,14 @@ both! {
         let made = put_ref(&d, project, "heads/topic", json!({"oid": older, "expected_oid": ZERO})).await.ok(201);
         assert_eq!(made, json!({"name": "refs/heads/topic", "oid": older}));
         put_ref(&d, project, "heads/topic", json!({"oid": head, "expected_oid": ZERO})).await.problem(409, "ref_moved");
+        let make = |name: &str, body: &Value| {
+            let request = d.request("PUT", &format!("/projects/{project}/refs/heads/{name}"));
+            d.send(json_body(request.header("If-None-Match", "*"), body))
+        };
+        make("topic", &json!({"oid": head})).await.problem(409, "ref_moved");
+        make("other", &json!({"oid": head, "expected_oid": head})).await.problem(400, "bad_header");
+        make("other", &json!({"oid": head})).await.ok(201);
+        d.delete(&format!("/projects/{project}/refs/heads/other")).await.ok(204);
         put_ref(&d, project, "heads/topic", json!({"oid": head, "expected_oid": head})).await.problem(409, "ref_moved");
         put_ref(&d, project, "heads/topic", json!({"oid": head})).await.ok(200);
         put_ref(&d, project, "heads/topic", json!({"oid": older})).await.problem(409, "not_fast_forward");

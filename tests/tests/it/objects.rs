@@ -70,11 +70,21 @@ both! {
         assert_eq!(json!(names), json!([commit["author"]["name"], commit["author"]["email"], commit["committer"]["name"]]));
         let root = remote.rev_parse("main^{tree}");
         let tree = d.get(&format!("/projects/{project}/git/trees/{root}")).await.ok(200);
-        let listed = remote.git().run(["ls-tree", "--format=%(objectmode) %(objecttype) %(objectname) %(path)", &root]);
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let format = "--format=%(objectmode) %(objecttype) %(objectname) %(objectsize) %(path)";
+        let listed = remote.git().run(["ls-tree", format, &root]);
+        let text = |value: &Value| value.as_str().map_or_else(|| value.as_u64().map_or("-".into(), |n| n.to_string()), str::to_owned);
         let shown: Vec<String> = tree["tree"].as_array().expect("entries").iter()
-            .map(|e| ["mode", "type", "sha", "path"].map(|key| text(&e[key])).join(" ")).collect();
+            .map(|e| ["mode", "type", "sha", "size", "path"].map(|key| text(&e[key])).join(" ")).collect();
         assert_eq!(shown, listed.lines().collect::<Vec<_>>());
+        for method in ["GET", "HEAD"] {
+            for (name, tag, status) in [
+                ("If-None-Match", &root, 304), ("If-None-Match", &head, 200), ("If-Match", &root, 200), ("If-Match", &head, 412),
+            ] {
+                let url = format!("/projects/{project}/git/trees/{root}");
+                let reply = d.send(d.request(method, &url).header(name, format!("\"{tag}\""))).await;
+                assert_eq!(reply.status, status, "{method} {name} {tag}");
+            }
+        }
         let binary = remote.rev_parse("main:assets/logo.bin");
         let blob = d.get(&format!("/projects/{project}/git/blobs/{binary}")).await.ok(200);
         let content = BASE64_STANDARD.decode(blob["content"].as_str().expect("content")).expect("base64");

@@ -73,7 +73,7 @@ pub struct SyncAnswer {
     pub from: Option<Oid>,
     /// Our head after.
     pub to: Option<Oid>,
-    /// Paths that differ between the two. On a first sync every path is new: the list stays empty, `changed_count` counts them.
+    /// Paths that differ between the two, in byte order: the first 10,000 of them.
     pub changed: Vec<ChangedFile>,
     /// How many paths differ.
     pub changed_count: u64,

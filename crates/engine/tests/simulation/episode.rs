@@ -221,7 +221,7 @@ impl Episode {
         assert!(tip == *known || unsure.contains(&tip), "{CLIENT_REF} is {tip:?}, not {known:?} or {unsure:?}");
         (*known, *unsure) = (tip, Vec::new());
         // A commit that landed at the remote while our branch had commits of its own is seen after the next merge.
-        let status = engine.status(&self.project, self.people[0].id, None).await.expect("a status");
+        let status = engine.status(&self.project, Some(self.people[0].id), None).await.expect("a status");
         if status.behind > 0 {
             return;
         }

@@ -100,8 +100,9 @@ pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown
     });
     let after = after.transpose()?;
     let (project, user, branch) = (call.binding.project.clone(), call.binding.user, call.binding.branch.clone());
-    let told =
-        call.host.run(Work::Light, move |engine| async move { engine.status(&project, user, branch.as_deref()).await });
+    let told = call
+        .host
+        .run(Work::Light, move |engine| async move { engine.status(&project, Some(user), branch.as_deref()).await });
     let mut told = told.await?;
     if !call.binding.sees_others {
         told.changes.iter_mut().for_each(|change| change.others.clear());

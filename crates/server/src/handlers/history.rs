@@ -23,7 +23,7 @@ const BLAME_BYTES: u64 = 32 << 20;
 
 /// `GET /projects/{project}/status?user&branch`
 pub(crate) async fn status(State(app): State<App>, caller: Caller, params: Params, query: Query) -> Answer {
-    let (project, user) = (params.text("project")?, query.required_uuid("user")?);
+    let (project, user) = (params.text("project")?, query.uuid("user")?);
     let mut status = app.reading(app.engine().status(project, user, query.text("branch")?)).await?;
     status.changes.iter_mut().for_each(|change| change.others.retain(|other| caller.sees(*other)));
     ok(&status)

@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode};
 use treehold_engine::api::{Oid, PromoteRequest, RefRequest};
+use treehold_object::ObjectId;
 
 use crate::app::App;
 use crate::body::{Expect, read_json};
-use crate::conditions::expected;
+use crate::conditions::{condition, expected};
 use crate::error::Problem;
 use crate::params::{Params, Query};
 use crate::respond::{Answer, json, ok};
@@ -25,10 +26,14 @@ pub(crate) async fn reflog(State(app): State<App>, params: Params, query: Query)
     ok(&app.reading(app.engine().reflog(params.text("project")?, name, cursor, limit)).await?)
 }
 
-/// `PUT /projects/{project}/refs/{*name}`: creates or moves it. `If-Match: "oid"` stands for `expected_oid`.
+/// `PUT /projects/{project}/refs/{*name}`: creates or moves it. `If-Match: "oid"` stands for `expected_oid`, and `If-None-Match: *` for one of
+/// zeros: there must be none.
 pub(crate) async fn write(State(app): State<App>, params: Params, headers: HeaderMap, body: Body) -> Answer {
     let (project, name) = (params.text("project")?.to_owned(), params.text("name")?.to_owned());
-    let held = expected(&headers)?.map(Oid);
+    let held = match condition(&headers)?.if_none_match_any {
+        true => Some(Oid(ObjectId::from([0; 20]))),
+        false => expected(&headers)?.map(Oid),
+    };
     let mut request: RefRequest = read_json(&app, &headers, body, Expect::SMALL).await?;
     request.expected_oid = agreed(request.expected_oid, held)?;
     let engine = app.engine().clone();
@@ -58,7 +63,7 @@ pub(crate) async fn promote(State(app): State<App>, params: Params, headers: Hea
 fn agreed(given: Option<Oid>, header: Option<Oid>) -> Result<Option<Oid>, Problem> {
     match (given, header) {
         (Some(given), Some(header)) if given != header => {
-            Err(Problem::bad_header("If-Match", "If-Match and expected_oid name different oids"))
+            Err(Problem::bad_header("If-Match", "If-Match or If-None-Match and expected_oid say different things"))
         }
         (given, header) => Ok(given.or(header)),
     }

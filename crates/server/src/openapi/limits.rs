@@ -16,10 +16,13 @@ pub(super) enum Limit {
     PackBytes,
     PackObjects,
     InflatedBytes,
+    PathBytes,
+    PathComponentBytes,
+    PathDepth,
 }
 
 impl Limit {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::FileBytes,
         Self::JsonBytes,
         Self::BatchPaths,
@@ -29,6 +32,9 @@ impl Limit {
         Self::PackBytes,
         Self::PackObjects,
         Self::InflatedBytes,
+        Self::PathBytes,
+        Self::PathComponentBytes,
+        Self::PathDepth,
     ];
 
     /// Its name in the document, what it bounds, its unit.
@@ -45,6 +51,9 @@ impl Limit {
             Self::PackBytes => ("pack_bytes", "One received pack.", "bytes"),
             Self::PackObjects => ("pack_objects", "Objects of one received pack.", "objects"),
             Self::InflatedBytes => ("inflated_bytes", "All objects of one received pack, inflated.", "bytes"),
+            Self::PathBytes => ("path_bytes", "A path that is written by the API; fixed.", "bytes"),
+            Self::PathComponentBytes => ("path_component_bytes", "One name in such a path; fixed.", "bytes"),
+            Self::PathDepth => ("path_depth", "Names in such a path; fixed.", "names"),
         }
     }
 
@@ -61,6 +70,9 @@ impl Limit {
             Self::PackBytes => limits.pack_bytes,
             Self::PackObjects => limits.pack_objects,
             Self::InflatedBytes => limits.inflated_bytes,
+            Self::PathBytes => count(treehold_object::limits::PATH_BYTES_MAX),
+            Self::PathComponentBytes => count(treehold_object::limits::COMPONENT_BYTES_MAX),
+            Self::PathDepth => count(treehold_object::limits::PATH_DEPTH_MAX),
         }
     }
 }

@@ -195,6 +195,12 @@ pub(super) fn writing() -> [Parameter; 2] {
     ]
 }
 
+/// The condition of a ref that is made.
+pub(super) fn absent() -> Parameter {
+    let about = "Only `*`: there must be no such ref; stands for an `expected_oid` of zeros.";
+    header("If-None-Match", json!({"type": "string", "examples": ["*"]}), about).refused(&[(400, &["bad_header"])])
+}
+
 /// The condition of a moved ref.
 pub(super) fn expected() -> Parameter {
     tags("If-Match", "The one oid that the ref must have, in double quotes; stands for `expected_oid`.")

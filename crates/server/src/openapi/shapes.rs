@@ -188,6 +188,9 @@ pub(super) struct GitTreeEntry {
     r#type: GitKind,
     /// Its id.
     sha: Oid,
+    /// A blob's bytes.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
 }
 
 /// What an entry of a tree names.

@@ -27,7 +27,7 @@ pub(super) fn or_text<T: JsonSchema + 'static>(operation: Operation) -> Operatio
 pub(crate) fn status() -> Operation {
     Operation::new(Group::History, "status", "Status of a branch for a user")
         .says("Where the branch and its remote are, and how each pending change stands to the head.")
-        .parameters([project(), user_needed(), branch()])
+        .parameters([project(), user("Whose pending work; without it none is shown."), branch()])
         .answers::<Status>(200, "The status.")
         .example(200, json!({
             "branch": "main", "head": seen::BEFORE, "remote_head": seen::BEFORE, "remote_moved": false, "remote_head_reported": null,

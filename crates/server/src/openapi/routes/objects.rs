@@ -13,6 +13,7 @@ fn object(id: &'static str, summary: &'static str) -> Operation {
         .parameters([project(), captured_oid("The object's id."), if_none_match, if_match])
         .parameter(accept(&["application/json", "application/octet-stream"]))
         .refuses(404, &["not_found"])
+        .refuses(412, &["precondition_failed"])
         .refuses(413, &["too_large"])
 }
 

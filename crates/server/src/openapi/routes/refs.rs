@@ -5,7 +5,7 @@ use treehold_engine::api::{PromoteRequest, Promoted, RefList, RefRequest, RefVie
 
 use super::seen;
 use crate::openapi::operation::{Group, Operation};
-use crate::openapi::parameters::{Parameter, captured, expected, oid_query, page, project, text};
+use crate::openapi::parameters::{Parameter, absent, captured, expected, oid_query, page, project, text};
 
 fn name() -> Parameter {
     let about = "`heads/…` or `tags/…`; its slashes may stand as they are.";
@@ -35,7 +35,7 @@ pub(crate) fn reflog() -> Operation {
 pub(crate) fn write() -> Operation {
     Operation::new(Group::Refs, "put_ref", "Make or move a ref")
         .says("By compare-and-swap. Without an expected oid it is made if it is absent, else fast-forwarded.")
-        .parameters([project(), name(), expected()])
+        .parameters([project(), name(), expected(), absent()])
         .json_body::<RefRequest>(json!({"oid": seen::COMMIT, "expected_oid": seen::BEFORE}))
         .answers::<RefView>(200, "It moved.")
         .example(200, json!({"name": "refs/heads/main", "oid": seen::COMMIT}))
