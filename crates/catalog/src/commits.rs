@@ -1,5 +1,5 @@
-//! The two transactions of a commit before its refs move: each does at once what calls of the other traits do one after the
-//! other, so that a commit waits for the disk of the database three times in all.
+//! The transactions of a commit: each does at once what calls of the other traits do one after the other, so that a commit waits for the
+//! disk of the database twice, and three times where it is pushed.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::attempts::{Attempt, AttemptChange};
 use crate::error::CatalogError;
 use crate::graph::CommitRow;
 use crate::ledger::{KeyId, NewObject};
+use crate::refs::{Publish, PublishOutcome};
 
 /// What [`Commits::prepare_commit`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,4 +71,9 @@ pub trait Commits {
     /// W4 and STORED in one transaction: registers the objects ([`crate::Ledger::register`], with its errors), records trees and
     /// the commit, and moves the attempt on. `None` = somebody else moved the attempt; nothing was written.
     async fn store_commit(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, CatalogError>;
+    /// W4 and W5 in one transaction, for a commit that is not pushed: what [`Self::store_commit`] and then [`crate::Refs::publish`]
+    /// would do, but for the attempt's step between them: `publish.attempt` goes from where it was prepared to its end, and
+    /// `store.attempt` counts for nothing. The objects are reached by the project then, in addition to `publish.reached`. Unless it is
+    /// published nothing was written: the operation is open and the key reserved.
+    async fn land_commit(&self, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, CatalogError>;
 }

@@ -18,7 +18,7 @@ pub const POINTS: &[(&str, PointKind, &str)] = &[
     ("C1", PointKind::Engine, "PREPARED: the attempt is recorded, its key reserved"),
     ("C2", PointKind::Engine, "the trees of a commit are built"),
     ("C3", PointKind::Engine, "the objects of a commit go to the bucket"),
-    ("C4", PointKind::Engine, "STORED: the objects are registered"),
+    ("C4", PointKind::Engine, "STORED: the objects are registered; what is not pushed is done with it"),
     ("U1", PointKind::Engine, "PUSHING is recorded"),
     ("U2", PointKind::Engine, "the remote is looked at, since the outcome is not known"),
     ("U3", PointKind::Engine, "the pack is sent"),

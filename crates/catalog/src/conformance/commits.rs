@@ -1,6 +1,8 @@
+use super::usage::holds;
 use super::*;
 use crate::{
-    AttemptChange, AttemptState, CatalogError, CommitRow, KeyId, PendingOutcome, Prepared, SnapshotRow, StoreCommit,
+    AttemptChange, AttemptState, CatalogError, CommitRow, KeyId, PendingOutcome, Prepared, PublishOutcome, SnapshotRow,
+    StoreCommit,
 };
 
 const NAME: &str = "objects/pack/pack-commit.pack";
@@ -68,6 +70,54 @@ pub(super) async fn are_recorded_step_by_step(case: Case) {
     assert_eq!(case.catalog.commits(&[oid("commit")]).await.expect("commits")[0].as_ref().expect("one").generation, 7);
     let update = vec![update("refs/heads/main", None, Some(oid("commit")))];
     case.catalog.publish(&publication(project, op, update)).await.expect("the operation can publish");
+}
+
+/// A commit that is not pushed: all of it moves in one transaction, or nothing does and the road in steps is still open.
+pub(super) async fn land_at_once(case: Case) {
+    let project = case.project().await;
+    // One of its objects is known, and the project reaches it: it is counted once.
+    let known = case.op(project).await;
+    let reached = case.register(known, &[object("bb")]).await[0].number;
+    let reached = Publish { reached: [reached].into_iter().collect(), ..publication(project, known, Vec::new()) };
+    case.catalog.publish(&reached).await.expect("publish");
+    let main = attempt(project, "main");
+    let op = Uuid::new_v4();
+    let key = case.catalog.prepare_commit(&main, op, NAME, NOW).await.expect("prepare").key();
+    let store = stored(op, key, &main, &["a", "bb", "ccc"]);
+    let to = AttemptState::CommittedLocal;
+    let mut publish =
+        publication(project, op, vec![update("refs/heads/main", Some(oid("other")), Some(oid("commit")))]);
+    publish.attempt = Some(AttemptChange { id: main.id, fence: main.fence, to, last_error: None });
+
+    let landed = case.catalog.land_commit(&store, &publish).await.expect("land");
+    assert_eq!(landed, PublishOutcome::Moved("refs/heads/main".to_owned(), None));
+    assert_eq!(seen(&case, main.id).await, (Some(AttemptState::Prepared), [false; 3]));
+    holds(&case, project, 2).await;
+    publish.refs[0].expected = None;
+    let elsewhere = Publish { project: case.project().await, ..publish.clone() };
+    let refused = case.catalog.land_commit(&store, &elsewhere).await;
+    assert!(matches!(refused, Err(CatalogError::OpLost)), "an operation is its project's: {refused:?}");
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Published);
+    assert_eq!(seen(&case, main.id).await, (Some(to), [true; 3]));
+    assert_eq!(case.catalog.reference(project, "refs/heads/main").await.expect("ref"), Some(oid("commit")));
+    let held = case.catalog.held(project).await.expect("held").expect("the project");
+    let located = case.catalog.locate(&[oid("a"), oid("bb"), oid("ccc")]).await.expect("locate");
+    assert_eq!(held.reach, located.iter().flatten().map(|object| object.number).collect());
+    holds(&case, project, 6).await;
+    let again = case.catalog.land_commit(&store, &publish).await;
+    assert!(matches!(again, Err(CatalogError::OpLost)), "it is over: {again:?}");
+
+    // Somebody else took the attempt.
+    let taken = attempt(project, "main");
+    let op = Uuid::new_v4();
+    let key = case.catalog.prepare_commit(&taken, op, "objects/pack/pack-2.pack", NOW).await.expect("prepare").key();
+    let change = AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+    case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
+    let (store, mut publish) = (stored(op, key, &taken, &["d"]), publication(project, op, Vec::new()));
+    publish.attempt = Some(AttemptChange { id: taken.id, fence: 0, to, last_error: None });
+    assert!(matches!(case.catalog.land_commit(&store, &publish).await, Err(CatalogError::OpLost)));
+    assert!(case.catalog.locate(&[oid("d")]).await.expect("locate")[0].is_none());
+    case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
 }
 
 pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {

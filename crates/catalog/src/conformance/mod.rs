@@ -278,6 +278,7 @@ where
         attempts::push_one_at_a_time,
         attempts::are_found_while_open,
         commits::are_recorded_step_by_step,
+        commits::land_at_once,
         commits::are_recorded_whole_or_not_at_all,
         commits::may_make_the_same_objects,
         commits::start_from_what_the_project_has,

@@ -12,7 +12,7 @@ async fn bytes(case: &Case, id: Uuid) -> u64 {
 }
 
 /// The figure is what a count from nothing comes to.
-async fn holds(case: &Case, id: Uuid, expected: u64) {
+pub(super) async fn holds(case: &Case, id: Uuid, expected: u64) {
     let held = case.catalog.held(id).await.expect("held").expect("the project");
     let reached = case.catalog.sum_sizes(&held.reach).await.expect("sizes");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The transactions of a commit before its refs move.
+//! The transactions of a commit.
 
 use async_trait::async_trait;
 use treehold_object::ObjectId;
@@ -10,7 +10,8 @@ use crate::codec;
 use crate::commits::{Commits, Prepared, StoreCommit, StoredCommit};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::ledger::OpKind;
+use crate::ledger::{OpKind, Registered};
+use crate::refs::{Publish, PublishOutcome};
 
 impl Db {
     async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Prepared, Fault> {
@@ -36,15 +37,47 @@ impl Db {
     async fn store_once(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, Fault> {
         let mut tx = self.begin().await?;
         // A stored attempt keeps its commit alive, as a ref does: what a publication is held to holds here.
-        publish::check_horizon(&mut tx, store.op).await?;
-        let registered = register::register_in(&mut tx, store.op, store.key, &store.objects, store.now_ms).await?;
-        graph::put_trees_in(&mut tx, &store.trees).await?;
-        graph::put_commits_in(&mut tx, std::slice::from_ref(&store.commit)).await?;
+        let epoch = publish::check_horizon(&mut tx, store.op).await?;
+        let registered = record(&mut tx, store, epoch).await?;
         let Some(changed) = attempts::change(&mut *tx, &store.attempt, store.now_ms).await? else { return Ok(None) };
         tx.commit().await?;
         let numbers = registered.into_iter().map(|registered| registered.number).collect();
         Ok(Some(StoredCommit { numbers, fence: changed.fence }))
     }
+
+    /// Locks are taken in the order of a publication.
+    async fn land_once(&self, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, Fault> {
+        let project = publish.project;
+        let mut tx = self.begin().await?;
+        refs::lock_project(&mut tx, project).await?;
+        // The one key that the operation reserved becomes present here, so that none is left to go.
+        let epoch = publish::close_op(&mut tx, store.op, project).await?;
+        let rows = record(&mut tx, store, epoch).await?;
+        let mut registered = publish::Registered::default();
+        for (row, object) in rows.iter().zip(&store.objects) {
+            registered.numbers.insert(row.number);
+            if row.new && registered.new.insert(row.number) {
+                registered.new_bytes += codec::signed(object.size)?;
+            }
+        }
+        match publish::move_all(&mut tx, publish, &registered).await? {
+            Ok(recorded) => {
+                tx.commit().await?;
+                self.tell(&recorded);
+                Ok(PublishOutcome::Published)
+            }
+            Err((name, actual)) => Ok(PublishOutcome::Moved(name, actual)),
+        }
+    }
+}
+
+/// W4, with what the graph knows of the commit.
+async fn record(tx: &mut Transaction, store: &StoreCommit, epoch: i64) -> Result<Vec<Registered>, Fault> {
+    let op = (store.op, epoch);
+    let registered = register::register_in(tx, op, store.key, &store.objects, store.now_ms).await?;
+    graph::put_trees_in(tx, &store.trees).await?;
+    graph::put_commits_in(tx, std::slice::from_ref(&store.commit)).await?;
+    Ok(registered)
 }
 
 /// Whether the project's refs reach an object, as things are in this transaction.
@@ -73,5 +106,9 @@ impl Commits for Db {
 
     async fn store_commit(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, CatalogError> {
         run!("record a commit", self.store_once(store))
+    }
+
+    async fn land_commit(&self, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, CatalogError> {
+        run!("land a commit", self.land_once(store, publish))
     }
 }

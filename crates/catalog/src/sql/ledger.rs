@@ -121,11 +121,17 @@ pub(super) async fn reserve_in(tx: &mut Transaction, op: Uuid, keys: &[&str]) ->
     for chunk in sorted.chunks(CHUNK_ROWS) {
         let insert = sql!(
             "INSERT INTO s3_keys (s3_key, state, op_id) SELECT r.s3_key, 'reserved', $1 FROM {}
-             WHERE true ORDER BY r.s3_key ON CONFLICT DO NOTHING",
+             WHERE true ORDER BY r.s3_key ON CONFLICT DO NOTHING RETURNING s3_key, key_id",
             rows(2, &[("s3_key", Type::Text)])
         );
         let names = Rows::new().texts(chunk.iter().copied());
-        sqlx::query_with(insert, with_rows(arguments![op], names)?).execute(&mut **tx).await?;
+        let new: Vec<(String, KeyId)> =
+            sqlx::query_as_with(insert, with_rows(arguments![op], names)?).fetch_all(&mut **tx).await?;
+        let all_new = new.len() == chunk.len();
+        reserved.extend(new);
+        if all_new {
+            continue;
+        }
         let mine: Vec<(String, KeyId)> = sqlx::query_as(sql!(
             "SELECT s3_key, key_id FROM s3_keys WHERE op_id = $1 AND state = 'reserved' AND s3_key {}",
             in_texts(2)

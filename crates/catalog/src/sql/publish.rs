@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use roaring::RoaringTreemap;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
@@ -33,37 +34,66 @@ impl Db {
             return Ok(PublishOutcome::Overtaken);
         }
         close_op(&mut tx, publish.op, project).await?;
-        let moves = match compare(&mut tx, project, &publish.refs).await? {
-            Ok(moves) => moves,
-            Err((name, actual)) => return Ok(PublishOutcome::Moved(name, actual)),
-        };
-        swap(&mut tx, project, &moves, publish.now_ms).await?;
-        set_lifetimes(&mut tx, publish).await?;
-        write_reflog(&mut tx, publish, &moves).await?;
-        write_remote_refs(&mut tx, project, &publish.remote_refs).await?;
-        let grown = write_reach(&mut tx, publish).await?;
-        // A branch that is to end, or not to end any more, is not what it was for who works out its deletion.
-        let moved = !(moves.is_empty() && publish.remote_refs.is_empty() && publish.lifetimes.is_empty());
-        count_moves(&mut tx, project, moved, publish.replace_reach).await?;
-        if let Some(shallow) = &publish.shallow {
-            write_shallow(&mut tx, project, shallow).await?;
+        ledger::doom_reserved(&mut tx, publish.op).await?;
+        match move_all(&mut tx, publish, &Registered::default()).await? {
+            Ok(recorded) => {
+                tx.commit().await?;
+                self.tell(&recorded);
+                Ok(PublishOutcome::Published)
+            }
+            Err((name, actual)) => Ok(PublishOutcome::Moved(name, actual)),
         }
-        let mut events = told_of_moves(publish, &moves);
-        if let Some(clear) = &publish.clear_pending {
-            events.extend(settle::settle(&mut tx, project, clear, publish.now_ms).await?);
-        }
-        if let Some(change) = &publish.attempt {
-            let changed = attempts::change(&mut *tx, change, publish.now_ms).await?.ok_or(CatalogError::OpLost)?;
-            events.extend(changed.told(change, publish.now_ms)?);
-        }
-        if let Some(answer) = &publish.answer {
-            attempts::remember(&mut *tx, project, answer).await?;
-        }
-        let recorded = feed::record(&mut tx, &events, [(project, grown)].into()).await?;
-        tx.commit().await?;
-        self.tell(&recorded);
-        Ok(PublishOutcome::Published)
     }
+}
+
+/// What the transaction at hand registered for the project.
+#[derive(Debug, Default)]
+pub(super) struct Registered {
+    /// Ledger numbers of all of it.
+    pub(super) numbers: RoaringTreemap,
+    /// Those that nobody had before.
+    pub(super) new: RoaringTreemap,
+    /// The sizes of these, so that nobody has to look for them.
+    pub(super) new_bytes: i64,
+}
+
+/// The name of a ref that is not what was expected, and what it is.
+pub(super) type Unexpected = (String, Option<ObjectId>);
+
+/// Refs and all that moves with them; the project is locked and the operation closed. Where the feeds end then.
+pub(super) async fn move_all(
+    tx: &mut Transaction,
+    publish: &Publish,
+    registered: &Registered,
+) -> Result<Result<feed::Recorded, Unexpected>, Fault> {
+    let project = publish.project;
+    let moves = match compare(tx, project, &publish.refs).await? {
+        Ok(moves) => moves,
+        Err(unexpected) => return Ok(Err(unexpected)),
+    };
+    swap(tx, project, &moves, publish.now_ms).await?;
+    set_lifetimes(tx, publish).await?;
+    write_reflog(tx, publish, &moves).await?;
+    write_remote_refs(tx, project, &publish.remote_refs).await?;
+    let grown = write_reach(tx, publish, registered).await?;
+    // A branch that is to end, or not to end any more, is not what it was for who works out its deletion.
+    let moved = !(moves.is_empty() && publish.remote_refs.is_empty() && publish.lifetimes.is_empty());
+    count_moves(tx, project, moved, publish.replace_reach).await?;
+    if let Some(shallow) = &publish.shallow {
+        write_shallow(tx, project, shallow).await?;
+    }
+    let mut events = told_of_moves(publish, &moves);
+    if let Some(clear) = &publish.clear_pending {
+        events.extend(settle::settle(tx, project, clear, publish.now_ms).await?);
+    }
+    if let Some(change) = &publish.attempt {
+        let changed = attempts::change(&mut **tx, change, publish.now_ms).await?.ok_or(CatalogError::OpLost)?;
+        events.extend(changed.told(change, publish.now_ms)?);
+    }
+    if let Some(answer) = &publish.answer {
+        attempts::remember(&mut **tx, project, answer).await?;
+    }
+    Ok(Ok(feed::record(tx, &events, [(project, grown)].into()).await?))
 }
 
 /// What the feed is told: each move, and once more what a branch took over from the remote.
@@ -90,34 +120,26 @@ fn holds(guard: Guard, now: RefState) -> bool {
     }
 }
 
-/// Refuses an operation that the collector has overtaken; the horizon stays where it is until the transaction ends.
-pub(super) async fn check_horizon(tx: &mut Transaction, op: Uuid) -> Result<(), Fault> {
-    let horizon = hold_horizon(tx).await?;
+/// Refuses an operation that the collector has overtaken; the horizon stays where it is until the transaction ends. The operation's
+/// epoch: it stays open as long.
+pub(super) async fn check_horizon(tx: &mut Transaction, op: Uuid) -> Result<i64, Fault> {
+    let horizon: i64 =
+        sqlx::query_scalar(sql!("SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE}")).fetch_one(&mut **tx).await?;
     let epoch = ledger::lock_open_op(tx, op).await?;
-    if epoch < horizon { Err(CatalogError::OpLost.into()) } else { Ok(()) }
+    if epoch < horizon { Err(CatalogError::OpLost.into()) } else { Ok(epoch) }
 }
 
-async fn hold_horizon(tx: &mut Transaction) -> Result<i64, Fault> {
-    let horizon = sqlx::query_scalar(sql!("SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE}"));
-    Ok(horizon.fetch_one(&mut **tx).await?)
-}
-
-/// The horizon cannot move while this transaction holds its row, and an op that the collector has overtaken is refused.
-pub(super) async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<(), Fault> {
-    let horizon = hold_horizon(tx).await?;
-    let closed = sqlx::query(
-        "UPDATE ops SET state = 'done'
-         WHERE op_id = $1 AND state = 'open' AND epoch >= $2 AND (project IS NULL OR project = $3)",
-    )
-    .bind(op)
-    .bind(horizon)
-    .bind(project)
-    .execute(&mut **tx)
-    .await?;
-    if closed.rows_affected() != 1 {
-        return Err(CatalogError::OpLost.into());
-    }
-    ledger::doom_reserved(tx, op).await
+/// The horizon cannot move while this transaction holds its row, and an op that the collector has overtaken is refused. Its epoch.
+pub(super) async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> Result<i64, Fault> {
+    let close = sql!(
+        // Whoever waits for the row is shown it as it is then.
+        "WITH held AS (SELECT horizon FROM gc_state WHERE id = 1 {FOR_SHARE})
+         UPDATE ops SET state = 'done' FROM held
+         WHERE op_id = $1 AND state = 'open' AND epoch >= held.horizon AND (project IS NULL OR project = $2)
+         RETURNING epoch"
+    );
+    let closed: Option<i64> = sqlx::query_scalar(close).bind(op).bind(project).fetch_optional(&mut **tx).await?;
+    closed.ok_or_else(|| CatalogError::OpLost.into())
 }
 
 /// What would move, or the first ref that is not what was expected. The project's lock keeps the answer true.
@@ -214,8 +236,9 @@ async fn write_reflog(tx: &mut Transaction, publish: &Publish, moves: &[Move<'_>
 }
 
 /// What the project reaches more now, or less, logical bytes.
-async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<i64, Fault> {
-    if publish.reached.is_empty() && !publish.replace_reach {
+async fn write_reach(tx: &mut Transaction, publish: &Publish, registered: &Registered) -> Result<i64, Fault> {
+    let mut reach = &publish.reached | &registered.numbers;
+    if reach.is_empty() && !publish.replace_reach {
         return Ok(0);
     }
     let before: Option<Vec<u8>> = sqlx::query_scalar("SELECT bitmap FROM reach WHERE project = $1")
@@ -223,11 +246,10 @@ async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<i64, Fau
         .fetch_optional(&mut **tx)
         .await?;
     let had = before.as_deref().map(codec::bitmap).transpose()?.unwrap_or_default();
-    let mut reach = publish.reached.clone();
     if !publish.replace_reach {
         reach |= &had;
     }
-    let (come, gone) = (&reach - &had, &had - &reach);
+    let (come, gone) = (&reach - &had - &registered.new, &had - &reach);
     let bytes = codec::bitmap_bytes(reach)?;
     if before.as_ref() == Some(&bytes) {
         return Ok(0);
@@ -240,7 +262,7 @@ async fn write_reach(tx: &mut Transaction, publish: &Publish) -> Result<i64, Fau
     .bind(bytes)
     .execute(&mut **tx)
     .await?;
-    Ok(usage::sum_sizes(tx, &come).await? - usage::sum_sizes(tx, &gone).await?)
+    Ok(registered.new_bytes + usage::sum_sizes(tx, &come).await? - usage::sum_sizes(tx, &gone).await?)
 }
 
 async fn write_shallow(tx: &mut Transaction, project: Uuid, shallow: &[ObjectId]) -> Result<(), Fault> {

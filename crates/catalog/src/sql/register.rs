@@ -38,32 +38,36 @@ impl Db {
         now_ms: i64,
     ) -> Result<Vec<Registered>, Fault> {
         let mut tx = self.begin().await?;
-        let registered = register_in(&mut tx, op, key, objects, now_ms).await?;
+        let epoch = ledger::lock_open_op(&mut tx, op).await?;
+        let registered = register_in(&mut tx, (op, epoch), key, objects, now_ms).await?;
         tx.commit().await?;
         Ok(registered)
     }
 }
 
-/// The same within a transaction.
+/// The same within a transaction that holds the operation, which is of `epoch`.
 pub(super) async fn register_in(
     tx: &mut Transaction,
-    op: Uuid,
+    (op, epoch): (Uuid, i64),
     key: KeyId,
     objects: &[NewObject],
     now_ms: i64,
 ) -> Result<Vec<Registered>, Fault> {
     let first = distinct(objects)?;
-    let epoch = ledger::lock_open_op(tx, op).await?;
-    let taken =
-        sqlx::query("UPDATE s3_keys SET state = 'present' WHERE key_id = $1 AND state = 'reserved' AND op_id = $2")
-            .bind(key)
-            .bind(op)
-            .execute(&mut **tx)
-            .await?;
+    // That a row is kept in it, so that it is the collector's from now on, is nearly always so.
+    let taken = sqlx::query(
+        "UPDATE s3_keys SET state = 'present', kept = 1 WHERE key_id = $1 AND state = 'reserved' AND op_id = $2",
+    )
+    .bind(key)
+    .bind(op)
+    .execute(&mut **tx)
+    .await?;
     let found = if taken.rows_affected() == 1 {
         let found = insert(tx, epoch, key, &first).await?;
         chains::keep_bases(tx, key, objects, |oid| found.get(oid).is_some_and(|row| row.new)).await?;
-        judge_key(tx, key, found.values().any(|row| row.new), now_ms).await?;
+        if !found.values().any(|row| row.new) {
+            doom_unused(tx, key, now_ms).await?;
+        }
         found
     } else {
         repeated(tx, op, key, &first).await?
@@ -77,14 +81,13 @@ pub(super) async fn register_in(
     objects.iter().map(answer).collect()
 }
 
-/// A key in which no row was kept was never live and goes at once; another one is the collector's from now on.
-pub(super) async fn judge_key(tx: &mut Transaction, key: KeyId, kept: bool, now_ms: i64) -> Result<(), Fault> {
-    let query = if kept {
-        sqlx::query("UPDATE s3_keys SET kept = 1 WHERE key_id = $1").bind(key)
-    } else {
-        sqlx::query("UPDATE s3_keys SET state = 'doomed', doomed_at = $2 WHERE key_id = $1").bind(key).bind(now_ms)
-    };
-    query.execute(&mut **tx).await?;
+/// A key in which no row was kept was never live and goes at once.
+pub(super) async fn doom_unused(tx: &mut Transaction, key: KeyId, now_ms: i64) -> Result<(), Fault> {
+    sqlx::query("UPDATE s3_keys SET state = 'doomed', kept = 0, doomed_at = $2 WHERE key_id = $1")
+        .bind(key)
+        .bind(now_ms)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

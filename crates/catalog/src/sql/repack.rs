@@ -60,18 +60,21 @@ impl Db {
         let mut tx = self.begin().await?;
         ledger::lock_open_op(&mut tx, op).await?;
         let from: BTreeSet<KeyId> = moves.iter().map(|object| object.from).collect();
-        let taken =
-            sqlx::query("UPDATE s3_keys SET state = 'present' WHERE key_id = $1 AND state = 'reserved' AND op_id = $2")
-                .bind(key)
-                .bind(op)
-                .execute(&mut *tx)
-                .await?;
+        let taken = sqlx::query(
+            "UPDATE s3_keys SET state = 'present', kept = 1 WHERE key_id = $1 AND state = 'reserved' AND op_id = $2",
+        )
+        .bind(key)
+        .bind(op)
+        .execute(&mut *tx)
+        .await?;
         let moved = if taken.rows_affected() == 1 {
             lock_keys(&mut tx, &from).await?;
             let moved = move_rows(&mut tx, key, moves).await?;
             let objects: Vec<NewObject> = moves.iter().map(|object| object.object.clone()).collect();
             chains::keep_bases(&mut tx, key, &objects, |oid| moved.contains(oid)).await?;
-            register::judge_key(&mut tx, key, !moved.is_empty(), now_ms).await?;
+            if moved.is_empty() {
+                register::doom_unused(&mut tx, key, now_ms).await?;
+            }
             settle_keys(&mut tx, &from, now_ms).await?;
             moved
         } else {

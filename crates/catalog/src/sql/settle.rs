@@ -51,7 +51,10 @@ pub(super) async fn settle(
     let mut told = Vec::new();
     let mut revision = before;
     for chunk in clear.rows.chunks(CHUNK_ROWS) {
-        for (path, oid) in remove_committed(tx, workspace, chunk, now_ms).await? {
+        let removed = remove_committed(tx, workspace, chunk, now_ms).await?;
+        // Where all went, none changed since.
+        let some_stay = removed.len() < chunk.len();
+        for (path, oid) in removed {
             revision += 1;
             told.push(Told::Pending {
                 user: clear.user,
@@ -65,7 +68,10 @@ pub(super) async fn settle(
                 origin: Origin::default(),
             });
         }
-        let later = if clear.landed { Vec::new() } else { rebase_later(tx, workspace, chunk).await? };
+        let later = match some_stay && !clear.landed {
+            true => rebase_later(tx, workspace, chunk).await?,
+            false => Vec::new(),
+        };
         for row in later {
             revision += 1;
             told.push(Told::Pending {

@@ -79,6 +79,7 @@ impl Db {
     ) -> Result<(), Fault> {
         let mut tx = self.begin().await?;
         publish::close_op(&mut tx, op, Uuid::nil()).await?;
+        ledger::doom_reserved(&mut tx, op).await?;
         let finished = sqlx::query(
             "UPDATE jobs SET holder = NULL, progress = NULL, finished_at = $3, report = $4
              WHERE name = $1 AND holder = $2",

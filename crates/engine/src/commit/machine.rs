@@ -1,4 +1,5 @@
-//! The commit state machine (docs/reliability.md): PREPARED → STORED → PUSHING → LANDED → FINALIZED, and its side states.
+//! The commit state machine (docs/reliability.md): PREPARED → STORED → PUSHING → LANDED → FINALIZED, and its side states; what is not
+//! pushed goes from PREPARED to COMMITTED_LOCAL.
 //!
 //! Every step is recorded before it is taken, so that any engine can go on where another one stopped. The remote's own compare of
 //! the old oid decides whether a push lands; looking at its refs only settles what is not known.
@@ -8,7 +9,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearPending, ClearedRow, FinalAnswer, OpKind, Publish, PublishOutcome,
-    RefUpdate, SnapshotRow,
+    RefUpdate, SnapshotRow, StoreCommit,
 };
 use treehold_fault::point;
 use treehold_object::ObjectId;
@@ -208,13 +209,35 @@ impl Engine {
     /// operation has pinned every object of the attempt.
     pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
         let id = op.id;
-        let publish = self.finalization(attempt, op, answer);
+        let publish = self.finalization(attempt, &op, answer);
         let published = self.publish_end(attempt, publish).await;
         if published.is_err() {
             // It may have been published all the same; then this changes nothing.
             self.end(id).await;
         }
         published
+    }
+
+    /// PREPARED → COMMITTED_LOCAL in one transaction, of a commit that is not pushed and whose pack is durable. `false` = the branch is not
+    /// where the commit was made for it; nothing was written.
+    pub(super) async fn land(
+        &self,
+        attempt: &mut Attempt,
+        store: &StoreCommit,
+        op: &Operation,
+        answer: &str,
+    ) -> Result<bool> {
+        if attempt.base == Some(attempt.commit) {
+            return Ok(false);
+        }
+        let mut publish = self.finalization(attempt, op, Some(answer));
+        publish.refs = vec![update(attempt, onto(attempt))];
+        point("U5").await?;
+        let landed = self.catalog.land_commit(store, &publish).await? == PublishOutcome::Published;
+        if landed {
+            attempt.state = finished(attempt);
+        }
+        Ok(landed)
     }
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
@@ -281,7 +304,7 @@ impl Engine {
     }
 
     /// The publication that ends an attempt, but for the refs.
-    fn finalization(&self, attempt: &Attempt, op: Operation, answer: Option<&str>) -> Publish {
+    fn finalization(&self, attempt: &Attempt, op: &Operation, answer: Option<&str>) -> Publish {
         let answer = attempt.idempotency_key.clone().zip(answer);
         let (to, last_error) = (finished(attempt), None);
         Publish {
@@ -294,7 +317,7 @@ impl Engine {
                 true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],
                 false => Vec::new(),
             },
-            reached: op.numbers,
+            reached: op.numbers.clone(),
             replace_reach: false,
             shallow: None,
             clear_pending: clear_of(attempt.user, &attempt.pending_branch, &attempt.snapshot),

@@ -309,15 +309,16 @@ impl Engine {
         }
     }
 
-    /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it.
-    /// What is to be pushed is made ready meanwhile. `None` = what it was planned from changed: plan again.
-    async fn make_durable(&self, planned: &mut Planned) -> Result<Option<(Operation, Fresh)>> {
+    /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it. What is to be pushed is made ready
+    /// meanwhile; what is not is done with the same transaction.
+    async fn make_durable(&self, planned: &mut Planned) -> Result<Durable> {
         let pack = self.pack_of(planned.objects.clone()).await?;
         let name = self.fresh_name(&pack);
         point("C1").await?;
-        let Some((mut op, key)) = self.prepare(&planned.attempt, &name).await? else { return Ok(None) };
+        let Some((mut op, key)) = self.prepare(&planned.attempt, &name).await? else { return Ok(Durable::Overtaken) };
         match self.store_prepared(planned, &pack, &name, &mut op, key).await {
-            Ok(fresh) => Ok(Some((op, fresh))),
+            Ok(Some(fresh)) => Ok(Durable::Stored(op, fresh)),
+            Ok(None) => Ok(Durable::Landed),
             Err(error) => {
                 self.end_op(op).await;
                 Err(error)
@@ -325,6 +326,7 @@ impl Engine {
         }
     }
 
+    /// `None` = the commit is where it was to go.
     async fn store_prepared(
         &self,
         planned: &mut Planned,
@@ -332,7 +334,7 @@ impl Engine {
         name: &str,
         op: &mut Operation,
         key: KeyId,
-    ) -> Result<Fresh> {
+    ) -> Result<Option<Fresh>> {
         let stored = async {
             point("C3").await?;
             Ok(self.store.put_pack(pack, name).await?)
@@ -358,13 +360,18 @@ impl Engine {
             attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None },
             now_ms: self.ambient.now_ms(),
         };
+        if !attempt.push && self.land(attempt, &store, op, &request::to_store(&planned.answer)?).await? {
+            self.keep_trees(&store.trees);
+            self.chores.stored();
+            return Ok(None);
+        }
         let stored = self.catalog.store_commit(&store).await?.ok_or(EngineError::Busy)?;
         self.keep_trees(&store.trees);
         (attempt.state, attempt.fence) = (to, stored.fence);
         op.numbers.extend(stored.numbers);
         self.chores.stored();
         let objects = std::mem::take(&mut planned.objects).into_iter();
-        Ok(Fresh { objects: objects.map(|object| (object.oid, object)).collect(), before })
+        Ok(Some(Fresh { objects: objects.map(|object| (object.oid, object)).collect(), before }))
     }
 
     /// PREPARED → STORED → pushed or not → FINALIZED.
@@ -377,7 +384,11 @@ impl Engine {
             }
             self.check_pushable(attempt).await?;
         }
-        let Some((op, fresh)) = self.make_durable(&mut planned).await? else { return Ok(Round::Again) };
+        let (op, fresh) = match self.make_durable(&mut planned).await? {
+            Durable::Stored(op, fresh) => (op, fresh),
+            Durable::Landed => return Ok(Round::Done(planned.answer)),
+            Durable::Overtaken => return Ok(Round::Again),
+        };
         let attempt = &mut planned.attempt;
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
@@ -411,8 +422,7 @@ impl Engine {
                 }
             }
         }
-        let text = serde_json::to_string(&request::Stored::Done(answer.clone())).map_err(EngineError::internal)?;
-        match self.finalize(attempt, op, Some(&text)).await {
+        match self.finalize(attempt, op, Some(&request::to_store(&answer)?)).await {
             Ok(()) => Ok(Round::Done(answer)),
             Err(EngineError::Conflict { code: "head_moved", .. }) if !intent.push => {
                 self.step(attempt, AttemptState::Superseded, None).await?;
@@ -440,6 +450,16 @@ impl Engine {
         }
         Ok(Round::Onto(self.head_of(tip, head.branch).await?))
     }
+}
+
+/// What became of a commit's objects, and of the commit.
+enum Durable {
+    /// They are stored under this operation; the branch is where it was.
+    Stored(Operation, Fresh),
+    /// All is done: it is not pushed.
+    Landed,
+    /// What it was planned from changed: plan again.
+    Overtaken,
 }
 
 /// How a round ended.

@@ -58,6 +58,11 @@ pub(crate) enum Stored {
     Rejected { attempt: Option<Uuid>, commit: Option<Oid>, message: String },
 }
 
+/// A commit's answer as it is stored.
+pub(super) fn to_store(answer: &CommitAnswer) -> Result<String> {
+    serde_json::to_string(&Stored::Done(answer.clone())).map_err(EngineError::internal)
+}
+
 impl Engine {
     /// What is known of a request: nothing, or the answer to it. A key that belongs to another one is refused.
     pub(crate) async fn claimed(&self, project: &Project, key: &Key) -> Result<Claim> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::machine::Settled;
 use super::plan::Intent;
-use super::request::{Claimed, Key, Stored};
+use super::request::{Claimed, Key, to_store};
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
 use crate::remote::Endpoint;
 use crate::tree::Side;
@@ -97,7 +97,7 @@ impl Engine {
             }
         }
         let answer = self.answer_of(attempt).await?;
-        let text = serde_json::to_string(&Stored::Done(answer.clone())).map_err(EngineError::internal)?;
+        let text = to_store(&answer)?;
         let op = self.reopen(attempt).await?;
         match self.finalize(attempt, op, Some(&text)).await {
             Ok(()) => Ok(Some(answer)),
