@@ -131,3 +131,8 @@ pub async fn open_catalog_with(url: &str, options: PostgresOptions) -> Result<Ar
     }
     Err(CatalogError::Invalid { what: "catalog URL" })
 }
+
+/// Cores of this machine, or as many as are likely where nobody tells.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}

@@ -34,8 +34,6 @@ pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ON
 pub(super) const NUMBERS_AHEAD: [&str; 1] = ["SELECT setval('object_blocks', greatest(
     (SELECT last_value FROM object_blocks), (SELECT coalesce(max(number), 0) / 1024 + 1 FROM objects)))"];
 
-/// Grouped reads at a time.
-pub(super) const READ_LANES: usize = 2;
 /// Rows in one statement, so that each stays far below the statement timeout.
 pub(super) const CHUNK_ROWS: usize = 8192;
 /// Bytes of content in one statement.

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Executor};
 
-use crate::Catalog;
 use crate::admin::{Admin, MigrationReport, migrate, newest};
 use crate::bells::Bells;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
+use crate::{Catalog, cores};
 
 use super::dialect::{SYSTEM, Transaction};
 use super::group::Groups;
@@ -21,6 +21,8 @@ use super::wakeups::Wakeups;
 
 /// Ledger numbers in one block of the sequence.
 const BLOCK: i64 = 1024;
+/// Connections that are there from the start.
+const CONNECTIONS_MIN: u32 = 2;
 /// A connection that was idle for longer is tried before it is used.
 const IDLE_UNTRIED: Duration = Duration::from_secs(1);
 
@@ -53,8 +55,7 @@ impl PostgresOptions {
     /// Transactions of grouped autosaves at a time: the database has about as many cores as we do, and a group per core is what it
     /// can take.
     pub(super) fn lanes(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        if self.write_lanes == 0 { cores.clamp(2, 8) } else { self.write_lanes }
+        if self.write_lanes == 0 { cores().clamp(2, 8) } else { self.write_lanes }
     }
 }
 
@@ -100,6 +101,8 @@ impl PostgresCatalog {
             .statement_cache_capacity(200);
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
+            // Opened before the first request, which would wait for a backend to be forked and for its role to be asked.
+            .min_connections(options.connections_max.min(CONNECTIONS_MIN))
             .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
             .test_before_acquire(false)
             .before_acquire(|connection, idle| {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
 use super::*;
+use crate::cores;
 use crate::error::CatalogError;
 use crate::fault::run;
 use crate::pending::{EditBase, EditSpot, PendingOutcome, PendingWrite, WorkspaceKey};
@@ -18,6 +19,11 @@ use write::Write;
 
 /// Calls that are answered together.
 const SHARED_MAX: usize = 64;
+
+/// Queries at a time that read what writes are judged by: they go on beside the transaction that writes the ones before.
+fn read_lanes() -> usize {
+    (cores() / 2).clamp(2, 8)
+}
 
 /// Both kinds of calls that are grouped.
 #[derive(Debug, Default)]
@@ -159,7 +165,7 @@ impl Db {
     pub(super) async fn edit_base_grouped(&self, spot: EditSpot) -> Answer<Option<EditBase>> {
         let (answer, answered) = oneshot::channel();
         let span = treehold_calls::span::catalog(SYSTEM, "wait for a shared read");
-        if let Some(lane) = span.in_scope(|| self.groups().reads.push(spot, answer, READ_LANES)) {
+        if let Some(lane) = span.in_scope(|| self.groups().reads.push(spot, answer, read_lanes())) {
             let catalog = self.clone();
             tokio::spawn(async move { catalog.read_groups(lane).await });
         }

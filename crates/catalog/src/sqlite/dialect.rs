@@ -37,8 +37,6 @@ pub(super) const NUMBERS_AHEAD: [&str; 2] = [
     "UPDATE object_numbers SET next = max(next, (SELECT coalesce(max(number), 0) + 1 FROM objects)) WHERE id = 1",
 ];
 
-/// Grouped reads at a time.
-pub(super) const READ_LANES: usize = 2;
 /// Rows in one statement; the JSON of a batch stays within a few MiB.
 pub(super) const CHUNK_ROWS: usize = 8192;
 /// Bytes of content in one statement.
