@@ -19,8 +19,8 @@ use crate::{Engine, EngineError, Result};
 
 /// Paths whose blobs are located in one query.
 const WINDOW: usize = 1024;
-/// Content that is read at once, bytes; a single file may be larger.
-const CHUNK_BYTES: u64 = 2 << 20;
+/// Content that is read at once, bytes; a single file may be larger. Each such part waits for the bucket once: a hundred files of 50 KiB are one.
+const CHUNK_BYTES: u64 = 8 << 20;
 
 /// Where a budgeted read goes on: the snapshot, the index of the path and the bytes of it that were given.
 #[derive(Serialize, Deserialize)]
