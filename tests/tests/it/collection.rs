@@ -20,7 +20,7 @@ async fn gc(d: &Deployment, options: &[&str]) -> Value {
 }
 
 /// Two cycles without a grace.
-async fn gc_twice(d: &Deployment) -> [Value; 2] {
+pub async fn gc_twice(d: &Deployment) -> [Value; 2] {
     let options = ["--apply", "--grace", "0s", "--force"];
     [gc(d, &options).await, gc(d, &options).await]
 }

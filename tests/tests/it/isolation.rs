@@ -129,7 +129,7 @@ fn pkt(data: &[u8]) -> Vec<u8> {
 }
 
 /// The answer to a fetch: this pack.
-fn fetch_answer(pack: &[u8]) -> Vec<u8> {
+pub fn fetch_answer(pack: &[u8]) -> Vec<u8> {
     let mut answer = pkt(b"packfile\n");
     for chunk in pack.chunks(60_000) {
         answer.extend(pkt(&[b"\x01", chunk].concat()));

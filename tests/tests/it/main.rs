@@ -32,6 +32,7 @@ mod git_leaks;
 mod git_others;
 mod git_push;
 mod git_raw;
+mod git_reach;
 mod git_spoiled;
 mod git_tools;
 mod github;

@@ -17,13 +17,16 @@ const CHUNK: usize = 2048;
 impl Engine {
     pub(super) async fn apply_gc(
         &self,
-        plan: Plan,
+        mut plan: Plan,
         options: &GcOptions,
         project: Option<Uuid>,
         progress: &dyn Progress,
     ) -> Result<GcReport> {
         let mut report = GcReport { condemned: 0, ..plan.report.clone() };
         point("G4").await?;
+        let held = self.take_out_of_reach(&(&plan.condemn | &plan.condemned)).await?;
+        plan.condemn -= &held;
+        plan.condemned -= &held;
         let total = Some(plan.condemn.len() + plan.condemned.len());
         for chunk in chunks(&plan.condemn) {
             report.condemned += self.catalog.condemn(&chunk, plan.horizon, self.ambient.now_ms()).await?;

@@ -6,6 +6,7 @@
 mod apply;
 mod orphans;
 mod plan;
+mod reach;
 
 use std::time::Duration;
 

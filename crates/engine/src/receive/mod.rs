@@ -5,6 +5,7 @@
 //! recorded before the refs move by compare-and-swap, in one transaction; only then the client hears `ok`.
 
 mod judge;
+mod reached;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::view::branch_ref;
 use crate::writer::Operation;
 use crate::{Engine, EngineError, Result};
 use judge::Verdicts;
+use reached::Came;
 
 /// What a ref that names something foreign, absent or of the wrong kind is told; one text for all (T1, T2).
 const MISSING: &str = "missing necessary objects";
@@ -133,9 +135,9 @@ impl Engine {
             return Ok(Ended::Refused(None));
         }
         point("P4").await?;
-        self.store(project, &mut op, &head.commands, received, verdicts, progress).await?;
+        let came = self.store(project, &mut op, &head.commands, received, verdicts, progress).await?;
         point("P6").await?;
-        self.move_refs(project, &op, seen, &head.commands, verdicts).await
+        self.move_refs(project, &op, seen, &head.commands, came, verdicts).await
     }
 
     async fn take_push(
@@ -186,7 +188,7 @@ impl Engine {
         received: Option<Received>,
         verdicts: &Verdicts,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<Option<Came>> {
         let targets: Vec<ObjectId> = verdicts.left(commands).iter().filter_map(|command| command.new).collect();
         let pushed = |oid: &ObjectId, quarantine: &Quarantine| quarantine.contains(oid);
         let own: Vec<ObjectId> = match &received {
@@ -194,14 +196,14 @@ impl Engine {
             None => targets,
         };
         self.pin_all(op, &own).await?;
-        if let Some(received) = received.filter(|received| !received.quarantine.is_empty()) {
-            // What deltas rest on was reached, and is again now that it was sent in their place.
-            let borrowed: Vec<ObjectId> = received.quarantine.borrowed().collect();
-            self.pin_all(op, &borrowed).await?;
-            let tip = head_of(project, commands, &received.quarantine);
-            self.store_received(op, received, tip, progress).await?;
-        }
-        Ok(())
+        let Some(received) = received.filter(|received| !received.quarantine.is_empty()) else { return Ok(None) };
+        // What deltas rest on was reached, and is again now that it was sent in their place.
+        let borrowed: Vec<ObjectId> = received.quarantine.borrowed().collect();
+        self.pin_all(op, &borrowed).await?;
+        let tip = head_of(project, commands, &received.quarantine);
+        let quarantine = Arc::clone(&received.quarantine);
+        self.store_received(op, received, tip, progress).await?;
+        Ok(Some(Came::new(quarantine, self.catalog.shallow(project.id).await?)))
     }
 
     /// Moves all refs that are left, in one transaction; again without those that are not what the client took them for.
@@ -211,6 +213,7 @@ impl Engine {
         op: &Operation,
         seen: RefState,
         commands: &[RefCommand],
+        mut came: Option<Came>,
         verdicts: &mut Verdicts,
     ) -> Result<Ended> {
         let rewinds = self.judge_moves(project, commands, verdicts).await?;
@@ -229,7 +232,10 @@ impl Engine {
             let shrinks = left.iter().any(|command| command.new.is_none() || rewinds.contains(&command.name));
             let creates = left.iter().any(|command| command.old.is_none());
             let guard = if shrinks || creates { Guard::Unmoved(now) } else { Guard::Kept(seen) };
-            let publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
+            let mut publish = self.push_publication(project, op, &existing, &left, shrinks).await?;
+            if let Some(came) = came.as_mut().filter(|_| !publish.replace_reach) {
+                publish.reached = came.reached(self, op, &left).await?;
+            }
             match self.catalog.publish(&Publish { guard: Some(guard), ..publish }).await? {
                 PublishOutcome::Published => return Ok(Ended::Published),
                 PublishOutcome::Overtaken => {}

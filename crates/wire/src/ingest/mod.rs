@@ -10,6 +10,7 @@
 
 mod arrival;
 mod cache;
+mod closure;
 mod edges;
 mod quarantine;
 mod resolve;

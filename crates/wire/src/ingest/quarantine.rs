@@ -69,10 +69,14 @@ impl Quarantine {
     ) -> Result<Self, IngestError> {
         let mut state = table.into_state();
         let external = state.external(options.limits.external)?;
-        let slots = state.slots;
+        let mut slots = state.slots;
         let mut by_oid: Vec<u32> = (0..slots.len() as u32).collect();
         by_oid.sort_unstable_by_key(|at| (slots[*at as usize].oid, *at));
-        by_oid.dedup_by_key(|at| slots[*at as usize].oid);
+        by_oid.dedup_by(|next, first| {
+            let (next, first) = (slots[*next as usize], &mut slots[*first as usize]);
+            first.referred |= next.oid == first.oid && next.referred;
+            next.oid == first.oid
+        });
         let Scanned { data_end, checksum, received } = scanned;
         let cache_bytes = options.cache_bytes();
         let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
@@ -179,6 +183,17 @@ impl Quarantine {
         self.slots[self.received as usize..].iter().map(|slot| slot.oid)
     }
 
+    /// What came and no other object of the pack refers to.
+    pub(super) fn unreferred(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        let came = self.by_oid.iter().filter(|at| **at < self.received);
+        came.map(|at| &self.slots[*at as usize]).filter(|slot| !slot.referred).map(|slot| slot.oid)
+    }
+
+    /// How many entries there are, repeated objects counted again.
+    pub(super) fn entries(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether an object stands in the pack twice. Git takes no index of such a pack; it can only be unpacked.
     pub fn has_duplicates(&self) -> bool {
         self.by_oid.len() != self.slots.len()
@@ -252,7 +267,7 @@ impl Quarantine {
         Ok(())
     }
 
-    fn position(&self, oid: &ObjectId) -> Option<u32> {
+    pub(super) fn position(&self, oid: &ObjectId) -> Option<u32> {
         let found = self.by_oid.binary_search_by(|at| self.slots[*at as usize].oid.cmp(oid)).ok()?;
         Some(self.by_oid[found])
     }
@@ -262,7 +277,7 @@ impl Quarantine {
         (self.slots[at as usize].offset, end)
     }
 
-    fn object(&self, at: u32) -> PackedObject {
+    pub(super) fn object(&self, at: u32) -> PackedObject {
         let slot = &self.slots[at as usize];
         let (offset, end) = self.span(at);
         PackedObject {

@@ -29,6 +29,8 @@ pub(super) struct Slot {
     pub depth: u16,
     /// `None` until named.
     pub kind: Option<Kind>,
+    /// Whether another object of the pack refers to it. Known once the table is closed.
+    pub referred: bool,
 }
 
 /// A delta against an object that may be anywhere in the pack.
@@ -185,14 +187,15 @@ impl State {
     /// Drops the edges to objects that were named meanwhile.
     fn compact(&mut self) -> Result<(), IngestError> {
         let edges = &mut self.edges;
-        for slot in &self.slots {
+        for slot in &mut self.slots {
             let Some(kind) = slot.kind else { continue };
             match edges.remove(&slot.oid) {
                 Some(wanted) if wanted != kind => {
                     let reason = format!("the pack refers to it as a {wanted}");
                     return Err(IngestError::BadObject { oid: slot.oid, kind, reason });
                 }
-                _ => {}
+                Some(_) => slot.referred = true,
+                None => {}
             }
         }
         Ok(())

@@ -102,6 +102,7 @@ fn append(
         base: NONE,
         depth: 0,
         kind: Some(kind),
+        referred: false,
     });
     Ok(end)
 }
