@@ -1,6 +1,8 @@
 //! What a fetch sends, compared with what stock git says is missing, over random histories.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -12,6 +14,7 @@ use uuid::Uuid;
 
 use super::graphs::{commits, some_history};
 use super::{Files, World, edited, oid, random, some_files};
+use crate::Room;
 
 fn some_of(random: &mut StdRng, all: &[ObjectId], most: usize) -> Vec<ObjectId> {
     let count = random.random_range(0..=most);
@@ -118,4 +121,62 @@ async fn depths_end_where_git_ends_them() {
         let shallow = std::fs::read_to_string(clone.join("shallow")).unwrap_or_default();
         assert_eq!(ours, shallow.lines().map(oid).collect(), "{depth}");
     }
+}
+
+/// Counts what is read into memory.
+#[derive(Debug, Default)]
+struct Read(AtomicU64);
+
+impl Room for Read {
+    fn take(&self, bytes: u64) -> crate::Result<()> {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Commits on `main`, each with these files and nothing else.
+fn commit_contents(world: &World, versions: &[Vec<(String, Vec<u8>)>]) {
+    let mut stream = Vec::new();
+    for (number, files) in versions.iter().enumerate() {
+        stream.extend(
+            format!(
+                "commit refs/heads/main\ncommitter T <t@example.org> {} +0000\ndata 1\nx\n",
+                1_700_000_000 + number
+            )
+            .bytes(),
+        );
+        for (path, content) in files {
+            stream.extend(format!("M 100644 inline {path}\ndata {}\n", content.len()).bytes());
+            stream.extend([&content[..], b"\n"].concat());
+        }
+    }
+    world.git().run_with(["fast-import", "--quiet", "--force"], &stream);
+}
+
+/// Goal: a small fetch reads little, however large what its files were before.
+#[tokio::test]
+async fn small_fetches_do_not_read_large_bases() {
+    let world = World::new().await;
+    let lines = |file: u32, count: u32| -> Vec<u8> {
+        (0..count).flat_map(|line| format!("file {file:02} line {line:09}\n").into_bytes()).collect()
+    };
+    let files = |count: u32| (0..14).map(|file| (format!("f{file:02}"), lines(file, count))).collect();
+    commit_contents(&world, &[files(100_000), files(20_000)]);
+    let project = world.import("large", 0).await;
+    let read = Arc::new(Read::default());
+    let arguments = FetchArguments {
+        wants: vec![oid(&world.git().run(["rev-parse", "main"]))],
+        haves: vec![oid(&world.git().run(["rev-parse", "main~1"]))],
+        done: true,
+        thin_pack: true,
+        ..FetchArguments::default()
+    };
+    let engine = world.engine.within(read.clone());
+    let upload = engine.begin_upload(&project.to_string(), arguments.clone(), false).await.expect("an upload");
+    let (pack, sent) = upload.send(Vec::new(), &|_, _| ()).await.expect("a pack");
+    assert_eq!(sent.objects, 16);
+    let client = client(&world, "large-client", &arguments.haves);
+    client.git().run_with(["index-pack", "--stdin", "--fix-thin"], &pack);
+    let (read, most) = (read.0.load(Ordering::Relaxed), (14 * 24 * 20_000) + (17 << 20));
+    assert!(read <= most, "{read} bytes were read, {most} are the most");
 }
