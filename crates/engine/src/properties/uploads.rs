@@ -4,17 +4,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::StreamExt as _;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use treehold_object::ObjectId;
 use treehold_tests::git::Repo;
-use treehold_wire::serve::{Deepen, FetchArguments};
+use treehold_wire::serve::{Deepen, FetchArguments, ReceiveHead, RefCommand};
 use uuid::Uuid;
 
 use super::graphs::{commits, some_history};
 use super::{Files, World, edited, oid, random, some_files};
-use crate::Room;
+use crate::{PushedPack, Room};
 
 fn some_of(random: &mut StdRng, all: &[ObjectId], most: usize) -> Vec<ObjectId> {
     let count = random.random_range(0..=most);
@@ -134,6 +135,23 @@ impl Room for Read {
     }
 }
 
+/// Pushes refs of the repository under their own names, which are new.
+async fn push(world: &World, project: Uuid, names: &[String]) {
+    let tips: Vec<String> = names.iter().map(|name| world.git().run(["rev-parse", name])).collect();
+    let list = tips.join("\n") + "\n";
+    let pack = world.git().bytes_with(["pack-objects", "--revs", "--stdout", "-q"], list.as_bytes());
+    let command =
+        |(name, tip): (&String, &String)| RefCommand { old: None, new: Some(oid(tip)), name: name.as_str().into() };
+    let head = ReceiveHead { commands: names.iter().zip(&tips).map(command).collect(), ..ReceiveHead::default() };
+    let (spool, arrival, mut writer) = world.engine.push_spool().expect("a spool file");
+    let len = writer.write(&pack).await.expect("a spool file");
+    writer.finish();
+    let rest = futures::stream::iter([Ok(len)]).boxed();
+    let pack = PushedPack { spool, arrival, rest, room: Arc::new(()) };
+    let report = world.engine.receive_pack(&project.to_string(), &head, Some(pack), &()).await.expect("a report");
+    assert!(report.unpack.is_ok() && report.refs.iter().all(|status| status.result.is_ok()), "{report:?}");
+}
+
 /// Commits on `main`, each with these files and nothing else.
 fn commit_contents(world: &World, versions: &[Vec<(String, Vec<u8>)>]) {
     let mut stream = Vec::new();
@@ -179,4 +197,29 @@ async fn small_fetches_do_not_read_large_bases() {
     client.git().run_with(["index-pack", "--stdin", "--fix-thin"], &pack);
     let (read, most) = (read.0.load(Ordering::Relaxed), (14 * 24 * 20_000) + (17 << 20));
     assert!(read <= most, "{read} bytes were read, {most} are the most");
+}
+
+/// Goal: tags of tags are read once, however many of them are wanted.
+#[tokio::test]
+async fn tags_of_tags_are_read_once() {
+    const TAGS: u64 = 200;
+    let world = World::new().await;
+    commit_contents(&world, &[vec![("a".to_owned(), b"a".to_vec())]]);
+    let project = world.import("tags", 0).await;
+    let tagger = "tagger T <t@example.org> 1700000000 +0000\ndata 1\nx\n";
+    let mut stream = format!("tag t0\nmark :1\nfrom {}\n{tagger}", world.git().run(["rev-parse", "main"]));
+    for number in 1..TAGS {
+        stream.push_str(&format!("tag t{number}\nmark :{}\nfrom :{number}\n{tagger}", number + 1));
+    }
+    world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+    let names: Vec<String> = (0..TAGS).map(|number| format!("refs/tags/t{number}")).collect();
+    push(&world, project, &names).await;
+    let wants = names.iter().map(|name| oid(&world.git().run(["rev-parse", name]))).collect();
+    let read = Arc::new(Read::default());
+    let arguments = FetchArguments { wants, done: true, ..FetchArguments::default() };
+    let upload = world.engine.within(read.clone()).begin_upload(&project.to_string(), arguments, false).await;
+    let (_, sent) = upload.expect("an upload").send(Vec::new(), &|_, _| ()).await.expect("a pack");
+    assert_eq!(sent.objects, TAGS + 3);
+    let read = read.0.load(Ordering::Relaxed);
+    assert!(read < TAGS * 1_000, "{read} bytes were read");
 }

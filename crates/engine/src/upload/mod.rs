@@ -125,9 +125,11 @@ impl Engine {
             }
             wants.named.insert(*oid);
         }
-        for chain in self.tag_chains(&tags, usize::MAX).await? {
-            let Some((kind, target)) = chain.last().copied() else { continue };
-            wants.named.extend(chain.iter().map(|(_, oid)| *oid));
+        let mut targets: Vec<(Kind, ObjectId)> = self.tag_targets(&tags, usize::MAX).await?.into_values().collect();
+        targets.sort_unstable();
+        targets.dedup();
+        for (kind, target) in targets {
+            wants.named.insert(target);
             match kind {
                 Kind::Commit => wants.commits.push(target),
                 Kind::Tree => wants.trees.push(target),

@@ -1,5 +1,7 @@
 //! What is advertised: `HEAD`, branches and tags, with what annotated tags finally point at.
 
+use std::collections::HashMap;
+
 use treehold_object::{Kind, ObjectId};
 use treehold_wire::serve::AdvertisedRef;
 
@@ -67,29 +69,45 @@ impl Engine {
         Ok((0..oids.len()).map(|at| if is_tag(at) { chains.next().and_then(target) } else { None }).collect())
     }
 
-    /// What tags lead to, in their order; a level of all of them at a time, so many levels. A chain that is longer ends in a tag.
+    /// What tags lead to, in their order, so many steps. A chain that is longer ends in a tag.
     pub(super) async fn tag_chains(&self, tags: &[ObjectId], levels: usize) -> Result<Vec<TagChain>> {
-        let mut chains: Vec<TagChain> = vec![TagChain::new(); tags.len()];
-        let mut open: Vec<(usize, ObjectId)> = tags.iter().copied().enumerate().collect();
+        let targets = self.tag_targets(tags, levels).await?;
+        let chain = |tag: &ObjectId| {
+            let steps = std::iter::successors(targets.get(tag), |(_, oid)| targets.get(oid));
+            steps.take(levels).copied().collect()
+        };
+        Ok(tags.iter().map(chain).collect())
+    }
+
+    /// What tags point at, and the tags among that, so many steps. Each tag is read once, however many lead to it.
+    pub(super) async fn tag_targets(
+        &self,
+        tags: &[ObjectId],
+        levels: usize,
+    ) -> Result<HashMap<ObjectId, (Kind, ObjectId)>> {
+        let mut targets = HashMap::new();
+        let mut open: Vec<ObjectId> = tags.to_vec();
         for _ in 0..levels {
+            open.sort_unstable();
+            open.dedup();
             if open.is_empty() {
                 break;
             }
             let mut next = Vec::new();
-            for chunk in open.chunks(CHUNK) {
-                let oids: Vec<ObjectId> = chunk.iter().map(|(_, oid)| *oid).collect();
-                for ((at, oid), object) in chunk.iter().zip(self.objects(&oids).await?) {
+            for oids in open.chunks(CHUNK) {
+                for (oid, object) in oids.iter().zip(self.objects(oids).await?) {
                     let object = object.ok_or_else(|| EngineError::internal(format!("tag {oid} is not stored")))?;
                     let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
                         .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
-                    chains[*at].push((tag.target_kind, tag.target()));
+                    targets.insert(*oid, (tag.target_kind, tag.target()));
                     if tag.target_kind == Kind::Tag {
-                        next.push((*at, tag.target()));
+                        next.push(tag.target());
                     }
                 }
             }
+            next.retain(|oid| !targets.contains_key(oid));
             open = next;
         }
-        Ok(chains)
+        Ok(targets)
     }
 }
