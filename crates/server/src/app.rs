@@ -200,6 +200,11 @@ impl App {
         Ok(())
     }
 
+    /// Memory for what a request turns out to need; each byte counts `factor` times. Given back when nobody has it any more.
+    pub(crate) fn room(&self, factor: u64) -> Arc<Room> {
+        admission::room(&self.0.admission, factor)
+    }
+
     /// Runs a verb that reads contents: it is refused if there is no memory for its answer. What it took is kept for as long
     /// as the caller keeps the second part; each byte of content counts `factor` times.
     pub(crate) async fn reading_within<T, F>(
@@ -210,7 +215,7 @@ impl App {
     where
         F: Future<Output = Result<T, EngineError>> + Send,
     {
-        let room = admission::room(&self.0.admission, factor);
+        let room = self.room(factor);
         let read = self.reading(verb(self.0.engine.within(room.clone()))).await;
         read.map(|read| (read, Arc::clone(&room))).map_err(|problem| room.explain(problem))
     }
@@ -266,7 +271,7 @@ impl App {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        let room = admission::room(&self.0.admission, 1);
+        let room = self.room(1);
         let written = self.writing(verb(self.0.engine.within(room.clone()))).await;
         written.map_err(|problem| room.explain(problem))
     }

@@ -3,6 +3,7 @@
 //! Nothing of a pack is used before all of it was resolved, named with collision detection, checked as `git fsck --strict` would,
 //! and found closed: every edge ends in the pack itself or in what this project's own refs already reach (docs/reliability.md, law 5).
 
+mod bases;
 mod commits;
 mod git_files;
 mod packing;
@@ -15,13 +16,13 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
-use tracing::{Instrument as _, Span};
-use treehold_catalog::{Charged, Located, Project};
+use treehold_catalog::{Charged, Project};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
-use treehold_wire::ingest::{Bases, PackedObject, Whole};
+use treehold_wire::ingest::{Bases, PackedObject};
 use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
+use bases::OwnBases;
 pub(crate) use commits::{commit_row, with_generations};
 use git_files::GitFiles;
 use packing::{Copies, Packing, Piece};
@@ -29,7 +30,7 @@ pub use spool::SpoolWriter;
 
 use crate::progress::Progress;
 use crate::writer::Operation;
-use crate::{Engine, EngineError, Result, blocking};
+use crate::{Engine, EngineError, Result, Room, blocking};
 
 /// Rows written to the catalog at once.
 pub(crate) const ROWS: usize = 1000;
@@ -100,6 +101,7 @@ impl From<IngestError> for Refused {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Io(source) => Self::Failed(unreadable(IngestError::Io(source))),
+            IngestError::NoRoom => Self::Failed(EngineError::Busy),
             other => Self::Pack(other),
         }
     }
@@ -132,6 +134,8 @@ pub(crate) struct Rules<'a> {
     pub thin: bool,
     /// See [`IngestLimits::inflated_ratio`].
     pub inflated_ratio: u64,
+    /// Memory for the table of its objects.
+    pub room: Arc<dyn Room>,
 }
 
 impl Engine {
@@ -156,7 +160,8 @@ impl Engine {
     ) -> std::result::Result<Received, Refused> {
         let limits = IngestLimits { inflated_ratio: rules.inflated_ratio, ..self.ingest_limits() };
         let shallow: HashSet<ObjectId> = rules.shallow.iter().copied().collect();
-        let (policy, bases) = (rules.policy, rules.thin.then(|| self.own_bases(project)));
+        let room = Arc::clone(&rules.room);
+        let (policy, bases) = (rules.policy, rules.thin.then(|| OwnBases::of(self, project)));
         let (told, mut heard) = mpsc::channel(1);
         let Arriving { pack, arrival, mut rest } = arriving;
         let (file, pack) = pack.into_parts();
@@ -171,6 +176,7 @@ impl Engine {
                 Ok(())
             };
             let tell = |done, total| _ = told.try_send((done, total));
+            let roomy = |bytes| room.take(bytes).is_ok();
             let options = IngestOptions {
                 limits,
                 shallow: Some(&shallow),
@@ -180,7 +186,8 @@ impl Engine {
                 sha256: true,
                 threads: threads(),
                 cache_bytes: BASES_BYTES / threads(),
-                bases: bases.as_ref().map(|bases| bases as &Bases<'_>),
+                bases: bases.as_ref().map(|bases| bases as &dyn Bases),
+                room: Some(&roomy),
             };
             let quarantine = ingest_arriving(file, &arrival, &options)?;
             Ok::<_, IngestError>((quarantine, git_files))
@@ -247,29 +254,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Finds what deltas rest on among what the project reaches: nothing else, or a delta could tell of others' bytes (T1).
-    fn own_bases(
-        &self,
-        project: &Project,
-    ) -> impl Fn(&[ObjectId]) -> std::io::Result<Vec<Option<Whole>>> + Sync + use<> {
-        let (engine, id, runtime) = (self.clone(), project.id, tokio::runtime::Handle::current());
-        let span = Span::current();
-        move |oids| {
-            let found = async {
-                let reach = engine.catalog.reach(id).await?;
-                let located = engine.catalog.locate(oids).await?;
-                let own = |found: Option<Located>| found.filter(|found| reach.contains(found.number));
-                let own: Vec<Option<Located>> = located.into_iter().map(own).collect();
-                let mut read =
-                    engine.read_located(&own.iter().flatten().cloned().collect::<Vec<_>>()).await?.into_iter();
-                let mut whole = |found: Option<Located>| found.and_then(|_| read.next()).transpose();
-                let bases = own.into_iter().map(|found| Ok(whole(found)?.map(|base| (base.kind, base.content))));
-                bases.collect::<Result<Vec<Option<Whole>>>>()
-            };
-            runtime.block_on(found.instrument(span.clone())).map_err(std::io::Error::other)
-        }
     }
 
     /// Stores everything in a quarantine, with the rows of its commits and of the trees of `tip`, the head. Many objects stay in the pack in

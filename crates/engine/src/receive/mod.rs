@@ -22,7 +22,7 @@ use crate::intake::{Arriving, Received, Refused, Rules, SpoolWriter};
 use crate::progress::Progress;
 use crate::view::branch_ref;
 use crate::writer::Operation;
-use crate::{Engine, EngineError, Result};
+use crate::{Engine, EngineError, Result, Room};
 use judge::Verdicts;
 use reached::Came;
 
@@ -43,6 +43,8 @@ pub struct PushedPack {
     pub arrival: Arc<Arrival>,
     /// Brings the rest: each item is how many bytes are in the file by now.
     pub rest: BoxStream<'static, Result<u64>>,
+    /// Memory for the table of its objects.
+    pub room: Arc<dyn Room>,
 }
 
 impl std::fmt::Debug for PushedPack {
@@ -148,8 +150,8 @@ impl Engine {
     ) -> std::result::Result<Received, Refused> {
         let shallow = self.catalog.shallow(project.id).await.map_err(EngineError::from)?;
         let inflated_ratio = INFLATED_RATIO;
-        let rules = Rules { policy: Policy::Push, shallow: &shallow, thin: true, inflated_ratio };
-        let PushedPack { spool, arrival, rest } = pack;
+        let PushedPack { spool, arrival, rest, room } = pack;
+        let rules = Rules { policy: Policy::Push, shallow: &shallow, thin: true, inflated_ratio, room };
         self.quarantine(project, Arriving { pack: spool, arrival, rest }, &rules, progress).await
     }
 

@@ -1,5 +1,7 @@
 //! Fetching a branch: ls-refs, fetch, quarantine, then the remote's branch as we know it. Our own branch is not touched here.
 
+use std::sync::Arc;
+
 use futures::{StreamExt, TryStreamExt};
 use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome};
 use treehold_fault::point;
@@ -134,7 +136,8 @@ impl Engine {
         let told = Cuts { before, shallow: fetching.shallow.clone(), unshallow: fetching.unshallow.clone() };
         let claimed: Vec<ObjectId> = told.before.iter().chain(&told.shallow).copied().collect();
         let inflated_ratio = self.ingest_limits().inflated_ratio;
-        let rules = Rules { policy: Policy::Import, shallow: &claimed, thin: false, inflated_ratio };
+        let room = Arc::new(());
+        let rules = Rules { policy: Policy::Import, shallow: &claimed, thin: false, inflated_ratio, room };
         // What the pack refers to must be reached when it is checked, and still be when it is published.
         let seen = self.catalog.ref_state(project.id).await?;
         point("I4").await?;

@@ -1,6 +1,7 @@
 //! Who works with the engine, and what they know: only what was answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -234,7 +235,7 @@ async fn spooled(engine: &Engine, pack: &[u8], cut: bool) -> Result<PushedPack, 
             Ok(len)
         }
     };
-    Ok(PushedPack { spool, arrival, rest: futures::stream::iter([end]).boxed() })
+    Ok(PushedPack { spool, arrival, rest: futures::stream::iter([end]).boxed(), room: Arc::new(()) })
 }
 
 fn other(name: &'static str, work: impl Future<Output = Result<(), EngineError>> + Send + 'static) -> Deed<Done> {

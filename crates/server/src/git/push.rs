@@ -14,7 +14,7 @@ use treehold_wire::serve::{
 
 use super::request::Source;
 use super::{Service, packets, result};
-use crate::app::App;
+use crate::app::{App, Room};
 use crate::error::Problem;
 use crate::respond::Answer;
 
@@ -31,14 +31,20 @@ pub(super) async fn answer(app: &App, project: &str, headers: &HeaderMap, body: 
         return Ok(whole(Vec::new()));
     }
     let read = Arc::new(Notify::new());
-    let pack = if head.expects_pack() { Some(spool(app, source, Arc::clone(&read))?) } else { None };
+    // Kept until the push is over: the table of its objects lasts as long.
+    let room = app.room(1);
+    let pack = match head.expects_pack() {
+        true => Some(spool(app, source, Arc::clone(&read), Arc::clone(&room))?),
+        false => None,
+    };
     if pack.is_none() {
         read.notify_one();
     }
     let (app_, name, asked) = (app.clone(), project.to_owned(), head.clone());
     let mut received = Box::pin(async move {
         let engine = app_.engine().clone();
-        app_.remote(async move { engine.receive_pack(&name, &asked, pack, &()).await }).await
+        let receiving = async move { engine.receive_pack(&name, &asked, pack, &()).await };
+        app_.remote(receiving).await.map_err(|problem| room.explain(problem))
     });
     tokio::select! {
         biased;
@@ -86,14 +92,14 @@ async fn read_head(source: &mut Source) -> Result<Result<ReceiveHead, RequestErr
 }
 
 /// The pack, on its way into a spool file; `read` hears when all of it is there.
-fn spool(app: &App, source: Source, read: Arc<Notify>) -> Result<PushedPack, Problem> {
+fn spool(app: &App, source: Source, read: Arc<Notify>, room: Arc<Room>) -> Result<PushedPack, Problem> {
     let (spool, arrival, writer) = app.engine().push_spool()?;
     let filling = Filling { source, writer, bytes_max: app.config().limits.pack_bytes, read };
     let rest = futures::stream::try_unfold(Some(filling), async |filling| match filling {
         Some(filling) => filling.part().await.map(Some),
         None => Ok(None),
     });
-    Ok(PushedPack { spool, arrival, rest: rest.boxed() })
+    Ok(PushedPack { spool, arrival, rest: rest.boxed(), room })
 }
 
 /// From the body into the spool file.

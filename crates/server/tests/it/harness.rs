@@ -77,7 +77,8 @@ pub struct Server {
     address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<std::io::Result<()>>>,
-    _directory: tempfile::TempDir,
+    database: String,
+    directory: tempfile::TempDir,
 }
 
 /// What came back.
@@ -168,12 +169,23 @@ impl Server {
             let _ = stopped.await;
         };
         let task = tokio::spawn(treehold_server::serve(listener, app.clone(), stopped, Duration::from_secs(20)));
-        Server { app, address, stop: Some(stop), task: Some(task), _directory: directory }
+        Server { app, address, stop: Some(stop), task: Some(task), database, directory }
     }
 
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.task.take().unwrap().await.unwrap().unwrap();
+    }
+
+    /// Files below the spool directory.
+    pub fn spooled(&self) -> usize {
+        std::fs::read_dir(self.directory.path().join("spool")).unwrap().count()
+    }
+
+    /// Operations that are open, by the database.
+    pub async fn open_operations(&self) -> u64 {
+        let catalog = treehold_catalog::open_catalog(&self.database).await.unwrap();
+        catalog.vitals().await.unwrap().ops.map_or(0, |(open, _)| open)
     }
 
     pub async fn connect(&self) -> TcpStream {

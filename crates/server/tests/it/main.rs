@@ -4,6 +4,7 @@ mod api;
 mod connections;
 mod harness;
 mod load;
+mod pushes;
 mod refused;
 mod streams;
 mod wire;

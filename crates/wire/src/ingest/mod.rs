@@ -81,10 +81,19 @@ pub type Check<'a> = dyn Fn(Kind, &ObjectId, &[u8]) -> Result<(), String> + Sync
 /// Told how many objects are named, and of how many.
 pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
+/// Asked for so many bytes of memory more; `false`: there is none, which ends the work.
+pub type Room<'a> = dyn Fn(u64) -> bool + Sync + 'a;
+
 /// An object: kind and content.
 pub type Whole = (Kind, Bytes);
-/// Finds objects that deltas rest on and the pack does not have, in the order given; `None` = the sender cannot reach it.
-pub type Bases<'a> = dyn Fn(&[ObjectId]) -> std::io::Result<Vec<Option<Whole>>> + Sync + 'a;
+
+/// Finds objects that deltas rest on and the pack does not have. Answers are in the order given; `None` = the sender cannot reach it.
+pub trait Bases: Sync {
+    /// Their sizes, bytes: what is too much is not read.
+    fn sizes(&self, oids: &[ObjectId]) -> std::io::Result<Vec<Option<u64>>>;
+    /// The objects themselves.
+    fn read(&self, oids: &[ObjectId]) -> std::io::Result<Vec<Option<Whole>>>;
+}
 
 /// How to read a pack.
 #[derive(Clone, Copy, Default)]
@@ -107,7 +116,9 @@ pub struct IngestOptions<'a> {
     pub cache_bytes: usize,
     /// Where a thin pack finds its bases. They are appended to the spool file, which must be open for writing, so that the pack
     /// becomes whole by itself (`git index-pack --fix-thin`). Without it such a pack is [`IngestError::Unresolved`].
-    pub bases: Option<&'a Bases<'a>>,
+    pub bases: Option<&'a dyn Bases>,
+    /// Asked before the table of objects grows, in steps of some MiB, from several threads.
+    pub room: Option<&'a Room<'a>>,
 }
 
 impl std::fmt::Debug for IngestOptions<'_> {
@@ -172,6 +183,9 @@ pub enum IngestError {
         /// Which rule.
         reason: String,
     },
+    /// There is no memory for so many objects ([`IngestOptions::room`]).
+    #[error("there is no memory for so many objects")]
+    NoRoom,
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,

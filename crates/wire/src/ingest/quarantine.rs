@@ -77,7 +77,7 @@ impl Quarantine {
             first.referred |= next.oid == first.oid && next.referred;
             next.oid == first.oid
         });
-        let Scanned { data_end, checksum, received } = scanned;
+        let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();
         let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
         Ok(Self { file, slots, by_oid, external, data_end, checksum, received, cache_bytes, readers, cache })

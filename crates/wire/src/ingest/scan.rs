@@ -28,6 +28,8 @@ pub(super) struct Scanned {
     pub data_end: u64,
     /// The trailer, which is the checksum of all before it.
     pub checksum: ObjectId,
+    /// Bytes of all objects and deltas that came.
+    pub inflated: u64,
     /// Entries that came; those behind them were appended to a thin pack.
     pub received: u32,
 }
@@ -48,15 +50,17 @@ pub(super) fn scan(
     if u64::from(count) > limits.objects {
         return Err(IngestError::Limit { what: "objects", limit: limits.objects });
     }
+    let mut inflated = 0;
     named_beside(options, table, |hand_over| {
         let (inflate, content, seen) = (Decompress::new(true), Vec::new(), Seen::default());
-        let mut scan = Scan { limits, table, inflate, content, inflated: 0, seen, hand_over };
+        let mut scan = Scan { limits, options, table, inflate, content, inflated: 0, seen, hand_over };
         for at in 0..count {
             if at.is_multiple_of(64) {
                 options.cancelled()?;
             }
             scan.entry(at, &mut window)?;
         }
+        inflated = scan.inflated;
         Ok(())
     })?;
     if !window.peek(1)?.is_empty() {
@@ -70,7 +74,7 @@ pub(super) fn scan(
         return Err(damaged(data_end, "the checksum at its end is not that of its bytes"));
     }
     table.lock().ref_deltas.sort_unstable_by_key(|delta| (delta.base, delta.at));
-    Ok(Scanned { data_end, checksum, received: count })
+    Ok(Scanned { data_end, checksum, inflated, received: count })
 }
 
 pub(super) fn damaged(offset: u64, what: impl ToString) -> IngestError {
@@ -124,6 +128,7 @@ fn named_beside(
 
 struct Scan<'a, 'o> {
     limits: &'a IngestLimits,
+    options: &'a IngestOptions<'a>,
     table: &'a Table<'o>,
     /// Who names whole objects, if not this thread.
     hand_over: Option<SyncSender<Waiting>>,
@@ -145,10 +150,11 @@ impl Scan<'_, '_> {
         self.inflate(offset, header.size, window)?;
         self.admit_for(window.offset())?;
         let (crc32, sha256) = (window.crc.sum(), [0; 32]);
-        let mut slot = Slot { offset, oid: NULL, sha256, crc32, size: 0, base: NONE, depth: 0, kind: None, referred: false };
+        let mut slot =
+            Slot { offset, oid: NULL, sha256, crc32, size: 0, base: NONE, depth: 0, kind: None, referred: false };
         if let EntryKind::Whole(kind) = header.kind {
             slot.size = header.size as u32;
-            self.table.lock().slots.push(slot);
+            self.table.lock().push(slot, self.options)?;
             return self.name(at, kind);
         }
         let (_, size, _) = delta::sizes(&self.content).map_err(|error| damaged(offset, error))?;
@@ -167,8 +173,7 @@ impl Scan<'_, '_> {
             EntryKind::RefDelta { base } => state.ref_deltas.push(RefDelta { base, at }),
             EntryKind::Whole(_) => {}
         }
-        state.slots.push(slot);
-        Ok(())
+        state.push(slot, self.options)
     }
 
     /// Names the whole object at hand, or hands it over; large ones stay here, so that few bytes wait.

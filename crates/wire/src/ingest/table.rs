@@ -49,6 +49,8 @@ pub(super) struct State {
     /// Objects that were referred to and were not in the pack when last compacted, and the kind they must have.
     edges: HashMap<ObjectId, Kind>,
     edges_max: usize,
+    /// Slots and edges that there is room for.
+    roomy: (usize, usize),
     /// Objects named so far.
     pub named: u64,
     /// Bytes inflated and applied so far.
@@ -63,6 +65,13 @@ pub(super) struct Table<'a> {
 
 /// The edges that one thread saw lately: the versions of a tree repeat most of their entries.
 pub(super) struct Seen(Vec<Option<(ObjectId, Kind)>>);
+
+/// Room is asked for in steps that double, from and up to so many slots, or edges: a small pack takes little.
+const STEPS: (usize, usize) = (1 << 8, 1 << 16);
+/// What a slot takes, bytes: itself, its place among the sorted ones and in the tree of deltas, what it waits for.
+const SLOT_BYTES: u64 = 112;
+/// What an edge takes in a table that is half full, bytes.
+const EDGE_BYTES: u64 = 48;
 
 const SEEN: usize = 1 << 15;
 /// Edges collected before those that the pack has are dropped for the first time.
@@ -120,6 +129,7 @@ impl<'a> Table<'a> {
         .map_err(|reason| refused(reason.to_owned()))?;
 
         let mut state = self.lock();
+        state.make_room(0, new_edges.len(), &self.options)?;
         for (target, target_kind) in new_edges {
             state.edge(target, target_kind, &self.options).map_err(|error| match error {
                 EdgeError::Kind(first) => refused(format!("{target} cannot be a {first} and a {target_kind}")),
@@ -165,6 +175,29 @@ enum EdgeError {
 }
 
 impl State {
+    /// Enters an entry that is not named yet, or is.
+    pub fn push(&mut self, slot: Slot, options: &IngestOptions<'_>) -> Result<(), IngestError> {
+        self.make_room(1, 0, options)?;
+        self.slots.push(slot);
+        Ok(())
+    }
+
+    /// Asks for room for so many more, if they would not fit.
+    fn make_room(&mut self, slots: usize, edges: usize, options: &IngestOptions<'_>) -> Result<(), IngestError> {
+        let Some(room) = options.room else { return Ok(()) };
+        let (slots, edges) = (self.slots.len() + slots, self.edges.len() + edges);
+        for (roomy, needed, bytes) in [(&mut self.roomy.0, slots, SLOT_BYTES), (&mut self.roomy.1, edges, EDGE_BYTES)] {
+            while *roomy < needed {
+                let step = (*roomy).clamp(STEPS.0, STEPS.1);
+                if !room(step as u64 * bytes) {
+                    return Err(IngestError::NoRoom);
+                }
+                *roomy += step;
+            }
+        }
+        Ok(())
+    }
+
     fn edge(&mut self, oid: ObjectId, kind: Kind, options: &IngestOptions<'_>) -> Result<(), EdgeError> {
         match self.edges.insert(oid, kind) {
             Some(first) if first != kind => return Err(EdgeError::Kind(first)),

@@ -10,10 +10,12 @@ use treehold_object::{Kind, ObjectId, hash};
 
 use super::scan::Scanned;
 use super::table::{NONE, Slot, Table};
-use super::{IngestError, IngestOptions};
+use super::{IngestError, IngestLimits, IngestOptions};
 
-/// Bases that are asked for at once.
-const BASES: usize = 16;
+/// Bases whose sizes are asked for at once.
+const BASES: usize = 1024;
+/// Content of bases that is read at once, bytes; a single one may be larger.
+const WINDOW: u64 = 8 << 20;
 const PART: usize = 1 << 20;
 const LEVEL: u32 = 1;
 
@@ -28,11 +30,19 @@ pub(super) fn complete(
     let missing = missing(table);
     let mut end = scanned.data_end;
     let mut deflater = Deflater::new(LEVEL);
+    let mut budget = Budget::of(options, &scanned);
     for oids in missing.chunks(BASES) {
-        options.cancelled()?;
-        for (oid, base) in oids.iter().zip(bases(oids)?) {
-            let Some((kind, content)) = base else { continue };
-            end = append(file, options, table, end, *oid, (kind, &content), &mut deflater)?;
+        let sizes = bases.sizes(oids)?;
+        let there: Vec<(ObjectId, u64)> =
+            oids.iter().zip(sizes).filter_map(|(oid, size)| Some((*oid, size?))).collect();
+        there.iter().try_for_each(|(_, size)| budget.spend(*size))?;
+        for window in windows(&there) {
+            options.cancelled()?;
+            let oids: Vec<ObjectId> = window.iter().map(|(oid, _)| *oid).collect();
+            for (oid, base) in oids.iter().zip(bases.read(&oids)?) {
+                let Some((kind, content)) = base else { continue };
+                end = append(file, options, table, end, *oid, (kind, &content), &mut deflater)?;
+            }
         }
     }
     if end == scanned.data_end {
@@ -44,6 +54,52 @@ pub(super) fn complete(
     let checksum = checksum(file, end)?;
     file.write_all_at(checksum.as_slice(), end)?;
     Ok(Scanned { data_end: end, checksum, ..scanned })
+}
+
+/// What bases may come to: as much as the pack itself may inflate to, so that a few bytes of deltas cannot have a store read and written
+/// again. Any one object is within it.
+struct Budget<'a> {
+    limits: &'a IngestLimits,
+    /// Of what came, bytes.
+    inflated: u64,
+    bases: u64,
+    bases_max: u64,
+}
+
+impl<'a> Budget<'a> {
+    fn of(options: &'a IngestOptions<'_>, scanned: &Scanned) -> Self {
+        let limits = &options.limits;
+        let bases_max = limits.inflated_bytes_in(scanned.data_end).max(limits.object_bytes);
+        Self { limits, inflated: scanned.inflated, bases: 0, bases_max }
+    }
+
+    fn spend(&mut self, size: u64) -> Result<(), IngestError> {
+        self.bases = self.bases.saturating_add(size);
+        if self.bases > self.bases_max {
+            let what = "bytes that its deltas rest on for its length";
+            return Err(IngestError::Limit { what, limit: self.bases_max });
+        }
+        if self.inflated.saturating_add(self.bases) > self.limits.inflated_bytes {
+            return Err(IngestError::Limit { what: "inflated bytes", limit: self.limits.inflated_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Consecutive bases of at most [`WINDOW`] bytes together.
+fn windows(bases: &[(ObjectId, u64)]) -> Vec<&[(ObjectId, u64)]> {
+    let (mut windows, mut rest) = (Vec::new(), bases);
+    while !rest.is_empty() {
+        let mut bytes = 0u64;
+        let fits = |(_, size): &&(ObjectId, u64)| {
+            bytes = bytes.saturating_add(*size);
+            bytes <= WINDOW
+        };
+        let (window, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        windows.push(window);
+        rest = after;
+    }
+    windows
 }
 
 fn too_many(options: &IngestOptions<'_>) -> IngestError {
@@ -93,7 +149,7 @@ fn append(
         return Err(too_many(options));
     }
     state.named += 1;
-    state.slots.push(Slot {
+    let slot = Slot {
         offset,
         oid,
         sha256: if options.sha256 { hash::sha256(kind, content) } else { [0; 32] },
@@ -103,7 +159,8 @@ fn append(
         depth: 0,
         kind: Some(kind),
         referred: false,
-    });
+    };
+    state.push(slot, options)?;
     Ok(end)
 }
 

@@ -1,6 +1,7 @@
 //! The protocol against real git: its servers, its packs, its fsck; and packs that no git would make.
 
 mod bombs;
+mod bounds;
 mod fetching;
 mod git;
 mod hostile;
