@@ -6,6 +6,7 @@ use std::path::{Path as FsPath, PathBuf};
 
 use tempfile::NamedTempFile;
 use treehold_catalog::{Project, Ref, RoaringTreemap};
+use treehold_object::ObjectId;
 use treehold_object::pack::Written;
 use uuid::Uuid;
 
@@ -14,18 +15,29 @@ use crate::archive::spool_failed;
 use crate::commit::Planned;
 use crate::outgoing::{Contents, Form};
 use crate::progress::Progress;
+use crate::refs::TRIES;
 use crate::view::{branch_ref, ref_not_found};
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
+
+/// What is taken out, as it was at one time.
+struct Standing {
+    refs: Vec<Ref>,
+    /// Where history ends.
+    shallow: Vec<ObjectId>,
+    pending: Option<Planned>,
+    /// Objects that refs and pending work rest on.
+    numbers: RoaringTreemap,
+}
 
 impl Engine {
     /// Whether the project can be bundled: a shallow one has no complete history, an empty one nothing at all.
     pub async fn check_bundle(&self, project: &str) -> Result<()> {
         let project = self.find_project(project).await?;
-        self.refs_to_bundle(&project).await.map(|_| ())
+        self.check_complete(&project).await
     }
 
-    async fn refs_to_bundle(&self, project: &Project) -> Result<Vec<Ref>> {
+    async fn check_complete(&self, project: &Project) -> Result<()> {
         if !self.catalog.shallow(project.id).await?.is_empty() {
             return Err(EngineError::unprocessable(
                 "shallow_history",
@@ -36,29 +48,42 @@ impl Engine {
         if refs.is_empty() {
             return Err(EngineError::unprocessable("empty_project", "The project has no commit to bundle yet."));
         }
-        Ok(refs)
+        Ok(())
+    }
+
+    /// Refs, and what they lead to: what is read first is within what is read last, as long as nothing is taken away between.
+    async fn standing(&self, project: &Project, only: Option<&str>, user: Option<Uuid>) -> Result<Standing> {
+        for _ in 0..TRIES {
+            let seen = self.catalog.ref_state(project.id).await?;
+            let mut refs = self.catalog.references(project.id, "refs/").await?;
+            if let Some(name) = only {
+                refs = vec![named(refs, name).ok_or_else(|| ref_not_found(name))?];
+            }
+            let pending = match user {
+                Some(user) => self.pending_commit(project, user).await?,
+                None => None,
+            };
+            let shallow = self.catalog.shallow(project.id).await?;
+            let numbers = match only {
+                Some(_) => {
+                    let parent = pending.as_ref().and_then(|planned| planned.attempt.base);
+                    self.closure(project, refs.iter().map(|found| found.oid).chain(parent).collect()).await?
+                }
+                None => self.catalog.reach(project.id).await?,
+            };
+            if self.catalog.ref_state(project.id).await?.shrinks == seen.shrinks {
+                return Ok(Standing { refs, shallow, pending, numbers });
+            }
+        }
+        Err(EngineError::Busy)
     }
 
     /// Writes a git bundle into a spool file, with all refs or with the one that `reference` names (branch, tag or full name); with
     /// `user`, that user's pending work on the default branch as a commit under `refs/pending/`.
     pub async fn bundle(&self, project: &str, reference: Option<&str>, user: Option<Uuid>) -> Result<NamedTempFile> {
         let project = self.find_project(project).await?;
-        let mut refs = self.refs_to_bundle(&project).await?;
-        if let Some(name) = reference {
-            refs = vec![named(refs, name).ok_or_else(|| ref_not_found(name))?];
-        }
-        let pending = match user {
-            Some(user) => self.pending_commit(&project, user).await?,
-            None => None,
-        };
-        // Read last: what was looked at before is reached.
-        let numbers = match reference {
-            Some(_) => {
-                let parent = pending.as_ref().and_then(|planned| planned.attempt.base);
-                self.closure(&project, refs.iter().map(|found| found.oid).chain(parent).collect()).await?
-            }
-            None => self.catalog.reach(project.id).await?,
-        };
+        self.check_complete(&project).await?;
+        let Standing { refs, pending, numbers, .. } = self.standing(&project, reference, user).await?;
         let mut spool = self.spool_file()?;
         let mut head = String::from("# v2 git bundle\n");
         if let Some(default) = refs.iter().find(|found| found.name == branch_ref(&project.default_branch)) {
@@ -87,11 +112,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<ExportReport> {
         let project = self.find_project(project).await?;
-        let refs = self.catalog.references(project.id, "refs/").await?;
-        let pending = match user {
-            Some(user) => self.pending_commit(&project, user).await?,
-            None => None,
-        };
+        let Standing { refs, shallow, pending, numbers } = self.standing(&project, None, user).await?;
         let failed = |error: std::io::Error| {
             EngineError::unprocessable("export_failed", format!("Cannot write to {}: {error}.", dir.display()))
         };
@@ -105,7 +126,6 @@ impl Engine {
         std::fs::create_dir(&packs).map_err(failed)?;
         let file = NamedTempFile::new_in(&packs).map_err(failed)?;
         let out = std::io::BufWriter::new(file.reopen().map_err(failed)?);
-        let numbers = self.catalog.reach(project.id).await?;
         let written = self.write_all(&project, numbers, pending.as_ref(), out, progress).await?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
         if !written.entries.is_empty() {
@@ -116,7 +136,6 @@ impl Engine {
             file.persist(name.with_extension("pack")).map_err(|error| failed(error.error))?;
             std::fs::write(name.with_extension("idx"), idx).map_err(failed)?;
         }
-        let shallow = self.catalog.shallow(project.id).await?;
         write_repository(dir, &project, &refs, pending.as_ref().zip(user), &shallow).map_err(failed)?;
         made.keep();
         Ok(ExportReport {
@@ -211,14 +230,13 @@ fn write_repository(
     project: &Project,
     refs: &[Ref],
     pending: Option<(&Planned, Uuid)>,
-    shallow: &[treehold_object::ObjectId],
+    shallow: &[ObjectId],
 ) -> std::io::Result<()> {
     std::fs::create_dir_all(dir.join("refs/heads"))?;
     std::fs::create_dir_all(dir.join("refs/tags"))?;
     let config = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
     std::fs::write(dir.join("config"), config)?;
-    let mut names: Vec<(String, treehold_object::ObjectId)> =
-        refs.iter().map(|found| (found.name.clone(), found.oid)).collect();
+    let mut names: Vec<(String, ObjectId)> = refs.iter().map(|found| (found.name.clone(), found.oid)).collect();
     names.extend(pending.map(|(planned, user)| (format!("refs/pending/{user}"), planned.attempt.commit)));
     names.sort();
     let mut packed = String::from("# pack-refs with: sorted \n");

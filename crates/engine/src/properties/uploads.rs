@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::graphs::{commits, some_history};
 use super::{Files, World, edited, oid, random, some_files};
-use crate::{PushedPack, Room};
+use crate::api::{Oid, RefRequest};
+use crate::{EngineError, PushedPack, Room};
 
 fn some_of(random: &mut StdRng, all: &[ObjectId], most: usize) -> Vec<ObjectId> {
     let count = random.random_range(0..=most);
@@ -222,4 +223,81 @@ async fn tags_of_tags_are_read_once() {
     assert_eq!(sent.objects, TAGS + 3);
     let read = read.0.load(Ordering::Relaxed);
     assert!(read < TAGS * 1_000, "{read} bytes were read");
+}
+
+/// Goal: who was admitted to a branch that is deleted before its pack is written hears so, and gets no pack that lacks it.
+#[tokio::test]
+async fn a_branch_that_goes_before_its_pack_is_sent() {
+    let world = World::new().await;
+    commit_contents(&world, &[vec![("a".to_owned(), b"a".to_vec())]]);
+    let project = world.import("going", 0).await;
+    world.git().run(["branch", "side", "main"]);
+    commit_side(&world);
+    let (main, side) = (oid(&world.git().run(["rev-parse", "main"])), oid(&world.git().run(["rev-parse", "side"])));
+    push(&world, project, &["refs/heads/side".to_owned()]).await;
+    for (wants, haves) in [(vec![main, side], Vec::new()), (vec![side], vec![main]), (vec![side], Vec::new())] {
+        let arguments = FetchArguments { wants, haves, done: true, ..FetchArguments::default() };
+        let id = project.to_string();
+        let upload = world.engine.begin_upload(&id, arguments, false).await.expect("an upload");
+        world.engine.delete_ref(&id, "heads/side", None).await.expect("a deletion");
+        let sent = upload.send(Vec::new(), &|_, _| ()).await;
+        assert!(matches!(&sent, Err(EngineError::Unprocessable { code: "not_our_ref", .. })), "{sent:?}");
+        let back = RefRequest {
+            oid: Oid(side),
+            expected_oid: None,
+            force: false,
+            restore: true,
+            ephemeral: None,
+            expires_in: None,
+        };
+        world.engine.put_ref(&id, "heads/side", &back).await.expect("a ref");
+    }
+}
+
+/// A commit on `side` that `main` lacks.
+fn commit_side(world: &World) {
+    let stream = "commit refs/heads/side\ncommitter T <t@example.org> 1700009999 +0000\ndata 1\nx\nfrom refs/heads/side^0\n\
+                  M 100644 inline side\ndata 4\nside\n";
+    world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+}
+
+/// Goal: a bundle has what its refs lead to, also while branches come and go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bundles_are_whole_while_branches_come_and_go() {
+    let world = World::new().await;
+    commit_contents(&world, &[vec![("a".to_owned(), b"a".to_vec())]]);
+    let project = world.import("moving", 0).await.to_string();
+    world.git().run(["branch", "side", "main"]);
+    commit_side(&world);
+    let side = oid(&world.git().run(["rev-parse", "side"]));
+    push(&world, project.parse().expect("an id"), &["refs/heads/side".to_owned()]).await;
+    let (engine, id) = (world.engine.clone(), project.clone());
+    let moving = tokio::spawn(async move {
+        let back = RefRequest {
+            oid: Oid(side),
+            expected_oid: None,
+            force: false,
+            restore: true,
+            ephemeral: None,
+            expires_in: None,
+        };
+        loop {
+            _ = engine.delete_ref(&id, "heads/side", None).await;
+            _ = engine.put_ref(&id, "heads/side", &back).await;
+        }
+    });
+    let (mut whole, mut both) = (0, 0);
+    for round in 0..200 {
+        let bundle = match world.engine.bundle(&project, None, None).await {
+            Err(EngineError::Busy) => continue,
+            bundle => bundle.expect("a bundle"),
+        };
+        let clone = Repo::init_bare(world.dir.path().join(format!("bundle-{round}")));
+        clone.git().run(["fetch", "-q", bundle.path().to_str().expect("utf-8"), "refs/*:refs/*"]);
+        whole += 1;
+        both += usize::from(clone.refs().len() == 2);
+    }
+    moving.abort();
+    println!("{whole} bundles, {both} with both branches");
+    assert!(whole > 20, "{whole}");
 }

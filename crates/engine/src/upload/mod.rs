@@ -85,8 +85,7 @@ impl Engine {
             _ => None,
         };
         if let (Some(oid), None) = (strange.first(), &pending) {
-            let detail = format!("upload-pack: not our ref {oid}");
-            return Err(EngineError::unprocessable("not_our_ref", detail));
+            return Err(not_ours(oid));
         }
         wants.commits.extend(pending.as_ref().and_then(|planned| planned.attempt.base));
         let common = self.admit_haves(&reach, &arguments.haves).await?;
@@ -203,4 +202,9 @@ impl Upload {
             Selection::Few(few) => few.send(&engine, out).await,
         }
     }
+}
+
+/// What git says of a want that no ref leads to.
+fn not_ours(oid: &ObjectId) -> EngineError {
+    EngineError::unprocessable("not_our_ref", format!("upload-pack: not our ref {oid}"))
 }

@@ -9,6 +9,7 @@ use treehold_wire::serve::Deepen;
 use super::Upload;
 use super::commits::{Between, History};
 use super::few::Few;
+use super::{Upload, not_ours};
 use super::refs::{TAGS_MAX, TagChain};
 use super::trees::{Found, Place, Sift};
 use crate::{EngineError, Result};
@@ -83,39 +84,22 @@ impl Upload {
         Ok(places)
     }
 
-    /// Whether all that the project reaches is wanted, or nearly: then nothing has to be walked.
-    async fn wants_everything(&self, sift: &Sift) -> Result<bool> {
-        let plain =
-            self.arguments.deepen == Deepen::Keep && self.arguments.shallow.is_empty() && self.common.is_empty();
-        if !plain || !sift.is_flat() || self.wants.commits.is_empty() {
-            return Ok(false);
-        }
-        let refs = self.engine.catalog.references(self.project.id, "refs/").await?;
-        let others: Vec<ObjectId> =
-            refs.iter().map(|found| found.oid).filter(|oid| !self.wants.named.contains(oid)).collect();
-        if others.is_empty() {
-            return Ok(true);
-        }
-        let located = self.engine.catalog.locate(&others).await?;
-        let kinds: Vec<(Kind, ObjectId)> = located.into_iter().flatten().map(|found| (found.kind, found.oid)).collect();
-        let of = |kind: Kind| kinds.iter().filter(move |(found, _)| *found == kind).map(|(_, oid)| *oid);
-        let mut commits: Vec<ObjectId> = of(Kind::Commit).collect();
-        for chain in self.engine.tag_chains(&of(Kind::Tag).collect::<Vec<_>>(), TAGS_MAX).await? {
-            commits.extend(chain.last().filter(|(kind, _)| *kind == Kind::Commit).map(|(_, oid)| *oid));
-        }
-        let tips = [&commits[..], &self.wants.commits].concat();
-        let mut history = History::of(&self.engine, &self.project, &tips).await?;
-        let extra =
-            history.between(&commits, &self.wants.commits, &self.boundary.cut, None).await?.commits.len() as u64;
-        let mut deepest = 0;
-        for want in &self.wants.commits {
-            deepest = deepest.max(history.find(*want).await?.map_or(0, |row| row.generation));
+    /// A branch may have been deleted or set back since its wants were admitted: then there is no whole pack to send.
+    async fn check_still_reached(&self, reach: &RoaringTreemap) -> Result<()> {
+        let wants: Vec<ObjectId> = self.wants.named.iter().chain(&self.wants.commits).copied().collect();
+        for chunk in wants.chunks(CHUNK) {
+            for (oid, found) in chunk.iter().zip(self.engine.catalog.locate(chunk).await?) {
+                if !oid.is_empty_tree() && found.is_none_or(|found| !reach.contains(found.number)) {
+                    return Err(not_ours(oid));
+                }
+            }
         }
         Ok(extra <= EXTRA_MIN.max(deepest / EXTRA_SHARE))
     }
 
     async fn everything(&self, sift: &Sift) -> Result<RoaringTreemap> {
         let reach = self.engine.catalog.reach(self.project.id).await?;
+        self.check_still_reached(&reach).await?;
         if sift.is_open() {
             return Ok(reach);
         }
@@ -161,6 +145,7 @@ impl Upload {
     async fn weigh(&self, found: Found, sift: &Sift, named: &HashSet<ObjectId>) -> Result<Selection> {
         let Found { oids, previous, .. } = found;
         let reach = self.engine.catalog.reach(self.project.id).await?;
+        self.check_still_reached(&reach).await?;
         let few = Few::new(&self.arguments, previous);
         let (mut numbers, mut few) = (RoaringTreemap::new(), self.pending.is_none().then_some(few));
         for chunk in oids.chunks(CHUNK) {
