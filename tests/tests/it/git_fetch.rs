@@ -109,6 +109,52 @@ both! {
         }
     }
 
+    /// Goal: who wants one branch is not sent what only others have, where that is much: a branch of one large commit, a large blob that is
+    /// tagged, alone and in a tree.
+    async fn one_branch_of_many(d) {
+        let source = Clone::empty(false);
+        for number in 0..40 {
+            source.commit_file("text", format!("{number}\n"));
+        }
+        source.run(&["branch", "near", "main~2"]);
+        let noise = || { let mut noise = vec![0; 3 << 20]; rand::fill(&mut noise[..]); noise };
+        source.run(&["checkout", "--quiet", "--orphan", "large"]);
+        source.run(&["rm", "-rf", "--quiet", "."]);
+        source.commit_file("large", noise());
+        let mut large = vec![source.rev_parse("large:large")];
+        source.run(&["checkout", "--quiet", "main"]);
+        for name in ["blob", "tree"] {
+            let blob = source.git().run_with(["hash-object", "-w", "--stdin"], &noise());
+            let target = match name {
+                "tree" => source.git().run_with(["mktree"], format!("100644 blob {blob}\tlarge\n").as_bytes()),
+                _ => blob.clone(),
+            };
+            source.run(&["tag", name, &target]);
+            source.run(&["tag", "-a", "-m", "annotated", &format!("{name}-annotated"), &target]);
+            large.push(blob);
+        }
+        let stored_of = |project: Uuid, version, options: &[&str]| {
+            let clone = Clone::of_project(&d, project, version, &[&["--bare"], options].concat());
+            clone.fsck_strict();
+            let stored = stored(&clone);
+            assert!(stored.is_superset(&reached(&clone)));
+            large.iter().map(|oid| stored.contains(oid)).collect::<Vec<_>>()
+        };
+        let project = d.local_project().await;
+        source.run(&["push", "--quiet", &url(&d, project), "--all"]);
+        for version in VERSIONS {
+            assert_eq!(stored_of(project, version, &["--single-branch", "--branch=main"]), [false, false, false]);
+            assert_eq!(stored_of(project, version, &[]), [true, false, false]);
+        }
+        source.run(&["push", "--quiet", &url(&d, project), "--tags"]);
+        for version in VERSIONS {
+            assert_eq!(stored_of(project, version, &["--single-branch", "--branch=main", "--no-tags"]), [false, false, false]);
+            assert_eq!(stored_of(project, version, &["--single-branch", "--branch=large", "--no-tags"]), [true, false, false]);
+            assert_eq!(stored_of(project, version, &["--no-tags"]), [true, false, false]);
+            assert_eq!(stored_of(project, version, &[]), [true, true, true]);
+        }
+    }
+
     /// Goal: what is new comes by fetch and pull, as little as that is; what is gone is pruned; any reachable oid can be fetched.
     async fn following(d) {
         let source = source(12);

@@ -11,6 +11,7 @@
 mod boundary;
 mod commits;
 mod few;
+mod nearly;
 mod pending;
 mod refs;
 mod select;

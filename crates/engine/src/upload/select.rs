@@ -4,14 +4,12 @@ use std::collections::HashSet;
 
 use treehold_catalog::{Located, RoaringTreemap};
 use treehold_object::{Kind, ObjectId};
-use treehold_wire::serve::Deepen;
 
-use super::Upload;
 use super::commits::{Between, History};
 use super::few::Few;
-use super::{Upload, not_ours};
 use super::refs::{TAGS_MAX, TagChain};
 use super::trees::{Found, Place, Sift};
+use super::{Upload, not_ours};
 use crate::{EngineError, Result};
 
 /// Rows read at once.
@@ -20,9 +18,6 @@ const CHUNK: usize = 4096;
 const EDGES: usize = 2;
 /// Most trees that one is compared with.
 const BASES_MAX: usize = 8;
-/// Where only this part of the history is not wanted, all of it is sent.
-const EXTRA_SHARE: u64 = 8;
-const EXTRA_MIN: u64 = 16;
 
 /// What to send.
 pub(super) enum Selection {
@@ -60,7 +55,12 @@ impl Upload {
     }
 
     /// The root trees of what is sent, each beside those that the client has or gets before.
-    async fn places(&self, history: &mut History<'_>, between: &Between, haves: &[ObjectId]) -> Result<Vec<Place>> {
+    pub(super) async fn places(
+        &self,
+        history: &mut History<'_>,
+        between: &Between,
+        haves: &[ObjectId],
+    ) -> Result<Vec<Place>> {
         let sent: HashSet<ObjectId> = between.commits.iter().map(|row| row.oid).collect();
         let mut edges = Vec::new();
         for have in haves.iter().take(EDGES) {
@@ -94,7 +94,7 @@ impl Upload {
                 }
             }
         }
-        Ok(extra <= EXTRA_MIN.max(deepest / EXTRA_SHARE))
+        Ok(())
     }
 
     async fn everything(&self, sift: &Sift) -> Result<RoaringTreemap> {
