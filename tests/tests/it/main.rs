@@ -25,6 +25,7 @@ mod exports;
 mod feed;
 mod files;
 mod forks;
+mod git_cases;
 mod git_fetch;
 mod git_histories;
 mod git_hostile;
