@@ -145,11 +145,15 @@ impl Push {
     }
 
     fn hear(&self, state: &mut State, number: u8) -> Option<()> {
+        let Attempt { old, commit, .. } = state.attempts[number as usize];
+        let under_way = state.pushes.contains(&(old, commit)) && !self.is(Mutant::RefusalEndsDoubt);
         let attempt = &mut state.attempts[number as usize];
         attempt.state = match attempt.reply.take()? {
             Reply::Ok => AttemptState::Landed,
             // It may be our own earlier push that moved the branch.
             Reply::Stale => AttemptState::Unknown,
+            // An earlier push may land all the same. (It may here for ever: that one day it cannot any more takes a clock.)
+            Reply::Refused if under_way => AttemptState::Unknown,
             Reply::Refused => AttemptState::Rejected,
         };
         let Attempt { request, revision, state: now, .. } = *attempt;

@@ -57,7 +57,7 @@ pub enum Action {
     Send(u8),
     /// The remote carries out the push that is waited for, or finds its branch elsewhere.
     Deliver(u8),
-    /// The remote refuses it for good.
+    /// The remote refuses it.
     Refuse(u8),
     /// The remote does not know our credentials, is busy or cannot be reached: `PAUSED`. This push was not sent; the same one may
     /// have been, earlier.
@@ -117,7 +117,6 @@ impl Model for Push {
             known: BASE,
             tip: BASE,
             tips: Bits::of(&[BASE]),
-            refused: Bits::default(),
             pushes: Vec::new(),
             attempts: Vec::new(),
             engines: [None; 2],

@@ -20,6 +20,8 @@ pub enum Mutant {
     ClearByPath,
     /// Pending work is cleared when the push is sent.
     ClearWhenSent,
+    /// A refusal is final though an earlier push of the attempt may still land.
+    RefusalEndsDoubt,
     /// A refusal clears pending work.
     RejectedClears,
     /// The same request again makes a new commit, whatever became of it before.
@@ -41,7 +43,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NewTimeOnRetry,
         Self::UnknownIsFailure,
         Self::UnknownIsSuccess,
@@ -49,6 +51,7 @@ impl Mutant {
         Self::OldValueAnew,
         Self::ClearByPath,
         Self::ClearWhenSent,
+        Self::RefusalEndsDoubt,
         Self::RejectedClears,
         Self::RetryCommitsAnew,
         Self::SecondRoundAnew,
@@ -64,7 +67,7 @@ impl Mutant {
         let mutant = Some(self);
         match self {
             Self::UnknownIsFailure | Self::UnknownIsSuccess | Self::ClearWhenSent => Push { mutant, ..base() },
-            Self::RejectedClears => Push { refusals: 1, mutant, ..base() },
+            Self::RefusalEndsDoubt | Self::RejectedClears => Push { refusals: 1, mutant, ..base() },
             Self::ClearByPath => Push { saves: 2, mutant, ..base() },
             Self::ForcedPush | Self::OldValueAnew | Self::FinalizeSetsBack => Push { foreign: 1, mutant, ..base() },
             Self::NewTimeOnRetry | Self::RetryCommitsAnew | Self::NoLookBack => {

@@ -27,9 +27,7 @@ impl Push {
                 let attempt = state.attempts[number as usize];
                 let fits = attempt.old == state.tip || self.is(Mutant::ForcedPush);
                 state.launch((attempt.old, attempt.commit));
-                let reply = if state.refused.has(attempt.commit) {
-                    Reply::Refused
-                } else if fits {
+                let reply = if fits {
                     land(state, attempt.commit);
                     Reply::Ok
                 } else {
@@ -39,19 +37,14 @@ impl Push {
             }
             Action::Refuse(number) => {
                 state.left.refusals = state.left.refusals.checked_sub(1)?;
-                let commit = state.attempts[number as usize].commit;
-                // It judges what is pushed, not when: what it took once it does not refuse, and the other way round.
-                if state.tips.has(commit) {
-                    return None;
-                }
-                state.refused.add(commit);
+                // A hook may refuse what it let through before, or has still before it: it may ask somebody else, who answers now so, now so.
                 state.attempts[number as usize].reply = Some(Reply::Refused);
             }
             Action::TurnAway(number) => state.attempts[number as usize].state = AttemptState::Paused,
             Action::LandLate(push) => {
                 let (old, new) = state.pushes[push as usize];
                 let fits = old == state.tip || self.is(Mutant::ForcedPush);
-                if !fits || state.refused.has(new) {
+                if !fits {
                     return None;
                 }
                 land(state, new);

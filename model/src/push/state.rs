@@ -158,8 +158,6 @@ pub struct State {
     pub tip: u8,
     /// Every commit that the remote's branch ever was at.
     pub tips: Bits,
-    /// Commits that the remote refuses.
-    pub refused: Bits,
     /// Pushes that reached the network and were not turned away, as (old, new): each may be carried out at any time, not at all, or
     /// again.
     pub pushes: Vec<(u8, u8)>,
