@@ -11,6 +11,8 @@ use crate::api::{ArchiveFormat, At, FileEntry, ListOptions, Source};
 use crate::tree::{GITLINK, SYMLINK};
 use crate::{Engine, EngineError, Result};
 
+/// Files of one archive. A few trees that hold each other many times have any number of paths.
+const FILES_MAX: u64 = 2_000_000;
 /// Files listed and read at once; bounds what is held in memory together with [`CHUNK_BYTES`].
 const CHUNK: usize = 1000;
 const CHUNK_BYTES: u64 = 32 << 20;
@@ -37,14 +39,13 @@ impl Engine {
         let options = ListOptions { streamed: true, ..ListOptions::default() };
         let mut listing = self.open_list(project, at, &options).await?;
         let commit = listing.commit().map(|commit| commit.0);
-        let time = match commit {
-            Some(commit) => self.commit_row(commit).await?.time,
-            None => 0,
-        };
+        let time = self.archive_time(commit).await?;
+        let mut room = self.config.limits.inflated_bytes;
         let mut more = true;
         while more {
             let mut files = Vec::with_capacity(CHUNK);
             more = listing.show_some(CHUNK, &mut |file| files.push(FileEntry::from(file))).await?;
+            room = self.room_after(room, &files)?;
             for chunk in read_at_once(&files) {
                 let contents = self.archive_contents(&found, chunk).await?;
                 let chunk = chunk.to_vec();
@@ -64,6 +65,23 @@ impl Engine {
             .map_err(EngineError::internal)?
             .map_err(spool_failed)?;
         Ok((spool, commit))
+    }
+
+    /// The time of what is archived, if it has not too many files.
+    async fn archive_time(&self, commit: Option<ObjectId>) -> Result<i64> {
+        let Some(commit) = commit else { return Ok(0) };
+        let row = self.commit_row(commit).await?;
+        match self.count_changes(None, Some(row.tree)).await? > FILES_MAX {
+            true => Err(EngineError::TooLarge { what: "the archive", limit: FILES_MAX, unit: "files" }),
+            false => Ok(row.time),
+        }
+    }
+
+    /// How many bytes of content may come after these files.
+    fn room_after(&self, room: u64, files: &[FileEntry]) -> Result<u64> {
+        let limit = self.config.limits.inflated_bytes;
+        let room = room.checked_sub(files.iter().map(|file| file.size).sum());
+        room.ok_or(EngineError::TooLarge { what: "the archive", limit, unit: "bytes of content" })
     }
 
     async fn archive_contents(&self, project: &treehold_catalog::Project, files: &[FileEntry]) -> Result<Vec<Bytes>> {

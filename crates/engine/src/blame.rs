@@ -246,7 +246,8 @@ impl Engine {
     /// The path of a file that a commit deleted and whose content it has at `path`.
     async fn moved_from(&self, old: ObjectId, new: ObjectId, path: &[u8], item: Item) -> Result<Option<BString>> {
         let name = |path: &[u8]| path.rsplit(|b| *b == b'/').next().map(<[u8]>::to_vec);
-        let changes = self.diff_trees(Some(old), Some(new)).await?;
+        // In a comparison that is too large, nothing is looked for.
+        let changes = self.diff_trees_if_small(Some(old), Some(new)).await?.unwrap_or_default();
         let gone = changes.into_iter().filter(|change| {
             change.new.is_none() && change.old.is_some_and(|old| old.oid == item.oid && same_kind(old, item))
         });

@@ -15,7 +15,7 @@ use crate::{Engine, EngineError, Result};
 
 /// Changes of a page: where nobody says otherwise, and at most.
 const LIMIT_DEFAULT: usize = 1000;
-const LIMIT_MAX: usize = 10_000;
+pub(crate) const LIMIT_MAX: usize = 10_000;
 /// Deleted files of one content that are looked at for the one that a file was renamed from, as in git.
 const SOURCES_MAX: usize = 100;
 
@@ -71,7 +71,7 @@ impl Engine {
         })
     }
 
-    /// Compares what a request names; a page of it, if there is a limit.
+    /// Compares what a request names; a page of it, if there is a limit. Without one, more than [`LIMIT_MAX`] changes may not be all.
     pub(crate) async fn compared(
         &self,
         project: &str,
@@ -92,8 +92,12 @@ impl Engine {
         let prefix: BString = request.prefix.clone().unwrap_or_default().into();
         // A rename may be of a file on an earlier page.
         let within = WalkFrom { prefix, after: after.clone().filter(|_| !request.renames) };
-        let mut changes = self.diff_trees_within(from.tree, to.tree, &within).await?;
         let revision = overlay.as_ref().map(|overlay| overlay.revision);
+        let limit = limit.map(|limit| limit.clamp(1, LIMIT_MAX));
+        // One more tells whether there are more, and a row may take one away. A rename may be to or from anywhere.
+        let rows = overlay.as_ref().map_or(0, |overlay| overlay.rows.len());
+        let most = if request.renames { usize::MAX } else { limit.unwrap_or(LIMIT_MAX) + 1 + rows };
+        let mut changes = self.diff_trees_within(from.tree, to.tree, &within, most).await?;
         if let Some(overlay) = overlay {
             changes = self.with_pending(changes, from.tree, overlay, &within).await?;
         }
@@ -102,7 +106,7 @@ impl Engine {
             changes.retain(|moved| moved.change.path > *after);
         }
         let mut next_cursor = None;
-        if let Some(limit) = limit.map(|limit| limit.clamp(1, LIMIT_MAX)).filter(|limit| changes.len() > *limit) {
+        if let Some(limit) = limit.filter(|limit| changes.len() > *limit) {
             changes.truncate(limit);
             let after = changes.last().map(|moved| moved.change.path.to_vec()).unwrap_or_default();
             let (from, to) = (from.oid.map(Oid), to.oid.map(Oid));

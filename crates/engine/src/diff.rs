@@ -6,14 +6,14 @@ use treehold_catalog::Project;
 use treehold_object::ObjectId;
 
 use crate::api::{Diff, DiffFile, DiffRequest, Mode, Oid, TreeChange};
-use crate::compare::{Compared, Moved, tree_change};
+use crate::compare::{Compared, LIMIT_MAX, Moved, tree_change};
 use crate::tree::{Change, GITLINK, Side, is_binary};
 use crate::{Engine, EngineError, Result, blocking};
 
 /// Changes whose contents are read at once.
 const CHUNK: usize = 256;
 /// Files of one diff.
-const FILES_MAX: u64 = 10_000;
+const FILES_MAX: u64 = LIMIT_MAX as u64;
 
 impl Engine {
     /// Compares `from` and `to`, or the head and a user's view of it, with the texts.

@@ -6,7 +6,6 @@ use crate::api::{ImportReport, ProjectSpec, RemoteSpec, SyncRequest};
 use crate::progress::Progress;
 use crate::quota::unbound;
 use crate::remote::{Endpoint, RemoteRefs};
-use crate::tree::WalkFrom;
 use crate::{Engine, EngineError, Result};
 
 /// Where the project of an import comes from.
@@ -18,9 +17,6 @@ enum Came {
     /// It was there without a remote, and has this one from now on.
     Bound,
 }
-
-/// Files counted at once.
-const CHUNK: usize = 10_000;
 
 impl Engine {
     /// Makes (or finds) the project, fetches the branch and checks everything that comes. `depth` 0 = all of the history.
@@ -59,23 +55,13 @@ impl Engine {
             ));
         }
         let tree = self.branch_head(&project, &branch).await?.tree;
-        let mut files = 0;
-        let mut from = WalkFrom::default();
-        loop {
-            let page = self.walk(tree, &from, CHUNK).await?;
-            files += page.len() as u64;
-            match page.into_iter().next_back().filter(|_| files % CHUNK as u64 == 0) {
-                Some((last, _)) => from.after = Some(last),
-                None => break,
-            }
-        }
         Ok(ImportReport {
             project: self.show_project(&project.id.to_string()).await?,
             branch,
             head: synced.to,
             objects: synced.objects,
             bytes: synced.bytes,
-            files,
+            files: self.count_changes(None, tree).await?,
             shallow: !self.catalog.shallow(project.id).await?.is_empty(),
             remote_set: came == Came::Bound,
         })

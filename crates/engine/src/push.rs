@@ -80,18 +80,16 @@ impl Engine {
         let remote = self.catalog.remote_references(project, "refs/").await?;
         let known: Vec<ObjectId> = remote.into_iter().map(|known| known.oid).collect();
         let commits = self.compare(project, &[commit], &known).await?.ours;
-        let mut objects = Vec::new();
+        let (mut objects, mut seen) = (Vec::new(), HashSet::new());
         for oid in commits.iter().rev() {
             let row = self.commit_row(*oid).await?;
             let parent = match row.parents.first() {
                 Some(parent) => self.catalog.commits(&[*parent]).await?.pop().flatten().map(|row| row.tree),
                 None => None,
             };
-            self.new_objects(parent, row.tree, &mut objects).await?;
+            objects.extend(self.new_objects(parent, row.tree, &mut seen).await?);
             objects.push(*oid);
         }
-        let mut seen = HashSet::new();
-        objects.retain(|oid| seen.insert(*oid));
         Ok((commits.len() as u64, objects))
     }
 

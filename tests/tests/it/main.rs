@@ -70,6 +70,7 @@ mod search;
 mod signing;
 mod sync;
 mod traces;
+mod tree_bombs;
 mod two_servers;
 mod upgrade;
 mod verifications;

@@ -123,7 +123,7 @@ impl Renames<'_> {
             return Ok(None);
         };
         let Some(was) = self.engine.find_paths(from.tree, path).await?.pop().flatten() else { return Ok(None) };
-        let differences = self.engine.diff_trees(from.tree, self.parent.tree).await?;
+        let differences = self.engine.diff_trees_if_small(from.tree, self.parent.tree).await?.unwrap_or_default();
         let added = differences.into_iter().filter(|found| found.old.is_none());
         let added = added.filter_map(|found| Some(Added { path: found.path, item: found.new?, content: None }));
         self.since.push(Since { tree: from.tree, added: Candidates::new(added) });

@@ -1,6 +1,6 @@
 //! Editing, comparing, listing and searching trees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -119,6 +119,11 @@ async fn differences_are_those_of_diff_tree() {
         }
         expected.sort();
         let changes = world.engine.diff_trees(Some(old), Some(new)).await.expect("a diff");
+        let counted = world.engine.count_changes(Some(old), Some(new)).await.expect("a count");
+        assert_eq!(counted, changes.len() as u64, "{old} {new}");
+        let first =
+            world.engine.diff_trees_within(Some(old), Some(new), &WalkFrom::default(), 3).await.expect("a diff");
+        assert_eq!(first, changes[..changes.len().min(3)], "{old} {new}");
         let changes: Vec<_> = changes.into_iter().map(|change| (change.path, change.old, change.new)).collect();
         assert_eq!(changes, expected, "{old} {new}");
     }
@@ -135,8 +140,7 @@ async fn new_objects_complete_the_old_tree() {
         list.lines().map(str::to_owned).chain(std::iter::once(tree.to_string())).collect()
     };
     for (old, new) in pairs(&world, &mut random).await {
-        let mut sent = Vec::new();
-        world.engine.new_objects(Some(old), new, &mut sent).await.expect("objects");
+        let sent = world.engine.new_objects(Some(old), new, &mut HashSet::new()).await.expect("objects");
         let sent: Vec<String> = sent.iter().map(ToString::to_string).collect();
         let (had, needed) = (below(&old), below(&new));
         assert!(needed.iter().all(|oid| had.contains(oid) || sent.contains(oid)), "{old} {new}");

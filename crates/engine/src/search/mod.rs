@@ -107,6 +107,8 @@ pub struct Searching {
     listing: Listing,
     /// More files are listed.
     listed: bool,
+    /// The last one.
+    last: Vec<u8>,
     ahead: VecDeque<File>,
     /// Where the search starts.
     from: SearchCursor,
@@ -160,6 +162,7 @@ impl Engine {
             plan,
             listing: Listing::new(self, view, WalkFrom { prefix, after }, usize::MAX),
             listed: true,
+            last: Vec::new(),
             ahead: VecDeque::new(),
             from,
             batch_files: BATCH_FIRST,
@@ -264,7 +267,7 @@ impl Searching {
         let mut seen = HashSet::new();
         while batch.files.len() < self.batch_files && batch.bytes < BATCH_BYTES {
             let Some(file) = self.ahead.pop_front() else {
-                if !self.listed {
+                if !self.listed || self.rests(&batch)? {
                     break;
                 }
                 self.list().await?;
@@ -280,9 +283,24 @@ impl Searching {
         Ok((!batch.files.is_empty()).then_some(batch))
     }
 
+    /// Whether it is time to stop, where there may be no end of files that are not meant. Some are always listed, so that cursors come to
+    /// an end.
+    fn rests(&mut self, batch: &Batch) -> Result<bool> {
+        let rests = !self.last.is_empty() && self.engine.ambient.now_ms() >= self.until_ms;
+        if rests && batch.files.is_empty() && self.loaded.is_none() {
+            // The least path behind the last one.
+            let mut next = std::mem::take(&mut self.last);
+            next.push(0);
+            self.stop_at(&next, 0, 0)?;
+        }
+        Ok(rests)
+    }
+
     async fn list(&mut self) -> Result<()> {
-        let (ahead, plan, from) = (&mut self.ahead, &self.plan, &self.from);
+        let (ahead, plan, from, last) = (&mut self.ahead, &self.plan, &self.from, &mut self.last);
         let mut keep = |file: Listed<'_>| {
+            last.clear();
+            last.extend_from_slice(file.path);
             let is_file = file.mode.0 & 0o170_000 == 0o100_000;
             if !is_file || file.path < from.path.as_slice() || !plan.takes(file.path) {
                 return;

@@ -3,7 +3,7 @@
 mod fetch;
 mod merge;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate};
 use treehold_object::{BString, ObjectId};
@@ -13,7 +13,7 @@ use crate::api::{ChangedFile, Mode, Oid, OnDiverged, Path, PendingAction, SyncAn
 use crate::landed::Standing;
 use crate::progress::Progress;
 use crate::remote::{Endpoint, Secret};
-use crate::tree::{Change, Side};
+use crate::tree::{Change, Found, Side, WalkFrom};
 use crate::view::{Head, branch_ref};
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
@@ -83,14 +83,20 @@ impl Engine {
             None => (from.clone(), Vec::new()),
         };
         let seeing = self.with_made(unstored);
-        let changes = seeing.diff_trees(from.tree, to.tree).await?;
-        let pending = seeing.touched(project, branch, &to, &changes).await?;
+        let changed_count = seeing.count_changes(from.tree, to.tree).await?;
+        let within = WalkFrom::default();
+        let changed = match seeing.diff_trees_within(from.tree, to.tree, &within, CHANGED_MAX).await {
+            // The branch has moved: the count must do.
+            Err(EngineError::TooLarge { .. }) => Vec::new(),
+            changed => changed?,
+        };
+        let pending = seeing.touched(project, branch, &from, &to).await?;
         Ok(SyncAnswer {
             branch: branch.to_owned(),
             from: from.commit.map(Oid),
             to: to.commit.map(Oid),
-            changed_count: changes.len() as u64,
-            changed: changes.into_iter().take(CHANGED_MAX).map(changed_file).collect(),
+            changed_count,
+            changed: changed.into_iter().map(changed_file).collect(),
             objects: fetched.objects,
             bytes: fetched.bytes,
             pending,
@@ -195,25 +201,22 @@ impl Engine {
     }
 
     /// Everybody's pending work on the changed paths, and how it stands to what is there now.
-    async fn touched(
-        &self,
-        project: &Project,
-        branch: &str,
-        to: &Head,
-        changes: &[Change],
-    ) -> Result<Vec<TouchedPending>> {
-        if changes.is_empty() {
+    async fn touched(&self, project: &Project, branch: &str, from: &Head, to: &Head) -> Result<Vec<TouchedPending>> {
+        if from.tree == to.tree {
             return Ok(Vec::new());
         }
-        let there: HashMap<&BString, Side> = changes.iter().map(|change| (&change.path, change.new)).collect();
         let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
         for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
             workspaces.entry(user).or_default().push(row);
         }
         let mut touched = Vec::new();
         for (user, rows) in workspaces {
-            let at = |(at, row): (usize, &PendingRow)| there.get(&row.path).map(|theirs| (at, *theirs));
-            let places: Vec<(usize, Side)> = rows.iter().enumerate().filter_map(at).collect();
+            let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
+            let leaf = |found: Found| found.filter(|item| !item.is_tree());
+            let before = self.find_paths(from.tree, &paths).await?.into_iter().map(leaf);
+            let there = self.find_paths(to.tree, &paths).await?.into_iter().map(leaf);
+            let places = before.zip(there).enumerate().filter(|(_, (before, there))| before != there);
+            let places: Vec<(usize, Side)> = places.map(|(at, (_, there))| (at, there)).collect();
             let states = self.change_states(project, to, &rows, &places).await?;
             touched.extend(places.iter().zip(states).map(|((at, _), Standing { state, in_head })| TouchedPending {
                 user,

@@ -1,15 +1,21 @@
-//! Comparing two trees, a level at a time; equal subtrees are never read.
+//! Comparing two trees; equal subtrees are never read.
+//!
+//! A few small trees that hold each other many times have more paths than anybody can count (a tree bomb). So what is answered path by
+//! path is bounded, and what is not (which objects, how many paths) looks at each tree once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use treehold_object::{BString, ObjectId};
 
-use super::{Item, WalkFrom, entries, join};
-use crate::{Engine, Result};
+use super::{Item, WalkFrom, entries};
+use crate::{Engine, EngineError, Result};
 
 /// Pairs of trees read at once.
-const PAIRS: usize = 1000;
+pub(super) const PAIRS: usize = 1000;
+/// What one comparison may come to: changed paths and pairs of trees at their paths, and the bytes of all these paths.
+const FOUND_MAX: usize = 1_000_000;
+const FOUND_BYTES: usize = 128 << 20;
 
 /// One side of a change; `None` = nothing there.
 pub(crate) type Side = Option<Item>;
@@ -22,64 +28,89 @@ pub(crate) struct Change {
     pub new: Side,
 }
 
-/// A pair of trees to compare, at a path.
-struct Pair {
-    path: BString,
-    old: Option<ObjectId>,
-    new: Option<ObjectId>,
+/// A pair of trees to compare.
+pub(super) type Pair = (Option<ObjectId>, Option<ObjectId>);
+
+/// A comparison under way, from the first path on.
+struct Comparing<'a> {
+    within: &'a WalkFrom,
+    /// Pairs by the path of what is in them, a slash at its end.
+    waiting: BTreeMap<BString, Pair>,
+    /// Changes behind a pair that waits.
+    open: BTreeMap<BString, (Side, Side)>,
+    /// Changes before all pairs that wait.
+    done: Vec<Change>,
+    found: usize,
+    bytes: usize,
 }
 
 impl Engine {
     /// The differences between two trees, in byte order of the path. Without rename detection.
     pub(crate) async fn diff_trees(&self, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<Vec<Change>> {
-        self.diff_trees_within(old, new, &WalkFrom::default()).await
+        self.diff_trees_within(old, new, &WalkFrom::default(), usize::MAX).await
     }
 
-    /// The differences among the paths that `within` takes; directories that can hold none are not read.
+    /// As [`Self::diff_trees`], for who does without where trees differ too much.
+    pub(crate) async fn diff_trees_if_small(
+        &self,
+        old: Option<ObjectId>,
+        new: Option<ObjectId>,
+    ) -> Result<Option<Vec<Change>>> {
+        match self.diff_trees(old, new).await {
+            Ok(changes) => Ok(Some(changes)),
+            Err(EngineError::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first `limit` differences among the paths that `within` takes. Directories that can hold none of these are not read, and those
+    /// that come after them hardly.
     pub(crate) async fn diff_trees_within(
         &self,
         old: Option<ObjectId>,
         new: Option<ObjectId>,
         within: &WalkFrom,
+        limit: usize,
     ) -> Result<Vec<Change>> {
-        let mut changes = Vec::new();
-        let mut level = Vec::new();
+        let (open, done) = (BTreeMap::new(), Vec::new());
+        let mut comparing = Comparing { within, waiting: BTreeMap::new(), open, done, found: 0, bytes: 0 };
         if old != new {
-            level.push(Pair { path: BString::default(), old, new });
+            comparing.waiting.insert(BString::default(), (old, new));
         }
-        while !level.is_empty() {
-            let mut next = Vec::new();
-            for pairs in level.chunks(PAIRS) {
-                let oids: Vec<ObjectId> = pairs.iter().flat_map(|pair| [pair.old, pair.new]).flatten().collect();
-                let trees = self.trees(&oids).await?;
-                for pair in pairs {
-                    let raw = |oid: Option<ObjectId>| oid.map(|oid| &trees[&oid]);
-                    compare(&pair.path, raw(pair.old), raw(pair.new), within, &mut changes, &mut next)?;
-                }
+        while !comparing.waiting.is_empty() && comparing.done.len() < limit {
+            let first = std::iter::from_fn(|| comparing.waiting.pop_first());
+            let pairs: Vec<(BString, Pair)> = first.take(PAIRS).collect();
+            let oids: Vec<ObjectId> = pairs.iter().flat_map(|(_, (old, new))| [*old, *new]).flatten().collect();
+            let trees = self.trees(&oids).await?;
+            for (lead, (old, new)) in &pairs {
+                let raw = |oid: &Option<ObjectId>| oid.map(|oid| &trees[&oid]);
+                comparing.compare(lead, raw(old), raw(new))?;
             }
-            level = next;
+            comparing.finish();
         }
-        changes.sort_unstable_by(|a: &Change, b| a.path.cmp(&b.path));
-        Ok(changes)
+        comparing.done.truncate(limit);
+        Ok(comparing.done)
     }
 
-    /// The trees and blobs that `new` has and `old` lacks, gitlinks left out: what a receiver of `old` needs for `new`.
+    /// The trees and blobs that `new` has and `old` lacks, gitlinks left out: what a receiver of `old` needs for `new`. `seen`: what was
+    /// found before, for the same receiver; each is found once.
     pub(crate) async fn new_objects(
         &self,
         old: Option<ObjectId>,
         new: ObjectId,
-        sink: &mut Vec<ObjectId>,
-    ) -> Result<()> {
-        let mut level = vec![(old, new)];
-        if old == Some(new) {
-            return Ok(());
+        seen: &mut HashSet<ObjectId>,
+    ) -> Result<Vec<ObjectId>> {
+        let mut found = Vec::new();
+        let mut waiting = Vec::new();
+        if old != Some(new) && seen.insert(new) {
+            waiting.push((old, new));
         }
-        while !level.is_empty() {
-            sink.extend(level.iter().map(|(_, new)| *new));
-            let oids: Vec<ObjectId> = level.iter().flat_map(|(old, new)| [*old, Some(*new)]).flatten().collect();
+        while !waiting.is_empty() {
+            let pairs = waiting.split_off(waiting.len().saturating_sub(PAIRS));
+            found.extend(pairs.iter().map(|(_, new)| *new));
+            let oids: Vec<ObjectId> = pairs.iter().flat_map(|(old, new)| [*old, Some(*new)]).flatten().collect();
             let trees = self.trees(&oids).await?;
-            let mut next = Vec::new();
-            for (old, new) in level {
+            for (old, new) in pairs {
                 let before = match old {
                     Some(old) => by_name(&trees[&old])?,
                     None => BTreeMap::new(),
@@ -87,19 +118,60 @@ impl Engine {
                 for entry in entries(&trees[&new]) {
                     let (name, item) = entry?;
                     let was = before.get(name);
-                    if was == Some(&item) || item.mode == super::GITLINK {
+                    let had = was.is_some_and(|was| was.oid == item.oid && was.mode != super::GITLINK);
+                    if had || item.mode == super::GITLINK || !seen.insert(item.oid) {
                         continue;
                     }
                     if item.is_tree() {
-                        next.push((was.filter(|was| was.is_tree()).map(|was| was.oid), item.oid));
-                    } else if was.is_none_or(|was| was.oid != item.oid) {
-                        sink.push(item.oid);
+                        // One look is enough, wherever else it is: what it was compared with, the receiver has.
+                        waiting.push((was.filter(|was| was.is_tree()).map(|was| was.oid), item.oid));
+                    } else {
+                        found.push(item.oid);
                     }
                 }
             }
-            level = next;
+        }
+        Ok(found)
+    }
+}
+
+impl Comparing<'_> {
+    fn compare(&mut self, lead: &BString, old: Option<&Bytes>, new: Option<&Bytes>) -> Result<()> {
+        for (name, (old, new)) in differing(old, new)? {
+            let mut path = lead.clone();
+            path.extend_from_slice(&name);
+            let below = (tree_of(old), tree_of(new));
+            let (old, new) = (leaf_of(old), leaf_of(new));
+            if (old.is_some() || new.is_some()) && self.within.takes(&path) {
+                self.charge(&path)?;
+                self.open.insert(path.clone(), (old, new));
+            }
+            path.push(b'/');
+            if below != (None, None) && self.within.enters(&path) {
+                self.charge(&path)?;
+                self.waiting.insert(path, below);
+            }
         }
         Ok(())
+    }
+
+    fn charge(&mut self, path: &BString) -> Result<()> {
+        (self.found, self.bytes) = (self.found + 1, self.bytes + path.len());
+        let (limit, unit) = match (self.found > FOUND_MAX, self.bytes > FOUND_BYTES) {
+            (true, _) => (FOUND_MAX, "paths"),
+            (_, true) => (FOUND_BYTES, "bytes of paths"),
+            _ => return Ok(()),
+        };
+        Err(EngineError::TooLarge { what: "the comparison", limit: limit as u64, unit })
+    }
+
+    /// What comes before all that is still to be compared is final.
+    fn finish(&mut self) {
+        let first = self.waiting.first_key_value().map(|(lead, _)| lead);
+        while let Some(change) = self.open.first_entry().filter(|change| first.is_none_or(|lead| change.key() < lead)) {
+            let (path, (old, new)) = change.remove_entry();
+            self.done.push(Change { path, old, new });
+        }
     }
 }
 
@@ -107,14 +179,8 @@ fn by_name(raw: &[u8]) -> Result<BTreeMap<BString, Item>> {
     entries(raw).map(|entry| entry.map(|(name, item)| (name.to_owned(), item))).collect()
 }
 
-fn compare(
-    path: &BString,
-    old: Option<&Bytes>,
-    new: Option<&Bytes>,
-    within: &WalkFrom,
-    changes: &mut Vec<Change>,
-    next: &mut Vec<Pair>,
-) -> Result<()> {
+/// The names whose entries differ.
+pub(super) fn differing(old: Option<&Bytes>, new: Option<&Bytes>) -> Result<BTreeMap<BString, (Side, Side)>> {
     let mut names: BTreeMap<BString, (Side, Side)> = BTreeMap::new();
     for entry in old.into_iter().flat_map(|raw| entries(raw)) {
         let (name, item) = entry?;
@@ -124,21 +190,14 @@ fn compare(
         let (name, item) = entry?;
         names.entry(name.to_owned()).or_default().1 = Some(item);
     }
-    for (name, (old, new)) in names {
-        if old == new {
-            continue;
-        }
-        let path = join(path, &name);
-        let tree = |side: Side| side.filter(Item::is_tree).map(|item| item.oid);
-        let leaf = |side: Side| side.filter(|item| !item.is_tree());
-        if within.takes(&path) && (leaf(old).is_some() || leaf(new).is_some()) {
-            changes.push(Change { path: path.clone(), old: leaf(old), new: leaf(new) });
-        }
-        let mut lead = path.clone();
-        lead.push(b'/');
-        if (tree(old).is_some() || tree(new).is_some()) && within.enters(&lead) {
-            next.push(Pair { path, old: tree(old), new: tree(new) });
-        }
-    }
-    Ok(())
+    names.retain(|_, (old, new)| old != new);
+    Ok(names)
+}
+
+pub(super) fn tree_of(side: Side) -> Option<ObjectId> {
+    side.filter(Item::is_tree).map(|item| item.oid)
+}
+
+pub(super) fn leaf_of(side: Side) -> Side {
+    side.filter(|item| !item.is_tree())
 }

@@ -2,6 +2,7 @@
 //! trips as it is deep, not as the repository is large.
 
 mod cache;
+mod count;
 mod decoded;
 mod diff;
 mod edit;

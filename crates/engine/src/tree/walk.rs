@@ -1,6 +1,6 @@
 //! Listing a tree in byte order of the path, from any point, reading only the trees on the way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use treehold_object::{BString, ObjectId};
@@ -45,6 +45,9 @@ struct Frame {
     next: usize,
     /// Length of the path of its entries before their names.
     lead: usize,
+    oid: ObjectId,
+    /// Nothing but directories without a file was come to in it so far.
+    bare: bool,
 }
 
 /// What a walk has come to.
@@ -70,12 +73,14 @@ pub(crate) struct Walk {
     ahead: HashMap<ObjectId, Arc<Tree>>,
     ahead_bytes: usize,
     batch: usize,
+    /// Trees without a file, however deep: git makes none, but a few of them that hold each other many times would be walked for ever.
+    bare: HashSet<ObjectId>,
 }
 
 impl Walk {
     pub fn new(root: Option<ObjectId>, from: WalkFrom, sized: bool) -> Self {
         let (stack, path, ahead) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { from, sized, root, stack, path, ahead, ahead_bytes: 0, batch: BATCH_FIRST }
+        Self { from, sized, root, stack, path, ahead, ahead_bytes: 0, batch: BATCH_FIRST, bare: HashSet::new() }
     }
 
     /// Of the file that the last step came to.
@@ -95,22 +100,27 @@ impl Walk {
             self.path.truncate(top.lead);
             let index = top.next;
             let Some((name, item)) = top.tree.get(index) else {
-                self.stack.pop();
+                self.leave();
                 continue;
             };
             self.path.extend_from_slice(name);
             if item.is_tree() {
                 self.path.push(b'/');
-                if !self.from.enters(&self.path) {
+                let enters = self.from.enters(&self.path);
+                if !enters || self.bare.contains(&item.oid) {
                     top.next += 1;
+                    top.bare &= enters;
                     continue;
                 }
                 let Some(tree) = self.ready(&item.oid, engine) else { return Step::Wants(item.oid) };
-                self.skip();
+                if let Some(top) = self.stack.last_mut() {
+                    top.next += 1;
+                }
                 self.enter(&item.oid, tree);
                 continue;
             }
             top.next += 1;
+            top.bare = false;
             if self.from.takes(&self.path) {
                 let size = top.tree.sizes().and_then(|sizes| sizes.get(index)).copied();
                 return Step::File(item, size.unwrap_or(0));
@@ -129,13 +139,24 @@ impl Walk {
         if let Some(tree) = self.ahead.remove(oid) {
             self.ahead_bytes -= tree.raw().len();
         }
-        self.stack.push(Frame { tree, next: 0, lead: self.path.len() });
+        self.stack.push(Frame { tree, next: 0, lead: self.path.len(), oid: *oid, bare: true });
+    }
+
+    /// Goes back to the directory above.
+    fn leave(&mut self) {
+        let Some(Frame { oid, bare, .. }) = self.stack.pop() else { return };
+        if bare {
+            self.bare.insert(oid);
+        } else if let Some(above) = self.stack.last_mut() {
+            above.bare = false;
+        }
     }
 
     /// Leaves out the entry that the walk stands at.
     fn skip(&mut self) {
         if let Some(top) = self.stack.last_mut() {
             top.next += 1;
+            top.bare = false;
         }
     }
 
@@ -150,6 +171,7 @@ impl Walk {
             stack: self.stack.clone(),
             path: self.path.clone(),
             ahead: self.ahead.clone(),
+            bare: self.bare.clone(),
             ..*self
         };
         scout.skip();
