@@ -11,7 +11,9 @@ pub const PATH_DEPTH_MAX: usize = 128;
 /// Longest name of a tree entry that is received or imported, bytes; git warns above it (`largePathname`).
 pub const ENTRY_NAME_BYTES_MAX: usize = 4096;
 /// Deepest nesting of trees that is received or imported (git's `core.maxTreeDepth`).
-pub const TREE_DEPTH_MAX: usize = 2048;
+pub const TREE_DEPTH_MAX: u16 = 2048;
+/// Longest path in a tree that is received or imported, bytes.
+pub const TREE_PATH_BYTES_MAX: u16 = 4096;
 /// Most paths in one batch.
 pub const BATCH_PATHS_MAX: usize = 10_000;
 /// Most changes in one commit.

@@ -59,11 +59,6 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// Whether the file API must answer `unsafe_path` for what is flagged so; git clients get it as it is.
-    pub const fn is_unsafe_path(self) -> bool {
-        self.contains(Flags::CONTROL_CHARACTER)
-    }
-
     /// The stable names of the set flags.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Flags::NAMES.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)

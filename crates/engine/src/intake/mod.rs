@@ -17,6 +17,7 @@ use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 use treehold_catalog::{Charged, Project};
+use treehold_object::limits::{TREE_DEPTH_MAX, TREE_PATH_BYTES_MAX};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
 use treehold_wire::ingest::{Bases, PackedObject};
@@ -226,6 +227,8 @@ impl Engine {
         self.check_room(project, &quarantine).await?;
         self.check_closed(project, &quarantine).await?;
         let quarantine = Arc::new(quarantine);
+        let trees = Arc::clone(&quarantine);
+        blocking(move || Ok(trees.check_depth(TREE_DEPTH_MAX, TREE_PATH_BYTES_MAX))).await??;
         self.check_git_files_of(&quarantine, git_files, policy).await?;
         Ok(Received { quarantine, pack })
     }

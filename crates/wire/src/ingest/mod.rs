@@ -11,6 +11,7 @@
 mod arrival;
 mod cache;
 mod closure;
+mod depth;
 mod edges;
 mod quarantine;
 mod resolve;

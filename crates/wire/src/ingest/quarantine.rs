@@ -267,6 +267,14 @@ impl Quarantine {
         Ok(())
     }
 
+    pub(super) fn oid_at(&self, at: u32) -> ObjectId {
+        self.slots[at as usize].oid
+    }
+
+    pub(super) fn is_tree(&self, at: u32) -> bool {
+        self.slots[at as usize].kind == Some(Kind::Tree)
+    }
+
     pub(super) fn position(&self, oid: &ObjectId) -> Option<u32> {
         let found = self.by_oid.binary_search_by(|at| self.slots[*at as usize].oid.cmp(oid)).ok()?;
         Some(self.by_oid[found])

@@ -6,6 +6,7 @@ mod fetching;
 mod git;
 mod hostile;
 mod ingesting;
+mod nesting;
 mod pushing;
 mod requests;
 mod serving;
