@@ -181,10 +181,10 @@ async fn open_copy(file: &Path) -> Result<std::sync::Arc<dyn Catalog>, Failure> 
     opened.map_err(|error| Failure::failed(format!("cannot open {}", file.display())).because(error))
 }
 
-/// Schema version, counts, named keys, missing keys.
+/// Schema version, counts, named keys, missing files.
 type Looked = (i64, LedgerStats, HashSet<String>, Vec<String>);
 
-/// What a database holds, the keys that it names, and those of them that `store` lacks.
+/// What a database holds, the keys that it names, and the files of theirs that `store` lacks.
 async fn look(catalog: &dyn Catalog, store: &Path) -> Result<Looked, Failure> {
     let unreadable = |error| Failure::failed("the copy of the database cannot be read").because(error);
     let (mut named, mut missing, mut after) = (HashSet::new(), Vec::new(), 0);
@@ -193,9 +193,11 @@ async fn look(catalog: &dyn Catalog, store: &Path) -> Result<Looked, Failure> {
         let Some(last) = page.last() else { break };
         after = last.id;
         for key in page {
-            if !store.join(&key.key).is_file() {
-                missing.push(key.key.clone());
-            }
+            // A pack is read by its index.
+            let index = key.key.strip_suffix(".pack").map(|name| format!("{name}.idx"));
+            missing.extend(
+                [Some(key.key.clone()), index].into_iter().flatten().filter(|file| !store.join(file).is_file()),
+            );
             named.insert(key.key);
         }
     }
