@@ -74,6 +74,17 @@ both! {
         let made = hosted(&s, project, user, json!({})).await.ok(200);
         assert_eq!((made["commit"].as_str(), s.remote.count()), (Some(s.remote.head().as_str()), before + 2));
         assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("twice\n", Vec::new()));
+        // And where others have committed on top by then.
+        save(&s.d, project, user, "dir/a.txt", "three times\n").await;
+        s.github.lose_next_answer();
+        s.d.git.stop();
+        assert_eq!(hosted(&s, project, user, json!({})).await.status, 502);
+        let ours = s.remote.head();
+        s.d.git.restart();
+        s.remote.moves(&[("dir/a.txt", Some(b"four times\n"))]);
+        let made = hosted(&s, project, user, json!({})).await.ok(200);
+        assert_eq!((made["commit"].as_str(), s.remote.count()), (Some(ours.as_str()), before + 4));
+        assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("four times\n", Vec::new()));
     }
 
     /// Goal: what GitHub cannot make is refused before it is asked, and nothing is lost.

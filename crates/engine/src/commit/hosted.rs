@@ -8,13 +8,14 @@
 //! those of the plan is the commit, in this request or in the next.
 
 use treehold_catalog::{FinalAnswer, OpKind, Origin, Project, Publish, RefUpdate, WorkspaceKey};
-use treehold_object::{Kind, parse_commit};
+use treehold_object::{Kind, ObjectId, parse_commit};
 
+use super::change::ChangeRow;
 use super::machine::{clear_of, moved};
 use super::plan::{Intent, MergedChanges, Planned};
 use super::request::{Claimed, Key, Stored};
 use super::trailers::with_trailers;
-use super::{Changes, Policy};
+use super::{Changes, Policy, STEPS_BACK};
 use crate::api::{CommitAnswer, CommitRequest, Oid, OnConflict};
 use crate::remote::forge::{HostedCommit, Hosting};
 use crate::remote::{Endpoint, ForgeSite, Secret};
@@ -109,16 +110,15 @@ impl Engine {
         let intent = &intent;
         let parent = self.hosted_parent(intent, &head).await?;
         let ahead = parent.commit != head.commit;
+        if let Some(answer) = self.hosted_before(hosted, intent, &head, &parent, &rows).await? {
+            return Ok(Round::Done(answer));
+        }
         let merged = self.merge_changes(&rows, &parent, false).await?;
         if !merged.conflicts.is_empty() {
             return Err(match policy.on_conflict {
                 OnConflict::Fail => moved(&intent.branch),
                 _ => EngineError::MergeConflict(merged.conflicts),
             });
-        }
-        // An earlier request whose answer was lost: the remote's head has all of it, in the same words.
-        if ahead && merged.edits.is_empty() && !rows.is_empty() && self.says(&parent, intent).await? {
-            return self.take_hosted(hosted, &head, &parent, &merged).await.map(Round::Done);
         }
         if policy.on_conflict == OnConflict::Fail && (ahead || merged.moved) {
             return Err(moved(&intent.branch));
@@ -144,19 +144,61 @@ impl Engine {
             .await?
             .tip;
         let Some(tip) = tip else { return Ok(Round::Again) };
-        let oid = made.unwrap_or(tip);
-        let there = self.head_of(oid, head.branch.clone()).await?;
-        let same = there.tree == Some(planned.attempt.tree) && self.says(&there, intent).await?;
-        match (same, made) {
-            (true, _) => self.take_hosted(hosted, &head, &there, &snapshot).await.map(Round::Done),
-            (false, None) => Ok(Round::Again),
-            (false, Some(_)) => Err(EngineError::RemoteFailed {
+        // Where the answer was lost, others may have committed on top.
+        let candidates = match made {
+            Some(oid) => vec![self.head_of(oid, head.branch.clone()).await?],
+            None => self.first_parents(&self.head_of(tip, head.branch.clone()).await?, parent.commit).await?,
+        };
+        for there in candidates {
+            if there.tree == Some(planned.attempt.tree) && self.says(&there, intent).await? {
+                return self.take_hosted(hosted, &head, &there, &snapshot).await.map(Round::Done);
+            }
+        }
+        match made {
+            None => Ok(Round::Again),
+            Some(_) => Err(EngineError::RemoteFailed {
                 code: "remote_invalid",
                 detail: "GitHub made another commit than was asked for; it is on the branch: sync, and look at it."
                     .to_owned(),
                 retry_after_s: None,
             }),
         }
+    }
+
+    /// An earlier request whose answer was lost: a commit between our head and the remote's has all of it, in the same words.
+    async fn hosted_before(
+        &self,
+        hosted: &Hosted<'_>,
+        intent: &Intent,
+        head: &Head,
+        remote: &Head,
+        rows: &[ChangeRow],
+    ) -> Result<Option<CommitAnswer>> {
+        if remote.commit == head.commit || rows.is_empty() {
+            return Ok(None);
+        }
+        for there in self.first_parents(remote, head.commit).await? {
+            if !self.says(&there, intent).await? {
+                continue;
+            }
+            let merged = self.merge_changes(rows, &there, false).await?;
+            if merged.conflicts.is_empty() && merged.edits.is_empty() {
+                return self.take_hosted(hosted, head, &there, &merged).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// `from` and the commits before it by first parents, newest first, down to `to` and without it, as far as is looked.
+    async fn first_parents(&self, from: &Head, to: Option<ObjectId>) -> Result<Vec<Head>> {
+        let mut found = Vec::new();
+        let mut next = from.commit;
+        while let Some(oid) = next.filter(|oid| Some(*oid) != to && found.len() < STEPS_BACK) {
+            let Some(row) = self.catalog.commits(&[oid]).await?.pop().flatten() else { break };
+            found.push(Head { commit: Some(oid), tree: Some(row.tree), branch: from.branch.clone() });
+            next = row.parents.first().copied();
+        }
+        Ok(found)
     }
 
     /// Where the remote's branch is known to be: the commit goes on top of that, and all that we have must be there.
