@@ -48,6 +48,16 @@ pub(super) enum Place {
     Local(PathBuf),
 }
 
+impl Place {
+    /// Under which what is known of it is remembered.
+    fn origin(&self) -> String {
+        match self {
+            Self::Http(site) => site.origin(),
+            Self::Local(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
 impl GitRemote {
     /// A client that uses URLs under the prefixes `allow` (see [`AllowList`]) and puts packs into `spool_dir`.
     ///
@@ -105,13 +115,10 @@ impl GitRemote {
         }
     }
 
-    /// What `git-upload-pack` can do there; asked once for each host. Fails where version 2 is not spoken.
+    /// What `git-upload-pack` can do there; asked once for each host, and for each local repository. Fails where version 2 is not spoken.
     async fn upload_capabilities(&self, place: &Place) -> Result<Arc<Capabilities>, RemoteError> {
-        let origin = match place {
-            Place::Http(site) => Some(site.origin()),
-            Place::Local(_) => None,
-        };
-        if let Some(known) = origin.as_ref().and_then(|origin| self.hosts.upload(origin)) {
+        let origin = place.origin();
+        if let Some(known) = self.hosts.upload(&origin) {
             return Ok(known);
         }
         let told = match self.ask(place, Service::UploadPack).await {
@@ -125,10 +132,7 @@ impl GitRemote {
         if told.capabilities.value("object-format").is_some_and(|format| format != b"sha1") {
             return Err(RemoteError::Invalid("the repository does not use SHA-1".into()));
         }
-        Ok(match origin {
-            Some(origin) => self.hosts.learn_upload(origin, told.capabilities),
-            None => Arc::new(told.capabilities),
-        })
+        Ok(self.hosts.learn_upload(origin, told.capabilities))
     }
 
     /// Asks for the capabilities. Of the refs that come along before version 2 only the first is read.
@@ -181,9 +185,9 @@ impl Remote for GitRemote {
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         let place = self.locate(at)?;
         let listed = self.list(&place, prefixes).await;
-        if let (Place::Http(site), Err(RemoteError::Invalid(_))) = (&place, &listed) {
+        if let Err(RemoteError::Invalid(_)) = &listed {
             // Perhaps another server answers there by now.
-            self.hosts.forget(&site.origin());
+            self.hosts.forget(&place.origin());
         }
         listed
     }
