@@ -23,6 +23,8 @@ fn rank(state: &str) -> u8 {
 /// What was seen before, to which nothing may go back.
 #[derive(Debug, Default)]
 pub struct Past {
+    /// Looks are many, and opening costs more than looking.
+    db: Option<SqliteConnection>,
     keys: BTreeMap<i64, (String, u8)>,
     horizon: i64,
     epoch: i64,
@@ -35,9 +37,12 @@ async fn open(world: &World) -> SqliteConnection {
 impl Past {
     /// I3 and I4: keys go one way, and so does the horizon.
     pub async fn moved_on(&mut self, world: &World) {
-        let mut db = open(world).await;
+        if self.db.is_none() {
+            self.db = Some(open(world).await);
+        }
+        let db = self.db.as_mut().expect("a connection");
         let rows: Vec<(i64, String, String)> =
-            sqlx::query_as("SELECT key_id, s3_key, state FROM s3_keys").fetch_all(&mut db).await.expect("keys");
+            sqlx::query_as("SELECT key_id, s3_key, state FROM s3_keys").fetch_all(&mut *db).await.expect("keys");
         for (id, name, state) in rows {
             let now = rank(&state);
             let (known, before) = self.keys.entry(id).or_insert_with(|| (name.clone(), now));
@@ -46,7 +51,7 @@ impl Past {
             *before = now;
         }
         let (epoch, horizon): (i64, i64) =
-            sqlx::query_as("SELECT epoch, horizon FROM gc_state").fetch_one(&mut db).await.expect("gc_state");
+            sqlx::query_as("SELECT epoch, horizon FROM gc_state").fetch_one(db).await.expect("gc_state");
         assert!(horizon >= self.horizon && epoch >= self.epoch, "the horizon went back");
         (self.horizon, self.epoch) = (horizon, epoch);
     }
