@@ -9,6 +9,7 @@ use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace
 use treehold_fault::point;
 use treehold_store::CacheStats;
 
+use crate::commit::LEFT_AFTER_MS;
 use crate::totals::Counted;
 use crate::{Engine, EngineError, Result};
 
@@ -16,8 +17,6 @@ use crate::{Engine, EngineError, Result};
 const KEYS: u32 = 1000;
 /// Attempts read at a time.
 const ATTEMPTS: u32 = 100;
-/// An attempt younger than this may still be in somebody's hands.
-const SETTLED_AFTER_MS: i64 = 60_000;
 /// Versions of local history looked at in one step, each a short transaction; steps of one round; and how long to rest at the end.
 const VERSIONS: u32 = 1000;
 const THIN_STEPS: usize = 20;
@@ -162,7 +161,7 @@ impl Engine {
     /// Page by page through all of them: some that cannot be settled (no credentials, a remote that is gone) must not hide the others.
     async fn settle_all_left(&self) -> Result<()> {
         let now_ms = self.ambient.now_ms();
-        let before_ms = if self.config.sole { now_ms } else { now_ms - SETTLED_AFTER_MS };
+        let before_ms = if self.config.sole { now_ms } else { now_ms - LEFT_AFTER_MS };
         let mut after = 0;
         loop {
             let page = self.catalog.attempts_left(before_ms, after, ATTEMPTS).await?;
@@ -170,17 +169,21 @@ impl Engine {
             after = last;
             for (_, attempt) in page {
                 let id = attempt.id;
-                if let Err(error) = self.settle_left(attempt).await {
+                if let Err(error) = self.settle_left(attempt, before_ms).await {
                     tracing::warn!(%error, attempt = %id, "an unfinished attempt could not be settled yet");
                 }
             }
         }
     }
 
-    async fn settle_left(&self, attempt: Attempt) -> Result<()> {
+    async fn settle_left(&self, attempt: Attempt, before_ms: i64) -> Result<()> {
         let lock = self.branch_lock(attempt.project, &attempt.pending_branch);
-        let _turn = lock.lock().await;
+        // Whoever works on the branch may wait for its remote for long; the next round looks again.
+        let Ok(_turn) = lock.try_lock() else { return Ok(()) };
         let Some(mut attempt) = self.catalog.attempt(attempt.id).await? else { return Ok(()) };
+        if attempt.updated_at_ms > before_ms {
+            return Ok(());
+        }
         match attempt.state {
             AttemptState::Prepared => self.step(&mut attempt, AttemptState::Superseded, None).await,
             AttemptState::Stored | AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{Engine, EngineError, Result};
 
 /// How often an operation that takes long shows that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+pub(crate) const HEARTBEAT: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(30) };
 
 /// A new object in memory.
 #[derive(Debug, Clone)]

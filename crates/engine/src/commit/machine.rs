@@ -56,7 +56,8 @@ impl Engine {
     /// Pushes an attempt whose objects are stored, and finds out what became of it. The pack is made first: if our own store fails
     /// then, nothing was sent and the attempt is where it was.
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
-        let pack = self.push_pack(attempt, fresh).await?;
+        let of = attempt.clone();
+        let pack = self.held(attempt, self.push_pack(&of, fresh)).await?;
         let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
         point("U1").await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
@@ -65,7 +66,7 @@ impl Engine {
     }
 
     /// Sends the pack; and once more, whole, if the remote could not unpack deltas against its own objects.
-    async fn send(&self, attempt: &Attempt, at: &Endpoint, parcel: &mut Parcel<'_>) -> Result<Pushed> {
+    async fn send(&self, attempt: &mut Attempt, at: &Endpoint, parcel: &mut Parcel<'_>) -> Result<Pushed> {
         point("U3").await?;
         let pushed = self.post(attempt, at, parcel.pack.path()).await;
         let Pushed::Lacking(detail) = &pushed else { return Ok(pushed) };
@@ -77,14 +78,14 @@ impl Engine {
     }
 
     /// One POST of a precomputed pack.
-    async fn post(&self, attempt: &Attempt, at: &Endpoint, pack: &Path) -> Pushed {
+    async fn post(&self, attempt: &mut Attempt, at: &Endpoint, pack: &Path) -> Pushed {
         let spec = PushSpec {
             name: branch_ref(&attempt.branch),
             old: attempt.remote_base,
             new: attempt.commit,
             pack: pack.to_owned(),
         };
-        self.remote.push(at, &spec).await
+        self.held(attempt, self.remote.push(at, &spec)).await
     }
 
     /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
@@ -140,7 +141,8 @@ impl Engine {
             Some(tip) if tip == attempt.commit => true,
             Some(tip) => {
                 let project = self.find_project(&attempt.project.to_string()).await?;
-                self.fetch_tip(&crate::quota::unbound(&project), &attempt.branch, tip, at, &()).await?;
+                let (project, branch) = (crate::quota::unbound(&project), attempt.branch.clone());
+                self.held(attempt, self.fetch_tip(&project, &branch, tip, at, &())).await?;
                 self.is_ancestor(attempt.project, attempt.commit, tip).await?
             }
         };

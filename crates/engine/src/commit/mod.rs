@@ -3,6 +3,7 @@
 
 mod actions;
 pub(crate) mod change;
+mod held;
 mod hosted;
 mod machine;
 mod plan;
@@ -19,6 +20,7 @@ use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
 
 use change::ChangeRow;
+pub(crate) use held::LEFT_AFTER_MS;
 pub(crate) use machine::Settled;
 use plan::nothing_to_commit;
 pub(crate) use plan::{Intent, Planned};
@@ -347,7 +349,9 @@ impl Engine {
                 false => Ok(HashMap::new()),
             }
         };
-        let (_, _, mut before) = tokio::try_join!(stored, self.pin_all(op, &planned.reused), before)?;
+        let (id, pinned) = (op.id, self.pin_all(op, &planned.reused));
+        let ready = async { tokio::try_join!(stored, pinned, before) };
+        let (_, _, mut before) = self.held_under(id, attempt, ready).await?;
         before.extend(std::mem::take(&mut planned.trees_before));
         point("C4").await?;
         let to = AttemptState::Stored;
@@ -393,7 +397,8 @@ impl Engine {
         let mut answer = planned.answer;
         if let Some(at) = at.filter(|_| intent.push) {
             let (to, whose) = (attempt.branch.clone(), (intent.project.id, intent.user));
-            match self.clear_the_way(whose, &to, at, Some(attempt.id)).await {
+            let cleared = self.clear_the_way(whose, &to, at, Some(attempt.id));
+            match self.held_under(op.id, attempt, cleared).await {
                 Ok(false) => {}
                 // What was settled may have moved our branch, or may have committed these very edits.
                 cleared => {
@@ -402,7 +407,7 @@ impl Engine {
                     return cleared.map(|_| Round::Again);
                 }
             }
-            match self.push_attempt(attempt, at, &fresh).await {
+            match self.kept_alive(op.id, self.push_attempt(attempt, at, &fresh)).await {
                 Ok(Settled::Landed) => answer.pushed = true,
                 Ok(Settled::Moved) => {
                     self.end_op(op).await;

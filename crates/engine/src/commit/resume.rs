@@ -6,6 +6,7 @@ use treehold_catalog::{Attempt, AttemptState};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
+use super::held::LEFT_AFTER_MS;
 use super::machine::Settled;
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
@@ -14,8 +15,6 @@ use crate::remote::Endpoint;
 use crate::tree::Side;
 use crate::{Engine, EngineError, Result};
 
-/// After so long, an attempt that says it is pushing belongs to nobody.
-const PUSH_ALIVE_MS: i64 = 120_000;
 /// How often and how long a push of another engine is waited for.
 const WAITS: usize = 100;
 const WAIT: std::time::Duration = std::time::Duration::from_millis(100);
@@ -128,7 +127,7 @@ impl Engine {
                 AttemptState::Paused if own => {
                     self.step(&mut attempt, AttemptState::Superseded, None).await?;
                 }
-                AttemptState::Pushing if !self.config.sole && now_ms - attempt.updated_at_ms < PUSH_ALIVE_MS => {
+                AttemptState::Pushing if !self.config.sole && now_ms - attempt.updated_at_ms < LEFT_AFTER_MS => {
                     cleared = true;
                     if !self.wait_for(attempt.id).await?
                         && let Some(mut attempt) = self.catalog.attempt(attempt.id).await?

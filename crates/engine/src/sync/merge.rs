@@ -60,7 +60,7 @@ impl Engine {
             self.store_objects(&mut op, objects.clone()).await?;
             self.record_objects(&objects).await
         };
-        if let Err(error) = stored.await {
+        if let Err(error) = self.kept_alive(id, stored).await {
             self.end(id).await;
             return Err(error);
         }

@@ -1,0 +1,62 @@
+//! Signs of life of a commit under way.
+//!
+//! Whoever looks for what was left behind goes by the time at which an attempt was last changed. An upload, a push, or waiting for another
+//! one, may take longer than that: meanwhile the attempt, and the operation that keeps its objects, show that somebody is at work.
+
+use std::future::Future;
+
+use treehold_catalog::Attempt;
+use treehold_catalog::AttemptState::{Prepared, Pushing, Stored, Unknown};
+use uuid::Uuid;
+
+use crate::writer::HEARTBEAT;
+use crate::{Engine, EngineError, Result};
+
+/// An attempt without a sign of life for so long belongs to nobody: whoever comes to it goes on with it.
+pub(crate) const LEFT_AFTER_MS: i64 = 120_000;
+
+impl Engine {
+    /// Does a part of an attempt's work, and shows meanwhile that it is not left.
+    pub(crate) async fn held<T>(&self, attempt: &mut Attempt, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut ours = true;
+        loop {
+            match tokio::time::timeout(HEARTBEAT, &mut work).await {
+                Ok(done) => return done,
+                Err(_) if ours => ours = self.beat(attempt).await,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The same under an operation.
+    pub(crate) async fn held_under<T>(
+        &self,
+        op: Uuid,
+        attempt: &mut Attempt,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.kept_alive(op, self.held(attempt, work)).await
+    }
+
+    /// `false`: another engine has taken the attempt over. Ours learns it from its own next step.
+    async fn beat(&self, attempt: &mut Attempt) -> bool {
+        let (state, error) = (attempt.state, attempt.last_error.clone());
+        // Nobody takes what waits for its user for left, and what is over has no life.
+        if !matches!(state, Prepared | Stored | Pushing | Unknown) {
+            return true;
+        }
+        match self.step(attempt, state, error).await {
+            Ok(()) => true,
+            Err(EngineError::Busy) => false,
+            Err(error) => {
+                tracing::warn!(%error, attempt = %attempt.id, "an attempt could not show that it is not left");
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod tests;
