@@ -291,7 +291,7 @@ impl Pair {
         self.clock.0.fetch_add(2 * LEFT_AFTER_MS, Ordering::Relaxed);
         self.one.housekeep().await.expect("housekeeping");
         assert_eq!(self.open().await, []);
-        let status = self.one.status(&self.project, self.user, None).await.expect("a status");
+        let status = self.one.status(&self.project, Some(self.user), None).await.expect("a status");
         assert_eq!((status.ahead, status.behind, status.changes.len()), (0, 0, 0));
     }
 }
@@ -342,4 +342,46 @@ async fn housekeeping_passes_over_a_busy_branch() {
     };
     let (made, ()) = tokio::join!(pair.commit(&pair.one, "k"), round);
     pair.landed_once(&made.expect("a commit")).await;
+}
+
+/// Goal: a refusal says nothing of an earlier push whose answer was lost: when that lands, its request hears of it.
+#[tokio::test]
+async fn a_refusal_behind_a_lost_answer_is_not_final() {
+    for ways in [&[Way::Lost, Way::Refused][..], &[Way::Lost, Way::Auth]] {
+        let pair = Pair::new(true).await;
+        pair.save("second\n").await;
+        pair.go(ways);
+        let first = pair.commit(&pair.one, "k").await;
+        let waits = matches!(first, Err(EngineError::PushUnknown { .. } | EngineError::RemoteAuth { .. }));
+        assert!(waits, "{first:?}");
+        // In later requests, too.
+        pair.go(&[Way::Refused]);
+        let second = pair.commit(&pair.one, "k").await;
+        assert!(matches!(second, Err(EngineError::PushUnknown { .. })), "{second:?}");
+        pair.remote.arrive().await;
+        let made = pair.commit(&pair.one, "k").await.expect("what has landed");
+        pair.landed_once(&made).await;
+    }
+}
+
+/// Goal: once an earlier push cannot land any more, a refusal is final. If it lands all the same, its request hears of that.
+#[tokio::test]
+async fn a_refusal_is_final_in_the_end() {
+    let pair = Pair::new(true).await;
+    pair.save("second\n").await;
+    pair.go(&[Way::Lost, Way::Refused]);
+    let first = pair.commit(&pair.one, "k").await;
+    assert!(matches!(first, Err(EngineError::PushUnknown { .. })), "{first:?}");
+    pair.clock.0.fetch_add(3_600_000, Ordering::Relaxed);
+    for _ in 0..2 {
+        pair.go(&[Way::Refused]);
+        let refused = pair.commit(&pair.one, "k").await;
+        assert!(matches!(refused, Err(EngineError::PushRejected { .. })), "{refused:?}");
+    }
+    assert_eq!(pair.open().await, []);
+    pair.remote.arrive().await;
+    pair.one.sync(&pair.project, &SyncRequest::default(), None, &()).await.expect("a sync");
+    let made = pair.commit(&pair.one, "k").await.expect("what has landed");
+    assert_eq!(pair.open().await.iter().map(|attempt| attempt.state).collect::<Vec<_>>(), [AttemptState::Landed]);
+    pair.landed_once(&made).await;
 }

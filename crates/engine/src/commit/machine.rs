@@ -26,6 +26,9 @@ const SENDS: usize = 3;
 /// So long after a commit was made, an answer about refs may come from a time before its push (a replica that lags, a cache).
 const LAG_MS: i64 = 10 * 60_000;
 
+/// What an attempt says that waits while an earlier push of it may still land.
+const DOUBT: &str = "it is not known whether an earlier push arrived";
+
 /// What became of a push.
 #[derive(Debug)]
 pub(crate) enum Settled {
@@ -56,13 +59,14 @@ impl Engine {
     /// Pushes an attempt whose objects are stored, and finds out what became of it. The pack is made first: if our own store fails
     /// then, nothing was sent and the attempt is where it was.
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
+        let doubt = is_in_doubt(attempt);
         let of = attempt.clone();
         let pack = self.held(attempt, self.push_pack(&of, fresh)).await?;
         let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
         point("U1").await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
         let pushed = self.send(attempt, at, &mut parcel).await?;
-        self.judge(attempt, at, &mut parcel, pushed).await
+        self.judge(attempt, at, &mut parcel, (pushed, doubt)).await
     }
 
     /// Sends the pack; and once more, whole, if the remote could not unpack deltas against its own objects.
@@ -88,25 +92,34 @@ impl Engine {
         self.held(attempt, self.remote.push(at, &spec)).await
     }
 
-    /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times.
+    /// Acts on the outcome of a push; an unknown one is settled by looking and repeating, a bounded number of times. `before`: an earlier
+    /// push of the attempt may still land.
     async fn judge(
         &self,
         attempt: &mut Attempt,
         at: &Endpoint,
         parcel: &mut Parcel<'_>,
-        mut pushed: Pushed,
+        (mut pushed, before): (Pushed, bool),
     ) -> Result<Settled> {
+        let mut lately = false;
         for sent in 1.. {
             point("U4").await?;
+            let doubt = before || lately;
+            lately |= matches!(pushed, Pushed::Unknown(_));
             let detail = match pushed {
                 Pushed::Landed => {
                     self.step(attempt, AttemptState::Landed, None).await?;
                     return Ok(Settled::Landed);
                 }
-                Pushed::Rejected(message) | Pushed::Lacking(message) => return self.rejected(attempt, message).await,
-                Pushed::Auth => return self.paused(attempt, None).await,
-                Pushed::Limited(retry_after_s) => return self.paused(attempt, Some(retry_after_s)).await,
-                Pushed::Unreachable(detail) => return self.unreachable(attempt, detail).await,
+                Pushed::Rejected(message) | Pushed::Lacking(message) if !doubt => {
+                    return self.rejected(attempt, message).await;
+                }
+                Pushed::Rejected(message) | Pushed::Lacking(message) => {
+                    return self.refused_in_doubt(attempt, at, message, lately).await;
+                }
+                Pushed::Auth => return self.paused(attempt, None, doubt).await,
+                Pushed::Limited(retry_after_s) => return self.paused(attempt, Some(retry_after_s), doubt).await,
+                Pushed::Unreachable(detail) => return self.unreachable(attempt, detail, doubt).await,
                 Pushed::Stale(detail) | Pushed::Unknown(detail) => detail,
             };
             self.step(attempt, AttemptState::Unknown, Some(detail)).await?;
@@ -123,8 +136,26 @@ impl Engine {
                 }
             }
         }
-        let state = "unknown".to_owned();
-        Err(EngineError::PushUnknown { attempt: attempt.id, commit: attempt.commit, state })
+        Err(unknown(attempt))
+    }
+
+    /// The remote refuses a push of which an earlier one may still be on its way: a hook may have let that through. So the refusal is not
+    /// final before a look that cannot be older than it. `lately`: it was sent in this very request.
+    async fn refused_in_doubt(
+        &self,
+        attempt: &mut Attempt,
+        at: &Endpoint,
+        message: String,
+        lately: bool,
+    ) -> Result<Settled> {
+        self.step(attempt, AttemptState::Unknown, Some(doubted(Some(message.clone())))).await?;
+        if lately || self.ambient.now_ms().saturating_sub(attempt.created_at_ms) <= LAG_MS {
+            return Err(unknown(attempt));
+        }
+        match self.look(attempt, at).await? {
+            Some(settled) => Ok(settled),
+            None => self.rejected(attempt, message).await,
+        }
     }
 
     /// Settles an attempt whose outcome is unknown by the remote's refs; `None` = it has not landed: repeat the same push.
@@ -173,8 +204,8 @@ impl Engine {
         Err(EngineError::PushRejected { attempt: Some(attempt.id), commit: Some(attempt.commit), message })
     }
 
-    async fn paused(&self, attempt: &mut Attempt, limited: Option<Option<u64>>) -> Result<Settled> {
-        self.step(attempt, AttemptState::Paused, None).await?;
+    async fn paused(&self, attempt: &mut Attempt, limited: Option<Option<u64>>, doubt: bool) -> Result<Settled> {
+        self.step(attempt, AttemptState::Paused, doubt.then(|| doubted(None))).await?;
         Err(match limited {
             None => EngineError::RemoteAuth { attempt: Some(attempt.id), commit: Some(attempt.commit) },
             Some(retry_after_s) => EngineError::RemoteFailed {
@@ -185,8 +216,9 @@ impl Engine {
         })
     }
 
-    async fn unreachable(&self, attempt: &mut Attempt, detail: String) -> Result<Settled> {
-        self.step(attempt, AttemptState::Paused, Some(detail.clone())).await?;
+    async fn unreachable(&self, attempt: &mut Attempt, detail: String, doubt: bool) -> Result<Settled> {
+        let told = if doubt { doubted(Some(detail.clone())) } else { detail.clone() };
+        self.step(attempt, AttemptState::Paused, Some(told)).await?;
         Err(EngineError::RemoteFailed { code: "remote_failed", detail, retry_after_s: None })
     }
 
@@ -336,6 +368,25 @@ impl Engine {
         self.pin_all(&mut op, &attempt.objects).await?;
         Ok(op)
     }
+}
+
+/// Whether an earlier push of an attempt may still land.
+fn is_in_doubt(attempt: &Attempt) -> bool {
+    let says = attempt.last_error.as_deref().is_some_and(|error| error.starts_with(DOUBT));
+    says || matches!(attempt.state, AttemptState::Pushing | AttemptState::Unknown)
+}
+
+/// What an attempt says that is in doubt.
+pub(super) fn doubted(detail: Option<String>) -> String {
+    match detail {
+        Some(detail) if detail.starts_with(DOUBT) => detail,
+        Some(detail) => format!("{DOUBT}: {detail}"),
+        None => DOUBT.to_owned(),
+    }
+}
+
+fn unknown(attempt: &Attempt) -> EngineError {
+    EngineError::PushUnknown { attempt: attempt.id, commit: attempt.commit, state: "unknown".to_owned() }
 }
 
 /// The state in which an attempt ends well.

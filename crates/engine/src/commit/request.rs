@@ -82,6 +82,11 @@ impl Engine {
             Claim::Answered(body) => match serde_json::from_str(&body).map_err(EngineError::internal)? {
                 Stored::Done(answer) => Ok(Claimed::Answered(Ok(answer))),
                 Stored::Rejected { attempt, commit, message } => {
+                    if let Some(attempt) = attempt
+                        && let Some(answer) = self.landed_after_all(attempt).await?
+                    {
+                        return Ok(Claimed::Answered(Ok(answer)));
+                    }
                     let commit = commit.map(|oid| oid.0);
                     Ok(Claimed::Answered(Err(EngineError::PushRejected { attempt, commit, message })))
                 }

@@ -7,12 +7,13 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::held::LEFT_AFTER_MS;
-use super::machine::Settled;
+use super::machine::{Settled, doubted};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
 use crate::remote::Endpoint;
 use crate::tree::Side;
+use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
 /// How often and how long a push of another engine is waited for.
@@ -46,11 +47,14 @@ impl Engine {
                 self.step(&mut attempt, AttemptState::Superseded, None).await?;
                 Ok(None)
             }
-            AttemptState::Rejected => Err(EngineError::PushRejected {
-                attempt: Some(attempt.id),
-                commit: Some(attempt.commit),
-                message: attempt.last_error.unwrap_or_default(),
-            }),
+            AttemptState::Rejected => match self.landed_after_all(attempt.id).await? {
+                Some(answer) => Ok(Some(answer)),
+                None => Err(EngineError::PushRejected {
+                    attempt: Some(attempt.id),
+                    commit: Some(attempt.commit),
+                    message: attempt.last_error.unwrap_or_default(),
+                }),
+            },
             AttemptState::Finalized | AttemptState::CommittedLocal => match self.claim(&intent.project, key).await? {
                 Claimed::Answered(answer) => answer.map(Some),
                 Claimed::Open => self.answer_of(&attempt).await.map(Some),
@@ -82,6 +86,29 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    /// The answer of an attempt that was refused, if its commit is in the branch all the same, here or at the remote: an earlier push of
+    /// it landed later than any is taken to land.
+    pub(crate) async fn landed_after_all(&self, id: Uuid) -> Result<Option<CommitAnswer>> {
+        let Some(mut attempt) = self.catalog.attempt(id).await? else { return Ok(None) };
+        if attempt.state == AttemptState::Rejected {
+            let ours = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
+            let theirs = self.remote_head(attempt.project, &attempt.branch).await?;
+            let mut landed = false;
+            for head in ours.into_iter().chain(theirs) {
+                landed |= self.is_ancestor(attempt.project, attempt.commit, head).await?;
+            }
+            if !landed {
+                return Ok(None);
+            }
+            // Housekeeping does the rest.
+            self.step(&mut attempt, AttemptState::Landed, None).await?;
+        }
+        match attempt.state {
+            AttemptState::Landed | AttemptState::Finalized => self.answer_of(&attempt).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
@@ -158,7 +185,7 @@ impl Engine {
                 match attempt.state {
                     AttemptState::Rejected | AttemptState::Paused => Ok(true),
                     AttemptState::Pushing | AttemptState::Unknown => {
-                        self.step(attempt, AttemptState::Paused, attempt.last_error.clone()).await?;
+                        self.step(attempt, AttemptState::Paused, Some(doubted(attempt.last_error.clone()))).await?;
                         Ok(true)
                     }
                     _ => Err(error),
