@@ -1,5 +1,4 @@
 export { Autosave } from "./autosave.js";
-export type { AutosaveOptions, FileState, Merged, Resolution, SaveConflict, SaveState } from "./autosave.js";
 export { TreeholdError, mayPass } from "./errors.js";
 export type { ErrorDetails, LocalCode } from "./errors.js";
 export { Feed } from "./feed.js";
@@ -10,6 +9,7 @@ export { lineChanges, merge3, splitLines } from "./merge.js";
 export type { LineChange } from "./merge.js";
 export type { DiffOptions, KeyedCall, Project, RemoteCall, SearchEnd } from "./project.js";
 export { indexedDbStorage, memoryStorage, webStorage } from "./storage.js";
+export type { AutosaveOptions, FileState, Merged, Resolution, SaveConflict, SaveState } from "./state.js";
 export type { AutosaveStorage } from "./storage.js";
 export type { Pages } from "./streams.js";
 export { Treehold } from "./treehold.js";

@@ -1,6 +1,6 @@
 import { TreeholdError } from "./errors.js";
 import { merge3 } from "./merge.js";
-import type { FileState, SaveConflict, SaveState } from "./autosave.js";
+import type { FileState, SaveConflict, SaveState } from "./state.js";
 import type { Oid, OpError, OpResult, PendingOp } from "./types.js";
 import { blobOid } from "./values.js";
 

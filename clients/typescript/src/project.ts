@@ -1,9 +1,10 @@
-import { Autosave, type AutosaveOptions } from "./autosave.js";
+import { Autosave } from "./autosave.js";
 import { Feed, type FeedOptions } from "./feed.js";
 import { Files } from "./files.js";
 import type { Call, Query, Request, Transport } from "./http.js";
 import { entries, Pages, serverEvents, type End } from "./streams.js";
 import { toldProblem, TreeholdError } from "./errors.js";
+import type { AutosaveOptions } from "./state.js";
 import type {
   ActionsRequest, Blame, CommitAnswer, Diff, DiffFile, Found, LogEntry, LogPage, PushAnswer, RefList, ReflogPage, ReflogView,
   PromoteRequest, RefRequest, RefView, SearchRequest, Snapshot, SyncAnswer, SyncProgress, SyncRequest, TreeChange, TreeDiff, Uuid,
