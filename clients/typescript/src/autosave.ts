@@ -182,7 +182,7 @@ export class Autosave {
     const entry = this.#entries.get(path);
     if (!entry?.conflict) return;
     this.#decide(entry, entry.conflict, resolution);
-    await this.#run(entry);
+    await this.#goOn(entry);
   }
 
   /** Tries at once what is offline or was refused. */
@@ -271,15 +271,35 @@ export class Autosave {
     if (theirs.text === ours) return this.#settled(entry, theirs);
     const merged = together(entry, theirs.text);
     if (merged !== undefined) return this.#adopt(entry, theirs, merged);
-    const conflict: SaveConflict = { path: entry.path, base, ours, theirs: theirs.text ?? null, theirsOid: theirs.oid };
-    entry.conflict = conflict;
+    entry.conflict = { path: entry.path, base, ours, theirs: theirs.text ?? null, theirsOid: theirs.oid };
     this.#set(entry, "conflict");
-    for (let asked = conflict; ; asked = entry.conflict) {
-      const resolution = await this.#options.onConflict?.(asked);
-      if (resolution === undefined || !entry.conflict) return;
-      // What was typed while somebody decided is not in that decision: it is asked for again.
-      if (resolution === "ours" || entry.text === asked.ours) return this.#decide(entry, entry.conflict, resolution);
-    }
+    this.#ask(entry, entry.conflict);
+  }
+
+  /** Asks whoever decides. An answer that takes its time holds up nothing: until it comes the file stays as it is. */
+  #ask(entry: Entry, conflict: SaveConflict): void {
+    const answer = this.#options.onConflict?.(conflict);
+    if (!(answer instanceof Promise)) return this.#hear(entry, conflict, answer);
+    void answer.then((resolution) => {
+      this.#hear(entry, conflict, resolution);
+      return this.#goOn(entry);
+    });
+  }
+
+  #hear(entry: Entry, asked: SaveConflict, resolution: Resolution | undefined): void {
+    const { conflict } = entry;
+    if (resolution === undefined || this.#closing.signal.aborted) return;
+    // It was decided meanwhile, and a newer one is asked for by itself.
+    if (!conflict || conflict.theirsOid !== asked.theirsOid) return;
+    // What was typed while somebody decided is not in that decision: it is asked for again.
+    if (resolution !== "ours" && entry.text !== asked.ours) return this.#ask(entry, conflict);
+    this.#decide(entry, conflict, resolution);
+  }
+
+  /** Sends what was decided, after what found the conflict has ended. */
+  async #goOn(entry: Entry): Promise<void> {
+    await entry.running;
+    await this.#run(entry);
   }
 
   /** The text goes on from what the view has. */

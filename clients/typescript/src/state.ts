@@ -54,7 +54,10 @@ export interface AutosaveOptions {
   storageKey?: string;
   /** Milliseconds between attempts to reach a server that is away, at most; 15,000 if not given. */
   maxPauseMs?: number;
-  /** Decides a conflict; without an answer it stays one until `Autosave.resolve`. */
+  /**
+   * Decides a conflict; without an answer it stays one until `Autosave.resolve`. A promise may take its time: only its file waits for
+   * it, and `flush` and `stop` do not.
+   */
   onConflict?: (conflict: SaveConflict) => Resolution | undefined | Promise<Resolution | undefined>;
   /** Told where a text took in another device's change. */
   onMerged?: (merged: Merged) => void;

@@ -135,6 +135,36 @@ test("what is typed while somebody decides is asked for again", async (t) => {
   assert.equal(await view(here, "a.txt"), "ours, longer\ntheirs\n");
 });
 
+test("a conflict that somebody takes time over holds up no other file, no flush and no end", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "" });
+  let answer: (resolution: "ours") => void = () => {};
+  const onConflict = () => new Promise<"ours">((resolve) => (answer = resolve));
+  const { autosave, wire } = await desk(t, here, { onConflict });
+  autosave.open("a.txt", begin("one\n"));
+  autosave.open("b.txt", begin(""));
+  await here.workspace({ user: USER }).put("a.txt", "theirs\n");
+  autosave.change("a.txt", "ours\n");
+  assert.deepEqual((await autosave.flush()).map((file) => [file.path, file.state]), [["a.txt", "conflict"]]);
+  // Also what was kept while the server was away is sent.
+  wire.cut();
+  autosave.change("b.txt", "typed");
+  await until(() => autosave.away, "it is away");
+  wire.mend();
+  await until(async () => (await view(here, "b.txt")) === "typed", "the other file is saved");
+  assert.equal(await view(here, "a.txt"), "theirs\n");
+  answer("ours");
+  await until(async () => (await view(here, "a.txt")) === "ours\n", "the answer counts when it comes");
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
+  // An end waits for no answer, and one that comes after it changes nothing.
+  await here.workspace({ user: USER }).put("a.txt", "theirs again\n");
+  autosave.change("a.txt", "ours again\n");
+  await until(() => autosave.state("a.txt")?.state === "conflict", "it is asked again");
+  await autosave.stop();
+  answer("ours");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(autosave.state("a.txt")?.state, "conflict");
+});
+
 test("bytes of another device that are no text are not written back as one, and a byte order mark stays", async (t) => {
   const here = await project({ "a.txt": lines("1", "2", "3"), "b.txt": `\ufeff${lines("1", "2", "3")}` });
   const { autosave } = await desk(t, here);
