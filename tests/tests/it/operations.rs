@@ -102,6 +102,14 @@ async fn alerts_and_dashboard() {
             assert!(page.contains(&format!("route=\"{route}\"")), "{file}: there is no route {route:?} in\n{page}");
         }
     }
+    // Of a job that was never done there is no time: that one is late must be told, too.
+    let alerts = std::fs::read_to_string(deploy.join("prometheus/alerts.yaml")).expect("a file");
+    let jobs: BTreeSet<_> = alerts.split("max(treehold_job_finished_timestamp_seconds{").skip(1).collect();
+    assert_eq!(jobs.len(), 2);
+    for selector in jobs.iter().filter_map(|rest| rest.split_once('}')).map(|(selector, _)| selector) {
+        let absent = format!("absent(treehold_job_finished_timestamp_seconds{{{selector}}})");
+        assert!(alerts.contains(&absent), "no alert fires where {selector} was never done");
+    }
     serde_json::from_str::<Value>(&std::fs::read_to_string(deploy.join("grafana/treehold.json")).expect("a file"))
         .expect("JSON");
 }
