@@ -24,7 +24,7 @@ variable "certificate_arn" { type = string }
 
 provider "aws" { region = var.region }
 
-# --- Objects. Never changed once written; versions are the second copy that `admin verify --repair` looks at.
+# --- Objects. Never changed once written. Versions are for whoever restores what was deleted by hand: no command reads them.
 resource "aws_s3_bucket" "objects" { bucket_prefix = "${var.name}-" }
 
 resource "aws_s3_bucket_versioning" "objects" {
@@ -244,9 +244,22 @@ resource "aws_ecs_task_definition" "server" {
   execution_role_arn       = aws_iam_role.starter.arn
   ephemeral_storage { size_in_gib = 60 }
   container_definitions = jsonencode([{
-    name         = "treehold"
-    image        = var.image
-    stopTimeout  = 120
+    name        = "treehold"
+    image       = var.image
+    stopTimeout = 120
+    # Whether the process answers: one whose database is away is not to be replaced. The balancer asks whether it is ready. The image has
+    # bash, and no client of HTTP.
+    healthCheck = {
+      command = ["CMD", "bash", "-c", join(" ", [
+        "exec 3<>/dev/tcp/127.0.0.1/3001 &&",
+        "printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 &&",
+        "head -n 1 <&3 | grep -q ' 200'",
+      ])]
+      interval    = 30
+      timeout     = 5
+      retries     = 10
+      startPeriod = 300
+    }
     portMappings = [{ containerPort = 3001 }]
     environment = [
       { name = "TREEHOLD_STORE_URL", value = "s3://${aws_s3_bucket.objects.id}?region=${var.region}" },
@@ -313,7 +326,9 @@ resource "aws_ecs_service" "server" {
   # New ones first: they migrate, old ones keep working on the new schema.
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
-  depends_on                         = [aws_lb_listener.https]
+  # A first start migrates before it answers.
+  health_check_grace_period_seconds = 600
+  depends_on                        = [aws_lb_listener.https]
   network_configuration {
     subnets         = var.private_subnets
     security_groups = [aws_security_group.server.id]
