@@ -1,7 +1,7 @@
 import { TreeholdError, mayPass } from "./errors.js";
 import {
-  asRefusal, decoded, known, nothingToDelete, opsOf, parsed, refusals, resultError, shown, text, together, type Entry, type Kept, type Known,
-  type Refused, type Replay,
+  asRefusal, decoded, known, nothingToDelete, opsOf, parsed, refusals, resultError, shown, text, together, type Entry, type Kept,
+  type Known, type Refused, type Replay,
 } from "./kept.js";
 import { memoryStorage, type AutosaveStorage } from "./storage.js";
 import type { AutosaveOptions, FileState, Resolution, SaveConflict, SaveState } from "./state.js";
@@ -30,7 +30,8 @@ export class Autosave {
   readonly #closing = new AbortController();
   #restored: Promise<FileState[]> | undefined;
   #reading: Promise<unknown> | undefined;
-  #replay: Replay | undefined;
+  /** Sent, and not known whether they arrived: an earlier page's, or this one's. */
+  #replays: Replay[] = [];
   /** Left behind by an earlier page, and sent before what was typed since; and what of it was refused, which stays in the storage. */
   #overtaken: PendingOp[] = [];
   #stuck: PendingOp[] = [];
@@ -67,16 +68,19 @@ export class Autosave {
     const found = await this.#storage.entries(this.#prefix);
     for (const [key, value] of found) {
       const name = key.slice(this.#prefix.length);
-      if (name === "batch") this.#replay = parsed<Replay>(value);
+      const replay = /^batch(:|$)/.test(name) ? parsed<Replay>(value) : undefined;
+      if (replay) this.#replays.push({ ...replay, name });
       if (!name.startsWith("file:")) continue;
-      const kept = parsed(value);
+      const kept = parsed<Kept>(value);
       if (kept) restored.push(this.#takeUp(name.slice("file:".length), kept));
     }
     const left = found.find(([key]) => key === `${this.#prefix}overtaken`)?.[1];
     const ops = left === undefined ? undefined : parsed<PendingOp[]>(left);
     if (Array.isArray(ops)) this.#overtaken.push(...ops);
     if (this.#overtaken.length > 0) await this.#keepOvertaken();
-    if (restored.length > 0 || this.#replay || this.#overtaken.length > 0) {
+    // Of a batch whose files are not here, nothing else says what became of it.
+    for (const replay of this.#replays) replay.overtaken ||= !replay.ops.some(({ path }) => this.#entries.get(path)?.dirty);
+    if (restored.length > 0 || this.#replays.length > 0 || this.#overtaken.length > 0) {
       this.#away = true;
       for (const entry of this.#entries.values()) if (entry.dirty && !entry.running) this.#set(entry, "offline");
       this.#schedule(0);
@@ -190,8 +194,8 @@ export class Autosave {
     for (const entry of this.#entries.values()) {
       if (entry.state === "failed") this.#set(entry, this.#away ? "offline" : "waiting");
     }
-    if (this.#away) await this.#comeBack();
-    else await Promise.all([...this.#entries.values()].map((entry) => this.#run(entry)));
+    if (this.#away || this.#replays.length > 0) await this.#comeBack();
+    if (!this.#away) await Promise.all([...this.#entries.values()].map((entry) => this.#run(entry)));
   }
 
   /** Ends it. What is not saved stays in the storage. */
@@ -368,11 +372,11 @@ export class Autosave {
     try {
       while (!this.#closing.signal.aborted) {
         await Promise.all([...this.#entries.values()].map((entry) => entry.running));
-        this.#replay ??= this.#batchOfOvertaken() ?? this.#batch();
-        if (!this.#replay) break;
-        await this.#send(this.#replay);
-        this.#replay = undefined;
-        await this.#store(`${this.#prefix}batch`, undefined);
+        const replay = this.#replays[0] ?? this.#batchOfOvertaken() ?? this.#batch();
+        if (!replay) break;
+        this.#replays[0] = replay;
+        await this.#send(replay);
+        await this.#done(replay);
       }
     } catch (error) {
       if (this.#closing.signal.aborted) return;
@@ -385,7 +389,7 @@ export class Autosave {
   }
 
   async #send(replay: Replay): Promise<void> {
-    await this.#store(`${this.#prefix}batch`, JSON.stringify(replay));
+    await this.#store(this.#batchKey(replay), JSON.stringify(replay));
     const request = { ops: replay.ops, atomic: false, on_conflict: "merge" as const };
     const call = { idempotencyKey: replay.key, signal: this.#closing.signal, retries: 0 };
     if (!replay.overtaken) return this.#answered(replay, (await this.workspace.batch(request, call)).results);
@@ -396,14 +400,23 @@ export class Autosave {
       if (mayPass(error) || this.#closing.signal.aborted) throw error;
       refused = replay.ops.map((op) => ({ op, error: asRefusal(error) }));
     }
-    if (refused.length < replay.ops.length) await this.#follow(replay.ops[0]?.path);
+    if (refused.length < replay.ops.length) for (const path of new Set(replay.ops.map((op) => op.path))) await this.#follow(path);
     await this.#shelve(refused);
     await this.#keepOvertaken();
   }
 
+  #batchKey({ name = "batch" }: Replay): string {
+    return this.#prefix + name;
+  }
+
+  async #done(replay: Replay): Promise<void> {
+    this.#replays = this.#replays.filter((other) => other !== replay);
+    await this.#store(this.#batchKey(replay), undefined);
+  }
+
   /** An editor that has nothing of its own takes over what an earlier page's text came to. */
-  async #follow(path: string | undefined): Promise<void> {
-    const entry = path === undefined ? undefined : this.#entries.get(path);
+  async #follow(path: string): Promise<void> {
+    const entry = this.#entries.get(path);
     if (!entry || entry.dirty) return;
     try {
       const view = await this.#view(entry.path);
@@ -448,8 +461,7 @@ export class Autosave {
     const refused = asRefusal(error);
     // Whoever is not let in, or has no project, is told so once.
     const all = [401, 403].includes(refused.status) || refused.code === "project_not_found";
-    this.#replay = undefined;
-    await this.#store(`${this.#prefix}batch`, undefined);
+    if (this.#replays[0]) await this.#done(this.#replays[0]);
     this.#away = false;
     for (const entry of this.#entries.values()) {
       if (entry.state !== "offline") continue;
@@ -457,6 +469,7 @@ export class Autosave {
       else this.#set(entry, "waiting");
       void this.#run(entry);
     }
+    if (this.#replays.length > 0 && !all) this.#schedule(0);
   }
 
   /** Of one file, as what is refused harms no other. In the storage they stay until they are answered. */

@@ -41,6 +41,8 @@ export interface Replay {
   ops: PendingOp[];
   /** It has texts that an earlier page left behind, while this one went on from what the view had. */
   overtaken?: boolean;
+  /** Of its key in the storage; `batch` if not given. */
+  name?: string;
 }
 
 /**
@@ -116,7 +118,7 @@ export function shown(entry: Entry): FileState {
 }
 
 /** What was kept; `undefined` = it is damaged, and stays where it is. */
-export function parsed<T = Kept>(value: string): T | undefined {
+export function parsed<T>(value: string): T | undefined {
   try {
     return JSON.parse(value) as T;
   } catch {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import {
-  Autosave, blobOid, memoryStorage, type AutosaveOptions, type AutosaveStorage, type FileState, type Merged, type PendingOp, type Project,
+  Autosave, blobOid, memoryStorage, newUuid, type AutosaveOptions, type AutosaveStorage, type FileState, type Merged, type PendingOp, type Project,
   type SaveConflict,
 } from "treehold";
 import { serving, until, USER, Wire } from "./server.js";
@@ -304,6 +304,30 @@ test("a storage that fails does not stop the saving", async (t) => {
   assert.deepEqual(await autosave.flush(), []);
   assert.equal(await view(here, "a.txt"), "x");
   assert.ok(errors.length > 0);
+});
+
+test("batches whose answers earlier pages did not see are sent again with their keys, also one whose files are not here", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "one\n", "c.txt": "c\n" });
+  const other = here.workspace({ user: USER, device: "phone" });
+  const storage = memoryStorage();
+  const prefix = `treehold:${here.name}::${USER}:`;
+  const keep = (name: string, value: unknown) => storage.set(prefix + name, JSON.stringify(value));
+  for (const path of ["a.txt", "b.txt"]) {
+    const [key, ops]: [string, PendingOp[]] = [newUuid(), [{ op: "put", path, content: "ours\n", expected_oid: blobOid("one\n") }]];
+    // It arrived, and another device went on from it.
+    await other.batch({ ops, atomic: false, on_conflict: "merge" }, { idempotencyKey: key });
+    await other.put(path, "theirs\n");
+    await keep(`file:${path}`, { text: "ours\n", known: begin("one\n") });
+    await keep(path === "a.txt" ? "batch" : "batch:another page's", { key, ops });
+  }
+  await keep("batch:alone", { key: newUuid(), ops: [{ op: "put", path: "c.txt", content: "only here\n", expected_oid: blobOid("c\n") }] });
+  const { autosave } = await desk(t, here, { storage, onConflict: () => assert.fail("it is no conflict with oneself") });
+  autosave.open("c.txt", begin("c\n"));
+  await autosave.restore();
+  await until(async () => (await storage.entries("")).length === 0, "nothing is left in the storage");
+  assert.deepEqual(autosave.states().map((file) => [file.path, file.state]), [["c.txt", "saved"], ["a.txt", "saved"], ["b.txt", "saved"]]);
+  assert.deepEqual([await view(here, "a.txt"), await view(here, "b.txt"), await view(here, "c.txt")], ["theirs\n", "theirs\n", "only here\n"]);
+  assert.equal(autosave.state("c.txt")?.text, "only here\n", "an editor takes it over");
 });
 
 test("a save whose answer is lost, under what another device wrote on top of it, is no conflict with oneself", async (t) => {
