@@ -1,7 +1,7 @@
 import { TreeholdError, mayPass } from "./errors.js";
 import {
-  asRefusal, decoded, known, nothingToDelete, opsOf, parsed, refusals, resultError, shown, text, together, type Entry, type Kept,
-  type Known, type Refused, type Replay,
+  asRefusal, decoded, known, nothingToDelete, opsOf, packed, parsed, refusals, resultError, shown, text, together, unpacked, type Entry,
+  type Kept, type Known, type Refused, type Replay,
 } from "./kept.js";
 import { memoryStorage, type AutosaveStorage } from "./storage.js";
 import type { AutosaveOptions, FileState, Resolution, SaveConflict, SaveState } from "./state.js";
@@ -71,7 +71,7 @@ export class Autosave {
       const replay = /^batch(:|$)/.test(name) ? parsed<Replay>(value) : undefined;
       if (replay) this.#replays.push({ ...replay, name });
       if (!name.startsWith("file:")) continue;
-      const kept = parsed<Kept>(value);
+      const kept = unpacked(value);
       if (kept) restored.push(this.#takeUp(name.slice("file:".length), kept));
     }
     const left = found.find(([key]) => key === `${this.#prefix}overtaken`)?.[1];
@@ -380,8 +380,10 @@ export class Autosave {
       }
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      if (mayPass(error)) return this.#schedule(this.#pauseMs(error));
-      return this.#refused(error);
+      if (!mayPass(error)) return this.#refused(error);
+      // There may be room by now.
+      for (const entry of this.#entries.values()) if (entry.unkept) void this.#keep(entry);
+      return this.#schedule(this.#pauseMs(error));
     }
     this.#away = false;
     this.#failures = 0;
@@ -541,8 +543,12 @@ export class Autosave {
       while (entry.keepAgain) {
         entry.keepAgain = false;
         const key = `${this.#prefix}file:${entry.path}`;
-        const { text, known, unsettled } = entry;
-        kept = await this.#store(key, entry.dirty ? JSON.stringify({ text, known, unsettled } satisfies Kept) : undefined);
+        kept = await this.#store(key, entry.dirty ? packed(entry) : undefined);
+      }
+      const unkept = entry.dirty && !kept;
+      if (unkept !== Boolean(entry.unkept)) {
+        entry.unkept = unkept;
+        this.#tell(entry);
       }
       return kept;
     })().finally(() => (entry.keeping = undefined));

@@ -33,6 +33,8 @@ export interface Entry extends Kept {
   /** `false` = the storage fails. */
   keeping?: Promise<boolean> | undefined;
   keepAgain?: boolean;
+  /** It is not saved, and the storage has not its newest text. */
+  unkept?: boolean;
 }
 
 /** A batch whose outcome is not known: it is sent again, word for word, with its key. */
@@ -113,11 +115,57 @@ export function asRefusal(error: unknown): TreeholdError {
 }
 
 export function shown(entry: Entry): FileState {
-  const { path, state, text, known, error, conflict } = entry;
-  return { path, state, text, oid: known?.oid, ...(error ? { error } : {}), ...(conflict ? { conflict } : {}) };
+  const { path, state, text, known, error, conflict, unkept } = entry;
+  return { path, state, text, oid: known?.oid, kept: !unkept, ...(error ? { error } : {}), ...(conflict ? { conflict } : {}) };
+}
+
+/** A text as what it has between the begin and the end of another: their lengths, and what is between. */
+type Between = [begin: number, end: number, text: string];
+
+/** `Kept` as the storage has it: what an edit started from, and what was sent of it, mostly differ little from the text. */
+interface Packed extends Kept {
+  base?: Between;
+  sent?: Between;
+}
+
+/** A browser keeps some megabytes: the text is in it once. */
+export function packed({ text, known, unsettled }: Kept): string {
+  const kept: Packed = { text, known, unsettled };
+  if (text !== null && typeof known?.text === "string") {
+    kept.base = between(text, known.text);
+    kept.known = { oid: known.oid, text: undefined };
+  }
+  if (text !== null && typeof unsettled?.text === "string") {
+    kept.sent = between(text, unsettled.text);
+    kept.unsettled = undefined;
+  }
+  return JSON.stringify(kept);
 }
 
 /** What was kept; `undefined` = it is damaged, and stays where it is. */
+export function unpacked(value: string): Kept | undefined {
+  const found = parsed<Packed>(value);
+  if (!found) return undefined;
+  const { base, sent, ...kept } = found;
+  const whole = ([begin, end, middle]: Between): string => {
+    const text = kept.text ?? "";
+    return text.slice(0, begin) + middle + text.slice(text.length - end);
+  };
+  if (base && kept.known) kept.known.text = whole(base);
+  if (sent) kept.unsettled = { text: whole(sent) };
+  return kept;
+}
+
+function between(text: string, other: string): Between {
+  const most = Math.min(text.length, other.length);
+  let begin = 0;
+  while (begin < most && text[begin] === other[begin]) begin++;
+  let end = 0;
+  while (end < most - begin && text[text.length - 1 - end] === other[other.length - 1 - end]) end++;
+  return [begin, end, other.slice(begin, other.length - end)];
+}
+
+/** `undefined` = it is damaged. */
 export function parsed<T>(value: string): T | undefined {
   try {
     return JSON.parse(value) as T;

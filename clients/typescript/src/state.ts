@@ -29,6 +29,8 @@ export interface FileState {
   oid: Oid | null | undefined;
   /** The newest text; `null` = it is to go. */
   text: string | null;
+  /** `false` = it is not saved, and the storage fails: it does not outlive the page. */
+  kept: boolean;
   /** Why it is `offline` or `failed`. */
   error?: TreeholdError;
   /** Where it is a `conflict`. */
@@ -61,6 +63,6 @@ export interface AutosaveOptions {
   onConflict?: (conflict: SaveConflict) => Resolution | undefined | Promise<Resolution | undefined>;
   /** Told where a text took in another device's change. */
   onMerged?: (merged: Merged) => void;
-  /** Told where the storage fails: what is typed is still sent, and does not outlive the page. */
+  /** Told where the storage fails: what is typed is still sent, and does not outlive the page (`FileState.kept` says of which file). */
   onStorageError?: (error: unknown) => void;
 }

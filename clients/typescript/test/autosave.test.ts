@@ -306,6 +306,43 @@ test("a storage that fails does not stop the saving", async (t) => {
   assert.ok(errors.length > 0);
 });
 
+/** Takes as many characters as a browser may. */
+function bounded(most: number): AutosaveStorage {
+  const inner = memoryStorage();
+  const set = async (key: string, value: string) => {
+    const others = (await inner.entries("")).filter(([other]) => other !== key);
+    const length = others.reduce((sum, [other, kept]) => sum + other.length + kept.length, key.length + value.length);
+    if (length > most) throw new Error("there is no room");
+    await inner.set(key, value);
+  };
+  return { ...inner, set };
+}
+
+test("a large text is kept once, with what it started from, and its file says so where there is no room for it", async (t) => {
+  const large = lines(...Array.from({ length: 5_000 }, (_, n) => `line ${n} \u{1f600}`));
+  const here = await project({ "a.txt": large, "b.txt": "" });
+  // Room for the text and for the batch that it is sent in.
+  const storage = bounded(Math.round(2.5 * large.length));
+  const first = await desk(t, here, { storage });
+  first.autosave.open("a.txt", begin(large));
+  first.autosave.open("b.txt", begin(""));
+  first.wire.cut();
+  first.autosave.change("a.txt", large.replace("line 7 ", "typed 7 "));
+  await first.autosave.flush();
+  assert.deepEqual([first.autosave.state("a.txt")?.state, first.autosave.state("a.txt")?.kept], ["offline", true]);
+  first.autosave.change("b.txt", large + large);
+  await first.autosave.flush();
+  assert.deepEqual(["a.txt", "b.txt"].map((path) => first.autosave.state(path)?.kept), [true, false]);
+  await first.autosave.stop();
+  // The next page merges it with what another device wrote.
+  await here.workspace({ user: USER }).put("a.txt", large.replace("line 4000 ", "theirs 4000 "));
+  const second = await desk(t, here, { storage });
+  await second.autosave.restore();
+  await until(() => second.autosave.states().every((file) => file.state === "saved"), "all is saved");
+  assert.equal(await view(here, "a.txt"), large.replace("line 7 ", "typed 7 ").replace("line 4000 ", "theirs 4000 "));
+  assert.equal(second.autosave.state("a.txt")?.kept, true);
+});
+
 test("batches whose answers earlier pages did not see are sent again with their keys, also one whose files are not here", async (t) => {
   const here = await project({ "a.txt": "one\n", "b.txt": "one\n", "c.txt": "c\n" });
   const other = here.workspace({ user: USER, device: "phone" });
