@@ -11,6 +11,8 @@ const KEY = "treehold-key";
 const PERSON = "treehold-person";
 const TAB = "treehold-tab";
 const QUEUE = "treehold-queue";
+/** What in a queue was typed. */
+const LEFT = new Set(["file", "overtaken", "batch"]);
 
 /** The page is at `…/console`, the API beside it. */
 export const baseUrl = location.pathname.replace(/\/console\/?$/, "");
@@ -67,7 +69,7 @@ export async function openQueue(project: string, user: string, branch: string | 
   }
   sessionStorage.setItem(TAB, device);
   const prefix = queueOf(project, user, branch);
-  if (navigator.locks) await adopt(storage, prefix, device);
+  if (navigator.locks) await adopt(prefix, device);
   return { device, storage, storageKey: `${prefix}${device}` };
 }
 
@@ -79,9 +81,9 @@ export async function leftBehind(project: string, user: string, branch: string |
   const found = new Set<string | undefined>();
   for (const key of Object.keys(localStorage)) {
     if (!key.startsWith(QUEUE)) continue;
-    const [queue = "", of, whose, owner = "", kind] = key.split(":");
+    const [queue = "", of, whose, owner = "", kind = ""] = key.split(":");
     const on = queue === QUEUE ? undefined : queue.slice(QUEUE.length + 1);
-    if (of !== project || whose !== user || on === branch || (kind !== "file" && kind !== "overtaken")) continue;
+    if (of !== project || whose !== user || on === branch || !LEFT.has(kind)) continue;
     if (owner === sessionStorage.getItem(TAB) || closed(owner)) found.add(on);
   }
   return [...found];
@@ -100,41 +102,59 @@ function hold(device: string): Promise<boolean> {
   });
 }
 
-async function adopt(storage: AutosaveStorage, prefix: string, device: string): Promise<void> {
+async function adopt(prefix: string, device: string): Promise<void> {
   const { held: locks = [] } = await navigator.locks.query();
   const alive = new Set(locks.map((lock) => lock.name));
-  const mine = `${prefix}${device}:`;
-  const all = await storage.entries(prefix);
-  const taken = new Set(all.map(([key]) => key));
-  for (const [key, value] of all) {
-    const [owner = "", ...rest] = key.slice(prefix.length).split(":");
-    const name = `${mine}${rest.join(":")}`;
-    if (alive.has(`${TAB} ${owner}`) || owner === device || taken.has(name) || rest[0] !== "file") continue;
-    await storage.set(name, value);
-    await storage.delete(key);
-    taken.add(name);
+  const owners = new Map<string, string[]>();
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(prefix)) continue;
+    const owner = key.slice(prefix.length).split(":", 1)[0]!;
+    if (owner === device || alive.has(`${TAB} ${owner}`)) continue;
+    owners.set(owner, [...(owners.get(owner) ?? []), key.slice(prefix.length + owner.length + 1)]);
   }
-  const left = all.filter(([key]) => {
-    const [owner, kind, ...more] = key.slice(prefix.length).split(":");
-    return kind === "overtaken" && more.length === 0 && !alive.has(`${TAB} ${owner}`) && owner !== device;
-  });
-  await adoptOvertaken(storage, `${mine}overtaken`, all, left);
+  for (const [owner, names] of owners) adoptOf(`${prefix}${owner}:`, `${prefix}${device}:`, names);
 }
 
-/** Lists that earlier pages left behind are put after what this tab has. One that is damaged stays where it is, and harms nothing. */
-async function adoptOvertaken(storage: AutosaveStorage, name: string, all: [string, string][], left: [string, string][]): Promise<void> {
-  const list = listed(all.find(([key]) => key === name)?.[1] ?? "[]");
-  if (!list) return;
-  const sources: string[] = [];
-  for (const [key, value] of left) {
-    const ops = listed(value);
-    if (!ops) continue;
-    list.push(...ops);
-    sources.push(key);
+/** What one closed tab left. Where both have the same file, it stays for the next tab. */
+function adoptOf(from: string, to: string, names: string[]): void {
+  const taken = (name: string) => localStorage.getItem(to + name) !== null;
+  const batches = names.filter((name) => /^batch(:|$)/.test(name));
+  const files = names.filter((name) => name.startsWith("file:"));
+  // A batch tells what became of the files that it left with, and of no other tab's: they stay together.
+  if (batches.length === 0 || !files.some(taken)) {
+    for (const name of batches) rename(from + name, `${to}batch:${newUuid().slice(0, 8)}`);
+    for (const name of files) if (!taken(name)) rename(from + name, to + name);
   }
-  if (sources.length === 0) return;
-  await storage.set(name, JSON.stringify(list));
-  for (const key of sources) await storage.delete(key);
+  if (names.includes("overtaken")) adoptOvertaken(`${from}overtaken`, `${to}overtaken`);
+}
+
+/** A list that an earlier tab left behind is put after what this one has. One that is damaged stays where it is, and harms nothing. */
+function adoptOvertaken(from: string, to: string): void {
+  const [list, ops] = [listed(localStorage.getItem(to) ?? "[]"), listed(localStorage.getItem(from) ?? "")];
+  if (list && ops) rename(from, to, JSON.stringify([...list, ...ops]));
+}
+
+/**
+ * The new key is written before the old one goes, unless there is no room for both. Where there is no room either way, all stays as it
+ * was: it is the next tab's. Nothing else of this page runs in between.
+ */
+function rename(from: string, to: string, value = localStorage.getItem(from) ?? ""): void {
+  const before = localStorage.getItem(from) ?? "";
+  if (!written(to, value)) {
+    localStorage.removeItem(from);
+    if (!written(to, value)) return void written(from, before);
+  }
+  localStorage.removeItem(from);
+}
+
+/** `false` = there is no room. */
+function written(key: string, value: string): boolean {
+  try {
+    localStorage.setItem(key, value);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function listed(value: string): unknown[] | undefined {

@@ -1,0 +1,85 @@
+// What is typed and not saved: results of conflicts, a browser that has no room, what closed windows left, and what would replace it.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { blobOid } from "../../clients/typescript/dist/index.js";
+import { until, Wire } from "../../clients/typescript/build/test/server.js";
+import { shoot, textOf } from "./browser.mjs";
+import { desk, editor, file, go, saved, state, USER } from "./desk.mjs";
+
+const { server, project, at, view } = desk();
+
+const result = (page) => page.getByRole("textbox", { name: "The result" });
+
+/** A project in which pending work and the branch changed the same line. */
+async function conflicting(path = "a.txt", [mine, theirs] = ["mine\ntwo\n", "theirs\ntwo\n"]) {
+  const here = await project({ [path]: "one\ntwo\n" });
+  await here.workspace({ user: USER, device: "phone" }).put(path, mine);
+  await here.files.write(path, theirs);
+  return here;
+}
+
+async function type(page, box, text) {
+  await box.click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.insertText(text);
+}
+
+/** Uses up what the browser gives this origin, but for `left` characters. */
+const fill = (page, left) => page.evaluate((left) => {
+  let text = "x".repeat(1 << 20);
+  for (let n = 0; text.length > 0; n++) {
+    try {
+      localStorage.setItem(`filler ${n}`, text);
+    } catch {
+      text = text.slice(0, text.length >> 1);
+    }
+  }
+  while (left > 0) {
+    const key = Object.keys(localStorage).find((key) => key.startsWith("filler "));
+    const { length } = localStorage.getItem(key);
+    localStorage.removeItem(key);
+    if (length > left) localStorage.setItem(key, "x".repeat(length - left));
+    left -= length;
+  }
+}, left);
+const empty = (page) => page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("filler ")).forEach((key) => localStorage.removeItem(key)));
+const queued = (page, project) => page.evaluate((prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix)), `treehold-queue:${project.name}:`);
+
+test("what a closed window left is saved where there is no room for it twice", async (t) => {
+  const here = await project({ "a.txt": "", "b.txt": "b" });
+  const page = await at(t, "#/");
+  const text = "typed long ago\n".repeat(20_000);
+  const key = `treehold-queue:${here.name}:${USER}:console aaaaaaaa:file:a.txt`;
+  await page.evaluate(([key, value]) => localStorage.setItem(key, value), [key, JSON.stringify({ text, known: { oid: blobOid(""), text: "" } })]);
+  await fill(page, 1_000);
+  try {
+    await go(page, file(here, "b.txt"));
+    await editor(page, "b.txt").waitFor();
+    await until(async () => (await view(here, "a.txt")) === text, "it is saved");
+    await until(async () => (await queued(page, here)).length === 0, "and not kept any more");
+  } finally {
+    await empty(page);
+  }
+});
+
+test("a batch that a closed window sent goes on with its key, and is no conflict with oneself", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "b\n" });
+  const phone = here.workspace({ user: USER, device: "phone" });
+  const [key, ops] = [randomUUID(), [{ op: "put", path: "a.txt", content: "ours\n", expected_oid: blobOid("one\n") }]];
+  // It arrived, its answer did not, and another device went on from it.
+  await phone.batch({ ops, atomic: false, on_conflict: "merge" }, { idempotencyKey: key });
+  await phone.put("a.txt", "theirs\n");
+  const page = await at(t, "#/");
+  const prefix = `treehold-queue:${here.name}:${USER}:console aaaaaaaa:`;
+  await page.evaluate(([prefix, batch, kept]) => {
+    localStorage.setItem(`${prefix}batch`, batch);
+    localStorage.setItem(`${prefix}file:a.txt`, kept);
+  }, [prefix, JSON.stringify({ key, ops }), JSON.stringify({ text: "ours\n", known: { oid: blobOid("one\n"), text: "one\n" } })]);
+  await go(page, file(here, "b.txt"));
+  await editor(page, "b.txt").waitFor();
+  await until(async () => (await queued(page, here)).length === 0, "nothing is left of it");
+  assert.equal(await page.getByRole("alert").count(), 0);
+  assert.equal(await view(here, "a.txt"), "theirs\n");
+});
