@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { TreeholdError, type FileState } from "treehold";
+import { foundInstead, TreeholdError, type FileState } from "treehold";
 import { openPane, type Pane } from "./editor.js";
 import { NotEdited, sniffed, type Odd } from "./odd.js";
 import { Empty, Failure, Waiting } from "./parts.js";
@@ -10,7 +10,7 @@ import { useWatched } from "./watch.js";
 /** Larger texts are not opened in the editor, bytes. */
 const TEXT_MAX = 4 << 20;
 
-type Found = { kind: "text"; oid: string; text: string } | { kind: "odd"; odd: Odd } | { kind: "none" };
+type Found = { kind: "text"; oid: string; text: string } | { kind: "odd"; oid: string; odd: Odd } | { kind: "none" };
 type Opened = { kind: "text"; file: FileState } | Exclude<Found, { kind: "text" }>;
 
 /** What the view has at a path. */
@@ -18,7 +18,7 @@ async function read({ at, project }: ProjectStore, path: string, signal: AbortSi
   try {
     const file = await project.files.read(path, { ...at, signal, range: { start: 0, end: TEXT_MAX } });
     const found = sniffed(file.bytes, file.size);
-    return typeof found === "string" ? { kind: "text", oid: file.oid, text: found } : { kind: "odd", odd: found };
+    return typeof found === "string" ? { kind: "text", oid: file.oid, text: found } : { kind: "odd", oid: file.oid, odd: found };
   } catch (error) {
     // An empty file has no bytes to take a range of.
     if (error instanceof TreeholdError && error.status === 416) {
@@ -125,7 +125,7 @@ export function FileView({ store, path, line, onClose }: { store: ProjectStore; 
         <h2 class="path grow clip" title={path}>{path}</h2>
         {isText && <SaveState state={state} online={store.online} />}
         <a class="small" href={store.place("log", path)}>History</a>
-        {opened && opened.kind !== "none" && <Remove store={store} path={path} onGone={onClose} />}
+        {opened && opened.kind !== "none" && <Remove store={store} path={path} oid={opened.kind === "odd" ? opened.oid : undefined} onGone={onClose} onChanged={() => void load()} />}
       </header>
       {state?.state === "failed" && <div class="banner"><Failure error={state.error}>What you typed is kept in this browser. <button class="plain" onClick={() => void store.autosave.retry()}>Try again</button></Failure></div>}
       {conflict && (
@@ -157,20 +157,38 @@ function SaveState({ state, online }: { state: FileState | undefined; online: bo
   return <span class={`save ${kind}`} role="status" data-state={state?.state ?? "saved"}><span class={`dot${online && kind === "" ? "" : " off"}`} aria-hidden="true" /><span class="clip">{words}</span></span>;
 }
 
-function Remove({ store, path, onGone }: { store: ProjectStore; path: string; onGone: () => void }) {
+interface RemoveProps {
+  store: ProjectStore;
+  path: string;
+  /** What is shown, where no editor shows it. */
+  oid: string | undefined;
+  onGone: () => void;
+  /** It is not what is shown any more. */
+  onChanged: () => void;
+}
+
+function Remove({ store, path, oid, onGone, onChanged }: RemoveProps) {
   const [sure, setSure] = useState(false);
   const [error, setError] = useState<unknown>();
-  if (error !== undefined) return <Failure error={error} />;
-  if (!sure) return <button class="plain danger small" onClick={() => setSure(true)}>Delete</button>;
   const remove = async () => {
+    setSure(false);
     try {
-      await store.autosave.flush();
-      await store.workspace.delete(path);
+      const before = store.autosave.state(path);
+      await store.settle(path);
+      const now = store.autosave.state(path);
+      // What came while it was saved was not on the screen when it was decided.
+      if (before?.text !== now?.text) throw new Error(CHANGED);
+      const expected = now ? now.oid : oid;
+      await store.workspace.delete(path, expected === undefined ? {} : { expected });
       store.tree.remove(path);
       onGone();
     } catch (failure) {
-      setError(failure);
+      if (foundInstead(failure) !== undefined) onChanged();
+      setError(foundInstead(failure) === undefined ? failure : new Error(CHANGED));
     }
   };
-  return <span class="row"><button class="danger small" onClick={() => void remove()} autoFocus>Delete it</button><button class="plain small" onClick={() => setSure(false)}>Keep it</button></span>;
+  if (sure) return <span class="row"><button class="danger small" onClick={() => void remove()} autoFocus>Delete it</button><button class="plain small" onClick={() => setSure(false)}>Keep it</button></span>;
+  return <>{error !== undefined && <Failure error={error} />}<button class="plain danger small" onClick={() => (setError(undefined), setSure(true))}>Delete</button></>;
 }
+
+const CHANGED = "Another device changed this file meanwhile. It was not deleted: look at what it is now";

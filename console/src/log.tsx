@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { TreeholdError, type LogEntry, type VersionEntry } from "treehold";
+import { foundInstead, TreeholdError, type LogEntry, type Oid as ObjectId, type VersionEntry } from "treehold";
 import { bytes, Changed, Empty, Failure, Oid, Waiting, When } from "./parts.js";
 import type { ProjectStore } from "./store.js";
 import { useAsked, useWatched } from "./watch.js";
@@ -85,28 +85,29 @@ function Difference({ store, from, to, path }: { store: ProjectStore; from: stri
 }
 
 function RestoreCommitted({ store, commit, path }: { store: ProjectStore; commit: string; path: string }) {
-  const restore = async () => {
-    const [old, now] = await Promise.all([
-      store.project.files.read(path, { ref: commit }),
-      store.project.files.read(path, store.at).catch(() => undefined),
-    ]);
-    await store.workspace.put(path, old.bytes, { expected: now?.oid ?? null });
+  const restore = async (expected: ObjectId | null) => {
+    const old = await store.project.files.read(path, { ref: commit });
+    await store.workspace.put(path, old.bytes, { expected });
   };
-  return <Restore act={restore} />;
+  return <Restore store={store} path={path} act={restore} />;
 }
 
-function Restore({ act }: { act: () => Promise<unknown> }) {
+/** Replaces what the page showed of a file, and nothing newer. */
+function Restore({ store, path, act }: { store: ProjectStore; path: string; act: (expected: ObjectId | null) => Promise<unknown> }) {
   const [state, setState] = useState<"" | "busy" | "done">("");
   const [error, setError] = useState<unknown>();
   const go = async () => {
     setState("busy");
     setError(undefined);
     try {
-      await act();
+      await store.settle(path);
+      await act(await store.seen(path));
+      await store.refresh();
       setState("done");
     } catch (failure) {
-      setError(failure);
+      setError(foundInstead(failure) === undefined ? failure : new Error("Another device changed the file meanwhile. Nothing was restored: look at it again"));
       setState("");
+      await store.refresh();
     }
   };
   return <>
@@ -143,7 +144,7 @@ function Version({ store, version, path }: { store: ProjectStore; version: Versi
       <span class="name clip">{path ? <When at={version.at} /> : <span class="path">{version.path}</span>} {version.replaced_at === null && <span class="tag good">pending now</span>}</span>
       <span class="meta">{path ? "" : <><When at={version.at} /> · </>}{version.action}{version.oid ? <> · {bytes(version.size)} · <Oid oid={version.oid} /></> : ""}</span>
       <span class="acts">
-        {version.replaced_at !== null && <Restore act={() => store.workspace.restoreVersion(version.id)} />}
+        {version.replaced_at !== null && <Restore store={store} path={version.path} act={(expected) => store.workspace.restoreVersion(version.id, { expected })} />}
         <button class="small" aria-expanded={open} onClick={() => setOpen(!open)}>{open ? "Hide" : "Compare"}</button>
       </span>
       {open && (

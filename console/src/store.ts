@@ -1,6 +1,6 @@
 import {
-  TreeholdError, type Autosave, type FeedItem, type Merged, type PendingEvent, type Project, type ProjectView, type RefView, type Status, type Treehold,
-  type Workspace,
+  TreeholdError, type Autosave, type FeedItem, type Merged, type Oid, type PendingEvent, type Project, type ProjectView, type RefView, type Status,
+  type Treehold, type Workspace,
 } from "treehold";
 import { FileTree } from "./files.js";
 import { placeOf } from "./place.js";
@@ -122,6 +122,22 @@ export class ProjectStore extends Watched {
   /** What is typed and not saved. */
   get unsaved(): number {
     return this.autosave.states().filter((file) => file.state !== "saved").length;
+  }
+
+  /** Saves what is typed in a file that something else is to replace. Fails where that cannot be. */
+  async settle(path: string): Promise<void> {
+    const typed = this.autosave.state(path);
+    const left = await this.autosave.flush();
+    if (left.some((file) => file.path === path)) throw new Error(`What was typed in ${path} is not saved: look at it first`);
+    if (typed && typed.state !== "saved") await this.refresh();
+  }
+
+  /** What the view has at a path, as far as this page was told: `null` = no file. */
+  async seen(path: string): Promise<Oid | null> {
+    const { head, changes } = this.status ?? (await this.workspace.status({ signal: this.signal }));
+    const change = changes.find((change) => change.path === path);
+    if (change) return change.oid;
+    return head === null ? null : await oidAt(this.project, path, head, this.signal);
   }
 
   get ephemeral(): boolean {
@@ -260,6 +276,18 @@ export class ProjectStore extends Watched {
     // In byte order nothing that begins with a name is before it.
     const { refs } = await this.project.refs({ prefix: name, limit: 1, signal: this.signal }).page();
     return refs.find((ref) => ref.name === name);
+  }
+}
+
+/** Of a committed file; a byte of it is read. `null` = no file. */
+async function oidAt(project: Project, path: string, ref: string, signal: AbortSignal): Promise<Oid | null> {
+  try {
+    return (await project.files.read(path, { ref, signal, range: { start: 0, end: 1 } })).oid;
+  } catch (error) {
+    // An empty file has no bytes to take a range of.
+    if (error instanceof TreeholdError && error.status === 416) return (await project.files.read(path, { ref, signal })).oid;
+    if (error instanceof TreeholdError && error.status === 404) return null;
+    throw error;
   }
 }
 

@@ -83,3 +83,47 @@ test("a batch that a closed window sent goes on with its key, and is no conflict
   assert.equal(await page.getByRole("alert").count(), 0);
   assert.equal(await view(here, "a.txt"), "theirs\n");
 });
+
+test("a deletion and a restore replace what was on the screen, and nothing newer", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const phone = here.workspace({ user: USER, device: "phone" });
+  await phone.put("a.txt", "two\n");
+  const page = await at(t, file(here, "a.txt"));
+  await until(async () => (await textOf(page, "a.txt")) === "two\n", "it is shown");
+  const remove = async () => {
+    await page.getByRole("button", { name: "Delete", exact: true }).click();
+    await page.getByRole("button", { name: "Delete it" }).click();
+  };
+  // Another device is faster.
+  await page.route(/action=deleted/, async (route) => (await phone.put("a.txt", "three\n"), route.continue()), { times: 1 });
+  await remove();
+  await page.getByText("It was not deleted").waitFor();
+  assert.equal(await view(here, "a.txt"), "three\n");
+  await until(async () => (await textOf(page, "a.txt")) === "three\n", "what it is now is shown");
+  await go(page, `#/p/${here.name}/log/a.txt`);
+  const older = page.getByRole("region", { name: "Saved lately" }).getByRole("listitem").filter({ hasNotText: "pending now" });
+  await page.route(/\/restore\?/, async (route) => (await phone.put("a.txt", "four\n"), route.continue()), { times: 1 });
+  await older.getByRole("button", { name: "Restore" }).click();
+  await page.getByText("Nothing was restored").waitFor();
+  assert.equal(await view(here, "a.txt"), "four\n");
+  await older.last().getByRole("button", { name: "Restore" }).click();
+  await page.getByText("restored, pending").waitFor();
+  assert.equal(await view(here, "a.txt"), "two\n");
+  await go(page, file(here, "a.txt"));
+  await until(async () => (await textOf(page, "a.txt")) === "two\n", "it is shown");
+  await remove();
+  await page.getByText("Choose a file").waitFor();
+  await assert.rejects(view(here, "a.txt"), { status: 404 });
+});
+
+test("a file whose text is not saved is not deleted", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const page = await at(t, file(here, "a.txt"));
+  await type(page, editor(page, "a.txt"), "mine one\n");
+  await here.workspace({ user: USER, device: "phone" }).put("a.txt", "theirs one\n");
+  await page.getByText("Another device changed the same lines").waitFor();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("button", { name: "Delete it" }).click();
+  await page.getByText("What was typed in a.txt is not saved").waitFor();
+  assert.equal(await view(here, "a.txt"), "theirs one\n");
+});
