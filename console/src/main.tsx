@@ -9,10 +9,10 @@ import { FileView, RefusedFiles } from "./file.js";
 import { History } from "./log.js";
 import { Operations } from "./operations.js";
 import { Empty, Failure, Waiting } from "./parts.js";
-import { usePlace } from "./place.js";
+import { placeOf, usePlace } from "./place.js";
 import { Projects } from "./projects.js";
 import { SearchView } from "./search.js";
-import { connect, savedKey, savedPerson, signOut, type Person } from "./session.js";
+import { connect, savedKey, savedOnly, savedPerson, signOut, type Person } from "./session.js";
 import { SignIn } from "./sign.js";
 import { ProjectStore } from "./store.js";
 import { Tree } from "./tree.js";
@@ -31,6 +31,7 @@ function App() {
     setKey(null);
   };
   const [place, project, tab, path] = parts;
+  const only = savedOnly();
   return (
     <div class="page">
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), (document.querySelector("#main") as HTMLElement | null)?.focus())}>To the content</a>
@@ -39,11 +40,16 @@ function App() {
       ) : (
         <>
           <Bar person={person} onLeave={leave} at={place === "operations" ? "Operations" : "Projects"} />
-          {place === "operations" ? <Operations treehold={treehold} /> : <Projects treehold={treehold} person={person} />}
+          {only !== undefined ? <OneProject id={only} /> : place === "operations" ? <Operations treehold={treehold} /> : <Projects treehold={treehold} person={person} />}
         </>
       )}
     </div>
   );
+}
+
+/** What is about more than one project is not for whoever opens one. */
+function OneProject({ id }: { id: string }) {
+  return <main class="scroll" id="main" tabIndex={-1}><Empty title="You are signed in to one project"><a href={placeOf(id, "files")}>Open it</a></Empty></main>;
 }
 
 interface BarProps {

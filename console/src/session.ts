@@ -9,6 +9,7 @@ export interface Person {
 
 const KEY = "treehold-key";
 const PERSON = "treehold-person";
+const ONLY = "treehold-only";
 const TAB = "treehold-tab";
 const QUEUE = "treehold-queue";
 /** What in a queue was typed. */
@@ -27,13 +28,21 @@ export function savedPerson(): Person {
   return { user: newUuid(), name: "", email: "" };
 }
 
-export function signIn(key: string, person: Person): void {
+/** The project that is all the credential opens, as a token does. */
+export function savedOnly(): string | undefined {
+  return sessionStorage.getItem(ONLY) ?? undefined;
+}
+
+export function signIn(key: string, person: Person, only: string | undefined): void {
   sessionStorage.setItem(KEY, key);
+  if (only === undefined) sessionStorage.removeItem(ONLY);
+  else sessionStorage.setItem(ONLY, only);
   localStorage.setItem(PERSON, JSON.stringify(person));
 }
 
 export function signOut(): void {
   sessionStorage.removeItem(KEY);
+  sessionStorage.removeItem(ONLY);
 }
 
 export function connect(key: string): Treehold {

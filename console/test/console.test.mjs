@@ -1,10 +1,11 @@
 // The console in a real browser, against the real server, with a network that can be cut.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { git, until, Wire } from "../../clients/typescript/build/test/server.js";
+import { BINARY, git, until, Wire } from "../../clients/typescript/build/test/server.js";
 import { openBrowser, openPage, shoot, textOf } from "./browser.mjs";
 import { desk, editor, file, go, saved, state, USER } from "./desk.mjs";
 
@@ -18,6 +19,42 @@ test("whoever has no key gets the server's sentence", async () => {
   assert.match(await page.getByRole("alert").textContent(), /^Send one of the configured keys/);
   await shoot(page, "sign-in");
   await page.close();
+});
+
+test("whoever has a token names the project that it opens, and the user whose work it may see", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const made = execFileSync(BINARY, ["token", "create", here.name, "--scopes", "files:write,pending", "--user", USER, "--data-dir", server().dir], { encoding: "utf8" });
+  const secret = /^secret *(\S+)$/m.exec(made)[1];
+  const { page, errors } = await openPage(browser().context, `${server().url}/console`);
+  t.after(() => page.close());
+  const enter = () => page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByLabel("Key of this server").fill(secret);
+  await page.getByLabel("User", { exact: true }).fill("99999999-2222-4333-8444-555555555555");
+  await enter();
+  await page.getByLabel("Project").fill("no-such");
+  await shoot(page, "sign-in-token");
+  await enter();
+  await page.getByRole("alert").waitFor();
+  await page.getByLabel("Project").fill(here.name);
+  await enter();
+  await until(async () => /user/.test(await page.getByRole("alert").textContent()), "the server's sentence on the user");
+  await page.getByLabel("User", { exact: true }).fill(USER);
+  await enter();
+  await page.getByText("1 file", { exact: true }).waitFor();
+  await go(page, file(here, "a.txt"));
+  await editor(page, "a.txt").click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("typed");
+  await saved(page);
+  assert.equal(await view(here, "a.txt"), "one\ntyped");
+  // A reload comes back, and what is about all projects leads back.
+  await page.reload();
+  await editor(page, "a.txt").waitFor();
+  await go(page, "#/");
+  await page.getByText("You are signed in to one project").waitFor();
+  await page.getByRole("link", { name: "Open it" }).click();
+  await page.getByText("Choose a file").waitFor();
+  assert.deepEqual(errors, []);
 });
 
 test("an edit crosses from one window to the other, and what both type is merged", async (t) => {
