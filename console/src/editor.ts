@@ -10,7 +10,7 @@ import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
 import { Annotation, EditorState, Transaction, type ChangeSpec, type Extension } from "@codemirror/state";
-import { Decoration, drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
+import { Decoration, drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers, showPanel, type Panel } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { lineChanges, splitLines } from "treehold";
 
@@ -53,6 +53,10 @@ const look = EditorView.theme({
   ".cm-matchingBracket, &.cm-focused .cm-matchingBracket": { backgroundColor: "var(--accent-soft)", outline: "1px solid var(--line-strong)" },
   ".cm-marked": { backgroundColor: "var(--warn-soft)" },
   ".cm-panels": { backgroundColor: "var(--sunken)", color: "var(--ink)", borderTop: "1px solid var(--line)", fontFamily: "var(--sans)" },
+  // Its place is kept, so that nothing moves with the focus.
+  ".cm-way-out": { padding: "2px 8px", fontSize: "12px", color: "var(--ink-2)", visibility: "hidden" },
+  "&.cm-focused .cm-way-out": { visibility: "visible" },
+  ".cm-panels:has(> .cm-way-out:only-child)": { backgroundColor: "transparent", borderTop: "none" },
   ".cm-textfield": { backgroundColor: "var(--surface)", border: "1px solid var(--line-strong)", borderRadius: "5px" },
   ".cm-button": { backgroundImage: "none", backgroundColor: "var(--surface)", border: "1px solid var(--line-strong)", borderRadius: "5px" },
   ".cm-searchMatch": { backgroundColor: "var(--warn-soft)", outline: "1px solid var(--line-strong)" },
@@ -83,6 +87,17 @@ const languages: [RegExp, () => Extension][] = [
   [/\.(css|scss)$/i, () => css()],
   [/\.(ya?ml)$/i, () => yaml()],
 ];
+
+/** Tab indents: it is told how keys come out. */
+const WAY_OUT = "way-out";
+
+function wayOut(): Panel {
+  const dom = document.createElement("div");
+  dom.id = WAY_OUT;
+  dom.className = "cm-way-out";
+  dom.textContent = "Tab indents. To go on from here: Esc, then Tab.";
+  return { dom };
+}
 
 /** Bytes beyond which colours cost more than they tell. */
 const COLOURED_MAX = 1 << 20;
@@ -117,7 +132,8 @@ export function openPane(host: HTMLElement, options: PaneOptions): Pane {
       keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
       language(options.path, options.text), syntaxHighlighting(colours), look,
       EditorState.readOnly.of(options.readOnly ?? false),
-      EditorView.contentAttributes.of({ "aria-label": options.label, spellcheck: "false" }),
+      EditorView.contentAttributes.of({ "aria-label": options.label, spellcheck: "false", ...(options.readOnly ? {} : { "aria-describedby": WAY_OUT }) }),
+      options.readOnly ? [] : showPanel.of(wayOut),
       EditorView.decorations.of((view) => {
         const decorated = [...marked].filter((line) => line <= view.state.doc.lines).sort((a, b) => a - b);
         return Decoration.set(decorated.map((line) => Decoration.line({ class: "cm-marked" }).range(view.state.doc.line(line).from)));

@@ -127,3 +127,20 @@ test("a file whose text is not saved is not deleted", async (t) => {
   await page.getByText("What was typed in a.txt is not saved").waitFor();
   assert.equal(await view(here, "a.txt"), "theirs one\n");
 });
+
+test("keys come out of the editor, and it says how", async (t) => {
+  const here = await project({ "a.txt": "one" });
+  const page = await at(t, file(here, "a.txt"));
+  await editor(page, "a.txt").click();
+  await page.getByText("Esc, then Tab").waitFor();
+  assert.match(await page.evaluate(() => {
+    const root = document.querySelector(".code:not([hidden]) > div > div").shadowRoot;
+    return root.getElementById(root.querySelector("[role=textbox]").getAttribute("aria-describedby")).textContent;
+  }), /Esc, then Tab/);
+  await page.keyboard.press("Tab");
+  await until(async () => (await textOf(page, "a.txt")) !== "one", "Tab indents");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Tab");
+  assert.equal(await editor(page, "a.txt").evaluate((box) => box.getRootNode().activeElement === box), false);
+  await saved(page);
+});
