@@ -161,7 +161,7 @@ function Promote({ store, branches, onDone }: { store: ProjectStore; branches: B
 export function GoneBranch({ store }: { store: ProjectStore }) {
   return (
     <div class="banner"><div class="note bad" role="alert">
-      There is no branch {store.branch}{store.status ? " any more" : ""}. {store.unsaved > 0 && "What you typed is kept in this browser. "}
+      There is no branch {store.branch}{store.status ? " any more" : ""}. {store.unsaved > 0 && store.kept && "What you typed is kept in this browser. "}
       <a href={placeOf(store.view.id, "files")}>Go to {store.view.default_branch}</a>
     </div></div>
   );

@@ -45,19 +45,6 @@ async function open(store: ProjectStore, path: string, signal: AbortSignal): Pro
   }
 }
 
-/** Files that the server refused, the one in the editor aside: that says it itself. */
-export function RefusedFiles({ store, open }: { store: ProjectStore; open: string | undefined }) {
-  useWatched(store);
-  const refused = store.autosave.states().filter(({ state, path }) => state === "failed" && path !== open);
-  if (refused.length === 0) return null;
-  return (
-    <div class="banner"><div class="note bad" role="alert">
-      The server refused what was typed, and this browser keeps it:{" "}
-      {refused.map(({ path }, index) => <>{index > 0 && ", "}<a href={store.place("files", path)}>{path}</a></>)}
-    </div></div>
-  );
-}
-
 /** One file in the editor. */
 export function FileView({ store, path, line, onClose }: { store: ProjectStore; path: string; line: number | undefined; onClose: () => void }) {
   useWatched(store);
@@ -127,7 +114,7 @@ export function FileView({ store, path, line, onClose }: { store: ProjectStore; 
         <a class="small" href={store.place("log", path)}>History</a>
         {opened && opened.kind !== "none" && <Remove store={store} path={path} oid={opened.kind === "odd" ? opened.oid : undefined} onGone={onClose} onChanged={() => void load()} />}
       </header>
-      {state?.state === "failed" && <div class="banner"><Failure error={state.error}>What you typed is kept in this browser. <button class="plain" onClick={() => void store.autosave.retry()}>Try again</button></Failure></div>}
+      {state?.state === "failed" && <div class="banner"><Failure error={state.error}>{state.kept && "What you typed is kept in this browser. "}<button class="plain" onClick={() => void store.autosave.retry()}>Try again</button></Failure></div>}
       {conflict && (
         <div class="scroll"><Sides title="Another device changed the same lines. Nothing is overwritten until you decide."
           path={path} base={conflict.base} ours={conflict.ours} theirs={conflict.theirs} text={conflict.ours ?? ""}
@@ -152,8 +139,10 @@ const WORDS: Record<FileState["state"], [string, string]> = {
   failed: ["bad", "Refused"],
 };
 
+const UNKEPT = ["bad", "Offline, and not kept: leave this window open"];
+
 function SaveState({ state, online }: { state: FileState | undefined; online: boolean }) {
-  const [kind, words] = WORDS[state?.state ?? "saved"];
+  const [kind, words] = state?.state === "offline" && !state.kept ? UNKEPT : WORDS[state?.state ?? "saved"];
   return <span class={`save ${kind}`} role="status" data-state={state?.state ?? "saved"}><span class={`dot${online && kind === "" ? "" : " off"}`} aria-hidden="true" /><span class="clip">{words}</span></span>;
 }
 

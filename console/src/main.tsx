@@ -5,7 +5,7 @@ import { BranchButton, GoneBranch, LeftBehind } from "./branches.js";
 import { Changes } from "./changes.js";
 import { Checkpoints } from "./checkpoints.js";
 import { Conflicts } from "./conflicts.js";
-import { FileView, RefusedFiles } from "./file.js";
+import { FileView } from "./file.js";
 import { History } from "./log.js";
 import { Operations } from "./operations.js";
 import { Empty, Failure, Waiting } from "./parts.js";
@@ -16,6 +16,7 @@ import { connect, savedKey, savedOnly, savedPerson, signOut, type Person } from 
 import { SignIn } from "./sign.js";
 import { ProjectStore } from "./store.js";
 import { Tree } from "./tree.js";
+import { Unsaved } from "./unsaved.js";
 import { useWatched } from "./watch.js";
 
 function App() {
@@ -158,7 +159,7 @@ function Opened({ store, tab, path, line, onLeave }: OpenedProps) {
         ))}
       </nav>
       {store.left.length > 0 && <LeftBehind store={store} />}
-      <RefusedFiles store={store} open={tab === "files" ? path : undefined} />
+      <Unsaved store={store} open={tab === "files" ? path : undefined} />
       {store.gone && <GoneBranch store={store} />}
       {store.error !== undefined && !store.gone && <div class="banner"><Failure error={store.error}><button class="plain" onClick={() => (void store.list(), void store.refresh())}>Try again</button></Failure></div>}
       {tab === "search" && <SearchView store={store} />}

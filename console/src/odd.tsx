@@ -88,7 +88,7 @@ function hex(head: Uint8Array): string {
 }
 
 /** Leaves bytes to the browser, as a file. */
-function give(content: Uint8Array, name: string): void {
+export function give(content: Uint8Array, name: string): void {
   const url = URL.createObjectURL(new Blob([content as BlobPart]));
   const link = document.createElement("a");
   link.href = url;

@@ -124,6 +124,11 @@ export class ProjectStore extends Watched {
     return this.autosave.states().filter((file) => file.state !== "saved").length;
   }
 
+  /** Whether what is typed and not saved outlives this window. */
+  get kept(): boolean {
+    return this.autosave.states().every((file) => file.kept);
+  }
+
   /** Saves what is typed in a file that something else is to replace. Fails where that cannot be. */
   async settle(path: string): Promise<void> {
     const typed = this.autosave.state(path);

@@ -47,6 +47,33 @@ const fill = (page, left) => page.evaluate((left) => {
 const empty = (page) => page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("filler ")).forEach((key) => localStorage.removeItem(key)));
 const queued = (page, project) => page.evaluate((prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix)), `treehold-queue:${project.name}:`);
 
+test("where the browser has no room for what is typed, the page says so, and gives it", async (t) => {
+  const here = await project({ "a.txt": "" });
+  const wire = await Wire.to(server().url);
+  t.after(() => wire.close());
+  const page = await at(t, file(here, "a.txt"), { url: wire.url });
+  await editor(page, "a.txt").waitFor();
+  await fill(page, 0);
+  try {
+    wire.cut();
+    await editor(page, "a.txt").click();
+    await page.keyboard.insertText("typed in vain?");
+    await page.getByText("leave this window open until it is saved").waitFor();
+    await until(async () => (await state(page)) === "offline", "it is offline");
+    await page.getByText("Offline, and not kept").waitFor();
+    await shoot(page, "not-kept");
+    assert.equal(await page.getByText("kept in this browser").count(), 0);
+    const [got] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download a.txt" }).click()]);
+    assert.equal(readFileSync(await got.path(), "utf8"), "typed in vain?");
+  } finally {
+    await empty(page);
+  }
+  wire.mend();
+  await saved(page);
+  assert.equal(await view(here, "a.txt"), "typed in vain?");
+  await page.getByText("leave this window open until it is saved").waitFor({ state: "detached" });
+});
+
 test("what a closed window left is saved where there is no room for it twice", async (t) => {
   const here = await project({ "a.txt": "", "b.txt": "b" });
   const page = await at(t, "#/");
