@@ -117,7 +117,7 @@ export function FileView({ store, path, line, onClose }: { store: ProjectStore; 
       {state?.state === "failed" && <div class="banner"><Failure error={state.error}>{state.kept && "What you typed is kept in this browser. "}<button class="plain" onClick={() => void store.autosave.retry()}>Try again</button></Failure></div>}
       {conflict && (
         <div class="scroll"><Sides title="Another device changed the same lines. Nothing is overwritten until you decide."
-          path={path} base={conflict.base} ours={conflict.ours} theirs={conflict.theirs} text={conflict.ours ?? ""}
+          path={path} drafts={store.drafts} between="device" sides={String(conflict.theirsOid)} base={conflict.base} ours={conflict.ours} theirs={conflict.theirs} text={conflict.ours ?? ""}
           onOurs={() => store.autosave.resolve(path, "ours")} onTheirs={() => store.autosave.resolve(path, "theirs")}
           onText={(text) => store.autosave.resolve(path, { text })} /></div>
       )}

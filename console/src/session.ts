@@ -13,7 +13,7 @@ const ONLY = "treehold-only";
 const TAB = "treehold-tab";
 const QUEUE = "treehold-queue";
 /** What in a queue was typed. */
-const LEFT = new Set(["file", "overtaken", "batch"]);
+const LEFT = new Set(["file", "overtaken", "batch", "draft"]);
 
 /** The page is at `…/console`, the API beside it. */
 export const baseUrl = location.pathname.replace(/\/console\/?$/, "");
@@ -124,7 +124,7 @@ async function adopt(prefix: string, device: string): Promise<void> {
   for (const [owner, names] of owners) adoptOf(`${prefix}${owner}:`, `${prefix}${device}:`, names);
 }
 
-/** What one closed tab left. Where both have the same file, it stays for the next tab. */
+/** What one closed tab left. Where both have the same file or result, it stays for the next tab. */
 function adoptOf(from: string, to: string, names: string[]): void {
   const taken = (name: string) => localStorage.getItem(to + name) !== null;
   const batches = names.filter((name) => /^batch(:|$)/.test(name));
@@ -134,6 +134,7 @@ function adoptOf(from: string, to: string, names: string[]): void {
     for (const name of batches) rename(from + name, `${to}batch:${newUuid().slice(0, 8)}`);
     for (const name of files) if (!taken(name)) rename(from + name, to + name);
   }
+  for (const name of names) if (name.startsWith("draft:") && !taken(name)) rename(from + name, to + name);
   if (names.includes("overtaken")) adoptOvertaken(`${from}overtaken`, `${to}overtaken`);
 }
 

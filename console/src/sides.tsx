@@ -1,16 +1,23 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { merge3 } from "treehold";
+import type { Between, Drafts } from "./drafts.js";
 import { changedLines, openPane, type Pane } from "./editor.js";
 import { Failure } from "./parts.js";
+import { useWatched } from "./watch.js";
 
 export interface SidesProps {
   title: string;
   path: string;
+  /** Where a result that is typed is kept until it is taken. */
+  drafts: Drafts;
+  between: Between;
+  /** Names what the sides are. */
+  sides: string;
   /** `undefined` = not known, `null` = no file. */
   base: string | null | undefined;
   ours: string | null;
   theirs: string | null;
-  /** What the editor of the result begins with. */
+  /** What the editor of the result has as long as nobody typed in it. */
   text: string;
   onOurs: () => Promise<unknown>;
   onTheirs: () => Promise<unknown>;
@@ -19,21 +26,32 @@ export interface SidesProps {
 
 /** All sides of a conflict beside each other, and what becomes of it. */
 export function Sides(props: SidesProps) {
-  const { title, path, base, ours, theirs, onOurs, onTheirs, onText } = props;
+  const { title, path, drafts, between, sides, base, ours, theirs, text, onOurs, onTheirs, onText } = props;
+  useWatched(drafts);
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
   const result = useRef<Pane | undefined>(undefined);
   const host = useRef<HTMLDivElement>(null);
-  // What was typed goes on in the result, and what comes does not overwrite it.
-  const [begin] = useState(props.text);
+  const now = useRef(sides);
+  now.current = sides;
+  const draft = drafts.get(between, path);
+  // It stays one of the sides that it began with.
+  const keep = (text: string) => void drafts.keep(between, path, { text, sides: drafts.get(between, path)?.sides ?? now.current });
   useEffect(() => {
-    result.current = openPane(host.current!, { text: begin, path, label: "The result" });
+    result.current = openPane(host.current!, { text: draft?.text ?? text, path, label: "The result", onChange: keep });
     return () => result.current?.destroy();
-  }, []);
+  }, [drafts, between, path]);
+  // What comes is shown, and overwrites nothing that was typed.
+  useEffect(() => void (!drafts.get(between, path) && result.current?.set(text)), [text]);
+  const begin = async (text: string) => {
+    await drafts.drop(between, path);
+    result.current?.set(text);
+  };
   const act = (resolve: () => Promise<unknown>) => async () => {
     setBusy(true);
     try {
       await resolve();
+      await drafts.drop(between, path);
       setError(undefined);
     } catch (failure) {
       setError(failure);
@@ -44,6 +62,12 @@ export function Sides(props: SidesProps) {
   return (
     <section aria-label={`Conflict in ${path}`}>
       <div class="banner"><div class="note warn" role="alert">{title}</div></div>
+      {draft && draft.sides !== sides && (
+        <div class="banner"><div class="note warn" role="alert">
+          What is in conflict has changed since you began the result, which is as you left it: compare it with both sides before you take it.{" "}
+          <button class="plain" disabled={busy} onClick={() => void begin(text)}>Begin it anew</button>
+        </div></div>
+      )}
       {error !== undefined && <div class="banner"><Failure error={error} /></div>}
       <div class={base === undefined ? "sides two" : "sides"}>
         <Side name="Mine" path={path} text={ours} base={base} none="deletes the file"><button class="small" disabled={busy} onClick={act(onOurs)}>Take mine</button></Side>
@@ -53,7 +77,7 @@ export function Sides(props: SidesProps) {
       <div class="merged">
         <header>
           <h3 class="grow">Result</h3>
-          {merged !== undefined && <button class="small" disabled={busy} onClick={() => result.current?.set(merged)}>Merge by lines</button>}
+          {merged !== undefined && <button class="small" disabled={busy} onClick={() => void begin(merged)}>Merge by lines</button>}
           <button class="primary small" disabled={busy} onClick={act(() => onText(result.current?.text() ?? ""))}><span class={busy ? "busy" : ""}>Take the result</span></button>
         </header>
         <div class="code"><div ref={host} /></div>

@@ -2,6 +2,7 @@ import {
   TreeholdError, type Autosave, type FeedItem, type Merged, type Oid, type PendingEvent, type Project, type ProjectView, type RefView, type Status,
   type Treehold, type Workspace,
 } from "treehold";
+import { Drafts } from "./drafts.js";
 import { FileTree } from "./files.js";
 import { placeOf } from "./place.js";
 import { Search } from "./searching.js";
@@ -28,6 +29,7 @@ export class ProjectStore extends Watched {
   readonly project: Project;
   readonly workspace: Workspace;
   readonly autosave: Autosave;
+  readonly drafts: Drafts;
   readonly view: ProjectView;
   readonly device: string;
   /** Short name of the branch that is shown. */
@@ -63,7 +65,8 @@ export class ProjectStore extends Watched {
   #again = false;
 
   private constructor(
-    treehold: Treehold, person: Person, view: ProjectView, project: Project, autosave: Autosave, device: string, merged: Set<(merged: Merged) => void>,
+    treehold: Treehold, person: Person, view: ProjectView, project: Project, autosave: Autosave, drafts: Drafts, device: string,
+    merged: Set<(merged: Merged) => void>,
   ) {
     super();
     this.#merged = merged;
@@ -72,6 +75,7 @@ export class ProjectStore extends Watched {
     this.view = view;
     this.project = project;
     this.autosave = autosave;
+    this.drafts = drafts;
     this.workspace = autosave.workspace;
     this.device = device;
     const { branch } = this.workspace;
@@ -96,9 +100,11 @@ export class ProjectStore extends Watched {
       user: person.user, device, actor, storage, storageKey, onMerged, debounceMs: DEBOUNCE_MS, maxWaitMs: MAX_WAIT_MS,
       ...(branch === undefined ? {} : { branch }),
     });
-    const store = new ProjectStore(treehold, person, view, project, autosave, device, listeners);
+    const drafts = await Drafts.open(storage, storageKey);
+    const store = new ProjectStore(treehold, person, view, project, autosave, drafts, device, listeners);
     await autosave.restore();
     autosave.subscribe(() => store.changed());
+    drafts.watch(() => store.changed());
     void store.#follow();
     return store;
   }
@@ -119,14 +125,14 @@ export class ProjectStore extends Watched {
     return this.#ending.signal;
   }
 
-  /** What is typed and not saved. */
+  /** What is typed and not saved: files, and results of conflicts. */
   get unsaved(): number {
-    return this.autosave.states().filter((file) => file.state !== "saved").length;
+    return this.autosave.states().filter((file) => file.state !== "saved").length + this.drafts.size;
   }
 
   /** Whether what is typed and not saved outlives this window. */
   get kept(): boolean {
-    return this.autosave.states().every((file) => file.kept);
+    return this.autosave.states().every((file) => file.kept) && this.drafts.all().every((draft) => draft.kept);
   }
 
   /** Saves what is typed in a file that something else is to replace. Fails where that cannot be. */

@@ -33,11 +33,13 @@ function Links({ store, files }: { store: ProjectStore; files: FileState[] }) {
 /** What only this window has: the browser has no room for it. What is about to be saved is not told. */
 function Unkept({ store }: { store: ProjectStore }) {
   const files = store.autosave.states().filter(({ kept, state }) => !kept && state !== "waiting" && state !== "saving");
-  if (files.length === 0) return null;
+  const drafts = store.drafts.all().filter(({ kept }) => !kept);
+  const texts = [...files.map(({ path, text }) => ({ path, text })), ...drafts.map(({ path, draft }) => ({ path, text: draft.text }))];
+  if (texts.length === 0) return null;
   return (
     <div class="banner"><div class="note bad" role="alert">
       This browser has no room for what you typed. It is not kept: leave this window open until it is saved.{" "}
-      {files.map(({ path, text }) => text !== null && <button class="plain" onClick={() => giveText(text, path)}>Download {path}</button>)}
+      {texts.map(({ path, text }) => text !== null && <button class="plain" onClick={() => giveText(text, path)}>Download {path}</button>)}
     </div></div>
   );
 }

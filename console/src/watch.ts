@@ -22,7 +22,7 @@ export function useWatched(target: Watched): void {
 
 /**
  * What is asked for, as it comes: asked again when `key` changes or `again` is called. Until the new answer is there the old one stays,
- * so that nothing that somebody works in goes away.
+ * also beside an error, so that nothing that somebody works in goes away.
  */
 export function useAsked<T>(ask: (signal: AbortSignal) => Promise<T>, key: unknown): { value?: T; error?: unknown; again: () => void } {
   const [state, setState] = useState<{ value?: T; error?: unknown }>({});
@@ -31,7 +31,7 @@ export function useAsked<T>(ask: (signal: AbortSignal) => Promise<T>, key: unkno
     const controller = new AbortController();
     ask(controller.signal).then(
       (value) => !controller.signal.aborted && setState({ value }),
-      (error: unknown) => !controller.signal.aborted && setState({ error }),
+      (error: unknown) => !controller.signal.aborted && setState((before) => ({ ...before, error })),
     );
     return () => controller.abort();
   }, [key, turn]);

@@ -47,6 +47,101 @@ const fill = (page, left) => page.evaluate((left) => {
 const empty = (page) => page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("filler ")).forEach((key) => localStorage.removeItem(key)));
 const queued = (page, project) => page.evaluate((prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix)), `treehold-queue:${project.name}:`);
 
+test("a result that is typed outlives the sides that move, a failure, another tab and a reload", async (t) => {
+  const here = await conflicting();
+  const page = await at(t, `#/p/${here.name}/conflicts`);
+  const asked = [];
+  page.on("dialog", (dialog) => (asked.push(dialog.type()), void dialog.accept()));
+  await type(page, result(page), "both\ntwo\n");
+  // The branch moves: that is said, and the text stays.
+  await here.files.write("a.txt", "theirs again\ntwo\n");
+  await page.getByText("has changed since you began the result").waitFor();
+  await shoot(page, "conflict-moved");
+  assert.equal(await textOf(page, "Theirs"), "theirs again\ntwo\n");
+  assert.equal(await textOf(page, "The result"), "both\ntwo\n");
+  // An answer that does not come takes nothing away.
+  await page.route(/\/conflicts\?/, (route) => route.abort());
+  await here.workspace({ user: USER, device: "phone" }).put("b.txt", "b");
+  await page.getByRole("button", { name: "Try again" }).waitFor();
+  assert.equal(await textOf(page, "The result"), "both\ntwo\n");
+  await page.unroute(/\/conflicts\?/);
+  await page.getByRole("link", { name: /^Files/ }).click();
+  await page.getByText("Choose a file").waitFor();
+  await page.getByRole("link", { name: /^Conflicts/ }).click();
+  await result(page).waitFor();
+  assert.equal(await textOf(page, "The result"), "both\ntwo\n");
+  await page.reload();
+  assert.deepEqual(asked, ["beforeunload"], "it is asked whether it may go");
+  await result(page).waitFor();
+  assert.equal(await textOf(page, "The result"), "both\ntwo\n");
+  await page.getByText("has changed since you began the result").waitFor();
+  await page.getByRole("button", { name: "Take the result" }).click();
+  await page.getByText("No conflicts").waitFor();
+  assert.equal(await view(here, "a.txt"), "both\ntwo\n");
+  assert.deepEqual(await queued(page, here), [], "what was taken is not kept");
+});
+
+test("a result in which nobody typed follows the sides, and one can be begun anew", async (t) => {
+  const here = await conflicting();
+  const page = await at(t, `#/p/${here.name}/conflicts`);
+  await result(page).waitFor();
+  await here.files.write("a.txt", "theirs again\ntwo\n");
+  await until(async () => (await textOf(page, "The result")).includes("theirs again"), "the result follows");
+  await type(page, result(page), "both\ntwo\n");
+  await here.files.write("a.txt", "theirs at last\ntwo\n");
+  await page.getByRole("button", { name: "Begin it anew" }).click();
+  await until(async () => (await textOf(page, "The result")).includes("theirs at last"), "it begins with what there is now");
+  await page.getByText("has changed since you began the result").waitFor({ state: "detached" });
+});
+
+test("a result for a conflict that another device settled is kept until it is discarded", async (t) => {
+  const here = await conflicting();
+  const page = await at(t, `#/p/${here.name}/conflicts`);
+  await type(page, result(page), "both\ntwo\n");
+  await here.workspace({ user: USER, device: "phone" }).resolve([{ path: "a.txt", take: "theirs", theirs: blobOid("theirs\ntwo\n") }]);
+  const left = page.getByRole("article", { name: "Left of a.txt" });
+  await left.getByText("The result that you typed was not taken").waitFor();
+  const [got] = await Promise.all([page.waitForEvent("download"), left.getByRole("button", { name: "Download it" }).click()]);
+  assert.equal(readFileSync(await got.path(), "utf8"), "both\ntwo\n");
+  await left.getByRole("button", { name: "Discard it" }).click();
+  await left.waitFor({ state: "detached" });
+  assert.deepEqual(await queued(page, here), []);
+});
+
+test("the result of a conflict between devices outlives another page too", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "b\n" });
+  const page = await at(t, file(here, "a.txt"));
+  await type(page, editor(page, "a.txt"), "mine one\n");
+  await here.workspace({ user: USER, device: "phone" }).put("a.txt", "theirs one\n");
+  await page.getByText("Another device changed the same lines").waitFor();
+  await type(page, result(page), "both\n");
+  await go(page, file(here, "b.txt"));
+  await editor(page, "b.txt").waitFor();
+  // There it is told.
+  await page.getByRole("alert").getByRole("link", { name: "a.txt" }).click();
+  await result(page).waitFor();
+  assert.equal(await textOf(page, "The result"), "both\n");
+  await page.getByRole("button", { name: "Take the result" }).click();
+  await saved(page);
+  assert.equal(await view(here, "a.txt"), "both\n");
+  assert.deepEqual(await queued(page, here), []);
+});
+
+test("a conflict that cannot be resolved says why, also where its sides are not shown", async (t) => {
+  const here = await conflicting("a.bin", [new Uint8Array([0, 1]), new Uint8Array([0, 2])]);
+  const page = await at(t, `#/p/${here.name}/conflicts`);
+  await page.getByText("A side is binary").waitFor();
+  // The branch moves while it is decided.
+  await page.route(/\/resolve$/, async (route) => {
+    await here.files.write("a.bin", new Uint8Array([0, 3]));
+    await route.continue();
+  }, { times: 1 });
+  const refused = page.waitForResponse((response) => response.url().endsWith("/resolve"));
+  await page.getByRole("button", { name: "Take mine" }).click();
+  assert.equal((await refused).ok(), false);
+  await page.getByRole("article").getByRole("alert").waitFor();
+});
+
 test("where the browser has no room for what is typed, the page says so, and gives it", async (t) => {
   const here = await project({ "a.txt": "" });
   const wire = await Wire.to(server().url);
