@@ -174,7 +174,7 @@ export function LeftBehind({ store }: { store: ProjectStore }) {
       Something that was typed is not saved yet on{" "}
       {store.left.map((branch, index) => (
         <>{index > 0 && ", "}<a href={placeOf(store.view.id, "files", { branch })}>{branch ?? store.view.default_branch}</a></>
-      ))}: open it, and it is.
+      ))}: open it, and it is, or you are asked.
     </div></div>
   );
 }
