@@ -69,7 +69,7 @@ export class Autosave {
     for (const [key, value] of found) {
       const name = key.slice(this.#prefix.length);
       const replay = /^batch(:|$)/.test(name) ? parsed<Replay>(value) : undefined;
-      if (replay) this.#replays.push({ ...replay, name });
+      if (Array.isArray(replay?.ops)) this.#replays.push({ ...replay, name });
       if (!name.startsWith("file:")) continue;
       const kept = unpacked(value);
       if (kept) restored.push(this.#takeUp(name.slice("file:".length), kept));

@@ -448,6 +448,7 @@ test("what an earlier page left behind reaches an editor that did not wait for i
   const left = await leftBehind(t, here, "a.txt", lines("1", "2", "3"), lines("one", "2", "3"));
   // What is damaged there harms nothing else.
   for (const [key] of await left.entries("")) for (const name of ["batch", "overtaken", "file:c.txt"]) await left.set(key.replace("file:a.txt", name), "{");
+  await left.set(`treehold:${here.name}::${USER}:batch:other`, "{}");
   const { storage, answer } = slow(left);
   const { autosave, merged } = await desk(t, here, { storage });
   void autosave.restore();
