@@ -367,6 +367,8 @@ export const cases = {
         const { files } = await a.ok('conflicts');
         assert.deepEqual(files[0].hunks, [{ base: 'two\n', ours: 'two of A\n', theirs: 'two of B\n' }]);
         await a.refused('resolve', { files: [{ path, take: 'merged' }] }, 'conflict');
+        // Whoever saw no file there has not seen what there is.
+        await a.refused('resolve', { files: [{ path, take: 'ours', theirs: null }] }, 'head_moved');
         await a.ok('resolve', { files: [{ path, take: 'text', content: 'one\ntwo of both\nthree\n', theirs: files[0].theirs }] });
         assert.equal((await a.text('conflicts')), '[Nothing is in the way of a commit.]');
         const done = await a.ok('commit', { message: 'Both' });
@@ -396,7 +398,7 @@ export const cases = {
         assert.match(await a.text('sync'), /is conflict\nLook at `conflicts`/);
         assert.equal((await a.ok('status')).head, reverted);
         assert.match(await a.text('sync'), /has all that the remote has/);
-        await a.ok('resolve', { files: [{ path, take: 'ours' }] });
+        await a.ok('resolve', { files: [{ path, take: 'ours', theirs: null }] });
         const kept = await a.ok('commit', { message: 'Keep it here', push: false });
         const again = others('main^{tree}');
         await a.refused('sync', {}, 'diverged');

@@ -75,8 +75,10 @@ struct Resolution {
     take: Take,
     /// For "text": the whole resolved content.
     content: Option<String>,
-    /// The `theirs` that you looked at: refused if the branch has another one by now.
-    theirs: Option<String>,
+    /// The `theirs` that you looked at (null: the branch has no file): refused if the branch has another one by now. Left out: whatever it
+    /// has.
+    #[serde(default, deserialize_with = "given")]
+    theirs: Option<Option<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -196,12 +198,13 @@ fn text(answer: &Answer) -> String {
     text
 }
 
-pub(crate) async fn resolve<H: Host>(call: &Call<'_, H>, args: Resolve) -> Result<Shown, Refusal> {
+fn resolutions(args: Resolve) -> Result<Vec<ResolveFile>, Refusal> {
     if args.files.is_empty() || args.files.len() > RESOLVED_MAX {
         return Err(Refusal::new("bad_arguments", format!("give 1 to {RESOLVED_MAX} files in a call")));
     }
     let files = args.files.into_iter().map(|file| {
-        let theirs = file.theirs.map(|oid| oid.parse().map_err(|why: &str| Refusal::new("bad_oid", why)));
+        let theirs = file.theirs.map(|theirs| theirs.map(|oid| oid.parse()).transpose());
+        let theirs = theirs.transpose().map_err(|why: &str| Refusal::new("bad_oid", why))?;
         Ok(ResolveFile {
             path: file.path,
             take: match file.take {
@@ -213,10 +216,19 @@ pub(crate) async fn resolve<H: Host>(call: &Call<'_, H>, args: Resolve) -> Resul
             content: file.content,
             encoding: None,
             mode: None,
-            theirs: theirs.transpose()?.map(Some),
+            theirs,
         })
     });
-    let files = files.collect::<Result<Vec<_>, Refusal>>()?;
+    files.collect()
+}
+
+/// `null` is given, too: there it says that no file was seen.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+pub(crate) async fn resolve<H: Host>(call: &Call<'_, H>, args: Resolve) -> Result<Shown, Refusal> {
+    let files = resolutions(args)?;
     let request = ResolveRequest { user: call.binding.user, branch: call.binding.branch.clone(), files };
     let (project, origin) = (call.binding.project.clone(), call.origin.clone());
     let done = call
@@ -235,6 +247,21 @@ pub(crate) async fn resolve<H: Host>(call: &Call<'_, H>, args: Resolve) -> Resul
 mod tests {
     use super::*;
     use treehold_engine::api::{ChangeState, ConflictHunk, MergedText, Path};
+
+    #[test]
+    fn a_file_that_was_seen_to_be_gone_is_another_thing_than_one_that_was_not_looked_at() {
+        let oid = "00000000000000000000000000000000000000aa";
+        let asked = serde_json::json!({"files": [
+            {"path": "a", "take": "ours"},
+            {"path": "a", "take": "ours", "theirs": null},
+            {"path": "a", "take": "ours", "theirs": oid},
+        ]});
+        let files = resolutions(serde_json::from_value(asked).unwrap()).unwrap();
+        let theirs: Vec<_> = files.iter().map(|file| file.theirs).collect();
+        assert_eq!(theirs, [None, Some(None), Some(oid.parse().ok())]);
+        let bad = serde_json::json!({"files": [{"path": "a", "take": "ours", "theirs": "12"}]});
+        assert_eq!(resolutions(serde_json::from_value(bad).unwrap()).unwrap_err().code, "bad_oid");
+    }
 
     #[test]
     fn both_sides_are_told_as_far_as_they_fit() {
