@@ -393,7 +393,7 @@ export const cases = {
         const reverted = others('main~1^{tree}');
         const dry = await a.ok('sync', { dry_run: true });
         assert.deepEqual([dry.from, dry.to, dry.changed], [before, reverted, [{ path, action: 'deleted' }]]);
-        assert.deepEqual(dry.pending, [{ path, state: 'conflict' }]);
+        assert.deepEqual([dry.pending_total, dry.pending], [1, [{ path, state: 'conflict' }]]);
         assert.equal((await a.ok('status')).head, before);
         assert.match(await a.text('sync'), /is conflict\nLook at `conflicts`/);
         assert.equal((await a.ok('status')).head, reverted);

@@ -1,5 +1,7 @@
 //! No answer is larger than was asked for, and none is cut without saying so.
 
+use serde_json::{Map, Value};
+
 /// Content of an answer if the caller names no budget, bytes: about 25,000 tokens.
 pub(crate) const BUDGET_DEFAULT: u64 = 100_000;
 /// The largest budget that is taken; more is clamped to it.
@@ -8,6 +10,8 @@ pub(crate) const BUDGET_MAX: u64 = 1_000_000;
 pub(crate) const BUDGET_MIN: u64 = 1_000;
 /// Content of one resource, bytes. Larger files are read with the tool, page by page.
 pub(crate) const RESOURCE_BYTES_MAX: u64 = 1 << 20;
+/// Items of each list that a refusal has beside its sentence.
+const LISTED_MAX: usize = 200;
 
 /// The budget in force.
 pub(crate) fn budget(asked: Option<u64>) -> u64 {
@@ -27,6 +31,21 @@ pub(crate) fn room(asked: Option<u64>) -> usize {
 /// The number of items of a page.
 pub(crate) fn limit(asked: Option<usize>, default: usize, most: usize) -> usize {
     asked.unwrap_or(default).clamp(1, most)
+}
+
+/// What else is known of a refusal: of a longer list the first ones, and `NAME_total`.
+pub(crate) fn details(details: &Map<String, Value>) -> Map<String, Value> {
+    let mut told = Map::new();
+    for (name, value) in details {
+        match value {
+            Value::Array(items) if items.len() > LISTED_MAX => {
+                told.insert(name.clone(), items.iter().take(LISTED_MAX).cloned().collect());
+                told.insert(format!("{name}_total"), items.len().into());
+            }
+            value => _ = told.insert(name.clone(), value.clone()),
+        }
+    }
+    told
 }
 
 /// At most `most` bytes of a text, at the end of a line if there is one in the last half, and whether something is missing.

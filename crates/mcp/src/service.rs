@@ -21,7 +21,7 @@ use crate::binding::Binding;
 use crate::host::{Counted, Host, Refusal};
 use crate::tools::{self, Call, Shown};
 use crate::watch::{Follower, Listener, URI_BYTES_MAX, WATCHED_MAX, Watched};
-use crate::{resources, shown};
+use crate::{bounds, resources, shown};
 
 /// How often a caller that asked for it hears that a call goes on.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -140,7 +140,7 @@ impl<H: Host> ServerHandler for Tools<H> {
         match done {
             Some(done) => Ok(result(done).into()),
             None => {
-                let (name, _) = crate::bounds::cut(&request.name, 100);
+                let (name, _) = bounds::cut(&request.name, 100);
                 Err(ErrorData::invalid_params(format!("unknown tool {name:?}"), None))
             }
         }
@@ -281,7 +281,7 @@ fn result(done: Result<Shown, Refusal>) -> CallToolResult {
             let mut problem = Map::new();
             problem.insert("code".to_owned(), refusal.code.clone().into());
             problem.insert("detail".to_owned(), refusal.detail.clone().into());
-            problem.extend(refusal.details.clone());
+            problem.extend(bounds::details(&refusal.details));
             let mut meta = MetaObject::default();
             meta.insert("treehold/problem".to_owned(), Value::Object(problem));
             CallToolResult::error(vec![ContentBlock::text(shown::refusal(&refusal))]).with_meta(Some(meta))
@@ -292,6 +292,16 @@ fn result(done: Result<Shown, Refusal>) -> CallToolResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_many_files_is_told_in_part_and_says_of_how_many() {
+        let mut refusal = Refusal::new("conflict", "It does not merge.");
+        refusal.details.insert("conflicts".to_owned(), (0..250).map(|at| format!("f{at}")).collect());
+        let told = serde_json::to_value(result(Err(refusal))).unwrap();
+        let problem = &told["_meta"]["treehold/problem"];
+        assert_eq!(problem["conflicts"].as_array().map(Vec::len), Some(200));
+        assert_eq!((&problem["conflicts"][199], &problem["conflicts_total"]), (&"f199".into(), &250.into()));
+    }
 
     #[test]
     fn a_refusal_is_read_by_models_and_by_programs() {

@@ -2,13 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use treehold_engine::api::{OnDiverged, PendingAction, SyncAnswer, SyncRequest};
+use treehold_engine::api::{ChangeState, OnDiverged, PendingAction, SyncAnswer, SyncRequest};
 
 use super::{Call, Shown, show, status};
 use crate::host::{Host, Refusal, Work};
 use crate::shown;
 
-/// Files that are told of one sync.
+/// Files that are told of one sync, and pending changes.
 const FILES_MAX: usize = 200;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,8 +42,9 @@ pub(crate) struct Answer {
     changed_total: u64,
     /// The first 200.
     changed: Vec<File>,
-    /// Your pending changes of files that changed, and whether they still fit: `outdated` merges by itself at the next commit, `conflict`
-    /// does not.
+    pending_total: usize,
+    /// The first 200 of your pending changes of files that changed, those in conflict before the others, and whether they still fit:
+    /// `outdated` merges by itself at the next commit, `conflict` does not.
     pending: Vec<Touched>,
 }
 
@@ -92,7 +93,9 @@ pub(crate) async fn run<H: Host>(call: &Call<'_, H>, args: Args) -> Result<Shown
 fn told(answer: &SyncAnswer, user: uuid::Uuid, dry_run: bool) -> Answer {
     let path = |path: &[u8]| shown::path_bytes(path).0;
     let file = |action: PendingAction, name: &[u8]| File { path: path(name), action: status::action(action) };
-    let own = answer.pending.iter().filter(|touched| touched.user == user);
+    let mut own: Vec<_> = answer.pending.iter().filter(|touched| touched.user == user).collect();
+    // Stable: of each kind the order stays.
+    own.sort_by_key(|touched| touched.state != ChangeState::Conflict);
     Answer {
         branch: answer.branch.clone(),
         from: answer.from.map(|oid| oid.to_string()),
@@ -100,7 +103,12 @@ fn told(answer: &SyncAnswer, user: uuid::Uuid, dry_run: bool) -> Answer {
         dry_run,
         changed_total: answer.changed_count,
         changed: answer.changed.iter().take(FILES_MAX).map(|changed| file(changed.action, &changed.path.0)).collect(),
-        pending: own.map(|own| Touched { path: path(&own.path.0), state: status::state(own.state) }).collect(),
+        pending_total: own.len(),
+        pending: own
+            .iter()
+            .take(FILES_MAX)
+            .map(|own| Touched { path: path(&own.path.0), state: status::state(own.state) })
+            .collect(),
     }
 }
 
@@ -125,8 +133,44 @@ fn text(answer: &Answer, merges: bool) -> String {
     for touched in &answer.pending {
         text.push_str(&format!("your pending change of {} is {}\n", shown::path(&touched.path), touched.state));
     }
+    let more = answer.pending_total - answer.pending.len();
+    if more > 0 {
+        text.push_str(&format!("[and {more} more: see `status`]\n"));
+    }
     if answer.pending.iter().any(|touched| touched.state == "conflict") {
         text.push_str("Look at `conflicts`, and settle them with `resolve`.\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use treehold_engine::api::{Path, TouchedPending};
+
+    #[test]
+    fn of_many_pending_changes_the_first_are_told_and_those_in_conflict_before_the_others() {
+        let user = uuid::Uuid::from_u128(1);
+        let touched = |at: usize| TouchedPending {
+            user: if at == 0 { uuid::Uuid::from_u128(2) } else { user },
+            path: Path(format!("f{at}").into()),
+            in_head: false,
+            state: if at == 250 { ChangeState::Conflict } else { ChangeState::Outdated },
+        };
+        let answer = SyncAnswer {
+            branch: "main".to_owned(),
+            from: None,
+            to: None,
+            changed_count: 251,
+            changed: Vec::new(),
+            objects: 0,
+            bytes: 0,
+            pending: (0..=250).map(touched).collect(),
+        };
+        let answer = told(&answer, user, false);
+        assert_eq!((answer.pending_total, answer.pending.len()), (250, 200));
+        assert_eq!((answer.pending[0].path.as_str(), answer.pending[0].state), ("f250", "conflict"));
+        let text = text(&answer, false);
+        assert!(text.contains("[and 50 more: see `status`]\nLook at `conflicts`"), "{text}");
+    }
 }
