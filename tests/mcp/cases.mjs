@@ -6,7 +6,7 @@ import { connect, NAME } from './connect.mjs';
 import { git, tree } from './git.mjs';
 
 const READS = ['conflicts', 'diff', 'list_files', 'log', 'read_multiple_files', 'search', 'status'];
-const WRITES = ['commit', 'delete_file', 'edit', 'move_file', 'push', 'resolve', 'sync', 'write_file'];
+const WRITES = ['commit', 'delete_file', 'discard', 'edit', 'move_file', 'push', 'resolve', 'sync', 'write_file'];
 
 const agent = async ({ config, target, onEnd }, user = randomUUID(), options) => {
     const connected = await connect(config, target.transport, target.project, user, options);
@@ -48,7 +48,7 @@ export const cases = {
             const { readOnlyHint, destructiveHint, idempotentHint, openWorldHint } = tool.annotations;
             assert.equal(readOnlyHint, READS.includes(tool.name), tool.name);
             assert.equal(openWorldHint, ['commit', 'push', 'sync'].includes(tool.name), tool.name);
-            assert.equal(destructiveHint, ['write_file', 'delete_file', 'resolve'].includes(tool.name), tool.name);
+            assert.equal(destructiveHint, ['write_file', 'delete_file', 'discard', 'resolve'].includes(tool.name), tool.name);
             assert.equal(typeof idempotentHint, 'boolean');
             assert.ok(tool.outputSchema && tool.description.length > 60);
         }
@@ -72,6 +72,7 @@ export const cases = {
         await a.refused('log', { ref: 'no/such' }, 'ref_not_found');
         await a.refused('commit', { message: 'Nothing' }, 'nothing_to_commit');
         await a.refused('delete_file', { path: 'no/such' }, 'file_not_found');
+        await a.refused('discard', { path: 'no/such' }, 'nothing_pending');
         assert.ok((await a.ok('status')).head);
     },
 
@@ -219,6 +220,12 @@ export const cases = {
         await a.refused('move_file', { from: 'new/run', path: 'big/huge.txt' }, 'file_exists');
         assert.equal((await a.ok('delete_file', { path: 'big/huge.txt' })).oid, null);
         await a.refused('delete_file', { path: 'big/huge.txt' }, 'file_not_found');
+        // A deletion can be taken back before it is committed.
+        const [there] = committed(at.target).files;
+        await a.ok('delete_file', { path: there.path });
+        await a.ok('discard', { path: there.path });
+        assert.equal((await a.ok('read_multiple_files', { paths: [there.path], include_binary: true })).files[0].oid, there.oid);
+        await a.refused('discard', { path: there.path }, 'nothing_pending');
         assert.deepEqual((await a.ok('status')).changes.map((change) => change.path), ['new/run']);
     },
 

@@ -210,13 +210,20 @@ static WRITERS: LazyLock<Vec<Tool>> = LazyLock::new(|| {
             "delete_file",
             "Delete a file",
             edits(true, true),
-            "Delete one file, as a pending edit: it is gone from the branch with the next commit, and can be brought back before.",
+            "Delete one file, as a pending edit: it is gone from the branch with the next commit; until then discard brings it back.",
         ),
         tool::<write::Move, write::Answer>(
             "move_file",
             "Move a file",
             edits(false, false),
             "Move or rename one file without sending its content. Nothing may be at the new path.",
+        ),
+        tool::<write::Discard, write::Discarded>(
+            "discard",
+            "Discard a pending change",
+            edits(true, false),
+            "Take back what is pending of one file, whoever of your devices wrote it: the file is as the branch has it again, and a deletion \
+             is undone. What was pending stays in the user's local history.",
         ),
         tool::<conflicts::Resolve, conflicts::Resolved>(
             "resolve",
@@ -298,6 +305,7 @@ async fn dispatch<H: Host>(call: &Call<'_, H>, name: &str, arguments: JsonObject
         "write_file" => Box::pin(write::write(call, parse(arguments)?)).await,
         "delete_file" => Box::pin(write::delete(call, parse(arguments)?)).await,
         "move_file" => Box::pin(write::rename(call, parse(arguments)?)).await,
+        "discard" => Box::pin(write::discard(call, parse(arguments)?)).await,
         "resolve" => Box::pin(conflicts::resolve(call, parse(arguments)?)).await,
         "commit" => Box::pin(commit::run(call, parse(arguments)?)).await,
         "sync" => Box::pin(sync::run(call, parse(arguments)?)).await,
@@ -322,7 +330,7 @@ mod tests {
     #[test]
     fn every_tool_says_what_it_is() {
         let tools: Vec<_> = all(Access::Write).collect();
-        assert_eq!(tools.len(), 15);
+        assert_eq!(tools.len(), 16);
         for tool in &tools {
             let input = &tool.input_schema;
             assert_eq!(

@@ -1,9 +1,10 @@
-//! `edit`, `write_file`, `delete_file`, `move_file`: pending edits of the user, durable when answered.
+//! `edit`, `write_file`, `delete_file`, `move_file`, `discard`: pending edits of the user, durable when answered.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use treehold_engine::api::{
-    BatchAnswer, Encoding, Mode, Oid, OnMismatch, OpConflict, OpResult, OpStatus, PendingBatch, PendingOp, PendingVerb,
+    BatchAnswer, DropAnswer, Encoding, Mode, Oid, OnMismatch, OpConflict, OpResult, OpStatus, PendingBatch, PendingOp,
+    PendingVerb,
 };
 
 use treehold_engine::EngineError;
@@ -86,6 +87,20 @@ pub(crate) struct Move {
     path: String,
     /// Refuse unless the file still is this version (an `oid` from a read).
     expected_oid: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Discard {
+    /// From the repository's root.
+    path: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Discarded {
+    path: String,
+    /// Counts up with every change of your pending work.
+    revision: i64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -206,6 +221,18 @@ pub(crate) async fn rename<H: Host>(call: &Call<'_, H>, args: Move) -> Result<Sh
     let expected_oid = oid(args.expected_oid.as_deref())?;
     let op = PendingOp { from: Some(args.from), expected_oid, ..op(PendingVerb::Move, args.path) };
     apply(call, vec![op], OnMismatch::Fail).await
+}
+
+pub(crate) async fn discard<H: Host>(call: &Call<'_, H>, args: Discard) -> Result<Shown, Refusal> {
+    let binding = call.binding;
+    let (project, user, branch) = (binding.project.clone(), binding.user, binding.branch.clone());
+    let (origin, name) = (call.origin.clone(), args.path.clone());
+    let dropped = call.host.run(Work::Write, move |engine| async move {
+        engine.drop_pending(&project, user, branch.as_deref(), Some(name.as_bytes()), origin).await
+    });
+    let DropAnswer { revision, .. } = dropped.await?;
+    let text = format!("Discarded what was pending of {}; revision {revision}", shown::path(&args.path));
+    Ok(show(text, &Discarded { path: args.path, revision }))
 }
 
 /// Operations on one path, all or none, with a result each: so what one fails of is told as such.
