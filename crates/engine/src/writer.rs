@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, Prepared, RoaringTreemap};
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, hash};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use crate::{Engine, EngineError, Result};
 
 /// How often an operation that takes long shows that it is alive.
-pub(crate) const HEARTBEAT: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(30) };
+pub(crate) const HEARTBEAT: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(30) };
 
 /// A new object in memory.
 #[derive(Debug, Clone)]
@@ -51,16 +52,27 @@ impl Engine {
     }
 
     /// Works under an operation and shows now and then that it is alive, however long the work takes.
-    pub(crate) async fn kept_alive<T>(&self, op: Uuid, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            match tokio::time::timeout(HEARTBEAT, &mut work).await {
-                Ok(outcome) => return outcome,
-                // Whoever lost the operation learns it from its own next step.
-                Err(_) => {
-                    if let Err(error) = self.catalog.heartbeat(op, self.ambient.now_ms()).await {
+    pub(crate) fn kept_alive<T>(
+        &self,
+        op: Uuid,
+        work: impl Future<Output = Result<T>>,
+    ) -> impl Future<Output = Result<T>> {
+        // On the heap: such works lie in each other, and all of them would be on the stack.
+        let mut work = Box::pin(work);
+        async move {
+            loop {
+                if let Ok(outcome) = tokio::time::timeout(HEARTBEAT, &mut work).await {
+                    return outcome;
+                }
+                // Both at once: the work may hold the connection that the sign of life waits for.
+                let beat = self.catalog.heartbeat(op, self.ambient.now_ms());
+                match select(&mut work, beat).await {
+                    Either::Left((outcome, _)) => return outcome,
+                    // Whoever lost the operation learns it from its own next step.
+                    Either::Right((Err(error), _)) => {
                         tracing::warn!(%error, %op, "an operation could not show that it is alive");
                     }
+                    Either::Right((Ok(()), _)) => {}
                 }
             }
         }

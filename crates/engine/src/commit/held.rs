@@ -5,6 +5,7 @@
 
 use std::future::Future;
 
+use futures::future::{Either, select};
 use treehold_catalog::Attempt;
 use treehold_catalog::AttemptState::{Prepared, Pushing, Stored, Unknown};
 use uuid::Uuid;
@@ -17,26 +18,40 @@ pub(crate) const LEFT_AFTER_MS: i64 = 120_000;
 
 impl Engine {
     /// Does a part of an attempt's work, and shows meanwhile that it is not left.
-    pub(crate) async fn held<T>(&self, attempt: &mut Attempt, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        let mut ours = true;
-        loop {
-            match tokio::time::timeout(HEARTBEAT, &mut work).await {
-                Ok(done) => return done,
-                Err(_) if ours => ours = self.beat(attempt).await,
-                Err(_) => {}
+    pub(crate) fn held<T>(&self, attempt: &mut Attempt, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        // On the heap: parts of a commit lie in each other, and all of them would be on the stack.
+        let mut work = Box::pin(work);
+        async move {
+            let mut ours = true;
+            loop {
+                if let Ok(done) = tokio::time::timeout(HEARTBEAT, &mut work).await {
+                    return done;
+                }
+                if !ours {
+                    continue;
+                }
+                // Both at once: the work may hold the connection that the sign waits for. A sign that was begun must come to its end, or
+                // nobody would know the attempt's fence.
+                let beat = std::pin::pin!(self.beat(attempt));
+                match select(&mut work, beat).await {
+                    Either::Left((done, beat)) => {
+                        beat.await;
+                        return done;
+                    }
+                    Either::Right((still, _)) => ours = still,
+                }
             }
         }
     }
 
     /// The same under an operation.
-    pub(crate) async fn held_under<T>(
+    pub(crate) fn held_under<T>(
         &self,
         op: Uuid,
         attempt: &mut Attempt,
         work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        self.kept_alive(op, self.held(attempt, work)).await
+    ) -> impl Future<Output = Result<T>> {
+        self.kept_alive(op, self.held(attempt, work))
     }
 
     /// `false`: another engine has taken the attempt over. Ours learns it from its own next step.
