@@ -224,13 +224,25 @@ impl Engine {
                 }
             },
         };
+        let quarantine = self.check_whole(project, quarantine, git_files, policy).await?;
+        Ok(Received { quarantine, pack })
+    }
+
+    /// What can be told only once all of a pack is there.
+    async fn check_whole(
+        &self,
+        project: &Project,
+        quarantine: Quarantine,
+        git_files: GitFiles,
+        policy: Policy,
+    ) -> std::result::Result<Arc<Quarantine>, Refused> {
         self.check_room(project, &quarantine).await?;
         self.check_closed(project, &quarantine).await?;
         let quarantine = Arc::new(quarantine);
         let trees = Arc::clone(&quarantine);
         blocking(move || Ok(trees.check_depth(TREE_DEPTH_MAX, TREE_PATH_BYTES_MAX))).await??;
         self.check_git_files_of(&quarantine, git_files, policy).await?;
-        Ok(Received { quarantine, pack })
+        Ok(quarantine)
     }
 
     /// What the pack brings and the project does not reach yet must fit its quota.
