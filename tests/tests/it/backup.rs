@@ -140,9 +140,10 @@ async fn only_whole_and_only_into_nothing() {
     let packs = std::fs::read_dir(copy.join("store/objects/pack")).expect("packs").flatten();
     let pack = packs.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "pack"));
     let (pack, aside) = (pack.expect("a pack"), copies.path().join("aside"));
-    for part in [pack.with_extension("idx"), pack] {
+    let elsewhere = TempDir::new().expect("a directory");
+    for (part, into) in [(pack.with_extension("idx"), text(elsewhere.path())), (pack, text(target.path()))] {
         std::fs::rename(&part, &aside).expect("move");
-        refused(&d, &[&["restore", text(&copy)], &into[..]].concat(), "missing from the backup").await;
+        refused(&d, &["restore", text(&copy), "--data-dir", into], "missing from the backup").await;
         std::fs::rename(&aside, &part).expect("move back");
     }
     // What the refused one left is no hindrance.

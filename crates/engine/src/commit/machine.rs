@@ -149,12 +149,16 @@ impl Engine {
         lately: bool,
     ) -> Result<Settled> {
         self.step(attempt, AttemptState::Unknown, Some(doubted(Some(message.clone())))).await?;
-        if lately || self.ambient.now_ms().saturating_sub(attempt.created_at_ms) <= LAG_MS {
-            return Err(unknown(attempt));
-        }
-        match self.look(attempt, at).await? {
-            Some(settled) => Ok(settled),
-            None => self.rejected(attempt, message).await,
+        let early = lately || self.ambient.now_ms().saturating_sub(attempt.created_at_ms) <= LAG_MS;
+        match self.look(attempt, at).await {
+            // It has landed, or the branch is elsewhere and no push of it can.
+            Ok(Some(settled)) => Ok(settled),
+            Ok(None) if !early => self.rejected(attempt, message).await,
+            Ok(None) => Err(unknown(attempt)),
+            Err(error) => {
+                tracing::warn!(%error, attempt = %attempt.id, "a refused push could not be settled yet");
+                Err(unknown(attempt))
+            }
         }
     }
 
