@@ -14,7 +14,7 @@ mod trailers;
 
 use std::collections::HashMap;
 
-use treehold_catalog::{AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
+use treehold_catalog::{Attempt, AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
@@ -402,8 +402,7 @@ impl Engine {
                 Ok(false) => {}
                 // What was settled may have moved our branch, or may have committed these very edits.
                 cleared => {
-                    self.step(attempt, AttemptState::Superseded, None).await?;
-                    self.end_op(op).await;
+                    self.give_up(attempt, op).await?;
                     return cleared.map(|_| Round::Again);
                 }
             }
@@ -415,8 +414,7 @@ impl Engine {
                 }
                 // Another engine was faster; nothing of ours was sent.
                 Err(EngineError::Busy) if attempt.state == AttemptState::Stored => {
-                    self.step(attempt, AttemptState::Superseded, None).await?;
-                    self.end_op(op).await;
+                    self.give_up(attempt, op).await?;
                     return Ok(Round::Again);
                 }
                 Err(error) => {
@@ -435,6 +433,13 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// An attempt of which nothing was sent, and the operation that kept its objects.
+    async fn give_up(&self, attempt: &mut Attempt, op: Operation) -> Result<()> {
+        let given_up = self.step(attempt, AttemptState::Superseded, None).await;
+        self.end_op(op).await;
+        given_up
     }
 
     /// The remote has commits that we lack: fetch them and merge the changes onto them. Our branch stays where it is until the

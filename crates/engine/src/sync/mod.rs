@@ -3,7 +3,7 @@
 mod fetch;
 mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate};
 use treehold_object::{BString, ObjectId};
@@ -209,14 +209,17 @@ impl Engine {
         for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
             workspaces.entry(user).or_default().push(row);
         }
+        let paths: BTreeSet<&BString> = workspaces.values().flatten().map(|row| &row.path).collect();
+        let paths: Vec<BString> = paths.into_iter().cloned().collect();
+        let leaf = |found: Found| found.filter(|item| !item.is_tree());
+        let before = self.find_paths(from.tree, &paths).await?.into_iter().map(leaf);
+        let there = self.find_paths(to.tree, &paths).await?.into_iter().map(leaf);
+        let differs = paths.iter().zip(before.zip(there)).filter(|(_, (before, there))| before != there);
+        let changed: HashMap<&BString, Side> = differs.map(|(path, (_, there))| (path, there)).collect();
         let mut touched = Vec::new();
         for (user, rows) in workspaces {
-            let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
-            let leaf = |found: Found| found.filter(|item| !item.is_tree());
-            let before = self.find_paths(from.tree, &paths).await?.into_iter().map(leaf);
-            let there = self.find_paths(to.tree, &paths).await?.into_iter().map(leaf);
-            let places = before.zip(there).enumerate().filter(|(_, (before, there))| before != there);
-            let places: Vec<(usize, Side)> = places.map(|(at, (_, there))| (at, there)).collect();
+            let at = |(at, row): (usize, &PendingRow)| changed.get(&row.path).map(|theirs| (at, *theirs));
+            let places: Vec<(usize, Side)> = rows.iter().enumerate().filter_map(at).collect();
             let states = self.change_states(project, to, &rows, &places).await?;
             touched.extend(places.iter().zip(states).map(|((at, _), Standing { state, in_head })| TouchedPending {
                 user,

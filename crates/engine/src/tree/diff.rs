@@ -77,9 +77,12 @@ impl Engine {
         if old != new {
             comparing.waiting.insert(BString::default(), (old, new));
         }
+        // Few pairs at first: a page is often full before many are looked at, and what comes after it counts against the bound.
+        let mut at_once = if limit == usize::MAX { PAIRS } else { 1 };
         while !comparing.waiting.is_empty() && comparing.done.len() < limit {
             let first = std::iter::from_fn(|| comparing.waiting.pop_first());
-            let pairs: Vec<(BString, Pair)> = first.take(PAIRS).collect();
+            let pairs: Vec<(BString, Pair)> = first.take(at_once).collect();
+            at_once = (at_once * 2).min(PAIRS);
             let oids: Vec<ObjectId> = pairs.iter().flat_map(|(_, (old, new))| [*old, *new]).flatten().collect();
             let trees = self.trees(&oids).await?;
             for (lead, (old, new)) in &pairs {

@@ -1,9 +1,14 @@
 //! How deep the trees of a pack are nested, and how long their paths are: what each tree has below it, found out once.
 
+use std::collections::HashMap;
+
 use treehold_object::tree::{self, mode};
 use treehold_object::{Kind, ObjectId};
 
 use super::{IngestError, Quarantine};
+
+/// Trees that wait to be looked at, in all trees on the way down to one.
+const WAITING_MAX: usize = 4_000_000;
 
 /// Of a tree: levels of trees, itself included, and bytes of the longest path in it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,7 +29,8 @@ impl Reach {
 struct Frame {
     at: u32,
     oid: ObjectId,
-    /// Trees in it that the pack has, and the lengths of their names.
+    /// Trees in it of which nothing is known yet, and the longest of the names that each has there. A tree may be in another one a million
+    /// times, and frames lie on each other: each is kept once.
     below: Vec<(u32, u16)>,
     reach: Reach,
 }
@@ -35,10 +41,13 @@ impl Quarantine {
     pub fn check_depth(&self, depth_max: u16, path_max: u16) -> Result<(), IngestError> {
         let mut known: Vec<Option<Reach>> = vec![None; self.entries()];
         let mut path: Vec<Frame> = Vec::new();
+        let mut waiting = 0;
         for object in self.iter().filter(|object| object.kind == Kind::Tree) {
             let Some(at) = self.position(&object.oid) else { continue };
             if known[at as usize].is_none() {
-                path.push(self.frame(at, object.oid)?);
+                let first = self.frame(at, object.oid, &known)?;
+                waiting = first.below.len();
+                path.push(first);
             }
             while let Some(frame) = path.last_mut() {
                 let oid = frame.oid;
@@ -54,8 +63,17 @@ impl Quarantine {
                 if let Some(reach) = known[below as usize] {
                     frame.reach.add(name, reach);
                     frame.below.pop();
+                    waiting -= 1;
                 } else if path.len() < usize::from(depth_max) {
-                    path.push(self.frame(below, self.oid_at(below))?);
+                    let next = self.frame(below, self.oid_at(below), &known)?;
+                    waiting += next.below.len();
+                    if waiting > WAITING_MAX {
+                        return Err(refused(
+                            oid,
+                            format!("more than {WAITING_MAX} trees lie beside the way down to it"),
+                        ));
+                    }
+                    path.push(next);
                 } else {
                     return Err(too_deep(oid, depth_max));
                 }
@@ -64,18 +82,26 @@ impl Quarantine {
         Ok(())
     }
 
-    fn frame(&self, at: u32, oid: ObjectId) -> Result<Frame, IngestError> {
+    fn frame(&self, at: u32, oid: ObjectId, known: &[Option<Reach>]) -> Result<Frame, IngestError> {
         let mut frame = Frame { at, oid, below: Vec::new(), reach: Reach { depth: 1, path: 0 } };
         let Some((_, content)) = self.read(&oid)? else { return Ok(frame) };
+        let mut below: HashMap<u32, u16> = HashMap::new();
         for entry in tree::entries(&content) {
             let entry = entry.map_err(|error| refused(oid, error.to_string()))?;
             let name = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
-            let below = mode::is_tree(entry.mode).then(|| self.position(&entry.oid)).flatten();
-            match below.filter(|below| self.is_tree(*below)) {
-                Some(below) => frame.below.push((below, name)),
+            let tree = mode::is_tree(entry.mode).then(|| self.position(&entry.oid)).flatten();
+            match tree.filter(|tree| self.is_tree(*tree)) {
+                Some(tree) => match known[tree as usize] {
+                    Some(reach) => frame.reach.add(name, reach),
+                    None => {
+                        let longest = below.entry(tree).or_default();
+                        *longest = name.max(*longest);
+                    }
+                },
                 None => frame.reach.path = frame.reach.path.max(name),
             }
         }
+        frame.below = below.into_iter().collect();
         Ok(frame)
     }
 }
