@@ -9,7 +9,7 @@ import { rust } from "@codemirror/lang-rust";
 import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
-import { Annotation, EditorState, Transaction, type ChangeSpec, type Extension } from "@codemirror/state";
+import { Annotation, Compartment, EditorState, Transaction, type ChangeSpec, type Extension } from "@codemirror/state";
 import { Decoration, drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers, showPanel, type Panel } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { lineChanges, splitLines } from "treehold";
@@ -30,6 +30,8 @@ export interface Pane {
   text(): string;
   /** Another text, with the cursor and the undo steps where they were. */
   set(text: string): void;
+  /** Whether nothing can be typed for the time being. */
+  hold(held: boolean): void;
   focus(): void;
   /** Shows a line, from 1, with the cursor at its begin. */
   go(line: number): void;
@@ -123,6 +125,7 @@ export function openPane(host: HTMLElement, options: PaneOptions): Pane {
   const root = box.attachShadow({ mode: "open" });
   const separator = isDos(options.text) ? "\r\n" : "\n";
   const marked = new Set(options.marked);
+  const typing = new Compartment();
   const state = EditorState.create({
     doc: options.text,
     extensions: [
@@ -131,7 +134,7 @@ export function openPane(host: HTMLElement, options: PaneOptions): Pane {
       highlightActiveLine(), EditorView.lineWrapping,
       keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
       language(options.path, options.text), syntaxHighlighting(colours), look,
-      EditorState.readOnly.of(options.readOnly ?? false),
+      typing.of(EditorState.readOnly.of(options.readOnly ?? false)),
       EditorView.contentAttributes.of({ "aria-label": options.label, spellcheck: "false", ...(options.readOnly ? {} : { "aria-describedby": WAY_OUT }) }),
       options.readOnly ? [] : showPanel.of(wayOut),
       EditorView.decorations.of((view) => {
@@ -155,7 +158,8 @@ export function openPane(host: HTMLElement, options: PaneOptions): Pane {
     view.dispatch({ selection: { anchor: from }, effects: EditorView.scrollIntoView(from, { y: "center" }) });
     view.focus();
   };
-  return { text: () => view.state.sliceDoc(), set, go, focus: () => view.focus(), destroy: () => view.destroy() };
+  const hold = (held: boolean): void => view.dispatch({ effects: typing.reconfigure(EditorState.readOnly.of(held || (options.readOnly ?? false))) });
+  return { text: () => view.state.sliceDoc(), set, go, hold, focus: () => view.focus(), destroy: () => view.destroy() };
 }
 
 /** Changes in the editor's own places, where every line end counts one. */

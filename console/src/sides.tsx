@@ -48,14 +48,19 @@ export function Sides(props: SidesProps) {
     result.current?.set(text);
   };
   const act = (resolve: () => Promise<unknown>) => async () => {
+    const [pane, taken] = [result.current, drafts.get(between, path)];
     setBusy(true);
+    // What is typed meanwhile would be in no result.
+    pane?.hold(true);
     try {
       await resolve();
-      await drafts.drop(between, path);
+      // A newer one is of the next conflict, which may have come already.
+      if (drafts.get(between, path) === taken) await drafts.drop(between, path);
       setError(undefined);
     } catch (failure) {
       setError(failure);
     }
+    if (pane === result.current) pane?.hold(false);
     setBusy(false);
   };
   const merged = typeof base === "string" && ours !== null && theirs !== null ? merge3(base, ours, theirs) : undefined;

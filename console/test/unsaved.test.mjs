@@ -81,6 +81,35 @@ test("a result that is typed outlives the sides that move, a failure, another ta
   assert.deepEqual(await queued(page, here), [], "what was taken is not kept");
 });
 
+test("nothing is typed into a result while it is taken, and it goes on where that fails", async (t) => {
+  const here = await conflicting();
+  const page = await at(t, `#/p/${here.name}/conflicts`);
+  await type(page, result(page), "both\ntwo\n");
+  for (const ends of ["abort", "continue"]) {
+    let end;
+    const sent = new Promise((resolve) => {
+      void page.route(/\/resolve$/, async (route) => {
+        resolve();
+        await new Promise((ended) => (end = ended));
+        await route[ends]();
+      }, { times: 1 }).then(() => page.getByRole("button", { name: "Take the result" }).click());
+    });
+    await sent;
+    await result(page).click();
+    await page.keyboard.press("Control+End");
+    await page.keyboard.insertText("typed too late\n");
+    assert.equal(await textOf(page, "The result"), "both\ntwo\n");
+    end();
+    if (ends === "continue") break;
+    await page.getByRole("region", { name: "Conflict in a.txt" }).getByRole("alert").nth(1).waitFor();
+    await type(page, result(page), "both again\n");
+    await type(page, result(page), "both\ntwo\n");
+  }
+  await page.getByText("No conflicts").waitFor();
+  assert.equal(await view(here, "a.txt"), "both\ntwo\n");
+  assert.deepEqual(await queued(page, here), []);
+});
+
 test("a result in which nobody typed follows the sides, and one can be begun anew", async (t) => {
   const here = await conflicting();
   const page = await at(t, `#/p/${here.name}/conflicts`);
