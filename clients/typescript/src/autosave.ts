@@ -1,6 +1,6 @@
 import { TreeholdError, mayPass } from "./errors.js";
 import {
-  asRefusal, decoded, known, nothingToDelete, opsOf, packed, parsed, refusals, resultError, shown, text, together, unpacked, type Entry,
+  asRefusal, decoded, known, later, nothingToDelete, opsOf, packed, parsed, refusals, resultError, shown, text, together, unpacked, type Entry,
   type Kept, type Known, type Refused, type Replay,
 } from "./kept.js";
 import { memoryStorage, type AutosaveStorage } from "./storage.js";
@@ -283,11 +283,21 @@ export class Autosave {
   /** Asks whoever decides. An answer that takes its time holds up nothing: until it comes the file stays as it is. */
   #ask(entry: Entry, conflict: SaveConflict): void {
     const answer = this.#options.onConflict?.(conflict);
-    if (!(answer instanceof Promise)) return this.#hear(entry, conflict, answer);
-    void answer.then((resolution) => {
-      this.#hear(entry, conflict, resolution);
-      return this.#goOn(entry);
-    });
+    if (!later(answer)) return this.#hear(entry, conflict, answer);
+    void Promise.resolve(answer).then(
+      (resolution) => {
+        this.#hear(entry, conflict, resolution);
+        return this.#goOn(entry);
+      },
+      // Nobody decided: it stays a conflict, and says why.
+      (error: unknown) => this.#undecided(entry, conflict, error),
+    );
+  }
+
+  #undecided(entry: Entry, asked: SaveConflict, error: unknown): void {
+    if (entry.conflict?.theirsOid !== asked.theirsOid || this.#closing.signal.aborted) return;
+    entry.error = new TreeholdError(0, "not_decided", String(error), { cause: error });
+    this.#tell(entry);
   }
 
   #hear(entry: Entry, asked: SaveConflict, resolution: Resolution | undefined): void {

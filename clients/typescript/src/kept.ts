@@ -165,6 +165,11 @@ function between(text: string, other: string): Between {
   return [begin, end, other.slice(begin, other.length - end)];
 }
 
+/** Whether an answer is still to come: anything with a `then`, as promises of libraries and of other windows are no `Promise` of this one. */
+export function later<T>(answer: T | PromiseLike<T>): answer is PromiseLike<T> {
+  return typeof (answer as Partial<PromiseLike<T>> | null | undefined)?.then === "function";
+}
+
 /** `undefined` = it is damaged. */
 export function parsed<T>(value: string): T | undefined {
   try {

@@ -31,7 +31,7 @@ export interface FileState {
   text: string | null;
   /** `false` = it is not saved, and the storage fails: it does not outlive the page. */
   kept: boolean;
-  /** Why it is `offline` or `failed`. */
+  /** Why it is `offline` or `failed`; of a `conflict`, why `onConflict` did not decide it (`not_decided`). */
   error?: TreeholdError;
   /** Where it is a `conflict`. */
   conflict?: SaveConflict;
@@ -58,9 +58,9 @@ export interface AutosaveOptions {
   maxPauseMs?: number;
   /**
    * Decides a conflict; without an answer it stays one until `Autosave.resolve`. A promise may take its time: only its file waits for
-   * it, and `flush` and `stop` do not.
+   * it, and `flush` and `stop` do not. Where it is rejected, the conflict stays, and the file's `error` says why.
    */
-  onConflict?: (conflict: SaveConflict) => Resolution | undefined | Promise<Resolution | undefined>;
+  onConflict?: (conflict: SaveConflict) => Resolution | undefined | PromiseLike<Resolution | undefined>;
   /** Told where a text took in another device's change. */
   onMerged?: (merged: Merged) => void;
   /** Told where the storage fails: what is typed is still sent, and does not outlive the page (`FileState.kept` says of which file). */

@@ -1,42 +1,12 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import {
-  Autosave, blobOid, memoryStorage, newUuid, type AutosaveOptions, type AutosaveStorage, type FileState, type Merged, type PendingOp, type Project,
-  type SaveConflict,
+  Autosave, blobOid, memoryStorage, newUuid, type AutosaveStorage, type FileState, type PendingOp, type Project, type SaveConflict,
 } from "treehold";
-import { serving, until, USER, Wire } from "./server.js";
+import { begin, desks, lines, slow, view } from "./desk.js";
+import { until, USER } from "./server.js";
 
-const { client, project, server } = serving();
-
-interface Desk {
-  autosave: Autosave;
-  wire: Wire;
-  here: Project;
-  states: string[];
-  merged: Merged[];
-  storage: AutosaveStorage;
-}
-
-/** An editor behind a network that can be cut. */
-async function desk(t: TestContext, here: Project, options: AutosaveOptions = {}): Promise<Desk> {
-  const wire = await Wire.to(server().url);
-  const [states, merged]: [string[], Merged[]] = [[], []];
-  const storage = options.storage ?? memoryStorage();
-  const far = client({ baseUrl: wire.url, maxPauseMs: 20 }).project(here.name);
-  const autosave = far.autosave({
-    user: USER, debounceMs: 10, maxWaitMs: 200, maxPauseMs: 30, storage, onMerged: (one) => merged.push(one), ...options,
-  });
-  autosave.subscribe((file) => states.push(file.state));
-  t.after(async () => {
-    await autosave.stop();
-    await wire.close();
-  });
-  return { autosave, wire, here, states, merged, storage };
-}
-
-const view = async (here: Project, path: string) => (await here.files.read(path, { user: USER })).text();
-const begin = (text: string) => ({ oid: blobOid(text), text });
-const lines = (...all: string[]) => all.map((line) => `${line}\n`).join("");
+const { client, project, desk } = desks();
 
 test("what is typed is saved after a pause, one request at a time, and nothing is kept after it", async (t) => {
   const here = await project({ "a.txt": "" });
@@ -163,6 +133,34 @@ test("a conflict that somebody takes time over holds up no other file, no flush 
   answer("ours");
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(autosave.state("a.txt")?.state, "conflict");
+});
+
+test("an answer to a conflict may be any thenable, and one that is rejected leaves it open and says why", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "one\n", "c.txt": "one\n" });
+  const unhandled: unknown[] = [];
+  const hear = (error: unknown) => void unhandled.push(error);
+  process.on("unhandledRejection", hear);
+  t.after(() => void process.off("unhandledRejection", hear));
+  const thenable: PromiseLike<"ours"> = { then: (heard) => Promise.resolve<"ours">("ours").then(heard) };
+  const onConflict = ({ path }: SaveConflict) => (path === "a.txt" ? thenable : path === "b.txt" ? Promise.reject(new Error("nobody is here")) : undefined);
+  const { autosave } = await desk(t, here, { onConflict });
+  for (const path of ["a.txt", "b.txt", "c.txt"]) {
+    autosave.open(path, begin("one\n"));
+    await here.workspace({ user: USER }).put(path, "theirs\n");
+    autosave.change(path, "ours\n");
+  }
+  await autosave.flush();
+  await until(() => autosave.state("a.txt")?.state === "saved", "a thenable decides");
+  assert.equal(await view(here, "a.txt"), "ours\n");
+  await until(() => autosave.state("b.txt")?.error?.code === "not_decided", "it says why nobody decided");
+  const { state, error, conflict } = autosave.state("b.txt")!;
+  assert.deepEqual([state, conflict?.theirs], ["conflict", "theirs\n"]);
+  assert.match(error?.detail ?? "", /nobody is here/);
+  assert.deepEqual([autosave.state("c.txt")?.state, autosave.state("c.txt")?.error], ["conflict", undefined]);
+  await autosave.resolve("b.txt", "theirs");
+  assert.deepEqual([autosave.state("b.txt")?.state, autosave.state("b.txt")?.error], ["saved", undefined]);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(unhandled, []);
 });
 
 test("bytes of another device that are no text are not written back as one, and a byte order mark stays", async (t) => {
@@ -419,17 +417,6 @@ test("what is stopped in the middle of a save stops, and leaves it behind", asyn
   assert.equal((await storage.entries("")).length, 1);
 });
 
-/** A storage that answers what it has only when it is let. */
-function slow(inner: AutosaveStorage): { storage: AutosaveStorage; answer: () => void } {
-  let answer = (): void => {};
-  const gate = new Promise<void>((resolve) => (answer = resolve));
-  const entries = async (prefix: string) => {
-    await gate;
-    return inner.entries(prefix);
-  };
-  return { storage: { ...inner, entries }, answer };
-}
-
 /** An earlier page that could not send this. */
 async function leftBehind(t: TestContext, here: Project, path: string, from: string, text: string): Promise<AutosaveStorage> {
   const storage = memoryStorage();
@@ -503,87 +490,4 @@ test("a text for which the batch is refused does not keep the others from being 
   const refused = autosave.state(".git/config");
   assert.deepEqual([refused?.state, refused?.error?.code], ["failed", "bad_path"]);
   assert.ok(states.length > 0);
-});
-
-const overtakenOf = async (storage: AutosaveStorage) =>
-  (await storage.entries("")).filter(([key]) => key.endsWith(":overtaken")).flatMap(([, value]) => JSON.parse(value) as PendingOp[]);
-
-/** A storage in which earlier pages left these behind. */
-async function overtaken(here: Project, ...ops: PendingOp[]): Promise<AutosaveStorage> {
-  const storage = memoryStorage();
-  await storage.set(`treehold:${here.name}::${USER}:overtaken`, JSON.stringify(ops));
-  return storage;
-}
-
-test("what the server refuses of an earlier page's texts is shown as failed, kept, and can be put right", async (t) => {
-  const here = await project({ "a.txt": "a\n", "b.txt": "b\n" });
-  const refused: PendingOp = { op: "put", path: "a.txt/below", content: "typed long ago\n", expected_oid: null };
-  const storage = await overtaken(
-    here, refused, { op: "put", path: "b.txt", content: "b, longer\n", expected_oid: blobOid("b\n") }, { op: "delete", path: "gone.txt" },
-  );
-  for (const page of [1, 2]) {
-    const { autosave } = await desk(t, here, { storage });
-    await autosave.restore();
-    await until(() => autosave.state(refused.path)?.state === "failed" && !autosave.away, `page ${page} shows it`);
-    const { text, error } = autosave.state(refused.path) ?? {};
-    assert.deepEqual([text, error?.status], [refused.content, 422]);
-    assert.match(error?.detail ?? "", /\S/);
-    assert.deepEqual((await autosave.flush()).map((file) => file.path), [refused.path]);
-    // An editor begins with it.
-    assert.equal(autosave.open(refused.path, { oid: null, text: null }).text, refused.content);
-    assert.deepEqual((await storage.entries("")).map(([key]) => key.split(":").slice(-2).join(":")), [`file:${refused.path}`]);
-    await autosave.stop();
-  }
-  assert.equal(await view(here, "b.txt"), "b, longer\n");
-  await here.workspace({ user: USER }).delete("a.txt");
-  const { autosave } = await desk(t, here, { storage });
-  await autosave.restore();
-  await until(() => autosave.state(refused.path)?.state === "saved", "it is saved");
-  assert.equal(await view(here, refused.path), refused.content);
-  assert.deepEqual(await storage.entries(""), []);
-});
-
-test("a refused text of an earlier page takes nothing from an editor that has its own", async (t) => {
-  const here = await project({ "a.txt": "a\n" });
-  const [older, newer] = ["older\n", "newer\n"].map((content): PendingOp => ({ op: "put", path: ".git/config", content, expected_oid: null }));
-  const inner = await overtaken(here, older!, newer!);
-  const { storage, answer } = slow(inner);
-  const { autosave } = await desk(t, here, { storage, debounceMs: 60_000, maxWaitMs: 60_000 });
-  void autosave.restore();
-  autosave.open(".git/config", { oid: null, text: null });
-  autosave.change(".git/config", "typed now\n");
-  answer();
-  await until(() => autosave.state(".git/config")?.state === "failed", "it is told");
-  await until(async () => (await autosave.flush()).length === 1, "the rest is settled");
-  assert.equal(autosave.state(".git/config")?.text, "typed now\n");
-  assert.deepEqual(await overtakenOf(inner), [older, newer]);
-  assert.ok((await inner.entries("")).some(([key, value]) => key.endsWith("file:.git/config") && value.includes("typed now")));
-});
-
-test("a refused text stays where it was if the storage takes no more", async (t) => {
-  const here = await project({ "a.txt": "a\n" });
-  const op: PendingOp = { op: "put", path: "a.txt/below", content: "typed\n", expected_oid: null };
-  const inner = await overtaken(here, op);
-  const set = async (key: string, value: string) => {
-    if (key.includes(":file:")) throw new Error("full");
-    await inner.set(key, value);
-  };
-  const { autosave } = await desk(t, here, { storage: { ...inner, set } });
-  await autosave.restore();
-  await until(() => autosave.state(op.path)?.state === "failed" && !autosave.away, "it is told");
-  assert.deepEqual(await overtakenOf(inner), [op]);
-});
-
-test("an earlier page's text that is saved is not sent again because the editor cannot show what it came to", async (t) => {
-  const base = lines("1", "2", "3");
-  const here = await project({ "a.txt": base });
-  await here.workspace({ user: USER }).put("a.txt", new Uint8Array([...new TextEncoder().encode(lines("1", "2")), 0xe9, 0x0a]));
-  const storage = await overtaken(here, { op: "put", path: "a.txt", content: lines("one", "2", "3"), expected_oid: blobOid(base) });
-  const { autosave } = await desk(t, here, { storage });
-  autosave.open("a.txt", begin(base));
-  await autosave.restore();
-  await until(async () => !autosave.away && (await storage.entries("")).length === 0, "nothing is left of it");
-  assert.equal(autosave.state("a.txt")?.state, "saved");
-  const merged = (await here.files.read("a.txt", { user: USER })).bytes;
-  assert.deepEqual(merged, new Uint8Array([...new TextEncoder().encode(lines("one", "2")), 0xe9, 0x0a]));
 });
