@@ -439,11 +439,16 @@ export class Autosave {
     }
   }
 
+  /** A batch of before may be of several files: each has its own newest. */
+  async #shelve(refused: Refused[]): Promise<void> {
+    for (const path of new Set(refused.map(({ op }) => op.path))) await this.#shelveOf(refused.filter(({ op }) => op.path === path));
+  }
+
   /**
    * What an earlier page left of a file, and the server refuses: the newest becomes what the file has here, as `failed`. Where the
    * editor has something of its own, and what is older, stays in the storage for the next page.
    */
-  async #shelve(refused: Refused[]): Promise<void> {
+  async #shelveOf(refused: Refused[]): Promise<void> {
     const last = refused.at(-1);
     this.#stuck.push(...refused.slice(0, -1).map(({ op }) => op));
     if (!last) return;

@@ -1,7 +1,7 @@
 // What earlier pages left behind, and the server refuses.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { blobOid, memoryStorage, type AutosaveStorage, type PendingOp, type Project } from "treehold";
+import { blobOid, memoryStorage, newUuid, type AutosaveStorage, type PendingOp, type Project } from "treehold";
 import { begin, desks, lines, slow, view } from "./desk.js";
 import { until, USER } from "./server.js";
 
@@ -88,4 +88,18 @@ test("an earlier page's text that is saved is not sent again because the editor 
   assert.equal(autosave.state("a.txt")?.state, "saved");
   const merged = (await here.files.read("a.txt", { user: USER })).bytes;
   assert.deepEqual(merged, new Uint8Array([...new TextEncoder().encode(lines("one", "2")), 0xe9, 0x0a]));
+});
+
+test("of a batch of several files that is refused as a whole, each file's text is shown as failed", async (t) => {
+  const here = await project({ "a.txt": "a\n" });
+  const storage = memoryStorage();
+  const ops = ["a.txt/one", "a.txt/two", "a.txt/three"].map((path): PendingOp => ({ op: "put", path, content: `${path}\n`, expected_oid: null }));
+  const older: PendingOp = { op: "put", path: "a.txt/one", content: "older\n", expected_oid: null };
+  await storage.set(`treehold:${here.name}::${USER}:batch`, JSON.stringify({ key: newUuid(), ops: [older, ...ops] }));
+  const { autosave } = await desk(t, here, { storage });
+  await autosave.restore();
+  await until(() => autosave.states().length > 0 && !autosave.away, "it is answered");
+  const failed = (await autosave.flush()).map(({ path, state, text }) => [path, state, text]);
+  assert.deepEqual(failed.sort(), ops.map(({ path, content }) => [path, "failed", content]).sort());
+  assert.deepEqual(await overtakenOf(storage), [older]);
 });
