@@ -1,4 +1,4 @@
-import { newUuid, Treehold, webStorage, type AutosaveStorage } from "treehold";
+import { newUuid, Treehold, webStorage, type AutosaveStorage, type PendingOp } from "treehold";
 
 /** Who sits here: an id that the server knows work by, and what commits say. */
 export interface Person {
@@ -131,11 +131,49 @@ function adoptOf(from: string, to: string, names: string[]): void {
   const files = names.filter((name) => name.startsWith("file:"));
   // A batch tells what became of the files that it left with, and of no other tab's: they stay together.
   if (batches.length === 0 || !files.some(taken)) {
-    for (const name of batches) rename(from + name, `${to}batch:${newUuid().slice(0, 8)}`);
+    for (const name of batches) {
+      const parted = partedFrom(files, localStorage.getItem(from + name) ?? "");
+      if (!parted) rename(from + name, `${to}batch:${newUuid().slice(0, 8)}`);
+      else if (![...parted.keys()].some(taken)) exchange(from + name, to, parted);
+    }
     for (const name of files) if (!taken(name)) rename(from + name, to + name);
   }
   for (const name of names) if (name.startsWith("draft:") && !taken(name)) rename(from + name, to + name);
   if (names.includes("overtaken")) adoptOvertaken(`${from}overtaken`, `${to}overtaken`);
+}
+
+/** What no file has for its oid. */
+const NO_OID = "0".repeat(40);
+
+/**
+ * The files of a batch that are not where it is. Tabs of before took them away from it, and saved them: what it has may have been
+ * taken back since, so that it is not sent again. As files that started from nothing known they are what the server has, or somebody
+ * decides. `undefined` = it is to be sent as it is.
+ */
+function partedFrom(files: string[], value: string): Map<string, string> | undefined {
+  const { format, ops } = batchOf(value);
+  if (format !== undefined || !ops || ops.some(({ path }) => files.includes(`file:${path}`))) return undefined;
+  return new Map(ops.map(({ op, path, content = "" }) => [
+    `file:${path}`, JSON.stringify({ text: op === "delete" ? null : content, known: { oid: NO_OID } }),
+  ]));
+}
+
+/** All of them come instead of what was there, or it stays. */
+function exchange(from: string, to: string, values: Map<string, string>): void {
+  const before = localStorage.getItem(from) ?? "";
+  localStorage.removeItem(from);
+  if ([...values].every(([name, value]) => written(to + name, value))) return;
+  for (const name of values.keys()) localStorage.removeItem(to + name);
+  written(from, before);
+}
+
+function batchOf(value: string): { format?: number; ops?: PendingOp[] } {
+  try {
+    const { format, ops } = JSON.parse(value) as { format?: number; ops?: PendingOp[] };
+    return { ...(format === undefined ? {} : { format }), ...(Array.isArray(ops) ? { ops } : {}) };
+  } catch {
+    return {};
+  }
 }
 
 /** A list that an earlier tab left behind is put after what this one has. One that is damaged stays where it is, and harms nothing. */

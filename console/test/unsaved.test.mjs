@@ -235,6 +235,40 @@ test("a batch that a closed window sent goes on with its key, and is no conflict
   assert.equal(await view(here, "a.txt"), "theirs\n");
 });
 
+test("a batch that lost its files to another window is not sent again: where the server has something else, somebody decides", async (t) => {
+  const here = await project({ "a.txt": "one\n", "b.txt": "b\n", "c.txt": "c\n", "d.txt": "d\n", "e.txt": "e\n" });
+  const phone = here.workspace({ user: USER, device: "phone" });
+  // It was saved, and taken back.
+  await phone.put("a.txt", "ours\n");
+  await phone.put("a.txt", "one\n");
+  const page = await at(t, "#/");
+  const put = (path, content, from) => ({ op: "put", path, content, expected_oid: blobOid(from) });
+  const gone = { op: "delete", path: "d.txt", expected_oid: blobOid("d\n") };
+  const left = {
+    "console aaaaaaaa:batch": { key: randomUUID(), ops: [put("a.txt", "ours\n", "one\n"), put("b.txt", "b\n", "before\n"), gone] },
+    // One that has the mark is answered as it was.
+    "console bbbbbbbb:batch": { key: randomUUID(), ops: [put("c.txt", "only here\n", "c\n")], format: 1 },
+  };
+  await page.evaluate(([prefix, left]) => {
+    for (const [name, batch] of Object.entries(left)) localStorage.setItem(prefix + name, JSON.stringify(batch));
+  }, [`treehold-queue:${here.name}:${USER}:`, left]);
+  await go(page, file(here, "e.txt"));
+  await editor(page, "e.txt").waitFor();
+  for (const path of ["a.txt", "d.txt"]) await page.getByRole("alert").getByRole("link", { name: path }).waitFor();
+  await until(async () => (await view(here, "c.txt")) === "only here\n", "the marked one is sent");
+  await page.getByRole("alert").getByRole("link", { name: "a.txt" }).click();
+  const sides = page.getByRole("region", { name: "Conflict in a.txt" });
+  await sides.waitFor();
+  assert.deepEqual([await textOf(page, "Mine"), await textOf(page, "Theirs")], ["ours\n", "one\n"]);
+  assert.deepEqual([await view(here, "a.txt"), await view(here, "d.txt")], ["one\n", "d\n"]);
+  await sides.getByRole("button", { name: "Take theirs" }).click();
+  await saved(page);
+  await go(page, file(here, "d.txt"));
+  await page.getByRole("button", { name: "Take theirs" }).click();
+  await until(async () => (await queued(page, here)).length === 0, "nothing is left of it");
+  assert.deepEqual([await view(here, "a.txt"), await view(here, "b.txt"), await view(here, "d.txt")], ["one\n", "b\n", "d\n"]);
+});
+
 test("a deletion and a restore replace what was on the screen, and nothing newer", async (t) => {
   const here = await project({ "a.txt": "one\n" });
   const phone = here.workspace({ user: USER, device: "phone" });

@@ -494,7 +494,7 @@ export class Autosave {
     const path = this.#overtaken[0]?.path;
     const ops = this.#overtaken.filter((op) => op.path === path);
     this.#overtaken = this.#overtaken.filter((op) => op.path !== path);
-    return ops.length > 0 ? { key: newUuid(), ops, overtaken: true } : undefined;
+    return ops.length > 0 ? { key: newUuid(), ops, overtaken: true, format: 1 } : undefined;
   }
 
   /** What is kept, as operations. */
@@ -507,7 +507,7 @@ export class Autosave {
       ops.push(...opsOf(entry.path, entry));
       length += (entry.text?.length ?? 0) + (entry.unsettled?.text?.length ?? 0);
     }
-    return ops.length > 0 ? { key: newUuid(), ops } : undefined;
+    return ops.length > 0 ? { key: newUuid(), ops, format: 1 } : undefined;
   }
 
   async #answered(replay: Replay, results: OpResult[]): Promise<void> {

@@ -45,6 +45,8 @@ export interface Replay {
   overtaken?: boolean;
   /** Of its key in the storage; `batch` if not given. */
   name?: string;
+  /** `1` = it goes where its files go. Those of before have none: their files may have gone to another page, and been saved there. */
+  format?: 1;
 }
 
 /**
