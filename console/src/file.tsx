@@ -167,7 +167,7 @@ function Remove({ store, path, oid, onGone, onChanged }: RemoveProps) {
       const now = store.autosave.state(path);
       // What came while it was saved was not on the screen when it was decided.
       if (before?.text !== now?.text) throw new Error(CHANGED);
-      const expected = now ? now.oid : oid;
+      const expected = oid ?? now?.oid;
       await store.workspace.delete(path, expected === undefined ? {} : { expected });
       store.tree.remove(path);
       onGone();

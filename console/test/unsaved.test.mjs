@@ -313,6 +313,19 @@ test("a file whose text is not saved is not deleted", async (t) => {
   assert.equal(await view(here, "a.txt"), "theirs one\n");
 });
 
+test("a file that another device made a binary one is deleted as what is shown", async (t) => {
+  const here = await project({ "a.txt": "one\n" });
+  const phone = here.workspace({ user: USER, device: "phone" });
+  const page = await at(t, file(here, "a.txt"));
+  await editor(page, "a.txt").waitFor();
+  await phone.put("a.txt", new Uint8Array([0, 1, 2]));
+  await page.getByText("00 01 02").waitFor();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("button", { name: "Delete it" }).click();
+  await page.getByText("Choose a file").waitFor();
+  await assert.rejects(view(here, "a.txt"), { status: 404 });
+});
+
 test("keys come out of the editor, and it says how", async (t) => {
   const here = await project({ "a.txt": "one" });
   const page = await at(t, file(here, "a.txt"));
