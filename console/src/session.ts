@@ -78,7 +78,8 @@ export async function openQueue(project: string, user: string, branch: string | 
   }
   sessionStorage.setItem(TAB, device);
   const prefix = queueOf(project, user, branch);
-  if (navigator.locks) await adopt(prefix, device);
+  // One tab at a time, as two would both take up what a third has left.
+  if (navigator.locks) await navigator.locks.request(prefix, () => adopt(prefix, device));
   return { device, storage, storageKey: `${prefix}${device}` };
 }
 

@@ -235,6 +235,24 @@ test("a batch that a closed window sent goes on with its key, and is no conflict
   assert.equal(await view(here, "a.txt"), "theirs\n");
 });
 
+test("one window at a time takes up what a closed one left", async (t) => {
+  const here = await project({ "a.txt": "", "b.txt": "b" });
+  const prefix = `treehold-queue:${here.name}:${USER}:`;
+  const [other, page] = [await at(t, "#/"), await at(t, "#/")];
+  // Another window is at it.
+  await other.evaluate(([prefix, kept]) => new Promise((holds) => {
+    localStorage.setItem(`${prefix}console aaaaaaaa:file:a.txt`, kept);
+    void navigator.locks.request(prefix, () => (holds(), new Promise((end) => (window.end = end))));
+  }), [prefix, JSON.stringify({ text: "typed", known: { oid: blobOid(""), text: "" } })]);
+  await go(page, file(here, "b.txt"));
+  const waits = () => other.evaluate(async (prefix) => (await navigator.locks.query()).pending.some(({ name }) => name === prefix), prefix);
+  await until(waits, "this one waits");
+  assert.deepEqual(await queued(page, here), [`${prefix}console aaaaaaaa:file:a.txt`]);
+  await other.evaluate(() => window.end());
+  await until(async () => (await view(here, "a.txt")) === "typed", "then it is saved");
+  await until(async () => (await queued(page, here)).length === 0, "and not kept any more");
+});
+
 test("a batch that lost its files to another window is not sent again: where the server has something else, somebody decides", async (t) => {
   const here = await project({ "a.txt": "one\n", "b.txt": "b\n", "c.txt": "c\n", "d.txt": "d\n", "e.txt": "e\n" });
   const phone = here.workspace({ user: USER, device: "phone" });
