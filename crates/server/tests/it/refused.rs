@@ -103,7 +103,7 @@ async fn malformed_requests_name_what_is_wrong() {
         ("/files/{p}?user=me".to_owned(), "bad_uuid"),
         ("/pending/{p}/me".to_owned(), "bad_uuid"),
         ("/pending/{p}/me/x".to_owned(), "bad_uuid"),
-        ("/projects/{p}/status".to_owned(), "bad_parameter"),
+        ("/projects/{p}/conflicts".to_owned(), "bad_parameter"),
         ("/projects/{p}/git/blobs/12".to_owned(), "bad_oid"),
     ];
     for (target, code) in get {
