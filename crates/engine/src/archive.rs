@@ -5,7 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use tempfile::NamedTempFile;
-use treehold_object::{BString, ObjectId};
+use treehold_object::{BString, ObjectId, runs};
 
 use crate::api::{ArchiveFormat, At, FileEntry, ListOptions, Source};
 use crate::tree::{GITLINK, SYMLINK};
@@ -46,7 +46,7 @@ impl Engine {
             let mut files = Vec::with_capacity(CHUNK);
             more = listing.show_some(CHUNK, &mut |file| files.push(FileEntry::from(file))).await?;
             room = self.room_after(room, &files)?;
-            for chunk in read_at_once(&files) {
+            for chunk in runs(&files, CHUNK_BYTES, |file| file.size) {
                 let contents = self.archive_contents(&found, chunk).await?;
                 let chunk = chunk.to_vec();
                 let mut open = writer.take().ok_or_else(lost)?;
@@ -107,22 +107,6 @@ impl Engine {
     pub(crate) fn spool_file(&self) -> Result<NamedTempFile> {
         NamedTempFile::new_in(&self.config.spool_dir).map_err(spool_failed)
     }
-}
-
-/// Files in runs of up to [`CHUNK_BYTES`], or one file each.
-fn read_at_once(files: &[FileEntry]) -> impl Iterator<Item = &[FileEntry]> {
-    let mut rest = files;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|file| {
-            let first = bytes == 0;
-            bytes += file.size;
-            first || bytes <= CHUNK_BYTES
-        });
-        let (run, after) = rest.split_at(fits.count());
-        rest = after;
-        (!run.is_empty()).then_some(run)
-    })
 }
 
 fn lost() -> EngineError {

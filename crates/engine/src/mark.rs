@@ -8,10 +8,9 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use futures::StreamExt;
 use treehold_catalog::{Lineage, Located, RoaringTreemap, RootSet};
-use treehold_object::{Kind, ObjectId, parse_commit, parse_tag};
+use treehold_object::{Kind, ObjectId, parse_commit, parse_tag, runs};
 use treehold_store::StoreError;
 
-use crate::objects::windows;
 use crate::progress::Progress;
 use crate::tree::{GITLINK, entries};
 use crate::{Engine, EngineError, Result};
@@ -123,7 +122,7 @@ impl<'a> Marking<'a> {
             }
         }
         let mut edges = self.commits(&commits, pass).await?;
-        for window in windows(&tags, WINDOW) {
+        for window in runs(&tags, WINDOW, |tag| tag.size) {
             for (_, content) in self.contents(window, pass.absent).await? {
                 edges.push(parse_tag(&content).map_err(EngineError::internal)?.target);
             }
@@ -134,7 +133,7 @@ impl<'a> Marking<'a> {
     /// One step through trees.
     async fn trees(&mut self, step: Vec<u64>, open: &mut Open, absent: Absent) -> Result<()> {
         let located = self.locate(&step, absent).await?;
-        for window in windows(&located, WINDOW) {
+        for window in runs(&located, WINDOW, |found| found.size) {
             let mut edges = Vec::new();
             for (_, raw) in self.contents(window, absent).await? {
                 for entry in entries(&raw) {
@@ -222,7 +221,7 @@ impl<'a> Marking<'a> {
             }
         }
         let unknown: Vec<Located> = located.iter().filter(|object| unknown.contains(&object.number)).cloned().collect();
-        for window in windows(&unknown, WINDOW) {
+        for window in runs(&unknown, WINDOW, |found| found.size) {
             for (object, raw) in self.contents(window, pass.absent).await? {
                 let commit = parse_commit(&raw).map_err(EngineError::internal)?;
                 edges.push(commit.tree);

@@ -33,21 +33,6 @@ fn location(located: &Located, bases: Vec<Span>) -> Location {
     }
 }
 
-/// Consecutive objects whose content together is at most `bytes_max`; a single one may be larger.
-pub(crate) fn windows(located: &[Located], bytes_max: u64) -> Vec<&[Located]> {
-    let mut windows = Vec::new();
-    let (mut start, mut bytes) = (0, 0u64);
-    for (at, object) in located.iter().enumerate() {
-        if at > start && bytes.saturating_add(object.size) > bytes_max {
-            windows.push(&located[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes = bytes.saturating_add(object.size);
-    }
-    windows.push(&located[start..]);
-    windows
-}
-
 /// A blob on its way to a reader: its size is known, its bytes may have to be read yet.
 #[derive(Debug, Clone)]
 pub(crate) enum Blob {

@@ -5,12 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use treehold_catalog::{KeyId, Located, Move, NewObject, StoredKey};
 use treehold_fault::point;
-use treehold_object::{ObjectId, delta, hash};
+use treehold_object::{ObjectId, delta, hash, runs};
 use treehold_store::{FinishedPack, Object, PackBuilder, PackEntry, StoreError};
 use uuid::Uuid;
 
 use super::RepackReport;
-use crate::objects::windows;
 use crate::{Engine, Result, blocking};
 
 /// Rows read at once.
@@ -52,7 +51,7 @@ impl<'a> Rewriting<'a> {
             let Some(last) = rows.last() else { return Ok(()) };
             from = last.offset + 1;
             places.extend(rows.iter().map(|row| (row.offset, row.oid)));
-            for window in windows(&rows, WINDOW) {
+            for window in runs(&rows, WINDOW, |row| row.size) {
                 self.add(key.id, window, &places).await?;
             }
         }

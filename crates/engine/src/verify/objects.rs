@@ -1,7 +1,7 @@
 //! Objects, byte by byte: inflated, and hashed by two implementations.
 
 use treehold_catalog::{InspectedObject, KeyState, Located};
-use treehold_object::{Policy, fsck, hash, second_opinion};
+use treehold_object::{Policy, fsck, hash, runs, second_opinion};
 use treehold_store::{Object, StoreError};
 
 use super::finding::{Code, Damage};
@@ -11,7 +11,7 @@ use crate::objects::ReadResult;
 use crate::{Result, blocking};
 
 /// Content read at once, bytes; a single object may be larger.
-const WINDOW: u64 = 8 << 20;
+pub(super) const WINDOW: u64 = 8 << 20;
 /// How often an object that keeps moving is looked for.
 const LOOKS: usize = 5;
 
@@ -42,7 +42,7 @@ impl Run<'_> {
                         let rows = self.engine.catalog.inspect_places(key.id, from, ROWS).await?;
                         let Some(last) = rows.last() else { break };
                         from = last.offset + 1;
-                        for window in windows(&rows) {
+                        for window in runs(&rows, WINDOW, |row| row.size) {
                             self.check_rows(window).await?;
                         }
                     }
@@ -74,7 +74,7 @@ impl Run<'_> {
     /// and the collector may have taken it.
     pub(super) async fn look(&mut self, rows: &[InspectedObject]) -> Result<Vec<Look>> {
         let mut looks = Vec::with_capacity(rows.len());
-        for window in windows(rows) {
+        for window in runs(rows, WINDOW, |row| row.size) {
             looks.extend(self.look_once(window).await?);
         }
         for (row, look) in rows.iter().zip(&mut looks) {
@@ -151,21 +151,4 @@ fn judge(row: &InspectedObject, read: Option<ReadResult>) -> Look {
         Ok(_) => Look::Whole(object),
         Err(error) => Look::Odd(object, Damage::new(Code::ObjectMalformed, error.fault.to_string())),
     }
-}
-
-/// Consecutive rows of bounded content.
-pub(super) fn windows(rows: &[InspectedObject]) -> Vec<&[InspectedObject]> {
-    let mut windows = Vec::new();
-    let (mut start, mut bytes) = (0, 0u64);
-    for (at, row) in rows.iter().enumerate() {
-        if at > start && bytes.saturating_add(row.size) > WINDOW {
-            windows.push(&rows[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes = bytes.saturating_add(row.size);
-    }
-    if start < rows.len() {
-        windows.push(&rows[start..]);
-    }
-    windows
 }

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use treehold_catalog::{InspectedKey, InspectedObject, KeyState, Move, OpKind};
 use treehold_object::pack::{EntryHeader, EntryKind};
 use treehold_object::zlib::Inflater;
-use treehold_object::{Kind, ObjectId, delta, hash, loose, second_opinion};
+use treehold_object::{Kind, ObjectId, delta, hash, loose, runs, second_opinion};
 use treehold_store::{Object, RawBase, RawPack, StoreError, loose_key};
 use uuid::Uuid;
 
 use super::finding::{Code, Damage};
-use super::objects::windows;
+use super::objects::WINDOW;
 use super::{ROWS, Run};
 use crate::{Result, blocking};
 
@@ -87,7 +87,7 @@ impl Run<'_> {
             let rows = self.engine.catalog.inspect_places(key.id, from, ROWS).await?;
             let Some(last) = rows.last() else { return Ok(whole) };
             from = last.offset + 1;
-            for window in windows(&rows) {
+            for window in runs(&rows, WINDOW, |row| row.size) {
                 let rescued = self.rescue(window.iter().map(Wanted::of).collect()).await?;
                 for row in window.iter().filter(|row| !rescued.contains_key(&row.oid)) {
                     whole = false;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use treehold_object::pack::{Checksum, HEADER_LEN, TRAILER_LEN, crc32, encode_entry, header};
 use treehold_object::zlib::Deflater;
-use treehold_object::{Kind, ObjectId, hash};
+use treehold_object::{Kind, ObjectId, hash, runs};
 
 use super::scan::Scanned;
 use super::table::{NONE, Slot, Table};
@@ -36,7 +36,7 @@ pub(super) fn complete(
         let there: Vec<(ObjectId, u64)> =
             oids.iter().zip(sizes).filter_map(|(oid, size)| Some((*oid, size?))).collect();
         there.iter().try_for_each(|(_, size)| budget.spend(*size))?;
-        for window in windows(&there) {
+        for window in runs(&there, WINDOW, |(_, size)| *size) {
             options.cancelled()?;
             let oids: Vec<ObjectId> = window.iter().map(|(oid, _)| *oid).collect();
             for (oid, base) in oids.iter().zip(bases.read(&oids)?) {
@@ -84,22 +84,6 @@ impl<'a> Budget<'a> {
         }
         Ok(())
     }
-}
-
-/// Consecutive bases of at most [`WINDOW`] bytes together.
-fn windows(bases: &[(ObjectId, u64)]) -> Vec<&[(ObjectId, u64)]> {
-    let (mut windows, mut rest) = (Vec::new(), bases);
-    while !rest.is_empty() {
-        let mut bytes = 0u64;
-        let fits = |(_, size): &&(ObjectId, u64)| {
-            bytes = bytes.saturating_add(*size);
-            bytes <= WINDOW
-        };
-        let (window, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        windows.push(window);
-        rest = after;
-    }
-    windows
 }
 
 fn too_many(options: &IngestOptions<'_>) -> IngestError {
