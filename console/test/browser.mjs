@@ -58,7 +58,7 @@ export async function signIn(page, key, person) {
   await page.getByLabel("E-mail").fill(person.email);
   await page.getByLabel("User", { exact: true }).fill(person.user);
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("heading", { name: "Projects" }).waitFor();
+  await page.getByRole("heading", { name: "Projects", exact: true }).waitFor();
 }
 
 export async function shoot(page, name) {

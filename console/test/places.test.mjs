@@ -283,7 +283,7 @@ test("sizes are shown where the server tells them, and what is not pushed", asyn
     await route.fulfill({ response, json: { ...(await response.json()), usage: { bytes: 3 << 20, quota_bytes: 4 << 20 } } });
   });
   await go(page, "#/operations");
-  await page.getByRole("heading", { name: "Operations" }).waitFor();
+  await page.getByRole("heading", { name: "Operations", exact: true }).waitFor();
   await go(page, "#/");
   await row.getByText("3.0 MiB of 4.0 MiB").waitFor();
   await shoot(page, "projects");
