@@ -244,6 +244,21 @@ both! {
         calm(&d, project, &clone, before + SLACK).await;
     }
 
+    /// Goal: a directory of a million names is refused before it is looked at: it would be large in memory wherever it is read.
+    async fn huge_trees(d) {
+        let project = d.local_project().await;
+        let (content, blob) = (b"x", oid(Kind::Blob, b"x"));
+        let names = (0..1_000_000_u32).flat_map(|n| [format!("100644 {n:07}\0").as_bytes(), blob.as_slice()].concat());
+        let tree: Vec<u8> = names.collect();
+        assert!(tree.len() > 32 << 20);
+        let tip = oid(Kind::Tree, &tree).to_string();
+        let pack = pack(&[Entry::Whole(Kind::Blob, content), Entry::Whole(Kind::Tree, &tree)]);
+        let body = [push_head(&[(ZERO, &tip, "refs/tags/huge")]), pack].concat();
+        let text = receive_pack(&d, project, body).await.text();
+        assert!(text.contains("longer than 33554432 bytes") && text.contains("ng refs/tags/huge"), "{text}");
+        d.get(&format!("/projects/{project}/git/trees/{tip}")).await.problem(404, "not_found");
+    }
+
     /// Goal: requests that are no git requests get an answer that says so, of the right kind.
     async fn nonsense(d) {
         let mut d = d;

@@ -17,7 +17,7 @@ use futures::stream::BoxStream;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::mpsc;
 use treehold_catalog::{Charged, Project};
-use treehold_object::limits::{TREE_DEPTH_MAX, TREE_PATH_BYTES_MAX};
+use treehold_object::limits::{STRUCTURED_OBJECT_BYTES_MAX, TREE_DEPTH_MAX, TREE_PATH_BYTES_MAX};
 use treehold_object::{Kind, ObjectId, Policy, fsck};
 use treehold_store::{FinishedPack, PackEntry};
 use treehold_wire::ingest::{Bases, PackedObject};
@@ -47,6 +47,18 @@ pub(crate) fn threads() -> usize {
 
 /// A pushed commit or tag may be so long, bytes: walks hold many of them.
 const TEXT_MAX: usize = 4 << 20;
+/// So long may a tree be, and a commit or tag of a remote, bytes: they are taken apart in memory.
+const STRUCTURED_MAX: usize = STRUCTURED_OBJECT_BYTES_MAX as usize;
+
+/// How long an object that comes in may be, bytes, where that is less than what any object may have.
+fn longest(kind: Kind, policy: Policy) -> Option<usize> {
+    match kind {
+        Kind::Blob => None,
+        Kind::Commit | Kind::Tag if policy == Policy::Push => Some(TEXT_MAX),
+        Kind::Commit | Kind::Tag | Kind::Tree => Some(STRUCTURED_MAX),
+    }
+}
+
 /// A pack of fewer objects is not kept as it came: a pack for reading takes its place.
 const KEPT_MIN: usize = 256;
 
@@ -169,8 +181,8 @@ impl Engine {
         let resolving = tokio::task::spawn_blocking(move || {
             let git_files = GitFiles::default();
             let check = |kind, oid: &ObjectId, content: &[u8]| {
-                if policy == Policy::Push && matches!(kind, Kind::Commit | Kind::Tag) && content.len() > TEXT_MAX {
-                    return Err(format!("it is longer than {TEXT_MAX} bytes"));
+                if let Some(longest) = longest(kind, policy).filter(|&longest| content.len() > longest) {
+                    return Err(format!("it is longer than {longest} bytes"));
                 }
                 let checked = fsck::check(kind, oid, content, policy).map_err(|e| e.to_string())?;
                 git_files.note(checked.git_files);

@@ -92,6 +92,8 @@ fn class(template: &str, method: &Method, headers: &HeaderMap) -> Class {
         ("/archive.tar.gz" | "/archive.zip" | "/bundle", _) => Class::Bulk,
         ("/read", _) if length(headers).is_none_or(|length| length > LARGE_READ) => Class::Bulk,
         ("/read" | "/diff" | "/search" | "/conflicts" | "/resolve" | "/blame/" | "/blame/{*path}", _) => Class::Batch,
+        // Of a directory with a million files.
+        ("/git/trees/{oid}", _) => Class::Batch,
         ("/history/{id}/diff" | "/checkpoints/{id}" | "/checkpoints/{id}/diff" | "/checkpoints/{id}/restore", _) => {
             Class::Batch
         }

@@ -1,14 +1,15 @@
 //! Raw git objects, in the shapes of GitHub's git database API, or as they are.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
-use treehold_engine::api::RawObject;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use treehold_engine::api::{Mode, Oid, RawObject};
 use treehold_object::tree::mode;
 use treehold_object::{Commit, Kind, ObjectId, Signature, TreeEntry, parse_commit, parse_tree};
 
@@ -21,6 +22,9 @@ use crate::handlers::files::CONTENT_FACTOR;
 use crate::headers::negotiate;
 use crate::params::Params;
 use crate::respond::{Answer, not_expected, ok, value};
+
+/// What the answer to a tree takes, for each byte of the tree: entries, their sizes, and text.
+const TREE_FACTOR: u64 = 8;
 
 /// Who asks, how, and for what.
 type Asked = (Caller, Params, HeaderMap);
@@ -43,7 +47,8 @@ pub(crate) async fn commit(State(app): State<App>, asked: Asked) -> Answer {
 async fn object(app: &App, kind: Kind, (caller, params, headers): Asked) -> Answer {
     let (project, oid) = (params.text("project")?.to_owned(), params.oid("oid")?);
     let everything = caller.sees_everybody();
-    let read = app.reading_within(CONTENT_FACTOR, |engine| async move {
+    let factor = if kind == Kind::Tree { TREE_FACTOR } else { CONTENT_FACTOR };
+    let read = app.reading_within(factor, |engine| async move {
         match everything {
             true => engine.raw_object(&project, kind, oid).await,
             false => engine.raw_committed(&project, kind, oid).await,
@@ -56,7 +61,8 @@ async fn object(app: &App, kind: Kind, (caller, params, headers): Asked) -> Answ
         Verdict::Send => {}
     }
     let mut response = match negotiate(&headers, &["application/json", "application/octet-stream"]) {
-        0 => ok(&shape(&raw, &sizes_in(app, params.text("project")?, &raw).await?)?)?,
+        0 if kind == Kind::Tree => list(app, params.text("project")?, &raw).await?,
+        0 => ok(&shape(&raw)?)?,
         _ => {
             let kind = HeaderValue::from_static("application/octet-stream");
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], raw.content).into_response()
@@ -75,19 +81,15 @@ fn tag(oid: &ObjectId) -> HeaderMap {
     headers
 }
 
-/// The sizes of a tree's files.
-async fn sizes_in(app: &App, project: &str, raw: &RawObject) -> Result<HashMap<ObjectId, u64>, Problem> {
-    if raw.kind != Kind::Tree {
-        return Ok(HashMap::new());
-    }
-    let tree = parse_tree(&raw.content).map_err(|error| Problem::internal(&error))?;
-    let blobs = tree.iter().filter(|entry| kind_of(entry.mode) == "blob").map(|entry| entry.oid);
-    let blobs: Vec<ObjectId> = blobs.collect();
-    let sizes = app.reading(app.engine().object_sizes(project, &blobs)).await?;
-    Ok(blobs.into_iter().zip(sizes).filter_map(|(oid, size)| Some((oid, size?))).collect())
+/// A tree, with the sizes of its files.
+async fn list(app: &App, project: &str, raw: &RawObject) -> Answer {
+    let entries = parse_tree(&raw.content).map_err(|error| Problem::internal(&error))?;
+    let oids: Vec<ObjectId> = entries.iter().map(|entry| entry.oid).collect();
+    let sizes = app.reading(app.engine().object_sizes(project, &oids)).await?;
+    ok(&TreeShape { sha: Oid(raw.oid), tree: Entries { entries: &entries, sizes: &sizes }, truncated: false })
 }
 
-fn shape(raw: &RawObject, sizes: &HashMap<ObjectId, u64>) -> Result<Value, Problem> {
+fn shape(raw: &RawObject) -> Result<Value, Problem> {
     let sha = raw.oid.to_string();
     Ok(match raw.kind {
         Kind::Blob => json!({
@@ -96,28 +98,55 @@ fn shape(raw: &RawObject, sizes: &HashMap<ObjectId, u64>) -> Result<Value, Probl
             "encoding": "base64",
             "content": BASE64_STANDARD.encode(&raw.content),
         }),
-        Kind::Tree => {
-            let tree = parse_tree(&raw.content).map_err(|error| Problem::internal(&error))?;
-            json!({"sha": sha, "tree": tree.iter().map(|entry| shape_entry(entry, sizes)).collect::<Vec<_>>(), "truncated": false})
-        }
         Kind::Commit => commit_shape(&sha, &parse_commit(&raw.content).map_err(|error| Problem::internal(&error))?),
-        Kind::Tag => json!({"sha": sha}),
+        Kind::Tree | Kind::Tag => json!({"sha": sha}),
     })
 }
 
-fn shape_entry(entry: &TreeEntry<'_>, sizes: &HashMap<ObjectId, u64>) -> Value {
-    let mut shaped = Map::new();
-    shaped.insert("path".into(), String::from_utf8_lossy(entry.name).into());
-    if std::str::from_utf8(entry.name).is_err() {
-        shaped.insert("path_b64".into(), BASE64_STANDARD.encode(entry.name).into());
+#[derive(Serialize)]
+struct TreeShape<'a> {
+    sha: Oid,
+    tree: Entries<'a>,
+    truncated: bool,
+}
+
+/// Entries and their sizes, written one by one: there may be a million.
+struct Entries<'a> {
+    entries: &'a [TreeEntry<'a>],
+    sizes: &'a [Option<u64>],
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.entries.iter().zip(self.sizes).map(|(entry, size)| EntryShape::of(entry, *size)))
     }
-    shaped.insert("mode".into(), format!("{:06o}", entry.mode).into());
-    shaped.insert("type".into(), kind_of(entry.mode).into());
-    shaped.insert("sha".into(), entry.oid.to_string().into());
-    if let Some(size) = sizes.get(&entry.oid).filter(|_| kind_of(entry.mode) == "blob") {
-        shaped.insert("size".into(), (*size).into());
+}
+
+#[derive(Serialize)]
+struct EntryShape<'a> {
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+    mode: Mode,
+    r#type: &'static str,
+    sha: Oid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
+impl<'a> EntryShape<'a> {
+    fn of(entry: &TreeEntry<'a>, size: Option<u64>) -> Self {
+        let path = String::from_utf8_lossy(entry.name);
+        let r#type = kind_of(entry.mode);
+        Self {
+            path_b64: matches!(path, Cow::Owned(_)).then(|| BASE64_STANDARD.encode(entry.name)),
+            path,
+            mode: Mode(entry.mode),
+            r#type,
+            sha: Oid(entry.oid),
+            size: size.filter(|_| r#type == "blob"),
+        }
     }
-    Value::Object(shaped)
 }
 
 fn kind_of(value: u32) -> &'static str {
@@ -164,14 +193,21 @@ mod tests {
 
     #[test]
     fn blobs_are_base64() {
-        let shape = super::shape(&raw(Kind::Blob, b"\xff\0hi"), &HashMap::new()).unwrap();
+        let shape = super::shape(&raw(Kind::Blob, b"\xff\0hi")).unwrap();
         assert_eq!(shape, json!({"sha": "11".repeat(20), "size": 4, "encoding": "base64", "content": "/wBoaQ=="}));
     }
 
     #[test]
     fn trees_list_their_entries() {
         let content = tree_of(&[("100644", b"a b"), ("40000", b"dir"), ("160000", b"sub"), ("120000", b"\xff")]);
-        let shape = super::shape(&raw(Kind::Tree, &content), &[(raw(Kind::Tree, b"").oid, 7)].into()).unwrap();
+        let shape = |content: &[u8]| {
+            let entries = parse_tree(content).unwrap();
+            let sizes = vec![Some(7); entries.len()];
+            let tree = Entries { entries: &entries, sizes: &sizes };
+            serde_json::to_value(TreeShape { sha: Oid(raw(Kind::Tree, b"").oid), tree, truncated: false }).unwrap()
+        };
+        let empty = shape(b"");
+        let shape = shape(&content);
         let sha = "11".repeat(20);
         assert_eq!(shape["truncated"], false);
         assert_eq!(shape["tree"][0], json!({"path": "a b", "mode": "100644", "type": "blob", "sha": sha, "size": 7}));
@@ -179,13 +215,12 @@ mod tests {
         assert_eq!(shape["tree"][2]["type"], "commit");
         assert_eq!(shape["tree"][3]["path_b64"], "/w==");
         assert_eq!(shape["tree"][3]["mode"], "120000");
-        assert_eq!(super::shape(&raw(Kind::Tree, b""), &HashMap::new()).unwrap()["tree"], json!([]));
+        assert_eq!(empty["tree"], json!([]));
     }
 
     #[test]
     fn damage_is_ours() {
-        assert_eq!(shape(&raw(Kind::Tree, b"x\0 y"), &HashMap::new()).unwrap_err().code(), "internal");
-        assert_eq!(shape(&raw(Kind::Commit, b"tree x\n"), &HashMap::new()).unwrap_err().code(), "internal");
+        assert_eq!(shape(&raw(Kind::Commit, b"tree x\n")).unwrap_err().code(), "internal");
     }
 
     #[test]
@@ -195,7 +230,7 @@ mod tests {
             author A <B> C <a@example.org> 1700000000 +0230\n\
             committer D <d@example.org> 1700000001 -0000\n\
             gpgsig -----BEGIN\n author fake <x@y> 1 +0000\n -----END\n\nSubject\n\nBody\n";
-        let shape = super::shape(&raw(Kind::Commit, content), &HashMap::new()).unwrap();
+        let shape = super::shape(&raw(Kind::Commit, content)).unwrap();
         assert_eq!(shape["tree"]["sha"], "2".repeat(40));
         assert_eq!(shape["parents"], json!([{"sha": "3".repeat(40)}]));
         assert_eq!(shape["author"]["date"], "2023-11-14T22:13:20Z");
