@@ -20,7 +20,7 @@ mod trees;
 use std::collections::HashSet;
 use std::io::Write;
 
-use treehold_catalog::{Project, RoaringTreemap};
+use treehold_catalog::{Located, Project, RoaringTreemap};
 use treehold_object::{Kind, ObjectId};
 use treehold_wire::serve::FetchArguments;
 
@@ -33,6 +33,9 @@ use crate::{Engine, EngineError, Result};
 use boundary::Boundary;
 use commits::History;
 use select::Selection;
+
+/// Objects that are looked up at a time.
+const CHUNK: usize = 4096;
 
 /// A fetch that was admitted: what is common, and where history is cut. The pack comes with [`Upload::send`].
 #[derive(Debug)]
@@ -100,24 +103,26 @@ impl Engine {
     pub async fn object_sizes(&self, project: &str, oids: &[ObjectId]) -> Result<Vec<Option<u64>>> {
         let project = self.find_project(project).await?;
         let reach = self.catalog.reach(project.id).await?;
-        let located = self.catalog.locate(oids).await?;
-        let size = |found: Option<treehold_catalog::Located>| {
-            found.filter(|found| reach.contains(found.number)).map(|found| found.size)
-        };
-        Ok(located.into_iter().map(size).collect())
+        let mut sizes = Vec::with_capacity(oids.len());
+        // All of where they are would be ten times what is asked for.
+        for chunk in oids.chunks(CHUNK) {
+            let located = self.catalog.locate(chunk).await?;
+            let reached = |found: Located| reach.contains(found.number).then_some(found.size);
+            sizes.extend(located.into_iter().map(|found| found.and_then(reached)));
+        }
+        Ok(sizes)
     }
 
     /// Sorts what is asked for; what the project does not reach comes second.
     async fn admit_wants(&self, reach: &RoaringTreemap, asked: &[ObjectId]) -> Result<(Wants, Vec<ObjectId>)> {
         let (mut wants, mut strange) = (Wants::default(), Vec::new());
-        let located = self.catalog.locate(asked).await?;
         let mut tags = Vec::new();
-        for (oid, found) in asked.iter().zip(located) {
-            let Some(found) = found.filter(|found| reach.contains(found.number)) else {
+        for (oid, found) in asked.iter().zip(self.kinds_reached(reach, asked).await?) {
+            let Some(kind) = found else {
                 strange.push(*oid);
                 continue;
             };
-            match found.kind {
+            match kind {
                 Kind::Commit => wants.commits.push(*oid),
                 Kind::Tag => tags.push(*oid),
                 Kind::Tree => wants.trees.push(*oid),
@@ -141,11 +146,23 @@ impl Engine {
 
     /// Commits among `haves` that the project reaches, in their order.
     async fn admit_haves(&self, reach: &RoaringTreemap, haves: &[ObjectId]) -> Result<Vec<ObjectId>> {
-        let located = self.catalog.locate(haves).await?;
-        let common = haves.iter().zip(located).filter(|(_, found)| {
-            found.as_ref().is_some_and(|found| found.kind == Kind::Commit && reach.contains(found.number))
-        });
+        let kinds = self.kinds_reached(reach, haves).await?;
+        let common = haves.iter().zip(kinds).filter(|(_, kind)| *kind == Some(Kind::Commit));
         Ok(common.map(|(oid, _)| *oid).collect())
+    }
+
+    /// What each of these is, in the order given; `None` where the project does not reach it. A client may ask of very many.
+    async fn kinds_reached(&self, reach: &RoaringTreemap, oids: &[ObjectId]) -> Result<Vec<Option<Kind>>> {
+        let mut kinds = Vec::with_capacity(oids.len());
+        for chunk in oids.chunks(CHUNK) {
+            let numbers = self.catalog.numbers(chunk).await?;
+            kinds.extend(
+                numbers
+                    .into_iter()
+                    .map(|found| found.filter(|(number, _)| reach.contains(*number)).map(|(_, kind)| kind)),
+            );
+        }
+        Ok(kinds)
     }
 }
 

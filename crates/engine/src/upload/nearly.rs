@@ -3,10 +3,10 @@
 use treehold_object::{Kind, ObjectId};
 use treehold_wire::serve::Deepen;
 
-use super::Upload;
 use super::commits::{Between, History};
 use super::refs::TAGS_MAX;
 use super::trees::{Found, Place, Sift};
+use super::{CHUNK, Upload};
 use crate::Result;
 
 /// Where only this part of the history and of the content is not wanted, all of it is sent…
@@ -17,8 +17,6 @@ const EXTRA_MIN: u64 = 16;
 const EXTRA_BYTES: u64 = 1 << 20;
 /// More commits are not looked at: to find out what they bring would take as long as to leave it out.
 const EXTRA_MAX: u64 = 4096;
-/// Objects located at once.
-const CHUNK: usize = 4096;
 
 /// What is reached and not wanted.
 #[derive(Debug, Default)]

@@ -9,11 +9,9 @@ use super::commits::{Between, History};
 use super::few::Few;
 use super::refs::{TAGS_MAX, TagChain};
 use super::trees::{Found, Place, Sift};
-use super::{Upload, not_ours};
+use super::{CHUNK, Upload, not_ours};
 use crate::{EngineError, Result};
 
-/// Rows read at once.
-const CHUNK: usize = 4096;
 /// Trees of the client's that are compared with where no parent is at hand.
 const EDGES: usize = 2;
 /// Most trees that one is compared with.
@@ -88,8 +86,8 @@ impl Upload {
     async fn check_still_reached(&self, reach: &RoaringTreemap) -> Result<()> {
         let wants: Vec<ObjectId> = self.wants.named.iter().chain(&self.wants.commits).copied().collect();
         for chunk in wants.chunks(CHUNK) {
-            for (oid, found) in chunk.iter().zip(self.engine.catalog.locate(chunk).await?) {
-                if !oid.is_empty_tree() && found.is_none_or(|found| !reach.contains(found.number)) {
+            for (oid, found) in chunk.iter().zip(self.engine.catalog.numbers(chunk).await?) {
+                if !oid.is_empty_tree() && found.is_none_or(|(number, _)| !reach.contains(number)) {
                     return Err(not_ours(oid));
                 }
             }

@@ -12,9 +12,9 @@ use treehold_wire::serve::{
     self, HeadReader, PushCapabilities, ReceiveHead, ReceiveLimits, RefStatus, Report, RequestError, SideBand,
 };
 
-use super::request::Source;
+use super::request::{PARSED_FACTOR, Source};
 use super::{Service, packets, result};
-use crate::app::{App, Room};
+use crate::app::{App, Reserved, Room};
 use crate::error::Problem;
 use crate::respond::Answer;
 
@@ -23,7 +23,8 @@ const PART: usize = 256 << 10;
 
 pub(super) async fn answer(app: &App, project: &str, headers: &HeaderMap, body: Body) -> Answer {
     let mut source = Source::new(app, headers, body);
-    let head = match read_head(&mut source).await? {
+    let mut memory = None;
+    let head = match read_head(app, &mut source, &mut memory).await? {
         Ok(head) => head,
         Err(error) => return Ok(whole(serve::error_response(&error.to_string()))),
     };
@@ -44,7 +45,9 @@ pub(super) async fn answer(app: &App, project: &str, headers: &HeaderMap, body: 
     let mut received = Box::pin(async move {
         let engine = app_.engine().clone();
         let receiving = async move { engine.receive_pack(&name, &asked, pack, &()).await };
-        app_.remote(receiving).await.map_err(|problem| room.explain(problem))
+        let received = app_.remote(receiving).await.map_err(|problem| room.explain(problem));
+        drop(memory);
+        received
     });
     tokio::select! {
         biased;
@@ -77,14 +80,21 @@ fn sentence(problem: &Problem) -> String {
 }
 
 /// Commands and what comes with them; what follows is given back to `source`.
-async fn read_head(source: &mut Source) -> Result<Result<ReceiveHead, RequestError>, Problem> {
+async fn read_head(
+    app: &App,
+    source: &mut Source,
+    memory: &mut Option<Reserved>,
+) -> Result<Result<ReceiveHead, RequestError>, Problem> {
     let mut reader = HeadReader::new(ReceiveLimits::default());
     let mut empty = true;
     while !reader.is_complete() {
         let Some(mut chunk) = source.next().await? else { break };
         empty = false;
         match reader.push(&chunk) {
-            Ok(len) => source.give_back(chunk.split_off(len)),
+            Ok(len) => {
+                app.reserve_more(memory, PARSED_FACTOR * len as u64)?;
+                source.give_back(chunk.split_off(len));
+            }
             Err(error) => return Ok(Err(error)),
         }
     }

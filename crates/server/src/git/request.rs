@@ -16,6 +16,8 @@ use crate::error::Problem;
 
 /// Memory is set aside in steps of this many bytes.
 const STEP: usize = 64 << 10;
+/// What a request becomes in memory, for each byte of it: itself, its lines taken apart, and what is known of each.
+pub(super) const PARSED_FACTOR: u64 = 3;
 /// A piece of input is at most so long, so that what it inflates to is bounded: zlib makes at most 1,032 bytes of one.
 const INFLATE_STEP: usize = 1 << 10;
 
@@ -148,7 +150,7 @@ pub(super) async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<R
         }
         if len > reserved {
             let step = (len - reserved).next_multiple_of(STEP);
-            app.reserve_more(&mut memory, step as u64)?;
+            app.reserve_more(&mut memory, PARSED_FACTOR * step as u64)?;
             reserved += step;
         }
         bytes.append(&mut more);
