@@ -68,7 +68,8 @@ pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};
 pub use rebuild::{FoundKey, Rebuild, RebuildFrom};
 pub use refs::{
-    ClearPending, ClearedRow, Ephemeral, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate, ReflogEntry, Refs,
+    ClearCause, ClearPending, ClearedRow, Ephemeral, Guard, Publish, PublishOutcome, Ref, RefState, RefUpdate,
+    ReflogEntry, Refs,
 };
 pub use repack::{Move, Repack, StoredKey};
 pub use roaring::RoaringTreemap;

@@ -40,7 +40,7 @@ pub struct RefUpdate {
 }
 
 /// The pending rows that a commit took: removed where their revision is still the one that was committed; rows that changed
-/// since stay and start from the version that was taken (docs/reliability.md, FINALIZED).
+/// since stay (docs/reliability.md, FINALIZED).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearPending {
     /// Short branch name.
@@ -49,9 +49,20 @@ pub struct ClearPending {
     pub user: Uuid,
     /// One for each row that was committed.
     pub rows: Vec<ClearedRow>,
+    /// Why.
+    pub cause: ClearCause,
+}
+
+/// Why pending rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClearCause {
+    /// The branch has a commit of them: rows that changed since start from the version that was taken.
+    Committed,
+    /// Another branch has it: rows that changed since keep what they start from.
+    CommittedElsewhere,
     /// Nothing was committed, as the branch has it all: rows that changed since keep what they start from, and all stay while a commit is
     /// under way that may have taken them.
-    pub landed: bool,
+    Landed,
 }
 
 /// A pending row that a commit took.

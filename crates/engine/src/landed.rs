@@ -2,7 +2,9 @@
 //! nothing else says so, and takes them away.
 
 use roaring::RoaringTreemap;
-use treehold_catalog::{ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey};
+use treehold_catalog::{
+    ClearCause, ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey,
+};
 
 use crate::api::ChangeState;
 use crate::commit::change::ChangeRow;
@@ -51,7 +53,7 @@ impl Engine {
             Some(ClearedRow { path, revision: row.revision.filter(|_| !own)?, oid })
         });
         let (project, rows) = (key.project, landed.collect());
-        let landed = ClearPending { branch: key.branch.clone(), user: key.user, rows, landed: true };
+        let landed = ClearPending { branch: key.branch.clone(), user: key.user, rows, cause: ClearCause::Landed };
         let op = self.begin_op(Some(project), OpKind::Commit).await?;
         let publish = Publish {
             project,

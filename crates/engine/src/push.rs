@@ -99,7 +99,8 @@ impl Engine {
     pub(crate) async fn push_pack(&self, attempt: &Attempt, fresh: &Fresh) -> Result<NamedTempFile> {
         let onto_parent = attempt.base == attempt.remote_base && attempt.base.is_some();
         let oids = match onto_parent {
-            true => attempt.objects.clone(),
+            // Attempts of earlier versions may name an object twice.
+            true => attempt.objects.iter().copied().collect::<HashSet<_>>().into_iter().collect(),
             false => self.lacking(attempt.project, attempt.commit).await?.1,
         };
         self.write_push_pack(&oids, fresh, onto_parent).await

@@ -138,7 +138,7 @@ impl Engine {
             return Ok(states);
         }
         let changes = self.changes_of_pending(project, rows.to_vec()).await?;
-        let followed = self.follow(&conflicts, &changes, head).await?;
+        let followed = self.follow(project.id, &conflicts, &changes, head).await?;
         for ((at, _), standing) in places.iter().zip(&mut states) {
             if followed.contains_key(at) {
                 standing.state = ChangeState::Outdated;
@@ -153,6 +153,6 @@ impl Engine {
             Some(oid) => self.pending_bytes(project, &[oid]).await?.pop().flatten(),
             None => None,
         };
-        self.merge_path(base_of(row), pending_item(row), theirs, content).await
+        self.merge_path(Some(project.id), base_of(row), pending_item(row), theirs, content).await
     }
 }

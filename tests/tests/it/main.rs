@@ -72,6 +72,7 @@ mod sync;
 mod traces;
 mod tree_bombs;
 mod two_servers;
+mod unsettled;
 mod upgrade;
 mod verifications;
 mod verify;

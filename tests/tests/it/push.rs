@@ -49,6 +49,19 @@ both! {
         assert_eq!(export.rev_parse("main"), remote.head());
     }
 
+    /// Goal: several paths may have one large content, which is kept in the bucket while it is pending: it goes once.
+    async fn one_content_at_two_paths(d) {
+        let (remote, project, user) = edited(&d).await;
+        let large = "0123456789abcdef".repeat(20_000);
+        for path in ["one.bin", "dir/two.bin"] {
+            save(&d, project, user, path, &large).await;
+        }
+        let answer = commit_key(&d, project, &commit_body(user, "Twice"), "twice").await.ok(200);
+        assert_eq!((&answer["pushed"], &answer["objects"]), (&json!(true), &json!(5)), "two blobs, two trees, a commit");
+        assert!(remote.file("one.bin") == large && remote.file("dir/two.bin") == large);
+        landed_once(&d, &remote, project, user, &answer["commit"], 4).await;
+    }
+
     /// Goal: a push carries what changed and not the files: deltas against what the remote has. Where the remote turns out to lack
     /// that, the same push goes again, whole.
     async fn deltas(d) {

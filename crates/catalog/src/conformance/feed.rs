@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::model::seed;
 use super::*;
 use crate::{
-    AttemptChange, AttemptState, CatalogError, ClearPending, ClearedRow, Event, FeedEnds, FeedPage, FeedRead,
-    PendingEvent, PublishOutcome, PushOutcome, Told,
+    AttemptChange, AttemptState, CatalogError, ClearCause, ClearPending, ClearedRow, Event, FeedEnds, FeedPage,
+    FeedRead, PendingEvent, PublishOutcome, PushOutcome, Told,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -102,7 +102,8 @@ pub(super) async fn tells_of_refs_and_what_moves_with_them(case: Case) {
     let mut publish = Publish { reason: "commit", ..publication(project, case.op(project).await, moved) };
     let row = |path: &str, revision| ClearedRow { path: path.into(), revision, oid: Some(oid("1")) };
     let rows = vec![row("b", 2), row("a", 1)];
-    publish.clear_pending = Some(ClearPending { branch: key.branch.clone(), user: key.user, rows, landed: false });
+    publish.clear_pending =
+        Some(ClearPending { branch: key.branch.clone(), user: key.user, rows, cause: ClearCause::Committed });
     let change = |fence, to| AttemptChange { id: attempt.id, fence, to, last_error: None };
     publish.attempt = Some(change(9, AttemptState::Finalized));
     let lost = catalog.publish(&publish).await;

@@ -122,11 +122,6 @@ where
         views::show_what_single_reads_show,
         views::carry_pending_rows,
         views::see_a_publication_whole_or_not_at_all,
-        settle::removes_what_was_committed_and_rebases_the_rest,
-        settle::settles_what_landed,
-        settle::rebases_modes,
-        settle::moves_with_the_refs_or_not_at_all,
-        settle::finishes_attempt_and_request,
         ledger::numbers_objects_in_order,
         ledger::takes_twenty_thousand_objects,
         ledger::keeps_the_first_location,
@@ -152,10 +147,28 @@ where
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
     );
+    run_settlements(&make).await;
     run_admission(&make).await;
     run_upkeep(&make).await;
     run_rebuild(&make).await;
     run_work(&make).await;
+}
+
+/// What becomes of pending work that was committed.
+async fn run_settlements<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
+        settle::removes_what_was_committed_and_rebases_the_rest,
+        settle::keeps_a_base_that_was_set_meanwhile,
+        settle::settles_what_landed,
+        settle::rebases_modes,
+        settle::moves_with_the_refs_or_not_at_all,
+        settle::finishes_attempt_and_request,
+    );
 }
 
 /// Who may do what, and for how long.

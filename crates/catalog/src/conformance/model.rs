@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::{ClearPending, ClearedRow, PendingOutcome, PublishOutcome};
+use crate::{ClearCause, ClearPending, ClearedRow, PendingOutcome, PublishOutcome};
 
 /// The seed of this run: `TREEHOLD_TEST_SEED`, or a new one. It is printed, so that a failure can be replayed.
 pub(super) fn seed() -> u64 {
@@ -23,7 +23,7 @@ struct Model {
     revision: i64,
     rows: BTreeMap<String, ModelRow>,
     /// Versions by path, oldest first.
-    history: BTreeMap<String, Vec<&'static str>>,
+    history: BTreeMap<String, Vec<ModelRow>>,
 }
 
 const CONTENTS: [&str; 4] = ["one", "two", "three", "four"];
@@ -31,8 +31,8 @@ const PATHS: [&str; 5] = ["a", "a.b", "a/b", "b", "c"];
 
 impl Model {
     fn replace(&mut self, path: &str, row: Option<ModelRow>) {
-        if let Some((content, ..)) = self.rows.remove(path) {
-            self.history.entry(path.to_owned()).or_default().push(content);
+        if let Some(before) = self.rows.remove(path) {
+            self.history.entry(path.to_owned()).or_default().push(before);
         }
         if let Some(row) = row {
             self.rows.insert(path.to_owned(), row);
@@ -57,12 +57,15 @@ impl Model {
 
     fn settle(&mut self, taken: &[(String, i64, &'static str)]) {
         for (path, revision, content) in taken {
+            let versions = self.history.get(path).into_iter().flatten();
+            let started = versions.filter(|(.., at)| at == revision).map(|(_, base, _)| *base).next();
             match self.rows.get(path).copied() {
                 Some((.., now)) if now == *revision => {
                     self.revision += 1;
                     self.replace(path, None);
                 }
-                Some((now, base, at)) if base != Some(content) => {
+                // Not if it says by now what it starts from.
+                Some((now, base, at)) if Some(base) == started && base != Some(content) => {
                     self.revision += 1;
                     self.rows.insert(path.clone(), (now, Some(content), at));
                 }
@@ -139,8 +142,12 @@ async fn settle(case: &Case, key: &WorkspaceKey, model: &mut Model, taken: &[(St
         oid: Some(oid(content)),
     });
     let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
-    publish.clear_pending =
-        Some(ClearPending { branch: key.branch.clone(), user: key.user, rows: rows.collect(), landed: false });
+    publish.clear_pending = Some(ClearPending {
+        branch: key.branch.clone(),
+        user: key.user,
+        rows: rows.collect(),
+        cause: ClearCause::Committed,
+    });
     assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
     model.settle(taken);
 }
@@ -160,7 +167,7 @@ async fn compare(case: &Case, key: &WorkspaceKey, model: &Model, at: &str) {
         let history = case.catalog.pending_history(key, &path.into(), 1000).await.expect("history");
         let history: Vec<_> = history.into_iter().rev().map(|old| old.row.oid).collect();
         let expected: Vec<_> =
-            model.history.get(path).into_iter().flatten().map(|content| Some(oid(content))).collect();
+            model.history.get(path).into_iter().flatten().map(|(content, ..)| Some(oid(content))).collect();
         assert_eq!(history, expected, "{at}, history of {path}");
     }
 }

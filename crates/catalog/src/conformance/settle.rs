@@ -2,7 +2,8 @@ use treehold_object::BString;
 
 use super::*;
 use crate::{
-    Attempt, AttemptChange, AttemptState, CatalogError, Claim, ClearPending, ClearedRow, FinalAnswer, PublishOutcome,
+    Attempt, AttemptChange, AttemptState, CatalogError, Claim, ClearCause, ClearPending, ClearedRow, FinalAnswer,
+    PublishOutcome,
 };
 
 fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<ClearPending> {
@@ -15,7 +16,7 @@ fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<Clear
         branch: key.branch.clone(),
         user: key.user,
         rows: rows.iter().map(row).collect(),
-        landed: false,
+        cause: ClearCause::Committed,
     })
 }
 
@@ -59,6 +60,33 @@ pub(super) async fn removes_what_was_committed_and_rebases_the_rest(case: Case) 
     assert_eq!(case.catalog.workspace_revision(&key).await.expect("revision"), 9);
 }
 
+/// Who says what an edit starts from, while a commit of what was there before is under way, is not told otherwise by it; nor is one whose
+/// work another branch got.
+pub(super) async fn keeps_a_base_that_was_set_meanwhile(case: Case) {
+    let key = case.workspace().await;
+    let onto_head = |path: &str, content| {
+        let mut write = edit(path, content);
+        if let PendingChange::Set { base_oid, .. } = &mut write.change {
+            *base_oid = Some(oid("head"));
+        }
+        write
+    };
+    case.write(&key, &[edit("resolved", "1"), edit("later", "1")]).await;
+    case.write(&key, &[onto_head("resolved", "1"), edit("later", "2")]).await;
+    let settle = async |cause| {
+        let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
+        let taken = clear(&key, &[("resolved", 1, Some("m")), ("later", 2, Some("m"))]);
+        publish.clear_pending = taken.map(|taken| ClearPending { cause, ..taken });
+        assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+        let rows = case.catalog.pending(&key, None).await.expect("pending").1;
+        rows.iter().map(|row| (row.path.to_string(), row.base_oid)).collect::<Vec<_>>()
+    };
+    let based = |later| [("later".to_owned(), Some(oid(later))), ("resolved".to_owned(), Some(oid("head")))];
+    assert_eq!(settle(ClearCause::CommittedElsewhere).await, based("base"));
+    assert_eq!(settle(ClearCause::Committed).await, based("1"));
+    assert_eq!(settle(ClearCause::Committed).await, based("1"));
+}
+
 /// What landed goes only while no commit is under way that may have taken it, and what changed since keeps its base.
 pub(super) async fn settles_what_landed(case: Case) {
     let key = case.workspace().await;
@@ -74,7 +102,7 @@ pub(super) async fn settles_what_landed(case: Case) {
     let settle = async || {
         let mut publish = publication(key.project, case.op(key.project).await, Vec::new());
         let landed = clear(&key, &[("landed", 1, Some("x1")), ("later", 2, Some("l1"))]);
-        publish.clear_pending = landed.map(|landed| ClearPending { landed: true, ..landed });
+        publish.clear_pending = landed.map(|landed| ClearPending { cause: ClearCause::Landed, ..landed });
         assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
         let rows = case.catalog.pending(&key, None).await.expect("pending").1;
         rows.iter().map(|row| (row.path.to_string(), row.oid, row.base_oid)).collect::<Vec<_>>()

@@ -1,7 +1,7 @@
 use treehold_object::BString;
 
 use super::*;
-use crate::{BranchView, ClearPending, ClearedRow, CommitRow, PendingRow, ProjectKey, ViewKey};
+use crate::{BranchView, ClearCause, ClearPending, ClearedRow, CommitRow, PendingRow, ProjectKey, ViewKey};
 
 fn key(project: Uuid, branch: Option<&str>, user: Option<Uuid>) -> ViewKey {
     ViewKey { project: ProjectKey::Id(project), branch: branch.map(str::to_owned), user }
@@ -94,8 +94,12 @@ pub(super) async fn see_a_publication_whole_or_not_at_all(case: Case) {
             let op = writer.op(of_writer.project).await;
             let moved = vec![update("refs/heads/main", at[round], at[round + 1])];
             let rows = vec![ClearedRow { path: "a".into(), revision, oid: Some(oid("content")) }];
-            let clear_pending =
-                Some(ClearPending { branch: of_writer.branch.clone(), user: of_writer.user, rows, landed: false });
+            let clear_pending = Some(ClearPending {
+                branch: of_writer.branch.clone(),
+                user: of_writer.user,
+                rows,
+                cause: ClearCause::Committed,
+            });
             let publish = Publish { clear_pending, ..publication(of_writer.project, op, moved) };
             assert_eq!(writer.catalog.publish(&publish).await.expect("publish"), crate::PublishOutcome::Published);
         }

@@ -1,7 +1,7 @@
 //! What a commit takes of pending work, and what it leaves (docs/reliability.md, PREPARED and FINALIZED).
 //!
 //! The order matters: rows that are still as committed go to local history and vanish; rows that changed since stay
-//! and from now on start from what the commit took of them.
+//! and from now on start from what the commit took of them, unless their user has said meanwhile what they start from.
 //!
 //! `CROSS JOIN` keeps SQLite to the order: it takes a workspace for smaller than the rows that are given, and would go through these anew
 //! for each of its rows.
@@ -18,18 +18,14 @@ use crate::attempts::Attempt;
 use crate::fault::Fault;
 use crate::feed::{NewEvent, PendingEvent, Told};
 use crate::pending::{Origin, PendingRow, WorkspaceKey};
-use crate::refs::{ClearPending, ClearedRow};
+use crate::refs::{ClearCause, ClearPending, ClearedRow};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A committed row, as the queries take it.
 const COLUMNS: &[(&str, Type)] = &[("path", Type::Blob), ("revision", Type::Int)];
 
-/// What a row starts from that changed since it was taken: the version that was taken. The committed blob may have others' changes merged
-/// into it, which the edit does not have: with that as its base it would take them back. Where the version was thinned out of local history,
-/// what the edit started from before does as well.
-const BASE_OID: &str = "CASE WHEN h.revision IS NULL THEN pending.base_oid ELSE h.oid END";
-const BASE_MODE: &str =
-    "CASE WHEN h.revision IS NULL THEN pending.base_mode WHEN h.oid IS NULL THEN NULL ELSE h.mode END";
+/// The mode of a version that was taken, as a base.
+const TAKEN_MODE: &str = "CASE WHEN h.oid IS NULL THEN NULL ELSE h.mode END";
 
 /// Settles the workspace; its revision counts up by one for each row that goes or changes. What the feed is to be told of it.
 pub(super) async fn settle(
@@ -45,7 +41,7 @@ pub(super) async fn settle(
         return Ok(Vec::new());
     };
     let key = WorkspaceKey { project, branch: clear.branch.clone(), user: clear.user };
-    if clear.landed && is_committing(tx, &key).await? {
+    if clear.cause == ClearCause::Landed && is_committing(tx, &key).await? {
         return Ok(Vec::new());
     }
     let mut told = Vec::new();
@@ -68,8 +64,8 @@ pub(super) async fn settle(
                 origin: Origin::default(),
             });
         }
-        let later = match some_stay && !clear.landed {
-            true => rebase_later(tx, workspace, chunk).await?,
+        let later = match some_stay && clear.cause == ClearCause::Committed {
+            true => rebase_later(tx, (project, workspace), chunk).await?,
             false => Vec::new(),
         };
         for row in later {
@@ -163,24 +159,40 @@ async fn remove_committed(
     Ok(removed.map(|row| (row.path.clone(), row.oid)).collect())
 }
 
+/// Lets rows start from the version that was taken. The committed blob may have others' changes merged into it, which the edit does not
+/// have: with that as its base it would take them back. A row whose base is another one than the taken version had was told what it starts
+/// from since (a conflict was resolved), and keeps that; so does one whose taken version was thinned out of local history.
+///
 /// The row keeps its revision: an attempt that took it after this one must still find what it took.
 async fn rebase_later(
     tx: &mut Transaction,
-    workspace: i64,
+    (project, workspace): (Uuid, i64),
     committed: &[ClearedRow],
 ) -> Result<Vec<PendingRow>, Fault> {
-    let taken = Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision));
+    let taken =
+        || Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision));
+    // Contents that only local history names may be on their way out: whoever takes them has these rows, or the version is gone below.
+    let hold = sql!(
+        "SELECT c.oid FROM pending_contents c WHERE c.project = $1 AND c.oid IN (
+             SELECT h.oid FROM {} CROSS JOIN pending_history h
+             WHERE h.workspace = $2 AND h.path = r.path AND h.revision = r.revision)
+         ORDER BY c.oid {FOR_KEY_SHARE}",
+        rows(3, COLUMNS)
+    );
+    sqlx::query_with(hold, with_rows(arguments![project, workspace], taken())?).execute(&mut **tx).await?;
     let rebase = sql!(
-        "UPDATE pending SET base_oid = {BASE_OID}, base_mode = {BASE_MODE}
-         FROM {} LEFT JOIN pending_history h ON h.workspace = $1 AND h.path = r.path AND h.revision = r.revision
-         WHERE pending.workspace = $1 AND pending.path = r.path
-               AND (pending.base_oid IS DISTINCT FROM {BASE_OID} OR pending.base_mode IS DISTINCT FROM {BASE_MODE})
+        "UPDATE pending SET base_oid = h.oid, base_mode = {TAKEN_MODE}
+         FROM {} CROSS JOIN pending_history h
+         WHERE h.workspace = $1 AND h.path = r.path AND h.revision = r.revision
+               AND pending.workspace = $1 AND pending.path = r.path
+               AND pending.base_oid IS NOT DISTINCT FROM h.base_oid AND pending.base_mode IS NOT DISTINCT FROM h.base_mode
+               AND (pending.base_oid IS DISTINCT FROM h.oid OR pending.base_mode IS DISTINCT FROM {TAKEN_MODE})
          RETURNING {}",
         rows(2, COLUMNS),
         COLUMNS_OF_ROW.replace("p.", "pending.")
     );
     let rebased: Vec<Row> =
-        sqlx::query_as_with(rebase, with_rows(arguments![workspace], taken)?).fetch_all(&mut **tx).await?;
+        sqlx::query_as_with(rebase, with_rows(arguments![workspace], taken())?).fetch_all(&mut **tx).await?;
     let mut rebased = rebased.into_iter().map(pending_row).collect::<Result<Vec<_>, _>>()?;
     rebased.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(rebased)

@@ -9,9 +9,10 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearPending, ClearedRow, Content, History, HistoryPolicy, Ledger, NewObject,
-    NewProject, OpKind, Origin, Pending, PendingChange, PendingWrite, PostgresCatalog, PostgresOptions, Projects,
-    Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs, RoaringTreemap, RowExpectation, Thinned, WorkspaceKey,
+    Action, Admin, CatalogError, ClearCause, ClearPending, ClearedRow, Content, History, HistoryPolicy, Ledger,
+    NewObject, NewProject, OpKind, Origin, Pending, PendingChange, PendingWrite, PostgresCatalog, PostgresOptions,
+    Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs, RoaringTreemap, RowExpectation, Thinned,
+    WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -291,7 +292,7 @@ async fn a_horizon_that_waits_for_a_publication_finds_it_done() {
         branch: key.branch,
         user: key.user,
         rows: vec![ClearedRow { path: "p".into(), revision: 1, oid: Some(oid("first")) }],
-        landed: false,
+        cause: ClearCause::Committed,
     };
     let publishing = stage.publish(Publish { clear_pending: Some(clear), ..stage.publication(op) });
     let writer = stage.waiting_for(pid).await;

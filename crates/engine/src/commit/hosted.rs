@@ -113,7 +113,7 @@ impl Engine {
         if let Some(answer) = self.hosted_before(hosted, intent, &head, &parent, &rows).await? {
             return Ok(Round::Done(answer));
         }
-        let merged = self.merge_changes(&rows, &parent, false).await?;
+        let merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
         if !merged.conflicts.is_empty() {
             return Err(match policy.on_conflict {
                 OnConflict::Fail => moved(&intent.branch),
@@ -181,7 +181,7 @@ impl Engine {
             if !self.says(&there, intent).await? {
                 continue;
             }
-            let merged = self.merge_changes(rows, &there, false).await?;
+            let merged = self.merge_changes(intent.project.id, rows, &there, false).await?;
             if merged.conflicts.is_empty() && merged.edits.is_empty() {
                 return self.take_hosted(hosted, head, &there, &merged).await.map(Some);
             }
@@ -300,7 +300,7 @@ impl Engine {
         let op = self.begin_op(Some(intent.project.id), OpKind::Refs).await?;
         let update = RefUpdate { name: branch_ref(&intent.branch), expected: head.commit, new: Some(oid) };
         let publish = Publish {
-            clear_pending: clear_of(intent.user, &intent.branch, &merged.snapshot),
+            clear_pending: clear_of(intent.user, (&intent.branch, &intent.branch), &merged.snapshot),
             answer: hosted.key.key.clone().map(|key| FinalAnswer { key, body }),
             ..self.publication(intent.project.id, &op, vec![update], "commit")
         };

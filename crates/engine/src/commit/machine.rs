@@ -8,8 +8,8 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 use treehold_catalog::{
-    Attempt, AttemptChange, AttemptState, ClearPending, ClearedRow, FinalAnswer, OpKind, Publish, PublishOutcome,
-    RefUpdate, SnapshotRow, StoreCommit,
+    Attempt, AttemptChange, AttemptState, ClearCause, ClearPending, ClearedRow, FinalAnswer, OpKind, Publish,
+    PublishOutcome, RefUpdate, SnapshotRow, StoreCommit,
 };
 use treehold_fault::point;
 use treehold_object::ObjectId;
@@ -358,7 +358,7 @@ impl Engine {
             reached: op.numbers.clone(),
             replace_reach: false,
             shallow: None,
-            clear_pending: clear_of(attempt.user, &attempt.pending_branch, &attempt.snapshot),
+            clear_pending: clear_of(attempt.user, (&attempt.branch, &attempt.pending_branch), &attempt.snapshot),
             attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error }),
             answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
             reason: "commit",
@@ -375,7 +375,7 @@ impl Engine {
 }
 
 /// Whether an earlier push of an attempt may still land.
-fn is_in_doubt(attempt: &Attempt) -> bool {
+pub(super) fn is_in_doubt(attempt: &Attempt) -> bool {
     let says = attempt.last_error.as_deref().is_some_and(|error| error.starts_with(DOUBT));
     says || matches!(attempt.state, AttemptState::Pushing | AttemptState::Unknown)
 }
@@ -416,12 +416,17 @@ pub(crate) fn moved(branch: &str) -> EngineError {
     }
 }
 
-pub(super) fn clear_of(user: Option<Uuid>, branch: &str, snapshot: &[SnapshotRow]) -> Option<ClearPending> {
+/// What goes of `user`'s pending work on the branch `from` with a commit on `branch`.
+pub(super) fn clear_of(
+    user: Option<Uuid>,
+    (branch, from): (&str, &str),
+    snapshot: &[SnapshotRow],
+) -> Option<ClearPending> {
     let taken = |row: &SnapshotRow| Some(ClearedRow { path: row.path.clone(), revision: row.revision?, oid: row.oid });
     Some(ClearPending {
-        branch: branch.to_owned(),
+        branch: from.to_owned(),
         user: user?,
         rows: snapshot.iter().filter_map(taken).collect(),
-        landed: false,
+        cause: if branch == from { ClearCause::Committed } else { ClearCause::CommittedElsewhere },
     })
 }

@@ -173,7 +173,7 @@ impl Engine {
         if let Some(answer) = self.landed_before(intent, parent.commit, at).await? {
             return Ok(Round::Done(answer));
         }
-        let merged = self.merge_changes(&rows, &parent, false).await?;
+        let merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
         let refused = !merged.conflicts.is_empty() || (policy.on_conflict == OnConflict::Fail && merged.moved);
         if refused && policy.on_conflict == OnConflict::Branch {
             return self.commit_to_branch(intent, &head, &rows, policy, at).await.map(Round::Done);
@@ -293,9 +293,11 @@ impl Engine {
     ) -> Result<CommitAnswer> {
         let Some(parent) = self.where_clean(head, rows).await? else {
             // They started from different commits, or from one that is cut off: on any commit they would undo somebody's work.
-            return Err(EngineError::MergeConflict(self.merge_changes(rows, head, false).await?.conflicts));
+            return Err(EngineError::MergeConflict(
+                self.merge_changes(intent.project.id, rows, head, false).await?.conflicts,
+            ));
         };
-        let merged = self.merge_changes(rows, &parent, true).await?;
+        let merged = self.merge_changes(intent.project.id, rows, &parent, true).await?;
         let mut planned = self.plan_commit(intent, &parent, merged).await?;
         let user = intent.user.map(|user| user.simple().to_string()).unwrap_or_default();
         let commit = planned.attempt.commit.to_string();

@@ -107,9 +107,10 @@ pub(crate) struct Planned {
 }
 
 impl Engine {
-    /// Merges each change with what `parent` has at its path. With `ours_wins`, what does not merge is taken from the change.
+    /// Merges each change of a project with what `parent` has at its path. With `ours_wins`, what does not merge is taken from the change.
     pub(crate) async fn merge_changes(
         &self,
+        project: Uuid,
         changes: &[ChangeRow],
         parent: &Head,
         ours_wins: bool,
@@ -121,10 +122,11 @@ impl Engine {
         let mut resolutions = Vec::with_capacity(changes.len());
         for (change, theirs) in changes.iter().zip(&there) {
             merged.moved |= !change.base.is(*theirs);
-            resolutions.push(self.merge_path(change.base, change.new, *theirs, change.content.clone()).await?);
+            let content = change.content.clone();
+            resolutions.push(self.merge_path(Some(project), change.base, change.new, *theirs, content).await?);
         }
         if !ours_wins {
-            self.merge_renamed(changes, &there, parent, &mut resolutions, &mut merged).await?;
+            self.merge_renamed(project, changes, &there, parent, &mut resolutions, &mut merged).await?;
         }
         for ((change, theirs), resolution) in changes.iter().zip(there).zip(resolutions) {
             let (new, content) = match resolution {
@@ -151,6 +153,7 @@ impl Engine {
     /// Tries what does not merge where its file went, if one side renamed it.
     async fn merge_renamed(
         &self,
+        project: Uuid,
         changes: &[ChangeRow],
         there: &[Side],
         parent: &Head,
@@ -160,7 +163,7 @@ impl Engine {
         let unmerged = |(at, _): &(usize, &Side)| resolutions[*at] == Resolution3::Conflict;
         let conflicts: Vec<(usize, Side)> =
             there.iter().enumerate().filter(unmerged).map(|(at, theirs)| (at, *theirs)).collect();
-        for (at, followed) in self.follow(&conflicts, changes, parent).await? {
+        for (at, followed) in self.follow(project, &conflicts, changes, parent).await? {
             match followed {
                 Followed::Here { index, resolution } => {
                     resolutions[at] = Resolution3::Ours;
@@ -209,9 +212,14 @@ impl Engine {
         objects.extend(trees.map(|(oid, content)| NewBytes { oid, kind: Kind::Tree, content }));
         objects.sort_by_key(|object| object.oid);
         objects.dedup_by_key(|object| object.oid);
+        // Several paths may have one content.
+        let mut reused = merged.reused;
+        reused.sort_unstable();
+        reused.dedup();
+        reused.retain(|oid| objects.binary_search_by_key(oid, |object| object.oid).is_err());
         objects.push(commit.clone());
         let mut attempt = self.attempt(intent, parent, edited.root, &commit, merged.snapshot, &objects);
-        attempt.objects.extend(&merged.reused);
+        attempt.objects.extend(&reused);
         let answer = CommitAnswer {
             commit: Oid(commit.oid),
             tree: Oid(edited.root),
@@ -222,7 +230,7 @@ impl Engine {
             objects: attempt.objects.len() as u64,
         };
         let (trees_before, blobs_before) = (edited.before, merged.before);
-        Ok(Planned { attempt, objects, row, trees_before, blobs_before, reused: merged.reused, answer })
+        Ok(Planned { attempt, objects, row, trees_before, blobs_before, reused, answer })
     }
 
     async fn parent_row(&self, parent: Option<ObjectId>) -> Result<Option<CommitRow>> {

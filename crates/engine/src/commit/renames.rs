@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
 
 use super::change::ChangeRow;
 use crate::tree::{Added, Candidates, FOLLOWED_MAX, Item, Resolution3, Side};
@@ -34,6 +35,7 @@ struct Since {
 /// Where files went, for the changes of one merge onto one parent.
 struct Renames<'a> {
     engine: &'a Engine,
+    project: Uuid,
     changes: &'a [ChangeRow],
     parent: &'a Head,
     since: Vec<Since>,
@@ -48,6 +50,7 @@ impl Engine {
     /// conflicts nothing.
     pub(crate) async fn follow(
         &self,
+        project: Uuid,
         conflicts: &[(usize, Side)],
         changes: &[ChangeRow],
         parent: &Head,
@@ -60,7 +63,7 @@ impl Engine {
         if conflicts.len() > FOLLOWED_MAX {
             return Ok(followed);
         }
-        let mut renames = Renames { engine: self, changes, parent, since: Vec::new(), own: None };
+        let mut renames = Renames { engine: self, project, changes, parent, since: Vec::new(), own: None };
         let mut arrivals: HashMap<BString, usize> = HashMap::new();
         for (at, theirs) in conflicts {
             if let Some(found) = renames.follow(&changes[*at], *theirs).await? {
@@ -98,7 +101,7 @@ impl Renames<'_> {
             return Ok(None);
         }
         let content = change.content.clone();
-        let resolution = engine.merge_path(Some(was).into(), Some(ours), Some(theirs), content).await?;
+        let resolution = engine.merge_path(None, Some(was).into(), Some(ours), Some(theirs), content).await?;
         let (new, content) = match resolution {
             Resolution3::Text { mode, oid, content } => (Item { mode, oid }, Some(content)),
             Resolution3::Ours => (ours, None),
@@ -137,7 +140,8 @@ impl Renames<'_> {
         let Some((places, own)) = self.own.as_mut() else { return Ok(None) };
         let Some(found) = self.engine.renamed_to(&change.path, base, own).await? else { return Ok(None) };
         let Added { item: ours, content, .. } = own.added[found].clone();
-        let merged = self.engine.merge_path(change.base, Some(ours), Some(theirs), content).await?;
+        let pending_of = Some(self.project);
+        let merged = self.engine.merge_path(pending_of, change.base, Some(ours), Some(theirs), content).await?;
         let item = match merged {
             Resolution3::Conflict => return Ok(None),
             // Nobody knows who changed the mode.

@@ -7,7 +7,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::held::LEFT_AFTER_MS;
-use super::machine::{Settled, doubted};
+use super::machine::{Settled, doubted, is_in_doubt};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
@@ -146,11 +146,17 @@ impl Engine {
         except: Option<Uuid>,
     ) -> Result<bool> {
         let mut cleared = false;
-        let open = self.catalog.open_attempts(Some((project, branch)), 100).await?;
+        let mut open = self.catalog.open_attempts(Some((project, branch)), 100).await?;
+        // One push of a branch is on its way at a time: what waits comes after those.
+        open.sort_by_key(|attempt| attempt.state == AttemptState::Paused);
         for mut attempt in open.into_iter().filter(|attempt| Some(attempt.id) != except) {
             let own = attempt.user.is_some() && attempt.user == user;
             let now_ms = self.ambient.now_ms();
             match attempt.state {
+                // It may have landed: then this request goes on top of it.
+                AttemptState::Paused if own && is_in_doubt(&attempt) => {
+                    cleared |= self.settle_other(&mut attempt, own, at).await?;
+                }
                 AttemptState::Paused if own => {
                     self.step(&mut attempt, AttemptState::Superseded, None).await?;
                 }
@@ -179,7 +185,8 @@ impl Engine {
     pub(crate) async fn settle_other(&self, attempt: &mut Attempt, own: bool, at: &Endpoint) -> Result<bool> {
         match self.complete(attempt, Some(at)).await {
             Ok(_) => Ok(true),
-            Err(error) if own && matches!(error, EngineError::PushUnknown { .. }) => Err(error),
+            // Nobody knows whether it landed, and whoever made it can wait for that, or mend what stands in the way.
+            Err(error) if own && is_in_doubt(attempt) => Err(error),
             Err(error) => {
                 tracing::info!(%error, attempt = %attempt.id, "an attempt in the way could not be finished");
                 match attempt.state {

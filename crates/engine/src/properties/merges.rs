@@ -141,7 +141,7 @@ async fn pending_changes_merge_as_merge_tree_merges_them() {
             .count();
         let rows: Vec<ChangeRow> = changes.into_iter().map(pending).collect();
         let onto = Head { commit: None, tree: Some(*theirs), branch: None };
-        let merged = world.engine.merge_changes(&rows, &onto, false).await.expect("a merge");
+        let merged = world.engine.merge_changes(uuid::Uuid::nil(), &rows, &onto, false).await.expect("a merge");
         outcomes[usize::from(merged.conflicts.is_empty())] += 1;
         let edited = world.engine.edit_tree(Some(*theirs), &merged.edits).await.expect("an edit");
         let tree = merged.conflicts.is_empty().then(|| edited.root.to_string());

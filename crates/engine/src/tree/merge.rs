@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use treehold_object::{BString, Kind, ObjectId, hash};
+use uuid::Uuid;
 
 use super::{Added, Candidates, Change, Edits, FOLLOWED_MAX, Item, Side};
 use crate::api::{Conflict, Oid, Path};
@@ -103,9 +104,11 @@ fn both_new(ours: Item, theirs: Item) -> Resolution3 {
 
 impl Engine {
     /// Merges one path as git does, its mode too: the sides are what the edit and the branch have. A mode of the base that is not known
-    /// counts as the one that the edit did not keep.
+    /// counts as the one that the edit did not keep. A pending edit may rest on one of its own project's that was never stored anywhere else:
+    /// `pending_of` is that project.
     pub(crate) async fn merge_path(
         &self,
+        pending_of: Option<Uuid>,
         base: Base,
         ours: Side,
         theirs: Side,
@@ -146,7 +149,7 @@ impl Engine {
         if our.oid == base_oid {
             return Ok(kept(their));
         }
-        let Some(merged) = self.merge_texts(base_oid, our.oid, their.oid, ours_content).await? else {
+        let Some(merged) = self.merge_texts(pending_of, base_oid, [our.oid, their.oid], ours_content).await? else {
             return Ok(Resolution3::Conflict);
         };
         let oid = hash(Kind::Blob, &merged).map_err(EngineError::internal)?;
@@ -156,9 +159,9 @@ impl Engine {
     /// Merges three blobs as texts; `None` = they do not merge, or one cannot be read.
     async fn merge_texts(
         &self,
+        pending_of: Option<Uuid>,
         base: ObjectId,
-        ours: ObjectId,
-        theirs: ObjectId,
+        [ours, theirs]: [ObjectId; 2],
         ours_content: Option<Bytes>,
     ) -> Result<Option<Bytes>> {
         let mut wanted = vec![base, theirs];
@@ -166,7 +169,12 @@ impl Engine {
             wanted.push(ours);
         }
         let mut contents = self.contents(&wanted).await?.into_iter();
-        let (Some(Some(base)), Some(Some(theirs))) = (contents.next(), contents.next()) else { return Ok(None) };
+        let (Some(stored), Some(Some(theirs))) = (contents.next(), contents.next()) else { return Ok(None) };
+        let base = match (stored, pending_of) {
+            (None, Some(project)) => self.catalog.pending_contents(project, &[base]).await?.pop().flatten(),
+            (stored, _) => stored,
+        };
+        let Some(base) = base else { return Ok(None) };
         let Some(ours) = ours_content.or_else(|| contents.next().flatten()) else { return Ok(None) };
         let merged = tokio::task::spawn_blocking(move || merge_text(&base, &ours, &theirs)).await;
         Ok(merged.map_err(EngineError::internal)?.map(Bytes::from))
@@ -197,7 +205,7 @@ impl Engine {
                     continue;
                 }
             };
-            match self.merge_path(change.old.into(), change.new, theirs, None).await? {
+            match self.merge_path(None, change.old.into(), change.new, theirs, None).await? {
                 Resolution3::Theirs => {}
                 Resolution3::Ours => {
                     merged.edits.insert(change.path, change.new);
@@ -282,7 +290,7 @@ impl Engine {
         let Some(at) = self.renamed_to(&change.path, base.oid, candidates).await? else { return Ok(None) };
         let Added { path, item, .. } = candidates.added[at].clone();
         let (ours, theirs) = (change.new.or(Some(item)), side.or(Some(item)));
-        let arrived = match self.merge_path(Some(base).into(), ours, theirs, None).await? {
+        let arrived = match self.merge_path(None, Some(base).into(), ours, theirs, None).await? {
             Resolution3::Conflict => return Ok(None),
             Resolution3::Ours => (ours, None),
             Resolution3::Theirs => (theirs, None),

@@ -71,7 +71,7 @@ impl Engine {
         let last_ms = rows.iter().map(|row| row.updated_at_ms).max();
         let head = self.branch_head(project, &branch).await?;
         let changes = self.changes_of_pending(project, rows).await?;
-        let merged = self.merge_changes(&changes, &head, true).await?;
+        let merged = self.merge_changes(project.id, &changes, &head, true).await?;
         let Some(now_ms) = last_ms else { return Ok(None) };
         let (name, email) = &self.config.author;
         let author = Signature::new(name, email, now_ms.div_euclid(1000), 0).map_err(EngineError::internal)?;
