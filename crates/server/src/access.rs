@@ -38,7 +38,7 @@ const COMMIT: Needs = Needs::Scopes(&[Scope::FilesWrite, Scope::Pending]);
 const ADMIN: Needs = Needs::Scopes(&[Scope::Admin]);
 
 /// Every route by its template, with each of its methods (`HEAD` is as `GET`). Wherever `user` is in a query, [`Scope::Pending`] is
-/// needed, too. Git's routes judge by themselves (`git/mod.rs`), in git's own words.
+/// needed, too. What git's routes need they judge by themselves (`git/mod.rs`), in git's own words.
 pub(crate) const ROUTES: &[(&str, &[(&str, Needs)])] = &[
     ("/projects", &[("POST", KEY), ("GET", KEY)]),
     ("/projects/{project}", &[("PUT", KEY), ("GET", OWN), ("PATCH", ADMIN), ("DELETE", ADMIN)]),

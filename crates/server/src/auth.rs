@@ -15,9 +15,9 @@ use treehold_engine::Secret;
 use treehold_engine::api::{Authorized, Scope, Scopes};
 use uuid::Uuid;
 
-use crate::access;
 use crate::app::App;
 use crate::error::Problem;
+use crate::{access, git};
 
 /// The header that carries the key.
 pub(crate) const KEY_HEADER: &str = "x-internal-api-key";
@@ -135,9 +135,11 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// Refuses requests without a key or a token before anything else about them is looked at, and those whose token does not open the
 /// route.
 pub(crate) async fn require_credentials(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    // Git clients send their key or token in another way, and the git routes ask for it themselves.
-    if template.starts_with(GIT) || access::is_open(template) {
+    let template = template(&request);
+    if template.starts_with(GIT) {
+        return let_git_in(&app, request, next).await;
+    }
+    if access::is_open(template) {
         return next.run(request).await;
     }
     let judged = match opened_by(&app, request.headers()).await {
@@ -162,10 +164,31 @@ pub(crate) async fn require_credentials(State(app): State<App>, mut request: Req
     }
 }
 
-/// For a socket that only its owner can open.
-pub(crate) async fn trust(mut request: Request, next: Next) -> Response {
+/// For a socket that only its owner can open. What git may do there is said by its password, as everywhere.
+pub(crate) async fn trust(State(app): State<App>, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Caller::with_key());
+    if template(&request).starts_with(GIT) {
+        return let_git_in(&app, request, next).await;
+    }
     next.run(request).await
+}
+
+/// Git clients send their key or token in another way, and are refused in their own words. What a project allows them is up to the
+/// routes.
+async fn let_git_in(app: &App, mut request: Request, next: Next) -> Response {
+    let access = git_access(app, request.headers()).await;
+    match access {
+        Ok(access) => {
+            request.extensions_mut().insert(access);
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// The route that a request is for; empty if there is none.
+fn template(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
 /// What a request shows.
@@ -205,7 +228,7 @@ fn unauthorized() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).header(header::WWW_AUTHENTICATE, CHALLENGE)
 }
 
-/// What a git client may do.
+/// What a git client may do: an extension of every request on git's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GitAccess {
     /// Its password is a key: all projects.
@@ -250,6 +273,15 @@ impl GitAccess {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for GitAccess {
+    type Rejection = GitRefused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, GitRefused> {
+        // As with `Caller`.
+        parts.extensions.get().copied().ok_or(GitRefused::Unauthorized)
+    }
+}
+
 /// Why a git client is not let in.
 #[derive(Debug)]
 pub(crate) enum GitRefused {
@@ -275,19 +307,19 @@ impl IntoResponse for GitRefused {
                 ];
                 (StatusCode::UNAUTHORIZED, headers, SENTENCE).into_response()
             }
-            Self::Failed(problem) => problem.into_response(),
+            Self::Failed(problem) => git::text(problem),
         }
     }
 }
 
 /// Who is asking on a git route: the password of `Authorization: Basic` (with any user name) or the text of `Bearer`, once, is a
 /// key or a token.
-pub(crate) async fn git_access(app: &App, headers: &HeaderMap) -> Result<GitAccess, GitRefused> {
+async fn git_access(app: &App, headers: &HeaderMap) -> Result<GitAccess, GitRefused> {
     let password = password(headers).ok_or(GitRefused::Unauthorized)?;
     if let Some(scopes) = app.keys().accept(password.expose().as_bytes()) {
         return Ok(GitAccess::Key(scopes));
     }
-    let found = app.reading(app.engine().authorize_token(&password)).await.map_err(GitRefused::Failed)?;
+    let found = app.tokens().find_now(app, &password).await.map_err(GitRefused::Failed)?;
     let authorized = found.ok_or(GitRefused::Unauthorized)?;
     Ok(GitAccess::Project { id: authorized.project, scopes: authorized.scopes })
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
+use tower::ServiceExt as _;
 use treehold_engine::api::{NewToken, ProjectSpec, TokenSpec};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Engine, EngineConfig, Limits};
 use treehold_store::{MemoryBucket, ObjectStore, StoreOptions};
 
 use super::*;
+use crate::admission::{self, AdmissionConfig, Bounds, Class};
 use crate::app::ServerConfig;
 
 const KEYS: [&str; 2] = ["first:key", "second-key"];
@@ -42,6 +44,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
+        Self::set_with(AdmissionConfig::default()).await
+    }
+
+    async fn set_with(admission: AdmissionConfig) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
@@ -68,11 +74,11 @@ impl Stage {
         let api_keys = KEYS.iter().map(|key| Secret::new((*key).to_owned())).chain([Secret::new(String::new())]);
         let scoped = |key: &str, scopes: &str| (Secret::new(key.to_owned()), scopes.parse().unwrap());
         let scoped_keys = vec![scoped("git-key", "git:write"), scoped("admin-key", "admin")];
-        let config = ServerConfig { api_keys: api_keys.collect(), scoped_keys, ..ServerConfig::default() };
+        let config = ServerConfig { api_keys: api_keys.collect(), scoped_keys, admission, ..ServerConfig::default() };
         Self { app: App::new(engine, config), clock, project: project.id, _directory: directory }
     }
 
-    async fn token(&self, scopes: &str, lifetime: Option<Duration>) -> NewToken {
+    pub(crate) async fn token(&self, scopes: &str, lifetime: Option<Duration>) -> NewToken {
         let spec = TokenSpec { name: None, user: None, scopes: scopes.parse().unwrap(), lifetime };
         self.app.engine().create_token(&self.project.to_string(), &spec).await.unwrap()
     }
@@ -93,6 +99,14 @@ impl Stage {
 
 fn basic(pair: &str) -> String {
     format!("Basic {}", BASE64.encode(pair))
+}
+
+/// What a git client is answered that asks this project for its refs.
+async fn refs(router: axum::Router, project: &str, password: &str) -> Response {
+    let request = http::Request::get(format!("/git/{project}.git/info/refs?service=git-upload-pack"));
+    let request =
+        request.header("git-protocol", "version=2").header("authorization", basic(&format!("git:{password}")));
+    router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
 #[tokio::test]
@@ -194,4 +208,34 @@ async fn who_is_refused_is_told_how_to_get_in() {
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain"), "git shows plain text");
     let body = to_bytes(response.into_body(), 1000).await.unwrap();
     assert!(std::str::from_utf8(&body).unwrap().contains("as the password"));
+}
+
+#[tokio::test]
+async fn who_has_no_right_takes_no_place() {
+    let light = Bounds::without_queue(1);
+    let stage = Stage::set_with(AdmissionConfig { light, ..AdmissionConfig::for_cores(1) }).await;
+    let (app, project) = (&stage.app, stage.project.to_string());
+    let place = admission::enter(app.admission(), Class::Light, 1).await.unwrap();
+    let full = refs(app.router(), &project, "second-key").await.status();
+    assert!(matches!(full.as_u16(), 429 | 503), "no place is left: {full}");
+    for (number, made_up) in ["wrong", "thd_", &format!("thd_{}", "x".repeat(43))].iter().enumerate() {
+        for project in [&project, &format!("no-project-{number}")] {
+            let refused = refs(app.router(), project, made_up).await;
+            assert_eq!(refused.status(), 401, "{made_up}");
+            assert!(refused.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic "));
+        }
+    }
+    drop(place);
+    assert_eq!(refs(app.router(), &project, "second-key").await.status(), 200);
+    assert_eq!(refs(app.router(), "no-project", "second-key").await.status(), 404);
+}
+
+#[tokio::test]
+async fn git_shows_its_password_at_the_private_door_too() {
+    let stage = Stage::set().await;
+    let (router, project) = (stage.app.private_router(axum::Router::new()), stage.project.to_string());
+    assert_eq!(refs(router.clone(), &project, "wrong").await.status(), 401);
+    assert_eq!(refs(router.clone(), &project, "second-key").await.status(), 200);
+    let token = stage.token("git:read", None).await.secret;
+    assert_eq!(refs(router, &project, token.expose()).await.status(), 200);
 }

@@ -44,7 +44,7 @@ impl App {
         };
         let routes = match keyed {
             true => routes.layer(from_fn_with_state(self.clone(), auth::require_credentials)),
-            false => routes.layer(from_fn(auth::trust)),
+            false => routes.layer(from_fn_with_state(self.clone(), auth::trust)),
         };
         let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
         routes.layer(from_fn_with_state(self.clone(), context::around)).with_state(self.clone())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use treehold_engine::api::Authorized;
 use treehold_engine::{Engine, EngineError, Secret};
@@ -52,9 +52,40 @@ impl Tokens {
         Ok(found.filter(|token| token.expires_at_ms.is_none_or(|end_ms| end_ms > now_ms)))
     }
 
-    async fn look_up(&self, app: &App, secret: &Secret, hash: [u8; 32]) -> Result<Found, Problem> {
+    /// The same for git, whose next request after a revocation is refused: only what opens nothing is remembered.
+    pub(crate) async fn find_now(&self, app: &App, secret: &Secret) -> Result<Found, Problem> {
+        if !Engine::is_token(secret.expose()) {
+            return Ok(None);
+        }
+        let hash = digest(secret.expose().as_bytes());
+        if self.is_in_vain(&hash) {
+            return Ok(None);
+        }
+        let _turn = self.turn().await?;
+        // Whoever came first may have asked already.
+        if self.is_in_vain(&hash) {
+            return Ok(None);
+        }
+        let asked = Instant::now();
+        let found = app.reading(app.engine().authorize_token(secret)).await?.map(Arc::new);
+        if found.is_none() {
+            self.remember(hash, asked, None);
+        }
+        Ok(found)
+    }
+
+    /// Whether a secret opened nothing a moment ago.
+    fn is_in_vain(&self, hash: &[u8; 32]) -> bool {
+        self.recall(hash, Instant::now()).is_some_and(|found| found.is_none())
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         let turn = timeout(PATIENCE, self.lookups.acquire()).await;
-        let _turn = turn.ok().and_then(Result::ok).ok_or(EngineError::Busy)?;
+        turn.ok().and_then(Result::ok).ok_or_else(|| EngineError::Busy.into())
+    }
+
+    async fn look_up(&self, app: &App, secret: &Secret, hash: [u8; 32]) -> Result<Found, Problem> {
+        let _turn = self.turn().await?;
         // Whoever came first may have asked already.
         if let Some(found) = self.recall(&hash, Instant::now()) {
             return Ok(found);
@@ -94,7 +125,14 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
+    use crate::auth::git_access_tests::Stage;
+
+    fn made_up() -> Secret {
+        Secret::new(format!("thd_{}", "x".repeat(43)))
+    }
 
     #[test]
     fn answers_are_remembered_for_a_moment() {
@@ -115,5 +153,36 @@ mod tests {
         }
         let newest = digest(&(3 * ENTRIES_MAX - 1).to_le_bytes());
         assert_eq!(tokens.recall(&newest, now), Some(None));
+    }
+
+    #[tokio::test]
+    async fn for_git_only_what_opens_nothing_is_remembered() {
+        let stage = Stage::set().await;
+        let (app, tokens) = (&stage.app, stage.app.tokens());
+        let made = stage.token("git:read", None).await;
+        assert!(tokens.find_now(app, &made.secret).await.unwrap().is_some());
+        assert!(tokens.lock().is_empty());
+        assert!(tokens.find_now(app, &made_up()).await.unwrap().is_none());
+        let kept: Vec<bool> = tokens.lock().values().map(|(_, found)| found.is_some()).collect();
+        assert_eq!(kept, [false]);
+        // What the other routes remember is not for git.
+        assert!(tokens.find(app, &made.secret).await.unwrap().is_some());
+        app.engine().revoke_token(made.token.id).await.unwrap();
+        assert!(tokens.find_now(app, &made.secret).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn git_waits_for_its_turn_with_all_others() {
+        let stage = Stage::set().await;
+        let (app, tokens) = (&stage.app, stage.app.tokens());
+        let secret = stage.token("git:read", None).await.secret;
+        let turns = tokens.lookups.acquire_many(LOOKUPS_MAX as u32).await.unwrap();
+        for secret in [&secret, &made_up()] {
+            assert!(tokens.find_now(app, secret).now_or_never().is_none());
+        }
+        let short = Secret::new("thd_".to_owned());
+        assert!(tokens.find_now(app, &short).await.unwrap().is_none(), "what is no token is not looked up");
+        drop(turns);
+        assert!(tokens.find_now(app, &secret).await.unwrap().is_some());
     }
 }

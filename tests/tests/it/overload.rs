@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::{Deployment, Reply, json_body};
+use crate::deployment::{API_KEY, Deployment, Reply, json_body};
 
 /// How often whoever was refused comes back.
 const TRIES_MAX: usize = 100;
@@ -19,6 +19,8 @@ const ROUNDS_MAX: usize = 20;
 const MEMORY: u64 = 128 << 20;
 /// Content of one batch read in the memory test, bytes.
 const ANSWER: usize = 6 << 20;
+/// Who makes up tokens at once: more than may wait for the places.
+const GUESSERS: usize = 300;
 
 /// A refusal for the time being, and how long to wait.
 #[track_caller]
@@ -98,6 +100,42 @@ both! {
         assert!(refusals.into_inner() > 0);
         let saved = d.get(&format!("/pending/{noisy}/{user}?limit=1000")).await.ok(200);
         assert_eq!(saved["changes"].as_array().map(Vec::len), Some(40), "each of the flood is there");
+    }
+
+    /// Goal: tokens and projects that are made up, on git's routes, take nothing from whoever has a key.
+    async fn made_up_tokens(d) {
+        let mut d = d;
+        d.kill();
+        d.set("TREEHOLD_MAX_IN_FLIGHT", "2");
+        d.up().await;
+        let project = d.local_project().await;
+        d.put(&format!("/files/{project}/f"), "x").await.ok(200);
+        let over = AtomicBool::new(false);
+        let refs = |project: &str, password: &str| {
+            let path = format!("/git/{project}.git/info/refs?service=git-upload-pack");
+            d.send(d.request("GET", &path).header("Git-Protocol", "version=2").bearer_auth(password))
+        };
+        let guesses = join_all((0..GUESSERS).map(|guesser| {
+            let (refs, over) = (&refs, &over);
+            async move {
+                for number in 0.. {
+                    let reply = refs(&format!("guess-{guesser}"), &format!("thd_{:043}", guesser + number * GUESSERS)).await;
+                    // Too many at once have no turn to be looked up.
+                    assert!(matches!(reply.status, 401 | 503), "{}: {}", reply.status, reply.text());
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            }
+        }));
+        let work = async {
+            for _ in 0..40 {
+                refs(&project.to_string(), API_KEY).await.ok(200);
+                d.get(&format!("/files/{project}/f")).await.ok(200);
+            }
+            over.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(guesses, work);
     }
 
     /// Goal: answers that together are far larger than the memory for them: some are refused, none is wrong, and the process

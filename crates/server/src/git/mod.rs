@@ -16,7 +16,7 @@ use treehold_engine::EngineError;
 use treehold_wire::serve::{self, Protocol};
 
 use crate::app::App;
-use crate::auth::{self, GitAccess, GitRefused};
+use crate::auth::GitAccess;
 use crate::error::Problem;
 use crate::params::{Params, Query};
 use crate::respond::Answer;
@@ -66,70 +66,49 @@ impl Service {
 /// `/git/{repo}/{*rest}`: all that git clients ask for.
 pub(crate) async fn serve(
     State(app): State<App>,
+    access: GitAccess,
     params: Params,
     query: Result<Query, Problem>,
     request: Request,
 ) -> Response {
-    let answer = answer(&app, &params, query, request).await;
-    answer.unwrap_or_else(|refusal| match refusal {
-        Refusal::Access(refused) => refused.into_response(),
-        Refusal::Problem(problem) => text(problem),
-    })
-}
-
-/// Why a git client gets no answer of its protocol.
-enum Refusal {
-    Access(GitRefused),
-    Problem(Problem),
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
-}
-
-impl From<GitRefused> for Refusal {
-    fn from(refused: GitRefused) -> Self {
-        Self::Access(refused)
-    }
+    answer(&app, access, &params, query, request).await.unwrap_or_else(text)
 }
 
 async fn answer(
     app: &App,
+    access: GitAccess,
     params: &Params,
     query: Result<Query, Problem>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Answer {
     let (parts, body) = request.into_parts();
-    let access = auth::git_access(app, &parts.headers).await?;
     let ((project, ephemeral), rest) = (repository(params.text("repo")?), params.text("rest")?);
     let protocol = protocol(&parts.headers);
     match (&parts.method, rest) {
         (&Method::GET | &Method::HEAD, "info/refs") => {
             let service = query?.text("service")?.and_then(Service::named).ok_or_else(dumb)?;
             let project = enter(app, access, project, service).await?;
-            Ok(advertise(app, &project, ephemeral, service, protocol).await?)
+            advertise(app, &project, ephemeral, service, protocol).await
         }
         (&Method::POST, "git-upload-pack") => {
             request::judge(&parts.headers, Service::UploadPack)?;
             let project = enter(app, access, project, Service::UploadPack).await?;
             let request = request::read(app, &parts.headers, body).await?;
             let asker = fetch::Asker { app, project: &project, ephemeral, pending: access.may_read_pending() };
-            Ok(asker.answer(protocol, request).await?)
+            asker.answer(protocol, request).await
         }
         (&Method::POST, "git-receive-pack") => {
             request::judge(&parts.headers, Service::ReceivePack)?;
             let project = enter(app, access, project, Service::ReceivePack).await?;
-            Ok(push::answer(app, &project, &parts.headers, body).await?)
+            push::answer(app, &project, &parts.headers, body).await
         }
         (_, "info/refs" | "git-upload-pack" | "git-receive-pack") => {
             let detail = "git asks with GET for info/refs and with POST for git-upload-pack and git-receive-pack";
             let allowed = HeaderValue::from_static(if rest == "info/refs" { "GET, HEAD" } else { "POST" });
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
-            Err(problem.header(header::ALLOW, allowed).into())
+            Err(problem.header(header::ALLOW, allowed))
         }
-        _ => Err(dumb().into()),
+        _ => Err(dumb()),
     }
 }
 
@@ -204,7 +183,7 @@ fn result(kind: &'static str, body: Body) -> Response {
 }
 
 /// A problem as git shows it to its user: plain text.
-fn text(problem: Problem) -> Response {
+pub(crate) fn text(problem: Problem) -> Response {
     let sentence = problem.body()["detail"].as_str().map(|detail| format!("{detail}\n"));
     let mut response = problem.into_response();
     *response.body_mut() = Body::from(sentence.unwrap_or_default());
