@@ -23,6 +23,12 @@ pub enum CatalogError {
     /// The project is gone.
     #[error("the project does not exist")]
     NoProject,
+    /// The project would have more refs than it may. Nothing changed.
+    #[error("the project may not have more than {limit} refs")]
+    TooManyRefs {
+        /// How many it may have.
+        limit: usize,
+    },
     /// A stored row does not decode: damage, or a newer schema.
     #[error("a stored {what} row is invalid")]
     Invalid {

@@ -142,7 +142,13 @@ pub(crate) use run;
 /// The kind of a failure of the database. That something is not there, or was overtaken, is an answer.
 pub(crate) fn failure<T>(answer: &Result<T, CatalogError>) -> Option<&'static str> {
     match answer {
-        Ok(_) | Err(CatalogError::OpLost | CatalogError::NoProject | CatalogError::Collision(_)) => None,
+        Ok(_)
+        | Err(
+            CatalogError::OpLost
+            | CatalogError::NoProject
+            | CatalogError::Collision(_)
+            | CatalogError::TooManyRefs { .. },
+        ) => None,
         Err(CatalogError::Unavailable { .. }) => Some("unavailable"),
         Err(CatalogError::Failed { .. }) => Some("failed"),
         Err(CatalogError::Invalid { .. }) => Some("invalid"),

@@ -17,6 +17,8 @@ pub struct Limits {
     pub batch_paths: usize,
     /// One commit, changes.
     pub commit_changes: usize,
+    /// Refs of one project.
+    pub refs: usize,
     /// One commit message, bytes.
     pub message_bytes: usize,
     /// Content of one batch read's answer, bytes; `max_bytes` can only ask for less.
@@ -60,6 +62,7 @@ impl Default for Limits {
             file_bytes: 100 << 20,
             batch_paths: 10_000,
             commit_changes: 100_000,
+            refs: treehold_object::limits::REFS_MAX,
             message_bytes: 1 << 20,
             batch_bytes: 64 << 20,
             inline_bytes: 100_000,

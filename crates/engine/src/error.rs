@@ -227,6 +227,9 @@ impl From<CatalogError> for EngineError {
                 Self::Unavailable { what: "the database", source: Box::new(error) }
             }
             CatalogError::NoProject => crate::view::no_project(),
+            CatalogError::TooManyRefs { limit } => {
+                Self::TooLarge { what: "the project", limit: limit as u64, unit: "refs" }
+            }
             CatalogError::Collision(_) | CatalogError::Invalid { .. } | CatalogError::Failed { .. } => {
                 Self::Internal(Box::new(error))
             }

@@ -140,6 +140,15 @@ impl Engine {
         Ok(RefView { name, oid: Oid(oid), expires_at })
     }
 
+    /// Whether the project may have one more ref, before something is pushed that needs one.
+    pub(crate) async fn check_room_for_ref(&self, project: &Project) -> Result<()> {
+        let limit = self.config.limits.refs;
+        if self.catalog.references(project.id, "refs/").await?.len() >= limit {
+            return Err(EngineError::TooLarge { what: "the project", limit: limit as u64, unit: "refs" });
+        }
+        Ok(())
+    }
+
     async fn check_reached_commit(&self, project: &Project, oid: ObjectId) -> Result<()> {
         let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
         let is_commit = self.catalog.commits(&[oid]).await?[0].is_some();

@@ -26,6 +26,8 @@ pub const IDENT_BYTES_MAX: usize = 1024;
 pub const SYMLINK_TARGET_BYTES_MAX: usize = 4096;
 /// Longest full name of a ref, bytes.
 pub const REF_NAME_BYTES_MAX: usize = 255;
+/// Most refs of a project.
+pub const REFS_MAX: usize = 50_000;
 /// Largest tree, commit or tag object, bytes (32 MiB: a directory of more than 500,000 files).
 pub const STRUCTURED_OBJECT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Largest `.gitmodules` that is parsed, bytes (1 MiB).

@@ -62,6 +62,7 @@ mod quotas;
 mod rates;
 mod rebuild;
 mod ref_history;
+mod ref_limits;
 mod remote_tools;
 mod remotes;
 mod rust_client;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use roaring::RoaringTreemap;
+use treehold_object::limits::REFS_MAX;
 use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
@@ -115,6 +116,7 @@ where
         refs::decide_what_may_be_read,
         refs::carry_remote_refs_and_shallow_commits,
         refs::are_logged,
+        refs::are_no_more_than_the_project_may_have,
         refs::come_in_thousands,
         forks::begin_with_the_refs_of_another,
         forks::take_what_they_are_told,
@@ -333,6 +335,7 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
         op,
         guard: None,
         refs,
+        refs_max: REFS_MAX,
         lifetimes: Vec::new(),
         remote_refs: Vec::new(),
         reached: RoaringTreemap::new(),

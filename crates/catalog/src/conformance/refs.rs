@@ -256,6 +256,42 @@ pub(super) async fn are_logged(case: Case) {
     assert_eq!(case.catalog.reflog(case.project().await, None, None, 9).await.expect("reflog"), []);
 }
 
+pub(super) async fn are_no_more_than_the_project_may_have(case: Case) {
+    let project = case.project().await;
+    let name = |n: &str| format!("refs/heads/{n}");
+    let made = |n: &str| update(&name(n), None, Some(oid(n)));
+    let gone = |n: &str| update(&name(n), Some(oid(n)), None);
+    let publish = async |refs, refs_max| {
+        let publish = Publish { refs_max, ..publication(project, case.op(project).await, refs) };
+        case.catalog.publish(&publish).await
+    };
+    let passes = async |refs, refs_max| {
+        assert_eq!(publish(refs, refs_max).await.expect("publish"), PublishOutcome::Published);
+    };
+    let refused = async |refs, refs_max: usize| {
+        let before = case.catalog.references(project, "").await.expect("refs");
+        let outcome = publish(refs, refs_max).await;
+        assert!(matches!(outcome, Err(CatalogError::TooManyRefs { limit }) if limit == refs_max), "{outcome:?}");
+        assert_eq!(case.catalog.references(project, "").await.expect("refs"), before);
+    };
+    refused(vec![made("a"), made("b"), made("c"), made("d")], 3).await;
+    // Those of other projects do not count.
+    case.publish(case.project().await, vec![made("x"), made("y")]).await;
+    passes(vec![made("a"), made("b"), made("c")], 3).await;
+    refused(vec![made("d")], 3).await;
+    refused(vec![gone("a"), made("d"), made("e")], 3).await;
+    passes(vec![made("d"), gone("a")], 3).await;
+    passes(vec![update(&name("d"), Some(oid("d")), Some(oid("new")))], 3).await;
+    passes(vec![made("e"), gone("e")], 3).await;
+    // Where there are more already they stay and move, and can become fewer.
+    refused(vec![made("a")], 1).await;
+    passes(vec![update(&name("d"), Some(oid("new")), Some(oid("d")))], 1).await;
+    passes(vec![gone("b"), made("a")], 1).await;
+    passes(vec![gone("c"), gone("d")], 1).await;
+    assert_eq!(case.catalog.references(project, "").await.expect("refs").len(), 1);
+    refused(vec![made("b")], 1).await;
+}
+
 pub(super) async fn come_in_thousands(case: Case) {
     let project = case.project().await;
     let name = |index: usize| format!("refs/tags/v{index:05}");

@@ -71,6 +71,7 @@ pub(super) async fn move_all(
         Ok(moves) => moves,
         Err(unexpected) => return Ok(Err(unexpected)),
     };
+    check_room(tx, publish, &moves).await?;
     swap(tx, project, &moves, publish.now_ms).await?;
     set_lifetimes(tx, publish).await?;
     write_reflog(tx, publish, &moves).await?;
@@ -175,6 +176,24 @@ async fn compare<'a>(
         }
     }
     Ok(Ok(moves))
+}
+
+/// Refuses to let a project grow beyond the refs that it may have. The project's lock keeps the count true.
+async fn check_room(tx: &mut Transaction, publish: &Publish, moves: &[Move<'_>]) -> Result<(), Fault> {
+    let made = moves.iter().filter(|moved| moved.old.is_none()).count();
+    let gone = moves.iter().filter(|moved| moved.new.is_none()).count();
+    if made <= gone {
+        return Ok(());
+    }
+    let before: i64 = sqlx::query_scalar("SELECT count(*) FROM refs WHERE project = $1")
+        .bind(publish.project)
+        .fetch_one(&mut **tx)
+        .await?;
+    let after = codec::unsigned(before)?.saturating_add((made - gone) as u64);
+    if after > publish.refs_max as u64 {
+        return Err(CatalogError::TooManyRefs { limit: publish.refs_max }.into());
+    }
+    Ok(())
 }
 
 async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>], now_ms: i64) -> Result<(), Fault> {

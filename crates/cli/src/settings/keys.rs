@@ -152,6 +152,7 @@ pub static KEYS: [Key; 56] = [
     key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),
     key("limit_batch_bytes", Kind::Number, "N", "Content of one answer of a batch read, bytes"),
     key("limit_commit_changes", Kind::Number, "N", "Most changes of one commit"),
+    key("limit_refs", Kind::Number, "N", "Most refs of a project"),
     key("limit_message_bytes", Kind::Number, "N", "Longest commit message, bytes"),
     key("limit_inline_bytes", Kind::Number, "N", "Pending content up to this size is kept in the database, bytes"),
     key("limit_pack_bytes", Kind::Number, "N", "Largest received pack, bytes"),

@@ -300,6 +300,8 @@ impl Engine {
         let op = self.begin_op(Some(intent.project.id), OpKind::Refs).await?;
         let update = RefUpdate { name: branch_ref(&intent.branch), expected: head.commit, new: Some(oid) };
         let publish = Publish {
+            // The remote has the commit.
+            refs_max: usize::MAX,
             clear_pending: clear_of(intent.user, (&intent.branch, &intent.branch), &merged.snapshot),
             answer: hosted.key.key.clone().map(|key| FinalAnswer { key, body }),
             ..self.publication(intent.project.id, &op, vec![update], "commit")

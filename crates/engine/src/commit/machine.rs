@@ -350,6 +350,8 @@ impl Engine {
             op: op.id,
             guard: None,
             refs: Vec::new(),
+            // What the remote has taken is ours, too.
+            refs_max: if attempt.push { usize::MAX } else { self.config.limits.refs },
             lifetimes: Vec::new(),
             remote_refs: match attempt.push {
                 true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],

@@ -156,6 +156,9 @@ impl Engine {
         if policy.expected_head.is_some() && policy.expected_head != head.commit {
             return Err(machine::moved(&intent.branch));
         }
+        if head.commit.is_none() {
+            self.check_room_for_ref(&intent.project).await?;
+        }
         let rows = self.change_rows(&intent.project, pending, changes, &head).await?;
         if rows.len() > self.config.limits.commit_changes {
             let limit = self.config.limits.commit_changes as u64;
@@ -297,6 +300,7 @@ impl Engine {
                 self.merge_changes(intent.project.id, rows, head, false).await?.conflicts,
             ));
         };
+        self.check_room_for_ref(&intent.project).await?;
         let merged = self.merge_changes(intent.project.id, rows, &parent, true).await?;
         let mut planned = self.plan_commit(intent, &parent, merged).await?;
         let user = intent.user.map(|user| user.simple().to_string()).unwrap_or_default();

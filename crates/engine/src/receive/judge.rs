@@ -62,8 +62,9 @@ impl Verdicts {
         Report { unpack: Ok(()), refs: refs.collect() }
     }
 
-    /// Judges what can be judged before the pack is looked at: names, what the client takes the refs for, deletions.
-    pub fn judge_names(&mut self, project: &Project, existing: &[Ref], commands: &[RefCommand]) {
+    /// Judges what can be judged before the pack is looked at: names, what the client takes the refs for, deletions, and that the
+    /// project has no more than `refs_max` refs then, or than it has now.
+    pub fn judge_names(&mut self, project: &Project, existing: &[Ref], commands: &[RefCommand], refs_max: usize) {
         let now: HashMap<&[u8], _> = existing.iter().map(|found| (found.name.as_bytes(), found.oid)).collect();
         // What goes away makes room for what comes.
         let gone: HashSet<&[u8]> =
@@ -71,17 +72,29 @@ impl Verdicts {
         let mut taken = refname::Taken::default();
         let stays = existing.iter().map(|found| found.name.as_bytes()).filter(|name| !gone.contains(name));
         stays.for_each(|name| taken.insert(name));
+        let leaves = |command: &&RefCommand| {
+            let there = command.old.is_some() && now.get(command.name.as_slice()).copied() == command.old;
+            command.new.is_none() && there && refuse_deletion(project, command).is_none()
+        };
+        let mut count = existing.len().saturating_sub(commands.iter().filter(leaves).count());
+        let most = refs_max.max(existing.len());
         for command in commands {
             let actual = now.get(command.name.as_slice()).copied();
             let refusal = match command.new {
                 _ if actual != command.old => Some(STALE.to_owned()),
                 None => refuse_deletion(project, command),
-                Some(_) if actual.is_none() => refuse_name(command, &taken),
+                Some(_) if actual.is_none() => {
+                    let full = || format!("too many refs: a project may have {refs_max}");
+                    refuse_name(command, &taken).or_else(|| (count >= most).then(full))
+                }
                 Some(_) => None,
             };
             match refusal {
                 Some(why) => self.refuse(command, why),
-                None if command.new.is_some() && actual.is_none() => taken.insert(&command.name),
+                None if command.new.is_some() && actual.is_none() => {
+                    taken.insert(&command.name);
+                    count += 1;
+                }
                 None => {}
             }
         }

@@ -79,7 +79,7 @@ impl Engine {
         point("P1").await?;
         let mut verdicts = Verdicts::of(&head.commands, head.capabilities.atomic);
         let existing = self.catalog.references(project.id, "refs/").await?;
-        verdicts.judge_names(&project, &existing, &head.commands);
+        verdicts.judge_names(&project, &existing, &head.commands, self.config.limits.refs);
         if verdicts.none_left() {
             drain(pack).await?;
             return Ok(verdicts.report());
@@ -223,7 +223,7 @@ impl Engine {
             // From before the refs are read that it is worked out from.
             let now = self.catalog.ref_state(project.id).await?;
             let existing = self.catalog.references(project.id, "refs/").await?;
-            verdicts.judge_names(project, &existing, commands);
+            verdicts.judge_names(project, &existing, commands, self.config.limits.refs);
             let left = verdicts.left(commands);
             if now.shrinks != seen.shrinks {
                 verdicts.refuse_all("a ref was deleted or set back meanwhile; push again");

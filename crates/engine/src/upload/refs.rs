@@ -1,6 +1,7 @@
 //! What is advertised: `HEAD`, branches and tags, with what annotated tags finally point at.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use treehold_object::{Kind, ObjectId};
 use treehold_wire::serve::AdvertisedRef;
@@ -8,6 +9,8 @@ use treehold_wire::serve::AdvertisedRef;
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
+/// What a ref takes until it is sent, bytes: its name, twice, and what it points at.
+const REF_BYTES: u64 = 1 << 10;
 /// Tags that are in memory at once.
 const CHUNK: usize = 64;
 /// Tags of tags are followed so far for what is only told on the side, so that nobody's chain of tags makes all listings slow.
@@ -33,6 +36,7 @@ impl Engine {
         let project = self.find_project(project).await?;
         let mut refs = self.catalog.references(project.id, "refs/").await?;
         refs.retain(|found| ephemeral || found.ephemeral.is_none());
+        self.room.take(REF_BYTES * refs.len() as u64)?;
         let head = branch_ref(&project.default_branch);
         let mut advertised = Advertised {
             shallow: self.catalog.shallow(project.id).await?,
@@ -40,7 +44,8 @@ impl Engine {
             refs: Vec::with_capacity(refs.len() + 1),
         };
         let oids: Vec<ObjectId> = refs.iter().map(|found| found.oid).collect();
-        let peeled = if peel { self.peeled(&oids).await? } else { vec![None; oids.len()] };
+        // The tags themselves are let go of as they were read.
+        let peeled = if peel { self.within(Arc::new(())).peeled(&oids).await? } else { vec![None; oids.len()] };
         if let Some(default) = refs.iter().find(|found| found.name == head) {
             advertised.refs.push(AdvertisedRef {
                 name: "HEAD".into(),

@@ -13,6 +13,7 @@ use super::packets::{self, Packets};
 use super::request::Read;
 use super::{Service, result};
 use crate::app::{App, Reserved};
+use crate::context::holding;
 use crate::error::Problem;
 use crate::respond::Answer;
 
@@ -57,7 +58,9 @@ impl Asker<'_> {
 
     async fn ls_refs(self, request: &LsRefsRequest) -> Answer {
         let (app, project) = (self.app, self.project);
-        let mut found = app.reading(app.engine().advertise(project, request.peel, self.ephemeral)).await?;
+        let (named, peel, ephemeral) = (project.to_owned(), request.peel, self.ephemeral);
+        let read = app.reading_within(1, |engine| async move { engine.advertise(&named, peel, ephemeral).await });
+        let (mut found, room) = read.await?;
         if self.pending {
             let named = request.prefixes().iter().filter_map(|prefix| prefix.strip_prefix(PENDING));
             let users = named.filter_map(|user| Uuid::try_parse_ascii(user).ok());
@@ -67,7 +70,7 @@ impl Asker<'_> {
         let mut out = Vec::new();
         let unborn = found.unborn.as_deref().map(str::as_bytes);
         request.write_answer(&mut out, unborn, &found.refs).map_err(broken)?;
-        Ok(whole(out))
+        Ok(whole(out).map(|body| holding(body, room)))
     }
 
     async fn object_info(self, request: &ObjectInfoRequest) -> Answer {

@@ -17,6 +17,7 @@ use treehold_wire::serve::{self, Protocol};
 
 use crate::app::App;
 use crate::auth::GitAccess;
+use crate::context::holding;
 use crate::error::Problem;
 use crate::params::{Params, Query};
 use crate::respond::Answer;
@@ -162,19 +163,20 @@ async fn enter(app: &App, access: GitAccess, project: &str, service: Service) ->
 
 /// `GET info/refs?service=…`
 async fn advertise(app: &App, project: &str, ephemeral: bool, service: Service, protocol: Protocol) -> Answer {
-    let body = match (service, protocol) {
-        (Service::UploadPack, Protocol::V2) => serve::upload_pack_v2(AGENT),
-        (Service::UploadPack, _) => {
-            let found = app.reading(app.engine().advertise(project, true, ephemeral)).await?;
-            serve::upload_pack(protocol, &found.refs, &found.shallow, AGENT)
-        }
-        (Service::ReceivePack, _) => {
-            let found = app.reading(app.engine().advertise(project, false, ephemeral)).await?;
-            serve::receive_pack(protocol, &found.refs, &found.shallow, AGENT, true)
-        }
+    let kind = service.advertisement_type();
+    if (service, protocol) == (Service::UploadPack, Protocol::V2) {
+        let body = serve::upload_pack_v2(AGENT).map_err(|error| Problem::internal(&error))?;
+        return Ok(result(kind, Body::from(body)));
+    }
+    let (named, peel) = (project.to_owned(), service == Service::UploadPack);
+    let read = app.reading_within(1, |engine| async move { engine.advertise(&named, peel, ephemeral).await });
+    let (found, room) = read.await?;
+    let body = match service {
+        Service::UploadPack => serve::upload_pack(protocol, &found.refs, &found.shallow, AGENT),
+        Service::ReceivePack => serve::receive_pack(protocol, &found.refs, &found.shallow, AGENT, true),
     };
     let body = body.map_err(|error| Problem::internal(&error))?;
-    Ok(result(service.advertisement_type(), Body::from(body)))
+    Ok(result(kind, holding(Body::from(body), room)))
 }
 
 fn result(kind: &'static str, body: Body) -> Response {

@@ -12,6 +12,7 @@ pub(super) enum Limit {
     BatchPaths,
     BatchBytes,
     CommitChanges,
+    Refs,
     MessageBytes,
     PackBytes,
     PackObjects,
@@ -22,12 +23,13 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::FileBytes,
         Self::JsonBytes,
         Self::BatchPaths,
         Self::BatchBytes,
         Self::CommitChanges,
+        Self::Refs,
         Self::MessageBytes,
         Self::PackBytes,
         Self::PackObjects,
@@ -47,6 +49,7 @@ impl Limit {
             }
             Self::BatchBytes => ("batch_bytes", "Content of one batch read's answer; a cursor goes on.", "bytes"),
             Self::CommitChanges => ("commit_changes", "Changes of one commit.", "changes"),
+            Self::Refs => ("refs", "Branches, tags and notes of a project.", "refs"),
             Self::MessageBytes => ("message_bytes", "A commit's message.", "bytes"),
             Self::PackBytes => ("pack_bytes", "One received pack.", "bytes"),
             Self::PackObjects => ("pack_objects", "Objects of one received pack.", "objects"),
@@ -66,6 +69,7 @@ impl Limit {
             Self::BatchPaths => count(limits.batch_paths),
             Self::BatchBytes => limits.batch_bytes,
             Self::CommitChanges => count(limits.commit_changes),
+            Self::Refs => count(limits.refs),
             Self::MessageBytes => count(limits.message_bytes),
             Self::PackBytes => limits.pack_bytes,
             Self::PackObjects => limits.pack_objects,

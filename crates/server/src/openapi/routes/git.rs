@@ -43,6 +43,7 @@ pub(crate) fn info_refs() -> Operation {
         .answers_with(200, "The advertisement.", "application/x-git-upload-pack-advertisement", bytes())
         .answers_with(200, "", "application/x-git-receive-pack-advertisement", bytes())
         .refuses(403, &["smart_http_only", "read_only"])
+        .refuses(413, &["too_large"])
 }
 
 pub(crate) fn upload_pack() -> Operation {
@@ -60,5 +61,6 @@ pub(crate) fn receive_pack() -> Operation {
         .limit(Limit::PackBytes)
         .limit(Limit::PackObjects)
         .limit(Limit::InflatedBytes)
+        .limit(Limit::Refs)
         .refuses(403, &["read_only"])
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 use treehold_engine::api::{PromoteRequest, Promoted, RefList, RefRequest, RefView, ReflogPage};
 
 use super::seen;
+use crate::openapi::limits::Limit;
 use crate::openapi::operation::{Group, Operation};
 use crate::openapi::parameters::{Parameter, absent, captured, expected, oid_query, page, project, text};
 
@@ -40,6 +41,7 @@ pub(crate) fn write() -> Operation {
         .answers::<RefView>(200, "It moved.")
         .example(200, json!({"name": "refs/heads/main", "oid": seen::COMMIT}))
         .answers::<RefView>(201, "It was made.")
+        .limit(Limit::Refs)
         .refuses(400, &["bad_request"])
         .refuses(409, &["ref_moved", "not_fast_forward", "ref_conflict"])
         .refuses(422, &["bad_lifetime", "bad_ref", "unknown_oid"])
