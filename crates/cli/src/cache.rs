@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use treehold_engine::Space;
 use treehold_store::{CacheOptions, DiskOptions};
 
 use crate::failure::Failure;
@@ -74,8 +75,7 @@ fn disk_default(free: Option<u64>) -> u64 {
 /// Free space where the directory is or will be, bytes.
 fn free_space(dir: &Path) -> Option<u64> {
     let there = dir.ancestors().find(|dir| dir.exists())?;
-    let stat = rustix::fs::statvfs(there).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Space::at(there).ok().map(|space| space.free)
 }
 
 /// Memory that this process may use: the machine's, or less if its control group says so, bytes.

@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 use treehold_object::{BString, ObjectId, runs};
 
 use crate::api::{ArchiveFormat, At, FileEntry, ListOptions, Source};
+use crate::spool::SpoolFile;
 use crate::tree::{GITLINK, SYMLINK};
 use crate::{Engine, EngineError, Result};
 
@@ -17,10 +18,13 @@ const FILES_MAX: u64 = 2_000_000;
 const CHUNK: usize = 1000;
 const CHUNK_BYTES: u64 = 32 << 20;
 
+/// Where it goes.
+type Out = std::io::BufWriter<SpoolFile>;
+
 /// An archive being written.
 enum Writer {
-    Tar(Box<tar::Builder<GzEncoder<std::io::BufWriter<std::fs::File>>>>),
-    Zip(Box<zip::ZipWriter<std::io::BufWriter<std::fs::File>>>),
+    Tar(Box<tar::Builder<GzEncoder<Out>>>),
+    Zip(Box<zip::ZipWriter<Out>>),
 }
 
 impl Engine {
@@ -32,22 +36,32 @@ impl Engine {
         format: ArchiveFormat,
     ) -> Result<(NamedTempFile, Option<ObjectId>)> {
         let found = self.find_project(project).await?;
-        let spool = self.spool_file()?;
-        let out = std::io::BufWriter::new(spool.reopen().map_err(spool_failed)?);
-        let mut writer = Some(Writer::new(out, format));
+        let (spool, out, verdict) = self.spool_file("the archive", self.config.limits.archive_bytes)?;
+        let written = self.write_archive(&found, project, at, Writer::new(out, format)).await;
+        Ok((spool, verdict.on(written)?))
+    }
+
+    async fn write_archive(
+        &self,
+        found: &treehold_catalog::Project,
+        project: &str,
+        at: &At,
+        writer: Writer,
+    ) -> Result<Option<ObjectId>> {
+        let mut writer = Some(writer);
         // One list from the beginning to the end: what is committed meanwhile is in all of the archive or in none of it.
         let options = ListOptions { streamed: true, ..ListOptions::default() };
         let mut listing = self.open_list(project, at, &options).await?;
         let commit = listing.commit().map(|commit| commit.0);
         let time = self.archive_time(commit).await?;
-        let mut room = self.config.limits.inflated_bytes;
+        let mut room = self.config.limits.archive_bytes;
         let mut more = true;
         while more {
             let mut files = Vec::with_capacity(CHUNK);
             more = listing.show_some(CHUNK, &mut |file| files.push(FileEntry::from(file))).await?;
             room = self.room_after(room, &files)?;
             for chunk in runs(&files, CHUNK_BYTES, |file| file.size) {
-                let contents = self.archive_contents(&found, chunk).await?;
+                let contents = self.archive_contents(found, chunk).await?;
                 let chunk = chunk.to_vec();
                 let mut open = writer.take().ok_or_else(lost)?;
                 let written = tokio::task::spawn_blocking(move || {
@@ -64,7 +78,7 @@ impl Engine {
             .await
             .map_err(EngineError::internal)?
             .map_err(spool_failed)?;
-        Ok((spool, commit))
+        Ok(commit)
     }
 
     /// The time of what is archived, if it has not too many files.
@@ -79,7 +93,7 @@ impl Engine {
 
     /// How many bytes of content may come after these files.
     fn room_after(&self, room: u64, files: &[FileEntry]) -> Result<u64> {
-        let limit = self.config.limits.inflated_bytes;
+        let limit = self.config.limits.archive_bytes;
         let room = room.checked_sub(files.iter().map(|file| file.size).sum());
         room.ok_or(EngineError::TooLarge { what: "the archive", limit, unit: "bytes of content" })
     }
@@ -102,11 +116,6 @@ impl Engine {
             })
             .collect()
     }
-
-    /// A file in the spool directory that goes away with its handle.
-    pub(crate) fn spool_file(&self) -> Result<NamedTempFile> {
-        NamedTempFile::new_in(&self.config.spool_dir).map_err(spool_failed)
-    }
 }
 
 fn lost() -> EngineError {
@@ -118,7 +127,7 @@ pub(crate) fn spool_failed(source: std::io::Error) -> EngineError {
 }
 
 impl Writer {
-    fn new(out: std::io::BufWriter<std::fs::File>, format: ArchiveFormat) -> Self {
+    fn new(out: Out, format: ArchiveFormat) -> Self {
         match format {
             ArchiveFormat::TarGz => {
                 Self::Tar(Box::new(tar::Builder::new(GzEncoder::new(out, flate2::Compression::new(6)))))

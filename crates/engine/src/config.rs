@@ -31,6 +31,8 @@ pub struct Limits {
     pub pack_objects: u64,
     /// All objects of one received pack, inflated, bytes.
     pub inflated_bytes: u64,
+    /// One archive, and the content that it is made of, bytes.
+    pub archive_bytes: u64,
     /// What a project may hold that has no quota of its own, logical bytes; `None` = any number.
     pub project_bytes: Option<u64>,
     /// How long replaced versions of pending files stay.
@@ -69,6 +71,7 @@ impl Default for Limits {
             pack_bytes: 4 << 30,
             pack_objects: 20_000_000,
             inflated_bytes: 256 << 30,
+            archive_bytes: 4 << 30,
             project_bytes: None,
             history: HistoryKeep::default(),
         }

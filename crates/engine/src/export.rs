@@ -84,7 +84,7 @@ impl Engine {
         let project = self.find_project(project).await?;
         self.check_complete(&project).await?;
         let Standing { refs, pending, numbers, .. } = self.standing(&project, reference, user).await?;
-        let mut spool = self.spool_file()?;
+        let (spool, mut out, verdict) = self.spool_file("the bundle", u64::MAX)?;
         let mut head = String::from("# v2 git bundle\n");
         if let Some(default) = refs.iter().find(|found| found.name == branch_ref(&project.default_branch)) {
             head.push_str(&format!("{} HEAD\n", default.oid));
@@ -96,9 +96,9 @@ impl Engine {
             head.push_str(&format!("{} refs/pending/{user}\n", planned.attempt.commit));
         }
         head.push('\n');
-        spool.write_all(head.as_bytes()).map_err(spool_failed)?;
-        let out = std::io::BufWriter::new(spool.as_file().try_clone().map_err(spool_failed)?);
-        self.write_all(&project, numbers, pending.as_ref(), out, &()).await?;
+        let begun = out.write_all(head.as_bytes()).map_err(spool_failed);
+        verdict.on(begun)?;
+        verdict.on(self.write_all(&project, numbers, pending.as_ref(), out, &()).await)?;
         Ok(spool)
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::both;
 use crate::deployment::{API_KEY, Deployment};
-use crate::git_tools::{pushed, reached, stored};
+use crate::git_tools::{Clone, pushed, reached, stored};
 use crate::history::whole_project;
 use crate::verifications::{percent, text};
 
@@ -147,6 +147,41 @@ both! {
         let empty = d.local_project().await;
         assert_eq!(archive(&d, empty, "tar.gz", "").await, vec![]);
         assert_eq!(archive(&d, empty, "zip", "").await, vec![]);
+    }
+
+    /// Goal: an archive ends where it would be larger than one may be, though what it is made of is small; what fits is whole.
+    async fn archives_have_an_end(d) {
+        let mut d = d;
+        d.stop().await;
+        d.set("TREEHOLD_LIMIT_ARCHIVE_BYTES", &(1 << 20).to_string());
+        d.up().await;
+        let clone = Clone::empty(false);
+        let mut noise = vec![0; 100 << 10];
+        rand::fill(&mut noise[..]);
+        let named = |names: std::ops::Range<usize>| names.map(|n| format!("noise-{n}")).collect::<Vec<_>>();
+        let files = |names: &[String]| {
+            let files: Vec<_> = names.iter().map(|name| (name.as_str(), Some(noise.as_slice()))).collect();
+            clone.commit_files(&files, "One content")
+        };
+        let few = files(&named(0..5));
+        files(&named(5..100));
+        let project = pushed(&d, &clone).await;
+        for format in ["tar.gz", "zip"] {
+            let refused = d.get(&format!("/projects/{project}/archive.{format}")).await.problem(413, "too_large");
+            assert_eq!((&refused["limit"], &refused["unit"]), (&json!(1 << 20), &json!("bytes of content")), "{refused}");
+            assert_eq!(archive(&d, project, format, &format!("?ref={few}")).await, expected(&clone, &few), "{format}");
+        }
+        // Where names are what takes the room, by what is written.
+        let (clone, many) = (Clone::empty(false), 8_000);
+        for n in 0..many {
+            std::fs::write(clone.path().join(format!("{}-{n}", "name".repeat(15))), "").expect("write");
+        }
+        clone.git().run(["add", "-A"]);
+        clone.git().run(["commit", "-q", "-m", "No content"]);
+        let project = pushed(&d, &clone).await;
+        let refused = d.get(&format!("/projects/{project}/archive.zip")).await.problem(413, "too_large");
+        assert_eq!((&refused["what"], &refused["unit"]), (&json!("the archive"), &json!("bytes")), "{refused}");
+        assert_eq!(archive(&d, project, "tar.gz", "").await.len(), many);
     }
 
     /// Goal: an archive is one snapshot, however many reads it takes: a pending file that moves from its beginning to its end and back

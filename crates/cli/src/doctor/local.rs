@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
+use treehold_engine::Space;
 
 use super::Finding;
 use crate::home::API_KEY;
@@ -153,10 +154,9 @@ pub(super) fn writable(dir: &Path) -> std::io::Result<()> {
 fn space(dir: &Path) -> Finding {
     let check = "free space";
     let shown = dir.display();
-    match rustix::fs::statvfs(dir) {
+    match Space::at(dir) {
         Err(error) => Finding::warn(check, format!("it cannot be found out for {shown}: {error}"), "look with `df`"),
-        Ok(volume) => {
-            let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+        Ok(Space { free, .. }) => {
             let found = format!("{} MiB are free at {shown}", free >> 20);
             match free {
                 free if free < SPACE_MIN => Finding::fail(check, found, "packs cannot be received: make room"),

@@ -56,7 +56,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 56] = [
+pub static KEYS: [Key; 58] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -158,6 +158,7 @@ pub static KEYS: [Key; 56] = [
     key("limit_pack_bytes", Kind::Number, "N", "Largest received pack, bytes"),
     key("limit_pack_objects", Kind::Number, "N", "Most objects of a received pack"),
     key("limit_inflated_bytes", Kind::Number, "N", "All objects of a received pack, inflated, bytes"),
+    key("limit_archive_bytes", Kind::Number, "N", "Largest archive, and all content in it, bytes"),
     key(
         "project_quota_bytes",
         Kind::Number,

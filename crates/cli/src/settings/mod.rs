@@ -395,6 +395,7 @@ fn limits(values: &mut Values) -> Result<Limits, Failure> {
         pack_bytes: number("limit_pack_bytes", default.pack_bytes, 1 << 40)?,
         pack_objects: number("limit_pack_objects", default.pack_objects, u64::from(u32::MAX))?,
         inflated_bytes: number("limit_inflated_bytes", default.inflated_bytes, 1 << 44)?,
+        archive_bytes: number("limit_archive_bytes", default.archive_bytes, 1 << 44)?,
     })
 }
 

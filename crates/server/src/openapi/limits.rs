@@ -17,13 +17,14 @@ pub(super) enum Limit {
     PackBytes,
     PackObjects,
     InflatedBytes,
+    ArchiveBytes,
     PathBytes,
     PathComponentBytes,
     PathDepth,
 }
 
 impl Limit {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::FileBytes,
         Self::JsonBytes,
         Self::BatchPaths,
@@ -34,6 +35,7 @@ impl Limit {
         Self::PackBytes,
         Self::PackObjects,
         Self::InflatedBytes,
+        Self::ArchiveBytes,
         Self::PathBytes,
         Self::PathComponentBytes,
         Self::PathDepth,
@@ -54,6 +56,7 @@ impl Limit {
             Self::PackBytes => ("pack_bytes", "One received pack.", "bytes"),
             Self::PackObjects => ("pack_objects", "Objects of one received pack.", "objects"),
             Self::InflatedBytes => ("inflated_bytes", "All objects of one received pack, inflated.", "bytes"),
+            Self::ArchiveBytes => ("archive_bytes", "One archive, and all content in it.", "bytes"),
             Self::PathBytes => ("path_bytes", "A path that is written by the API; fixed.", "bytes"),
             Self::PathComponentBytes => ("path_component_bytes", "One name in such a path; fixed.", "bytes"),
             Self::PathDepth => ("path_depth", "Names in such a path; fixed.", "names"),
@@ -74,6 +77,7 @@ impl Limit {
             Self::PackBytes => limits.pack_bytes,
             Self::PackObjects => limits.pack_objects,
             Self::InflatedBytes => limits.inflated_bytes,
+            Self::ArchiveBytes => limits.archive_bytes,
             Self::PathBytes => count(treehold_object::limits::PATH_BYTES_MAX),
             Self::PathComponentBytes => count(treehold_object::limits::COMPONENT_BYTES_MAX),
             Self::PathDepth => count(treehold_object::limits::PATH_DEPTH_MAX),

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::openapi::limits::Limit;
 use crate::openapi::operation::{Group, Operation};
 use crate::openapi::parameters::{at, project, text, user};
 
@@ -18,7 +19,8 @@ fn archive(id: &'static str, summary: &'static str, kind: &'static str) -> Opera
     let operation = Operation::new(Group::Exports, id, summary)
         .says("The files of a ref, or of a user's view.")
         .parameter(project())
-        .parameters(at());
+        .parameters(at())
+        .limit(Limit::ArchiveBytes);
     exported(operation, kind).sends(200, &["git-commit"])
 }
 
