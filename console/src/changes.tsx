@@ -55,7 +55,7 @@ function State({ store, change }: { store: ProjectStore; change: StatusEntry | u
   if (!change) return null;
   const discard = async (event: Event) => {
     event.preventDefault();
-    await store.workspace.drop(change.path).catch(setError);
+    await store.workspace.drop(change.path, { expected: change.oid }).catch(setError);
   };
   return (
     <>

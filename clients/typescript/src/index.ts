@@ -16,5 +16,5 @@ export { Treehold } from "./treehold.js";
 export { blobOid, bytesOf, encodePath, fromBase64, newUuid, toBase64 } from "./values.js";
 export type { FilePath } from "./values.js";
 export { foundInstead } from "./workspace.js";
-export type { PutOptions, Workspace, WorkspaceOptions } from "./workspace.js";
+export type { DropOptions, PutOptions, Workspace, WorkspaceOptions } from "./workspace.js";
 export type * from "./types.js";

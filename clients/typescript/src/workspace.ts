@@ -25,6 +25,11 @@ export interface PutOptions extends Call {
   expected?: Oid | null;
 }
 
+export interface DropOptions extends Call {
+  /** What the caller last saw there; `null` = a deletion. Another one is refused with 412, whose `fields.oid` is what is there. */
+  expected?: Oid | null;
+}
+
 /** The pending work of one user on one branch. */
 export class Workspace {
   readonly project: Project;
@@ -94,14 +99,17 @@ export class Workspace {
     return this.#send({ ...request, headers: { ...condition(wanted) }, accept: [] });
   }
 
-  /** Drops one pending change. */
-  drop(path: FilePath, call: Call = {}): Promise<DropAnswer> {
-    return this.#send({ ...only(call), method: "DELETE", path: this.#path(path), query: { branch: this.branch } });
+  /** Drops one pending change. Repeated only with `expected`: else it could take what another device saved meanwhile. */
+  drop(path: FilePath, options: DropOptions = {}): Promise<DropAnswer> {
+    const { expected } = options;
+    const request: Request = { ...only(options), method: "DELETE", path: this.#path(path), query: { branch: this.branch } };
+    return this.#send({ ...request, headers: condition(expected), repeatable: expected !== undefined });
   }
 
-  /** Drops all pending work. */
+  /** Drops all pending work. Never repeated by itself. */
   dropAll(call: Call = {}): Promise<DropAnswer> {
-    return this.#send({ ...only(call), method: "DELETE", path: this.#path(), query: { branch: this.branch } });
+    const request: Request = { ...only(call), method: "DELETE", path: this.#path(), query: { branch: this.branch } };
+    return this.#send({ ...request, repeatable: false });
   }
 
   /** Several writes at once, atomically or with a result each. Repeating it with the same key is safe. */

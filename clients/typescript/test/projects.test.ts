@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { TreeholdError, type Author } from "treehold";
+import { blobOid, TreeholdError, type Author } from "treehold";
 import { serving, USER } from "./server.js";
 
 const { client, project, server } = serving();
@@ -106,7 +106,8 @@ test("a batch, local history, checkpoints", async () => {
   assert.equal((await work.get("a.txt")).text(), "2\n");
   await work.deleteCheckpoint(point.id);
   assert.deepEqual((await work.checkpoints().all()).map((one) => one.id), [restored.before?.id]);
-  assert.equal((await work.drop("a.txt")).dropped, 1);
+  await assert.rejects(work.drop("a.txt", { expected: blobOid("4\n") }), { status: 412, code: "precondition_failed" });
+  assert.equal((await work.drop("a.txt", { expected: blobOid("2\n") })).dropped, 1);
   assert.equal((await work.dropAll()).dropped, 0);
 });
 

@@ -52,6 +52,18 @@ test("what may have been done is not repeated without a key; with one, the key s
   assert.deepEqual([keys.length, new Set(keys).size, keys[0]?.length], [3, 1, 36]);
 });
 
+test("a discard is only repeated where it says what it takes", async (t) => {
+  const { seen, treehold } = await answering(t, (request, response, turn) =>
+    turn < 4 ? void request.socket.destroy() : response.end(JSON.stringify({ revision: 2, dropped: 1 })));
+  const work = treehold.project("p").workspace({ user: "11111111-2222-4333-8444-555555555555" });
+  await assert.rejects(work.drop("a.txt"), { code: "network" });
+  await assert.rejects(work.dropAll(), { code: "network" });
+  assert.equal(seen.length, 2);
+  const oid = "1".repeat(40);
+  assert.equal((await work.drop("a.txt", { expected: oid })).dropped, 1);
+  assert.deepEqual(seen.slice(2).map((request) => request.headers["if-match"]), [`"${oid}"`, `"${oid}"`]);
+});
+
 test("what was turned away is repeated, whatever it is", async (t) => {
   const { seen, treehold } = await answering(t, (_, response, turn) =>
     turn < 2 ? refuse(response, 429, "too_many_requests") : response.end("{}"));

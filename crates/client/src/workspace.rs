@@ -164,14 +164,16 @@ impl Workspace {
         Ok(Expected::condition(Some(&expected), request))
     }
 
-    /// Drops one pending change.
-    pub async fn discard(&self, path: impl AsRef<[u8]>) -> Result<DropAnswer> {
-        self.project.transport.json(&self.request(Method::DELETE, self.all().path(path.as_ref()))).await
+    /// Drops one pending change: the one that the caller saw, if `expected` is given (a deletion is `Nothing`). Only then is it repeated by
+    /// itself; else it could take what another device saved meanwhile.
+    pub async fn discard(&self, path: impl AsRef<[u8]>, expected: Option<&Expected>) -> Result<DropAnswer> {
+        let request = self.request(Method::DELETE, self.all().path(path.as_ref())).repeatable(expected.is_some());
+        self.project.transport.json(&Expected::condition(expected, request)).await
     }
 
-    /// Drops all pending work.
+    /// Drops all pending work. Never repeated by itself.
     pub async fn discard_all(&self) -> Result<DropAnswer> {
-        self.project.transport.json(&self.request(Method::DELETE, self.all())).await
+        self.project.transport.json(&self.request(Method::DELETE, self.all()).repeatable(false)).await
     }
 
     /// Several writes at once, atomically or with a result each. Repeating it with the same key is safe; one is made if none is given.

@@ -73,6 +73,17 @@ pub(crate) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     Ok(condition)
 }
 
+/// Refuses a condition where there is no one thing that a tag could name.
+pub(crate) fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
+    for (name, shown) in [(header::IF_MATCH, "If-Match"), (header::IF_NONE_MATCH, "If-None-Match")] {
+        if headers.contains_key(name) {
+            let detail = format!("{shown} has nothing to compare with here; name one path at a time to use it");
+            return Err(Problem::bad_header(shown, detail));
+        }
+    }
+    Ok(())
+}
+
 /// The one oid that `If-Match` names, where a single expected value is meant.
 pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<ObjectId>, Problem> {
     match tags(headers, header::IF_MATCH, "If-Match")? {
@@ -219,6 +230,15 @@ mod tests {
         assert!(!holds(format!("W/\"{A}\"")));
         assert!(!holds(format!("\"{B}\"")));
         assert!(!holds("Wed, 21 Oct 2015 07:28:00 GMT".into()));
+    }
+
+    #[test]
+    fn no_condition_where_none_is_judged() {
+        unconditional(&HeaderMap::new()).unwrap();
+        for name in ["if-match", "if-none-match"] {
+            let problem = unconditional(&headers(&[(name, "*".into())])).unwrap_err();
+            assert_eq!((problem.status().as_u16(), problem.code()), (400, "bad_header"));
+        }
     }
 
     #[test]

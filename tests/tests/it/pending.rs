@@ -108,6 +108,40 @@ both! {
         assert_eq!(json!([gone["action"], gone["mode"], gone["oid"], gone["size"]]), json!(["deleted", null, null, 0]));
     }
 
+    /// Goal: a discard with a condition takes what its caller saw, or nothing. Method: two devices save, and the first one discards.
+    async fn conditional_discard(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        d.put(&format!("/files/{project}/f"), "head").await.ok(200);
+        let all = format!("/pending/{project}/{user}");
+        let url = format!("{all}/f");
+        let discard = async |name: &str, value: &str| d.send(d.request("DELETE", &url).header(name, value)).await;
+        let head = blob_oid(b"head");
+        discard("If-Match", &tag(&head)).await.problem(404, "nothing_pending");
+        let one = d.put(&url, "one").await.ok(201);
+        let two = d.put(&url, "two").await.ok(200);
+        let stale = discard("If-Match", &tag(text(&one["oid"]))).await.problem(412, "precondition_failed");
+        assert_eq!((&stale["oid"], &stale["revision"]), (&two["oid"], &json!(2)));
+        discard("If-None-Match", "*").await.problem(412, "precondition_failed");
+        discard("If-Match", text(&two["oid"])).await.problem(400, "bad_header");
+        for name in ["If-Match", "If-None-Match"] {
+            d.send(d.request("DELETE", &all).header(name, "*")).await.problem(400, "bad_header");
+        }
+        assert_eq!(d.get(&url).await.text(), "two");
+        assert_eq!(discard("If-Match", &tag(text(&two["oid"]))).await.ok(200), json!({"revision": 3, "dropped": 1}));
+        // What is pending as deleted is no file.
+        d.put(&format!("{url}?action=deleted"), "").await.ok(201);
+        let gone = discard("If-Match", "*").await.problem(412, "precondition_failed");
+        assert_eq!(gone["oid"], Value::Null);
+        assert_eq!(discard("If-None-Match", "*").await.ok(200)["dropped"], 1);
+        // A change of mode alone has the content that the branch has by now.
+        d.put(&format!("{url}?mode=100755"), "head").await.ok(201);
+        d.put(&format!("/files/{project}/f"), "later").await.ok(200);
+        let stale = discard("If-Match", &tag(&head)).await.problem(412, "precondition_failed");
+        assert_eq!(stale["oid"], json!(blob_oid(b"later")));
+        assert_eq!(discard("If-Match", &tag(&blob_oid(b"later"))).await.ok(200)["dropped"], 1);
+    }
+
     /// Goal: a deletion is pending work: gone from the view, told apart from nothing, dropped and committed like an edit.
     async fn deletion(d) {
         let project = d.local_project().await;

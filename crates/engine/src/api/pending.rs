@@ -19,6 +19,21 @@ pub struct Condition {
     pub if_none_match_any: bool,
 }
 
+impl Condition {
+    /// Whether nothing is asked for.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it holds where the file has this oid; `None` = there is no file.
+    pub(crate) fn holds(&self, oid: Option<ObjectId>) -> bool {
+        let matches = self.if_match.as_ref().is_none_or(|any| oid.is_some_and(|oid| any.contains(&oid)));
+        let exists = !self.if_match_any || oid.is_some();
+        let absent = !self.if_none_match_any || oid.is_none();
+        matches && exists && absent
+    }
+}
+
 /// What an autosave writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PendingBody {

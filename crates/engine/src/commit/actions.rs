@@ -230,10 +230,7 @@ fn judge_file(
     there: Option<Item>,
 ) -> Result<ChangeRow> {
     let there = editable(path, there)?;
-    let matches = condition.if_match.as_ref().is_none_or(|any| there.is_some_and(|item| any.contains(&item.oid)));
-    let exists = !condition.if_match_any || there.is_some();
-    let absent = !condition.if_none_match_any || there.is_none();
-    if !(matches && exists && absent) {
+    if !condition.holds(there.map(|item| item.oid)) {
         return Err(EngineError::Precondition { oid: there.map(|item| Oid(item.oid)), revision: None });
     }
     let new = match content {

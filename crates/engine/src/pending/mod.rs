@@ -20,8 +20,8 @@ use treehold_catalog::{
 use treehold_object::BString;
 use uuid::Uuid;
 
-use crate::api::{DropAnswer, Mode, Oid, Origin, Path, PendingAction, PendingEntry, PendingList};
-use crate::files::{pending_deletion, shaped_path};
+use crate::api::{Condition, DropAnswer, Mode, Oid, Origin, Path, PendingAction, PendingEntry, PendingList};
+use crate::files::{pending_deletion, pending_item, shaped_path};
 use crate::text::{read_cursor, rfc3339, write_cursor};
 use crate::{Engine, EngineError, Result};
 
@@ -116,30 +116,69 @@ impl Engine {
         Ok((entry(row), content))
     }
 
-    /// Drops one pending change, or all of them. What is dropped stays in local history.
+    /// Drops all pending changes. What is dropped stays in local history.
+    pub async fn drop_all_pending(
+        &self,
+        project: &str,
+        user: Uuid,
+        branch: Option<&str>,
+        origin: Origin,
+    ) -> Result<DropAnswer> {
+        let (_, key) = self.workspace(project, user, branch).await?;
+        let (revision, dropped) = self.catalog.clear_pending(&key, &origin.into(), self.ambient.now_ms()).await?;
+        Ok(DropAnswer { revision, dropped })
+    }
+
+    /// Drops one pending change, if it is what the condition asks for. It stays in local history.
     pub async fn drop_pending(
         &self,
         project: &str,
         user: Uuid,
         branch: Option<&str>,
-        path: Option<&[u8]>,
+        path: &[u8],
+        condition: &Condition,
         origin: Origin,
     ) -> Result<DropAnswer> {
-        let (_, key) = self.workspace(project, user, branch).await?;
-        let now_ms = self.ambient.now_ms();
-        let Some(path) = path else {
-            let (revision, dropped) = self.catalog.clear_pending(&key, &origin.into(), now_ms).await?;
-            return Ok(DropAnswer { revision, dropped });
-        };
+        let (project, key) = self.workspace(project, user, branch).await?;
         let path: BString = shaped_path(path)?;
-        let write =
-            PendingWrite { path, expect: RowExpectation::Any, change: PendingChange::Clear, origin: origin.into() };
-        match self.catalog.write_pending(&key, None, &[write], now_ms).await? {
-            PendingOutcome::Written { revision, rows } if rows[0].is_some() => Ok(DropAnswer { revision, dropped: 1 }),
-            PendingOutcome::Written { .. } => Err(nothing_pending()),
-            PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) | PendingOutcome::CommitUnderWay(_) => {
-                Err(EngineError::internal("an unconditional write was refused"))
+        let origin = treehold_catalog::Origin::from(origin);
+        for _ in 0..put::RACES {
+            let expect = self.droppable(&project, &key, &path, condition).await?;
+            let (path, origin) = (path.clone(), origin.clone());
+            let write = PendingWrite { path, expect, change: PendingChange::Clear, origin };
+            match self.catalog.write_pending(&key, None, &[write], self.ambient.now_ms()).await? {
+                PendingOutcome::Written { revision, rows } if rows[0].is_some() => {
+                    return Ok(DropAnswer { revision, dropped: 1 });
+                }
+                PendingOutcome::Written { .. } => return Err(nothing_pending()),
+                // Somebody wrote after the condition was judged.
+                PendingOutcome::Mismatch(_) => {}
+                PendingOutcome::WorkspaceMoved(_) | PendingOutcome::CommitUnderWay(_) => {
+                    return Err(EngineError::internal("what was not asked for was refused"));
+                }
             }
+        }
+        Err(EngineError::Busy)
+    }
+
+    /// The row that is to go: without a condition, whatever it is.
+    async fn droppable(
+        &self,
+        project: &Project,
+        key: &WorkspaceKey,
+        path: &BString,
+        condition: &Condition,
+    ) -> Result<RowExpectation> {
+        if condition.is_none() {
+            return Ok(RowExpectation::Any);
+        }
+        let (revision, mut rows) = self.catalog.pending(key, Some(std::slice::from_ref(path))).await?;
+        self.set_on_branch(project, key, &mut rows).await?;
+        let row = rows.pop().ok_or_else(nothing_pending)?;
+        let view = pending_item(&row).map(|item| item.oid);
+        match condition.holds(view) {
+            true => Ok(RowExpectation::of(&row)),
+            false => Err(EngineError::Precondition { oid: view.map(Oid), revision: Some(revision) }),
         }
     }
 }

@@ -240,13 +240,10 @@ impl Engine {
 }
 
 fn check(condition: &Condition, seen: &Seen) -> Result<()> {
-    let view = seen.view();
-    let matches = condition.if_match.as_ref().is_none_or(|any| view.is_some_and(|item| any.contains(&item.oid)));
-    let exists = !condition.if_match_any || view.is_some();
-    let absent = !condition.if_none_match_any || view.is_none();
-    match matches && exists && absent {
+    let view = seen.view().map(|item| item.oid);
+    match condition.holds(view) {
         true => Ok(()),
-        false => Err(EngineError::Precondition { oid: view.map(|item| Oid(item.oid)), revision: Some(seen.revision) }),
+        false => Err(EngineError::Precondition { oid: view.map(Oid), revision: Some(seen.revision) }),
     }
 }
 

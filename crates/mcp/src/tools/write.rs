@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use treehold_engine::api::{
-    BatchAnswer, DropAnswer, Encoding, Mode, Oid, OnMismatch, OpConflict, OpResult, OpStatus, PendingBatch, PendingOp,
-    PendingVerb,
+    BatchAnswer, Condition, DropAnswer, Encoding, Mode, Oid, OnMismatch, OpConflict, OpResult, OpStatus, PendingBatch,
+    PendingOp, PendingVerb,
 };
 
 use treehold_engine::EngineError;
@@ -228,7 +228,7 @@ pub(crate) async fn discard<H: Host>(call: &Call<'_, H>, args: Discard) -> Resul
     let (project, user, branch) = (binding.project.clone(), binding.user, binding.branch.clone());
     let (origin, name) = (call.origin.clone(), args.path.clone());
     let dropped = call.host.run(Work::Write, move |engine| async move {
-        engine.drop_pending(&project, user, branch.as_deref(), Some(name.as_bytes()), origin).await
+        engine.drop_pending(&project, user, branch.as_deref(), name.as_bytes(), &Condition::default(), origin).await
     });
     let DropAnswer { revision, .. } = dropped.await?;
     let text = format!("Discarded what was pending of {}; revision {revision}", shown::path(&args.path));

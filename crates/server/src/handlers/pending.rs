@@ -7,7 +7,7 @@ use treehold_engine::api::{Mode, PendingAnswer, PendingBody, PutPending};
 
 use crate::app::App;
 use crate::body;
-use crate::conditions::{condition, etag};
+use crate::conditions::{condition, etag, unconditional};
 use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::origin;
@@ -102,20 +102,23 @@ pub(crate) async fn read(
 
 /// `DELETE /pending/{project}/{user}/{*path}?branch`: one change goes.
 pub(crate) async fn drop_one(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
-    let path = params.bytes("path").to_owned();
-    discard(&app, &params, &query, &headers, Some(path)).await
+    let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
+    let (branch, path) = (query.string("branch")?, params.bytes("path").to_owned());
+    let (condition, origin) = (condition(&headers)?, origin(&headers)?);
+    let engine = app.engine().clone();
+    let dropped =
+        app.writing(
+            async move { engine.drop_pending(&project, user, branch.as_deref(), &path, &condition, origin).await },
+        );
+    ok(&dropped.await?)
 }
 
 /// `DELETE /pending/{project}/{user}?branch`: all changes go.
 pub(crate) async fn drop_all(State(app): State<App>, params: Params, query: Query, headers: HeaderMap) -> Answer {
-    discard(&app, &params, &query, &headers, None).await
-}
-
-async fn discard(app: &App, params: &Params, query: &Query, headers: &HeaderMap, path: Option<Vec<u8>>) -> Answer {
     let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
-    let (branch, origin) = (query.string("branch")?, origin(headers)?);
+    let (branch, origin) = (query.string("branch")?, origin(&headers)?);
+    unconditional(&headers)?;
     let engine = app.engine().clone();
-    let dropped = app
-        .writing(async move { engine.drop_pending(&project, user, branch.as_deref(), path.as_deref(), origin).await });
+    let dropped = app.writing(async move { engine.drop_all_pending(&project, user, branch.as_deref(), origin).await });
     ok(&dropped.await?)
 }

@@ -118,6 +118,30 @@ both! {
         project.delete().await.expect("gone");
     }
 
+    /// Goal: a discard whose answer was lost takes nothing that another device saved meanwhile. Method: what came is counted.
+    async fn a_lost_discard(d) {
+        let (treehold, judge) = client(&d).await;
+        let project = project(&treehold, &[("a.txt", "one\n")]).await;
+        let work = project.workspace(Uuid::new_v4());
+        work.put("a.txt", "two\n", &PutOptions::default()).await.expect("saved");
+        judge.asked();
+        judge.next([Instead { done: true, ..Instead::refusal(503, None) }]);
+        assert_eq!(work.discard("a.txt", None).await.expect_err("not known").status(), Some(503));
+        judge.next([Instead { done: true, ..Instead::refusal(503, None) }]);
+        assert_eq!(work.discard_all().await.expect_err("not known").status(), Some(503));
+        assert_eq!(judge.asked().len(), 2);
+        // What the caller saw may be asked for again.
+        work.put("a.txt", "three\n", &PutOptions::default()).await.expect("saved");
+        let seen = Expected::Oid(blob_oid(b"three\n"));
+        judge.asked();
+        judge.next([Instead::refusal(503, None)]);
+        assert_eq!(work.discard("a.txt", Some(&seen)).await.expect("dropped").dropped, 1);
+        assert_eq!(judge.asked().len(), 2);
+        work.put("a.txt", "four\n", &PutOptions::default()).await.expect("saved");
+        assert_eq!(work.discard("a.txt", Some(&seen)).await.expect_err("another one").status(), Some(412));
+        assert_eq!(work.get("a.txt").await.expect("pending").text().await.expect("text"), "four\n");
+    }
+
     /// Goal: the feed comes back from where it was. Method: cut the wire, let things happen meanwhile, mend it; streams and polls.
     async fn a_feed_across_a_cut(d) {
         let wire = Wire::to(&d.url(""));

@@ -125,7 +125,7 @@ both! {
         assert_eq!(work.checkpoint_diff(kept.id).await.expect("a diff").files.len(), 1, "d.txt came later");
         assert!(work.restore_checkpoint(kept.id).await.expect("restored").before.is_some());
         work.delete_checkpoint(kept.id).await.expect("forgotten");
-        assert_eq!(work.discard("b.txt").await.expect("dropped").dropped, 1);
+        assert_eq!(work.discard("b.txt", Some(&Expected::Nothing)).await.expect("dropped").dropped, 1);
         let made = work.commit(&CommitRequest { message: "Two".into(), author: ann(), ..Default::default() }, &Remote::default()).await.expect("a commit");
         assert_eq!((made.files.len(), made.pushed), (1, false));
         assert_eq!(work.commit(&CommitRequest { message: "x".into(), author: ann(), ..Default::default() }, &Remote::default()).await.expect_err("nothing").code(), Some("nothing_to_commit"));

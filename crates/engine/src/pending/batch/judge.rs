@@ -5,7 +5,7 @@ use treehold_object::{BString, ObjectId};
 
 use super::desk::{Desk, Set, Spot};
 use super::ops::{Judged, Op, Refused, Verb};
-use crate::api::{Condition, Mode, Oid, OnMismatch, OpConflict, OpStatus};
+use crate::api::{Mode, Oid, OnMismatch, OpConflict, OpStatus};
 use crate::blocking;
 use crate::files::base_of;
 use crate::pending::change::based_on;
@@ -22,13 +22,6 @@ fn precondition(spot: &Spot) -> Refused {
         "precondition_failed",
         format!("The view has {has} there, not what the operation expects; read it again."),
     )
-}
-
-fn is_met(condition: &Condition, view: Option<Item>) -> bool {
-    let matches = condition.if_match.as_ref().is_none_or(|any| view.is_some_and(|item| any.contains(&item.oid)));
-    let exists = !condition.if_match_any || view.is_some();
-    let absent = !condition.if_none_match_any || view.is_none();
-    matches && exists && absent
 }
 
 fn outcome(changed: bool, status: OpStatus) -> OpStatus {
@@ -64,7 +57,7 @@ impl Desk<'_> {
             return Ok(Err(Refused::new("unknown_base", "`base` names no object of this project.")));
         }
         let source = self.spot(op.source());
-        if !is_met(&op.condition, source.view) {
+        if !op.condition.holds(source.view.map(|item| item.oid)) {
             return Ok(Err(precondition(&source)));
         }
         match self.expected(op, &source) {

@@ -65,7 +65,6 @@ pub(crate) fn read() -> Operation {
 
 fn dropping(id: &'static str, summary: &'static str) -> Operation {
     Operation::new(Group::Pending, id, summary)
-        .says("What goes stays in local history.")
         .answers::<DropAnswer>(200, "How many changes went.")
         .example(200, json!({"revision": 2, "dropped": 1}))
         .refuses(404, &["ref_not_found"])
@@ -73,13 +72,16 @@ fn dropping(id: &'static str, summary: &'static str) -> Operation {
 
 pub(crate) fn drop_one() -> Operation {
     dropping("drop_pending", "Drop a pending change")
+        .says("It stays in local history. With `If-Match` only what the caller saw goes; repeating it is safe then.")
         .parameters([project(), whose(), path(), branch()])
+        .parameters(writing())
         .parameters(origin())
         .refuses(404, &["nothing_pending"])
 }
 
 pub(crate) fn drop_all() -> Operation {
     dropping("drop_all_pending", "Drop all pending changes")
+        .says("What goes stays in local history. There is no tag for all of it: `If-Match` and `If-None-Match` are refused (400).")
         .parameters([project(), whose(), branch()])
         .parameters(origin())
 }
