@@ -95,7 +95,7 @@ impl Engine {
         let existing = self.catalog.references(project.id, "refs/").await?;
         let tip = ephemeral_tip(&existing, name)?;
         if request.expected_oid.is_some_and(|Oid(expected)| expected != tip) {
-            return Err(ref_moved(name));
+            return Err(ref_moved(name, Some(tip)));
         }
         let lifetimes = vec![(name.to_owned(), None)];
         let moves = Moves { updates: Vec::new(), lifetimes, shrinks: false, reason: "promote" };
@@ -118,7 +118,7 @@ impl Engine {
             return Err(EngineError::not_found("ref_not_found", format!("There is no branch {into:?} beside it.")));
         };
         if request.expected_oid.is_some_and(|Oid(expected)| expected != target.oid) {
-            return Err(ref_moved(into));
+            return Err(ref_moved(into, Some(target.oid)));
         }
         if !self.is_ancestor(project.id, target.oid, tip).await? {
             return Err(not_fast_forward("The move is not a fast-forward; merge the branch's work first."));

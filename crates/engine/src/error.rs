@@ -40,13 +40,21 @@ pub enum EngineError {
     /// The remote is not on the allow-list, or its address is not allowed.
     #[error("{0}")]
     RemoteNotAllowed(String),
-    /// The state is in the way (project exists otherwise, ref moved, diverged); repeating without a change will not help.
+    /// The state is in the way (project exists otherwise, head moved, diverged); repeating without a change will not help.
     #[error("{detail}")]
     Conflict {
-        /// Stable code: `head_moved`, `diverged`, `project_exists`, `name_taken`, `ref_moved` …
+        /// Stable code: `head_moved`, `diverged`, `project_exists`, `name_taken` …
         code: &'static str,
         /// What to do.
         detail: String,
+    },
+    /// A ref is not what the caller expects.
+    #[error("The ref {name:?} is not what the request expects; look again.")]
+    RefMoved {
+        /// Its full name.
+        name: String,
+        /// What it is; `None` = there is none.
+        oid: Option<Oid>,
     },
     /// The edits do not merge. Nothing changed.
     #[error("{} path(s) do not merge with what the branch has now; resolve them and commit again", .0.len())]
@@ -61,7 +69,7 @@ pub enum EngineError {
     #[error("operation {} cannot be done, and so nothing was written: {}", .0.index, .0.error().detail)]
     Batch(Box<BatchRefused>),
     /// A condition of the request does not hold.
-    #[error("the file is not what the request expects; read it again and repeat")]
+    #[error("what is there is not what the request expects; read it again and repeat")]
     Precondition {
         /// What the caller's view has now; `None` = nothing.
         oid: Option<Oid>,
@@ -172,6 +180,7 @@ impl EngineError {
             | Self::Conflict { code, .. }
             | Self::RemoteFailed { code, .. } => code,
             Self::RemoteNotAllowed(_) => "remote_not_allowed",
+            Self::RefMoved { .. } => "ref_moved",
             Self::MergeConflict(_) | Self::Diverged(_) => "conflict",
             Self::Batch(refused) => match refused.error().code.as_str() {
                 "conflict" => "conflict",

@@ -89,7 +89,7 @@ impl Engine {
             None => old,
         };
         if expected != old {
-            return Err(ref_moved(&name));
+            return Err(ref_moved(&name, old));
         }
         if old.is_none() {
             let names = existing.iter().map(|found| found.name.as_bytes());
@@ -100,7 +100,7 @@ impl Engine {
         }
         if request.restore {
             if old.is_some() {
-                return Err(ref_moved(&name));
+                return Err(ref_moved(&name, old));
             }
             return match self.try_restore(project, &name, new, lifetime).await? {
                 true => Ok(Some((self.moved_view(project, name, new, lifetime).await?, true))),
@@ -177,7 +177,7 @@ impl Engine {
         let old = existing.iter().find(|found| found.name == name).map(|found| found.oid);
         let old = old.ok_or_else(|| EngineError::not_found("ref_not_found", format!("There is no ref {name:?}.")))?;
         if expected.is_some_and(|expected| expected != old) {
-            return Err(ref_moved(&name));
+            return Err(ref_moved(&name, Some(old)));
         }
         if name == crate::view::branch_ref(&project.default_branch) {
             let detail = "The default branch cannot be deleted.";
@@ -225,7 +225,7 @@ impl Engine {
         match published? {
             PublishOutcome::Published => Ok(true),
             PublishOutcome::Overtaken => Ok(false),
-            PublishOutcome::Moved(name, _) => Err(ref_moved(&name)),
+            PublishOutcome::Moved(name, oid) => Err(ref_moved(&name, oid)),
         }
     }
 
@@ -393,9 +393,6 @@ pub(crate) fn not_fast_forward(detail: &str) -> EngineError {
     EngineError::Conflict { code: "not_fast_forward", detail: detail.to_owned() }
 }
 
-pub(crate) fn ref_moved(name: &str) -> EngineError {
-    EngineError::Conflict {
-        code: "ref_moved",
-        detail: format!("The ref {name:?} is not what the request expects; look again."),
-    }
+pub(crate) fn ref_moved(name: &str, oid: Option<ObjectId>) -> EngineError {
+    EngineError::RefMoved { name: name.to_owned(), oid: oid.map(Oid) }
 }

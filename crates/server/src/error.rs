@@ -183,7 +183,10 @@ fn status(error: &EngineError) -> StatusCode {
         EngineError::Unprocessable { .. } | EngineError::PushRejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
         EngineError::RemoteNotAllowed(_) => StatusCode::FORBIDDEN,
-        EngineError::Conflict { .. } | EngineError::MergeConflict(_) | EngineError::Diverged(_) => StatusCode::CONFLICT,
+        EngineError::Conflict { .. }
+        | EngineError::RefMoved { .. }
+        | EngineError::MergeConflict(_)
+        | EngineError::Diverged(_) => StatusCode::CONFLICT,
         EngineError::Batch(_) => match error.code() {
             "conflict" => StatusCode::CONFLICT,
             "precondition_failed" => StatusCode::PRECONDITION_FAILED,
@@ -246,6 +249,7 @@ fn describe(problem: Problem, error: EngineError) -> Problem {
         | EngineError::NotFound { .. }
         | EngineError::RemoteNotAllowed(_)
         | EngineError::Conflict { .. }
+        | EngineError::RefMoved { .. }
         | EngineError::Damaged { .. }
         | EngineError::Internal(_) => problem,
     }

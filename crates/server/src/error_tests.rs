@@ -21,6 +21,7 @@ fn all() -> Vec<(EngineError, u16, &'static str)> {
         (EngineError::not_found("file_not_found", "d"), 404, "file_not_found"),
         (EngineError::RemoteNotAllowed("d".into()), 403, "remote_not_allowed"),
         (EngineError::Conflict { code: "head_moved", detail: "d".into() }, 409, "head_moved"),
+        (EngineError::RefMoved { name: "refs/heads/a".into(), oid: None }, 409, "ref_moved"),
         (EngineError::MergeConflict(vec![conflict]), 409, "conflict"),
         (EngineError::Precondition { oid: Some(Oid(oid())), revision: Some(7) }, 412, "precondition_failed"),
         (EngineError::TooLarge { what: "the file", limit: 9, unit: "bytes" }, 413, "too_large"),

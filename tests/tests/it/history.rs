@@ -162,7 +162,8 @@ both! {
             let request = d.request("PUT", &format!("/projects/{project}/refs/heads/{name}"));
             d.send(json_body(request.header("If-None-Match", "*"), body))
         };
-        make("topic", &json!({"oid": head})).await.problem(409, "ref_moved");
+        let unmet = make("topic", &json!({"oid": head})).await.problem(412, "precondition_failed");
+        assert_eq!(unmet["oid"], older);
         make("other", &json!({"oid": head, "expected_oid": head})).await.problem(400, "bad_header");
         make("other", &json!({"oid": head})).await.ok(201);
         d.delete(&format!("/projects/{project}/refs/heads/other")).await.ok(204);
@@ -190,7 +191,20 @@ both! {
 
         let url = format!("/projects/{project}/refs/heads/topic");
         d.delete(&format!("{url}?expected_oid={head}")).await.problem(409, "ref_moved");
-        d.delete(&format!("{url}?expected_oid={older}")).await.ok(204);
+        let with = |method: &str, name: &str, value: &str| d.request(method, &url).header(name, value);
+        let tag = |oid: &str| format!("\"{oid}\"");
+        let moved = d.send(json_body(with("PUT", "If-Match", &tag(&head)), &json!({"oid": head}))).await;
+        assert_eq!(moved.problem(412, "precondition_failed")["oid"], older);
+        for (name, value) in [("If-Match", tag(&head)), ("If-None-Match", "*".to_owned())] {
+            let refused = d.send(with("DELETE", name, &value)).await.problem(412, "precondition_failed");
+            assert_eq!(refused["oid"], older);
+        }
+        // What is held but not possible is no failed condition.
+        let again = json!({"oid": head, "restore": true});
+        d.send(json_body(with("PUT", "If-Match", &tag(&older)), &again)).await.problem(409, "ref_moved");
+        d.send(with("DELETE", "If-Match", &tag(&older))).await.ok(204);
+        let unmet = d.send(json_body(with("PUT", "If-Match", &tag(&older)), &json!({"oid": older}))).await;
+        assert_eq!(unmet.problem(412, "precondition_failed")["oid"], Value::Null);
         d.delete(&url).await.problem(404, "ref_not_found");
         d.delete(&format!("/projects/{project}/refs/heads/main")).await.problem(422, "default_branch");
         assert_eq!(refs(&d, project).await, vec![expected[0].clone(), expected[2].clone()]);

@@ -27,6 +27,8 @@ pub(super) struct Parameter {
 
 const BAD_VALUE: Refusals = &[(400, &["bad_parameter", "bad_encoding"])];
 const BAD_HEADER: Refusals = &[(400, &["bad_header"])];
+/// Of a condition that does not hold.
+const UNMET: Refusals = &[(400, &["bad_header"]), (412, &["precondition_failed"])];
 
 impl Parameter {
     fn new(place: Place, name: &'static str, schema: Value, about: &'static str) -> Self {
@@ -172,8 +174,7 @@ fn tags(name: &'static str, about: &'static str) -> Parameter {
 pub(super) fn reading() -> [Parameter; 4] {
     [
         tags("If-None-Match", "Oids in double quotes: 304 if the file still has one of them."),
-        tags("If-Match", "Oids in double quotes: 412 unless the file has one of them.")
-            .refused(&[(400, &["bad_header"]), (412, &["precondition_failed"])]),
+        tags("If-Match", "Oids in double quotes: 412 unless the file has one of them.").refused(UNMET),
         header(
             "Range",
             json!({"type": "string", "examples": ["bytes=0-1023"]}),
@@ -186,24 +187,23 @@ pub(super) fn reading() -> [Parameter; 4] {
 
 /// Conditions of a write.
 pub(super) fn writing() -> [Parameter; 2] {
-    let refusals: Refusals = &[(400, &["bad_header"]), (412, &["precondition_failed"])];
     [
         tags("If-Match", "The oid that the caller last saw, in double quotes; `*`: the path must exist.")
-            .refused(refusals),
+            .refused(UNMET),
         header("If-None-Match", json!({"type": "string", "examples": ["*"]}), "Only `*`: the path must not exist.")
-            .refused(refusals),
+            .refused(UNMET),
     ]
 }
 
 /// The condition of a ref that is made.
 pub(super) fn absent() -> Parameter {
     let about = "Only `*`: there must be no such ref; stands for an `expected_oid` of zeros.";
-    header("If-None-Match", json!({"type": "string", "examples": ["*"]}), about).refused(&[(400, &["bad_header"])])
+    header("If-None-Match", json!({"type": "string", "examples": ["*"]}), about).refused(UNMET)
 }
 
 /// The condition of a moved ref.
 pub(super) fn expected() -> Parameter {
-    tags("If-Match", "The one oid that the ref must have, in double quotes; stands for `expected_oid`.")
+    tags("If-Match", "The one oid that the ref must have, in double quotes; stands for `expected_oid`.").refused(UNMET)
 }
 
 /// `Idempotency-Key`.

@@ -47,7 +47,7 @@ pub(super) struct ProblemBody {
     /// With `quota_exceeded`: the figures.
     #[schemars(skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
-    /// With `precondition_failed`: what the path has now; `null` = nothing.
+    /// With `precondition_failed`: what the path or the ref has now; `null` = nothing.
     #[schemars(skip_serializing_if = "Option::is_none")]
     oid: Option<Option<Oid>>,
     /// With `precondition_failed`: the workspace's revision.

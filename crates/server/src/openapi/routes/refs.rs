@@ -35,7 +35,10 @@ pub(crate) fn reflog() -> Operation {
 
 pub(crate) fn write() -> Operation {
     Operation::new(Group::Refs, "put_ref", "Make or move a ref")
-        .says("By compare-and-swap. Without an expected oid it is made if it is absent, else fast-forwarded.")
+        .says(
+            "By compare-and-swap. Without an expected oid it is made if it is absent, else fast-forwarded. Another value than the expected one is \
+             409 `ref_moved`; where a header asks for it, 412.",
+        )
         .parameters([project(), name(), expected(), absent()])
         .json_body::<RefRequest>(json!({"oid": seen::COMMIT, "expected_oid": seen::BEFORE}))
         .answers::<RefView>(200, "It moved.")
