@@ -348,6 +348,20 @@ both! {
         assert_eq!(export.git().run(["ls-tree", "main", "d/link"]).split(' ').next(), Some("120000"));
     }
 
+    /// Goal: a key is known for one request, on paths too whose bytes are no text. Method: two that look alike as text.
+    async fn keys_of_bytes(d) {
+        let project = import(&d, "raw", &[(b"raw\xfe", "100644", "one"), (b"raw\xff", "100644", "two")]).await;
+        let keyed = |path: &str| {
+            let request = d.request("PUT", &format!("/files/{project}/{path}"));
+            d.send(request.header("Idempotency-Key", "k").body("new"))
+        };
+        let first = keyed("raw%fe").await.ok(200);
+        assert_eq!(keyed("raw%fe").await.ok(200), first);
+        keyed("raw%ff").await.problem(422, "idempotency_key_reused");
+        assert_eq!(d.get(&format!("/files/{project}/raw%fe")).await.text(), "new");
+        assert_eq!(d.get(&format!("/files/{project}/raw%ff")).await.text(), "two");
+    }
+
     /// Goal: what an import brought is listed as it is, read, edited and deleted, though no edit may add it; gitlinks stay as they are.
     async fn imported(d) {
         let sub = "1234567890".repeat(4);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use serde::Serialize;
 use treehold_catalog::Origin;
 use treehold_object::{BString, Kind, ObjectId};
 
@@ -45,6 +46,20 @@ pub(crate) struct Action<'a> {
     path: BString,
     from: Option<BString>,
     content: Option<NewBytes>,
+}
+
+/// A path in the hash of a request: two that are not UTF-8 are two, and keys of all others stay what they were.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Hashed<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Hashed<'a> {
+    fn of(path: &'a [u8]) -> Self {
+        std::str::from_utf8(path).map_or(Self::Bytes(path), Self::Text)
+    }
 }
 
 impl Engine {
@@ -92,7 +107,7 @@ impl Engine {
         let content = change.content.clone().map(|content| self.named(content)).transpose()?;
         let author = (&change.author_name, &change.author_email);
         let to = (content.as_ref().map(|blob| Oid(blob.oid)), change.mode);
-        let body = (path.to_string(), to, &change.message, &change.branch, author);
+        let body = (Hashed::of(&path), to, &change.message, &change.branch, author);
         let key = Key::new(idempotency_key, "file", &body)?;
         if let Claimed::Answered(answer) = self.claim(&project, &key).await? {
             return answer;
