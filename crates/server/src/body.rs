@@ -158,14 +158,18 @@ fn judge(headers: &HeaderMap) -> Result<(), Problem> {
 fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8], expect: Expect) -> Result<T, Problem> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Err(bad_json(&"it is not UTF-8")) };
     if !text.trim_ascii_start().starts_with('{') {
-        let mut syntax = serde_json::Deserializer::from_str(text);
-        let checked = IgnoredAny::deserialize(&mut syntax).and_then(|_| syntax.end());
-        return Err(checked.map_or_else(|error| bad_json(&error), |()| bad_shape(".", "an object is expected")));
+        return Err(
+            well_formed(text).map_or_else(|error| bad_json(&error), |()| bad_shape(".", "an object is expected"))
+        );
     }
     let (name, most) = expect.list.unwrap_or(("", usize::MAX));
     let mut outline = serde_json::Deserializer::from_str(text);
     let counted = outline.deserialize_map(Outline(name));
-    let count = counted.and_then(|count| outline.end().map(|()| count)).map_err(|error| bad_json(&error))?;
+    let count = counted.and_then(|count| outline.end().map(|()| count)).map_err(|error| match well_formed(text) {
+        Ok(()) if is_beyond(&error) => bad_shape(name, &error.to_string()),
+        Ok(()) => bad_json(&error),
+        Err(broken) => bad_json(&broken),
+    })?;
     if count > most {
         return Err(Problem::too_large("the list", u64::try_from(most).unwrap_or(u64::MAX), name));
     }
@@ -176,9 +180,23 @@ fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8], expect: Expect) -> Resu
             (Some(field), above) => bad_shape(&format!("{above}.{field}"), "it is missing"),
             (None, place) => bad_shape(place, &error.inner().to_string()),
         },
+        _ if is_beyond(error.inner()) => bad_shape(&error.path().to_string(), &error.inner().to_string()),
         // What only shows when strings are decoded, such as half a surrogate pair.
         Category::Syntax | Category::Eof | Category::Io => bad_json(error.inner()),
     })
+}
+
+/// Whether it is JSON at all, of whatever shape, size and depth.
+fn well_formed(text: &str) -> serde_json::Result<()> {
+    let mut syntax = serde_json::Deserializer::from_str(text);
+    IgnoredAny::deserialize(&mut syntax).and_then(|_| syntax.end())
+}
+
+/// Whether the parser gave up on JSON that is well formed: a number that no type holds, or nesting that it does not follow. It counts both
+/// as syntax, and tells them only by its texts.
+fn is_beyond(error: &serde_json::Error) -> bool {
+    let text = error.to_string();
+    text.starts_with("number out of range") || text.starts_with("recursion limit exceeded")
 }
 
 /// The field that serde says is missing: its errors are texts.

@@ -44,6 +44,29 @@ fn json_of_another_shape_is_422() {
 }
 
 #[test]
+fn what_no_shape_can_hold_is_422_if_it_is_json() {
+    let deep = format!(r#"{{"paths":[{}{}]}}"#, "[".repeat(200), "]".repeat(200));
+    for (text, at) in [
+        (r#"{"paths":["a"],"max_bytes":1e999}"#, "max_bytes"),
+        (r#"{"paths":[{"path":"a","start_line":-1e999}]}"#, "paths[0]"),
+        (r#"{"paths":1e999}"#, "paths"),
+        (deep.as_str(), "paths[0]"),
+    ] {
+        let problem = parse::<ReadRequest>(text.as_bytes(), PATHS).unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.code()), (422, "bad_shape"), "{text}");
+        assert!(problem.body()["at"].as_str().is_some_and(|told| told.starts_with(at)), "{:?}", problem.body());
+    }
+    for broken in [
+        r#"{"paths":["a"],"max_bytes":1e999"#,
+        r#"{"paths":1e999"#,
+        &deep[..deep.len() - 1],
+        r#"{"paths":["a"],"max_bytes":1e}"#,
+    ] {
+        assert_eq!(code::<ReadRequest>(broken, PATHS), (400, "bad_json"), "{broken}");
+    }
+}
+
+#[test]
 fn a_shape_problem_says_where() {
     let text = r#"{"message":"m","author":{"name":"n","email":"e"},"actions":[{"action":"create","path":"a"},{"action":"paint","path":"b"}]}"#;
     let problem = parse::<ActionsRequest>(text.as_bytes(), Expect::SMALL).unwrap_err();
