@@ -16,7 +16,7 @@ use crate::commit::Planned;
 use crate::outgoing::{Contents, Form};
 use crate::progress::Progress;
 use crate::refs::TRIES;
-use crate::view::{branch_ref, ref_not_found};
+use crate::view::{branch_needed, branch_ref, is_oid, ref_not_found};
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
@@ -57,10 +57,11 @@ impl Engine {
             let seen = self.catalog.ref_state(project.id).await?;
             let mut refs = self.catalog.references(project.id, "refs/").await?;
             if let Some(name) = only {
-                refs = vec![named(refs, name).ok_or_else(|| ref_not_found(name))?];
+                refs = vec![self.only_ref(project, refs, name, user).await?];
             }
+            let branch = only.and_then(|_| refs.first()?.name.strip_prefix("refs/heads/"));
             let pending = match user {
-                Some(user) => self.pending_commit(project, user).await?,
+                Some(user) => self.pending_commit(project, branch.unwrap_or(&project.default_branch), user).await?,
                 None => None,
             };
             let shallow = self.catalog.shallow(project.id).await?;
@@ -78,8 +79,29 @@ impl Engine {
         Err(EngineError::Busy)
     }
 
+    /// The ref that `name` stands for: with a user, a branch.
+    async fn only_ref(&self, project: &Project, refs: Vec<Ref>, name: &str, user: Option<Uuid>) -> Result<Ref> {
+        let Some(found) = named(refs, name) else {
+            if !is_oid(name) {
+                return Err(ref_not_found(name));
+            }
+            self.resolve(project, Some(name)).await?;
+            return Err(match user {
+                Some(_) => branch_needed(),
+                None => EngineError::unprocessable(
+                    "not_a_ref",
+                    "A bundle brings refs, which have names: name a branch or a tag, or make one at this commit first.",
+                ),
+            });
+        };
+        match user.is_none() || found.name.starts_with("refs/heads/") {
+            true => Ok(found),
+            false => Err(branch_needed()),
+        }
+    }
+
     /// Writes a git bundle into a spool file, with all refs or with the one that `reference` names (branch, tag or full name); with
-    /// `user`, that user's pending work on the default branch as a commit under `refs/pending/`.
+    /// `user`, that user's pending work on that branch (the default one, if none is named) as a commit under `refs/pending/`.
     pub async fn bundle(&self, project: &str, reference: Option<&str>, user: Option<Uuid>) -> Result<NamedTempFile> {
         let project = self.find_project(project).await?;
         self.check_complete(&project).await?;

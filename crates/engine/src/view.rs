@@ -194,10 +194,7 @@ impl Engine {
     async fn not_a_branch(&self, project: &Project, name: &str) -> EngineError {
         let is_branch = refname::check_branch(name).is_ok();
         match is_branch && self.resolve(project, Some(name)).await.is_ok() {
-            true => EngineError::unprocessable(
-                "not_a_branch",
-                "Pending work lies on branches: name a branch together with a user.",
-            ),
+            true => branch_needed(),
             false => ref_not_found(name),
         }
     }
@@ -218,7 +215,7 @@ fn may_be_branch(name: &str, user: bool) -> bool {
     refname::check_branch(name).is_ok() && (user || !is_oid(name) && !name.starts_with("refs/"))
 }
 
-fn is_oid(name: &str) -> bool {
+pub(crate) fn is_oid(name: &str) -> bool {
     name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
@@ -233,6 +230,11 @@ pub(crate) fn check_branch(branch: &str) -> Result<()> {
         return Err(bad("name it without refs/heads/".to_owned()));
     }
     refname::check_branch(branch).map_err(|error| bad(error.to_string()))
+}
+
+/// There is no pending work on anything else.
+pub(crate) fn branch_needed() -> EngineError {
+    EngineError::unprocessable("not_a_branch", "Pending work lies on branches: name a branch together with a user.")
 }
 
 pub(crate) fn no_project() -> EngineError {

@@ -331,16 +331,41 @@ both! {
             assert_eq!(clone.rev_parse(full), source.rev_parse(full));
             assert_eq!(reached(&clone), stored(&clone), "{name} brings nothing else");
         }
-        // Pending work starts from the default branch, which comes with it.
-        let user = Uuid::new_v4();
-        d.put(&format!("/pending/{project}/{user}/mine.txt"), "mine\n").await.ok(201);
-        let reply = d.get(&format!("/projects/{project}/bundle?ref=early&user={user}")).await;
-        std::fs::write(dir.path().join("mine.bundle"), &reply.body).expect("a bundle");
-        Git::at(dir.path()).run(["clone", "-q", "--mirror", "mine.bundle", "mine.git"]);
-        let clone = Repo::open(dir.path().join("mine.git"));
-        clone.fsck_strict();
-        assert_eq!(clone.rev_parse(&format!("refs/pending/{user}~1")), source.rev_parse("main"));
-        d.get(&format!("/projects/{project}/bundle?ref=none")).await.problem(404, "ref_not_found");
+        let bundle = format!("/projects/{project}/bundle");
+        d.get(&format!("{bundle}?ref=none")).await.problem(404, "ref_not_found");
+        d.get(&format!("{bundle}?ref={}", source.rev_parse("early"))).await.problem(422, "not_a_ref");
+        d.get(&format!("{bundle}?ref={}", "1".repeat(40))).await.problem(404, "ref_not_found");
+    }
+
+    /// Goal: a bundle of one branch brings the user's pending work on that branch, and what is no branch has none.
+    async fn a_bundle_of_one_branch_and_its_pending_work(d) {
+        let source = d.remote("docs", 23);
+        source.git().run(["branch", "-f", "early", "main~1"]);
+        source.git().run(["tag", "-f", "-a", "-m", "One", "v1", "early"]);
+        let project = pushed(&d, &source).await;
+        let (user, early) = (Uuid::new_v4(), source.rev_parse("early"));
+        d.put(&format!("/pending/{project}/{user}/mine.txt?branch=early"), "early\n").await.ok(201);
+        d.put(&format!("/pending/{project}/{user}/mine.txt"), "main\n").await.ok(201);
+        let dir = tempfile::tempdir().expect("a directory");
+        let bundle = format!("/projects/{project}/bundle?user={user}");
+        for (query, branch) in [("&ref=early", "early"), ("&ref=refs/heads/early", "early"), ("&ref=main", "main"), ("", "main")] {
+            let reply = d.get(&format!("{bundle}{query}")).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            std::fs::write(dir.path().join("mine.bundle"), &reply.body).expect("a bundle");
+            let clone = format!("{}.git", Uuid::new_v4());
+            Git::at(dir.path()).run(["clone", "-q", "--mirror", "mine.bundle", &clone]);
+            let clone = Repo::open(dir.path().join(clone));
+            clone.fsck_strict();
+            assert_eq!(clone.refs().contains_key("refs/tags/v1"), query.is_empty());
+            let pending = format!("refs/pending/{user}");
+            assert_eq!(clone.rev_parse(&format!("{pending}~1")), source.rev_parse(branch));
+            assert_eq!(clone.cat_file(&format!("{pending}:mine.txt")), format!("{branch}\n").into_bytes());
+            assert_eq!(reached(&clone), stored(&clone), "{query} brings nothing else");
+        }
+        for other in ["v1", "refs/tags/v1", &early] {
+            d.get(&format!("{bundle}&ref={other}")).await.problem(422, "not_a_branch");
+        }
+        d.get(&format!("{bundle}&ref=none")).await.problem(404, "ref_not_found");
     }
 
     /// Goal: what has no whole history, or none, is not bundled.

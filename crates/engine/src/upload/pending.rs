@@ -32,7 +32,7 @@ impl Engine {
         let project = self.find_project(project).await?;
         let mut refs = Vec::new();
         for user in users {
-            let Some(planned) = self.pending_commit(&project, *user).await? else { continue };
+            let Some(planned) = self.pending_commit(&project, &project.default_branch, *user).await? else { continue };
             let oid = planned.attempt.commit;
             self.offers.0.insert((project.id, oid), *user);
             let name = format!("refs/pending/{user}").into();
@@ -54,7 +54,7 @@ impl Engine {
             }
         };
         for user in users {
-            let planned = self.pending_commit(project, user).await?;
+            let planned = self.pending_commit(project, &project.default_branch, user).await?;
             if let Some(planned) = planned.filter(|planned| planned.attempt.commit == commit) {
                 return Ok(Some(planned));
             }
@@ -62,14 +62,13 @@ impl Engine {
         Ok(None)
     }
 
-    /// A user's pending work as a commit on the head, in memory only; `None` if there is none. Made again it is the same commit, as
-    /// long as neither the work nor the head changes.
-    pub(crate) async fn pending_commit(&self, project: &Project, user: Uuid) -> Result<Option<Planned>> {
-        let branch = project.default_branch.clone();
-        let key = WorkspaceKey { project: project.id, branch: branch.clone(), user };
+    /// A user's pending work on a branch as a commit on its head, in memory only; `None` if there is none. Made again it is the same
+    /// commit, as long as neither the work nor the head changes.
+    pub(crate) async fn pending_commit(&self, project: &Project, branch: &str, user: Uuid) -> Result<Option<Planned>> {
+        let key = WorkspaceKey { project: project.id, branch: branch.to_owned(), user };
         let (_, rows) = self.catalog.pending(&key, None).await?;
         let last_ms = rows.iter().map(|row| row.updated_at_ms).max();
-        let head = self.branch_head(project, &branch).await?;
+        let head = self.branch_head(project, branch).await?;
         let changes = self.changes_of_pending(project, rows).await?;
         let merged = self.merge_changes(project.id, &changes, &head, true).await?;
         let Some(now_ms) = last_ms else { return Ok(None) };
@@ -77,7 +76,7 @@ impl Engine {
         let author = Signature::new(name, email, now_ms.div_euclid(1000), 0).map_err(EngineError::internal)?;
         let intent = Intent {
             project: project.clone(),
-            branch,
+            branch: branch.to_owned(),
             user: Some(user),
             message: format!("Pending work of {user}"),
             trailers: false,

@@ -102,6 +102,7 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (422, "no_remote", "The project has no remote."),
     (422, "not_a_branch", "With a user the ref must be a branch."),
     (422, "not_a_commit", "The ref does not point to a commit."),
+    (422, "not_a_ref", "A bundle takes the name of a ref, not the oid of a commit."),
     (422, "not_github", "The project's remote is not on GitHub."),
     (422, "nothing_pending", "The user has nothing pending there."),
     (422, "nothing_to_commit", "The commit would change nothing."),

@@ -33,13 +33,18 @@ pub(crate) fn zip() -> Operation {
 }
 
 pub(crate) fn bundle() -> Operation {
+    let reference = text("ref", "Only this branch, tag or full ref name (no oid); all refs if not given.");
+    let reference = reference.refused(&[
+        (400, &["bad_parameter", "bad_encoding"]),
+        (404, &["ref_not_found"]),
+        (422, &["not_a_ref"]),
+    ]);
+    let user = user(
+        "This user's pending work on that branch, too, as a commit under `refs/pending/`; `ref` must be a branch.",
+    );
+    let user = user.refused(&[(400, &["bad_parameter", "bad_encoding", "bad_uuid"]), (422, &["not_a_branch"])]);
     let operation = Operation::new(Group::Exports, "bundle", "Bundle")
         .says("All refs, or one, with their history, as `git bundle` writes it.")
-        .parameters([
-            project(),
-            text("ref", "Only this branch, tag or full ref name; all refs if not given.")
-                .refused(&[(400, &["bad_parameter", "bad_encoding"]), (404, &["ref_not_found"])]),
-            user("This user's pending work, too, as a commit under `refs/pending/`."),
-        ]);
+        .parameters([project(), reference, user]);
     exported(operation, "application/x-git-bundle").refuses(422, &["shallow_history", "empty_project"])
 }
