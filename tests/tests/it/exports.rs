@@ -85,6 +85,8 @@ async fn archive(d: &Deployment, project: Uuid, format: &str, query: &str) -> Ve
     let reply = d.get(&format!("/projects/{project}/archive.{format}{query}")).await;
     reply.ok(200);
     assert!(reply.header("content-disposition").ends_with(&format!(".{format}\"")));
+    let kind = if format == "zip" { "application/zip" } else { "application/gzip" };
+    assert_eq!(reply.header("content-type"), kind);
     let dir = tempfile::tempdir().expect("a directory");
     let (file, to) = (dir.path().join("archive"), dir.path().join("to"));
     std::fs::write(&file, &reply.body).expect("write");

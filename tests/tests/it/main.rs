@@ -56,6 +56,7 @@ mod paths;
 mod pending;
 mod probe;
 mod projects;
+mod promises;
 mod proxies;
 mod push;
 mod quotas;

@@ -51,7 +51,7 @@ pub(crate) async fn changes(
         return stream(app, feed).await;
     }
     let mut feed = app.reading(app.engine().feed(project, since, user)).await?;
-    let until = Instant::now() + Duration::from_secs(wait as u64).min(WAIT_MAX);
+    let until = Instant::now() + patience(wait);
     loop {
         let page = app.reading(feed.page(limit)).await?;
         if !page.events.is_empty() {
@@ -69,6 +69,11 @@ pub(crate) async fn changes(
         // News that turn out to be none must not make this a busy loop.
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// How long a poll waits that asks for so many seconds.
+fn patience(wait: usize) -> Duration {
+    Duration::from_secs(wait as u64).min(WAIT_MAX)
 }
 
 /// A stream that is being sent.
@@ -166,5 +171,17 @@ impl Sending {
             _ => "problem",
         };
         Event::default().event(name).data(problem.told().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_waits_half_a_minute_at_most() {
+        for (asked, waits) in [(0, 0), (1, 1), (30, 30), (31, 30), (usize::MAX, 30)] {
+            assert_eq!(patience(asked), Duration::from_secs(waits), "{asked}");
+        }
     }
 }
