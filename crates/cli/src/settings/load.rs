@@ -68,9 +68,8 @@ fn rates(values: &mut Values) -> Result<RateLimits, Failure> {
         other => return Err(values.wrong("rate_limits", &format!("must be `on` or `off`, not `{other}`"))),
     };
     let mut rate = |name, default: u32| {
-        let _shown = values.text(name, || default.to_string());
-        let given = values.optional_number(name, 1_000_000)?;
-        Ok::<_, Failure>(given.and_then(|given| u32::try_from(given).ok()).unwrap_or(default))
+        let given = values.number_or_zero(name, u64::from(default), 1_000_000)?;
+        Ok::<_, Failure>(u32::try_from(given).unwrap_or(default))
     };
     let RateLimits { reads, writes, syncs } = RateLimits::ON;
     let limits = RateLimits {

@@ -167,8 +167,8 @@ impl Settings {
         let signer = signing::signer(&values)?;
         let author = author(&values.text("author", || "Treehold <treehold@localhost>".into()))?;
         let tree_cache_bytes = values.number("tree_cache_bytes", EngineConfig::TREE_CACHE_BYTES, 1 << 40)?;
-        let gc_interval = Duration::from_secs(values.number("gc_interval", GC_INTERVAL_S, 1 << 32)?);
-        let manifest_interval_s = values.optional_number("manifest_interval", 1 << 31)?.unwrap_or(MANIFEST_INTERVAL_S);
+        let gc_interval = Duration::from_secs(values.number_or_zero("gc_interval", GC_INTERVAL_S, 1 << 32)?);
+        let manifest_interval_s = values.number_or_zero("manifest_interval", MANIFEST_INTERVAL_S, 1 << 31)?;
         let feed = feed(&mut values)?;
         let limits = limits(&mut values)?;
         let load = load::load(&mut values)?;
@@ -272,6 +272,12 @@ impl Values {
         }
     }
 
+    /// A number that may be 0, which switches off what it is for.
+    fn number_or_zero(&mut self, name: &'static str, default: u64, max: u64) -> Result<u64, Failure> {
+        let _shown = self.text(name, || default.to_string());
+        Ok(self.optional_number(name, max)?.unwrap_or(default))
+    }
+
     /// A number that may be 0, and has no default that holds everywhere.
     fn optional_number(&self, name: &'static str, max: u64) -> Result<Option<u64>, Failure> {
         let Some((text, _)) = self.given.get(name) else { return Ok(None) };
@@ -373,8 +379,8 @@ fn feed(values: &mut Values) -> Result<FeedRetention, Failure> {
 
 fn limits(values: &mut Values) -> Result<Limits, Failure> {
     let default = Limits::default();
-    let _shown = values.text("project_quota_bytes", || "0".to_owned());
-    let project_bytes = values.optional_number("project_quota_bytes", i64::MAX as u64)?.filter(|bytes| *bytes > 0);
+    let project_bytes =
+        Some(values.number_or_zero("project_quota_bytes", 0, i64::MAX as u64)?).filter(|bytes| *bytes > 0);
     let mut number = |name, default, max| values.number(name, default, max);
     let mut seconds = |name, default: Duration| number(name, default.as_secs(), 1 << 31).map(Duration::from_secs);
     let history = HistoryKeep {

@@ -125,6 +125,18 @@ fn rates_count_where_they_are_on() {
 }
 
 #[test]
+fn what_serve_does_by_itself_can_be_switched_off() {
+    let settings = settings(&[("gc_interval", "0", flag()), ("manifest_interval", "0", file())]).unwrap();
+    assert_eq!((settings.gc_interval, settings.manifest_interval_s), (Duration::ZERO, 0));
+    let shown = show::lines(&settings);
+    for (name, origin) in [("gc_interval", "flag --x"), ("manifest_interval", "file treehold.toml")] {
+        let line = shown.iter().find(|line| line.starts_with(&format!("{name} = 0 "))).unwrap();
+        assert!(line.ends_with(&format!("# {origin}")), "{line}");
+    }
+    assert!(refusal("gc_interval", "-1").contains("must be a whole number from 0"));
+}
+
+#[test]
 fn what_leaves_too_little_memory_is_named() {
     let refusal = |given: &[(&'static str, &str, Origin)]| settings(given).unwrap_err().message;
     let share = refusal(&[("project_share", "1", flag())]);
