@@ -68,6 +68,25 @@ export async function shoot(page, name) {
 
 /** What is in the editor with this label. Its lines are drawn as they are needed, so it is for short texts. */
 export async function textOf(page, label) {
-  const lines = await page.getByRole("textbox", { name: label, exact: true }).locator(".cm-line").allTextContents();
-  return lines.join("\n");
+  const box = page.getByRole("textbox", { name: label, exact: true });
+  // What is asked of all lines is answered at once, also where there is no editor yet.
+  await box.first().waitFor();
+  return (await box.locator(".cm-line").allTextContents()).join("\n");
+}
+
+/** No save leaves the page until `act` is done, however long that takes: so it is what another device does meanwhile that comes first. */
+export async function whileHeld(page, act) {
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  const hold = async (route) => {
+    if (route.request().method() !== "GET") await released;
+    await route.fallback();
+  };
+  await page.route(/\/pending\//, hold);
+  try {
+    await act();
+  } finally {
+    release();
+    await page.unroute(/\/pending\//, hold);
+  }
 }

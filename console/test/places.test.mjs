@@ -274,6 +274,8 @@ test("sizes are shown where the server tells them, and what is not pushed", asyn
   await here.files.write("a.txt", "two\n", { branch: "main" });
   const page = await at(t, "#/");
   const row = page.getByRole("row").filter({ has: page.locator(`a[href*="${id}"]`) });
+  // Rows ask once they are on the screen, which projects of other tests may push them off.
+  await row.scrollIntoViewIfNeeded();
   await row.getByText("1 ahead").waitFor();
   const told = await page.evaluate(async ([url, key]) => (await (await fetch(url, { headers: { "X-Internal-API-Key": key } })).json()).usage, [`${server().url}/projects/${id}`, server().key]);
   assert.equal(await page.getByRole("columnheader", { name: "Size" }).count(), told ? 1 : 0);
@@ -285,6 +287,7 @@ test("sizes are shown where the server tells them, and what is not pushed", asyn
   await go(page, "#/operations");
   await page.getByRole("heading", { name: "Operations", exact: true }).waitFor();
   await go(page, "#/");
+  await row.scrollIntoViewIfNeeded();
   await row.getByText("3.0 MiB of 4.0 MiB").waitFor();
   await shoot(page, "projects");
 });

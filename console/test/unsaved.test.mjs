@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { blobOid } from "../../clients/typescript/dist/index.js";
 import { until, Wire } from "../../clients/typescript/build/test/server.js";
-import { shoot, textOf } from "./browser.mjs";
+import { shoot, textOf, whileHeld } from "./browser.mjs";
 import { desk, editor, file, go, saved, state, USER } from "./desk.mjs";
 
 const { server, project, at, view } = desk();
@@ -25,6 +25,12 @@ async function type(page, box, text) {
   await page.keyboard.press("Control+a");
   await page.keyboard.insertText(text);
 }
+
+/** What is typed in `a.txt` is not saved before another device has changed the same line. */
+const overtaken = (here, page) => whileHeld(page, async () => {
+  await type(page, editor(page, "a.txt"), "mine one\n");
+  await here.workspace({ user: USER, device: "phone" }).put("a.txt", "theirs one\n");
+});
 
 /** Uses up what the browser gives this origin, but for `left` characters. */
 const fill = (page, left) => page.evaluate((left) => {
@@ -57,7 +63,8 @@ test("a result that is typed outlives the sides that move, a failure, another ta
   await here.files.write("a.txt", "theirs again\ntwo\n");
   await page.getByText("has changed since you began the result").waitFor();
   await shoot(page, "conflict-moved");
-  assert.equal(await textOf(page, "Theirs"), "theirs again\ntwo\n");
+  // This pane is another one then.
+  await until(async () => (await textOf(page, "Theirs")) === "theirs again\ntwo\n", "the side is shown as it is now");
   assert.equal(await textOf(page, "The result"), "both\ntwo\n");
   // An answer that does not come takes nothing away.
   await page.route(/\/conflicts\?/, (route) => route.abort());
@@ -140,8 +147,7 @@ test("a result for a conflict that another device settled is kept until it is di
 test("the result of a conflict between devices outlives another page too", async (t) => {
   const here = await project({ "a.txt": "one\n", "b.txt": "b\n" });
   const page = await at(t, file(here, "a.txt"));
-  await type(page, editor(page, "a.txt"), "mine one\n");
-  await here.workspace({ user: USER, device: "phone" }).put("a.txt", "theirs one\n");
+  await overtaken(here, page);
   await page.getByText("Another device changed the same lines").waitFor();
   await type(page, result(page), "both\n");
   await go(page, file(here, "b.txt"));
@@ -322,8 +328,7 @@ test("a deletion and a restore replace what was on the screen, and nothing newer
 test("a file whose text is not saved is not deleted", async (t) => {
   const here = await project({ "a.txt": "one\n" });
   const page = await at(t, file(here, "a.txt"));
-  await type(page, editor(page, "a.txt"), "mine one\n");
-  await here.workspace({ user: USER, device: "phone" }).put("a.txt", "theirs one\n");
+  await overtaken(here, page);
   await page.getByText("Another device changed the same lines").waitFor();
   await page.getByRole("button", { name: "Delete", exact: true }).click();
   await page.getByRole("button", { name: "Delete it" }).click();

@@ -10,7 +10,7 @@ const { client, project, desk } = desks();
 
 test("what is typed is saved after a pause, one request at a time, and nothing is kept after it", async (t) => {
   const here = await project({ "a.txt": "" });
-  const { autosave, states, storage } = await desk(t, here, { debounceMs: 30 });
+  const { autosave, states, storage } = await desk(t, here, { debounceMs: 300, maxWaitMs: 60_000 });
   autosave.open("a.txt", begin(""));
   let text = "";
   for (const letter of "typed letter by letter") {

@@ -27,16 +27,24 @@ export async function start(...options: string[]): Promise<Running> {
   const url = await address(child, () => log);
   const key = readFileSync(join(dir, "api-key"), "utf8").trim();
   const stop = async () => {
-    const ended = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGKILL");
-    await ended;
+    // One that ended before says so no more.
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await ended;
+    }
     rmSync(dir, { recursive: true, force: true });
   };
   return { url, key, dir, stop };
 }
 
 function address(child: ChildProcess, log: () => string): Promise<string> {
-  return new Promise((resolve, reject) => {
+  let late: ReturnType<typeof setTimeout> | undefined;
+  const told = new Promise<string>((resolve, reject) => {
+    late = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`the server does not listen after a minute: ${log()}`));
+    }, 60_000);
     let out = "";
     child.stdout?.on("data", (data: Buffer) => {
       const found = /listening on (\S+)/.exec((out += data.toString()));
@@ -45,6 +53,7 @@ function address(child: ChildProcess, log: () => string): Promise<string> {
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`the server ended with ${code}: ${log()}`)));
   });
+  return told.finally(() => clearTimeout(late));
 }
 
 /** A server for the tests of a file, and clients of it. */

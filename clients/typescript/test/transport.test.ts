@@ -94,9 +94,9 @@ test("refusals that do not pass are not repeated, and a proxy's answer is an err
 });
 
 test("silence has an end, before the answer and in the middle of it", async (t) => {
-  const { treehold } = await answering(t, () => {}, { timeoutMs: 50, retries: 0 });
+  const { treehold } = await answering(t, () => {}, { timeoutMs: 500, retries: 0 });
   await assert.rejects(treehold.projects().page(), { code: "timeout" });
-  const half = await answering(t, (_, response) => void response.write('{"projects":['), { timeoutMs: 50, retries: 1 });
+  const half = await answering(t, (_, response) => void response.write('{"projects":['), { timeoutMs: 500, retries: 1 });
   await assert.rejects(half.treehold.projects().page(), { code: "timeout" });
   assert.equal(half.seen.length, 2);
 });

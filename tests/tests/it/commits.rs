@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use treehold_tests::git_http::{Fault, On};
 use uuid::Uuid;
 
+use crate::aftermath::until;
 use crate::both;
 use crate::deployment::{Deployment, blob_oid, json_body};
 use crate::remote_tools::*;
@@ -293,9 +294,7 @@ both! {
         d.git.reset_requests();
         d.git.fail_next(On::ReceivePack, 1, Fault::Delay(Duration::from_millis(1500)));
         let typing = async {
-            while pushes(&d).is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until("its push begins", async || !pushes(&d).is_empty()).await;
             save(&d, project, user, "text.txt", "second\n").await;
             save(&d, project, user, "new.txt", "new\n").await;
         };

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::aftermath::until;
 use crate::both;
 use crate::deployment::{API_KEY, Deployment, Reply, json_body};
 
@@ -91,9 +92,7 @@ both! {
                     d.post(&format!("/projects/{quiet}/commit"), commit).await.ok(200);
                 }
             }
-            while refusals.load(Ordering::Relaxed) == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until("some of the flood are refused", async || refusals.load(Ordering::Relaxed) > 0).await;
             over.store(true, Ordering::Relaxed);
         };
         tokio::join!(flood, work);

@@ -7,7 +7,7 @@ use treehold_tests::git_http::{Fault, On};
 use treehold_tests::s3::S3Server;
 use uuid::Uuid;
 
-use crate::aftermath::execute;
+use crate::aftermath::{execute, until};
 use crate::both;
 use crate::deployment::{Deployment, REMOTE_TOKEN, json_body};
 use crate::remote_tools::*;
@@ -262,9 +262,7 @@ both! {
             let request = json_body(d.request("POST", &format!("/projects/{project}/commit")), &body);
             let request = request.header("X-Remote-Token", REMOTE_TOKEN).header("Idempotency-Key", &key);
             let going = tokio::spawn(request.send());
-            while pushes(&d).is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until("its push begins", async || !pushes(&d).is_empty()).await;
             let commit = status(&d, project, user).await["attempts"][0]["commit"].clone();
             d.kill();
             assert!(going.await.expect("a task").is_err());

@@ -36,10 +36,19 @@ impl Gate {
     }
 
     async fn reached(&self, gets: u64) {
-        while self.gets.load(Relaxed) < gets {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("the bucket is asked", || self.gets.load(Relaxed) >= gets).await;
     }
+}
+
+/// Waits until it holds; not for ever, so that a test fails instead of hanging.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..30_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never: {what}");
 }
 
 #[async_trait]
@@ -154,9 +163,7 @@ async fn a_leader_who_leaves_takes_nothing_away() {
     gate.reached(1).await;
     let waiter = read();
     // The waiter has a seat once it was polled; the leader is gone before the bucket answers.
-    while stats(&store).shared == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("the waiter has a seat", || stats(&store).shared > 0).await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
     gate.open.add_permits(1);

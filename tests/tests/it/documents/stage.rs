@@ -27,10 +27,13 @@ pub struct Stage {
     variables: Vec<(String, String)>,
 }
 
-/// A port that nothing listens on.
+/// A port that nothing listens on. It is taken seconds later: so it is none of those that the kernel gives to whoever asks for any
+/// (from 32768 on).
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    let (first, ports) = (20_000_u16, 12_000_u16);
+    let start = rand::random_range(0..ports);
+    let mut candidates = (0..ports).map(|nth| first + (start + nth) % ports);
+    candidates.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port")
 }
 
 /// The repository that the walk-throughs begin with: some of its files have the names that they use.
