@@ -1,8 +1,10 @@
 //! What a server does by itself, and what it says of what it stands on.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use treehold_server::ServeOptions;
 use uuid::Uuid;
 
 use crate::aftermath::{count, execute, until};
@@ -67,6 +69,27 @@ both! {
         until("it is told", async || d.log().contains("newer than this program")).await;
         assert_eq!(d.get("/readyz").await.status, 200);
     }
+}
+
+/// A file of `deploy/`.
+fn shipped(name: &str) -> String {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    std::fs::read_to_string(workspace.join("deploy").join(name)).expect(name)
+}
+
+/// Goal: a balancer closes idle connections before the server does, which would close some just as a request comes.
+#[test]
+fn balancers_close_idle_connections_first() {
+    let plan = shipped("terraform/main.tf");
+    let set = |line: &str| {
+        let value = line.trim().strip_prefix("idle_timeout")?.trim().strip_prefix('=')?;
+        value.trim().parse::<u64>().ok()
+    };
+    let idle_s: Vec<u64> = plan.lines().filter_map(set).collect();
+    let server = ServeOptions::default().head_timeout;
+    assert!(idle_s.len() == 1 && Duration::from_secs(idle_s[0]) < server, "{idle_s:?} s, and the server {server:?}");
+    let page = include_str!("../../../docs/deployment.md");
+    assert!(page.contains(&format!("under {} s", server.as_secs())), "the page says how long a proxy may keep them");
 }
 
 /// Names of metrics in a text, without the endings that a histogram adds.
