@@ -175,6 +175,7 @@ both! {
             (&["admin", "stats"], "where the server runs"),
             (&["admin", "gc", "--apply"], "where the server runs"),
             (&["token", "list"], "no route of the API makes tokens"),
+            (&["project", "forget-history", &project], "where the server runs"),
             (&["mcp", "--project", "p", "--user", &user], "/mcp"),
         ] {
             let said = machine.refused(2, arguments).await;

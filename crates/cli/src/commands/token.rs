@@ -44,7 +44,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a token: it is refused at once
+    /// Revoke a token: git's routes refuse it from the next request on, the others within a second
     Revoke {
         /// Its id, from the list
         id: Uuid,

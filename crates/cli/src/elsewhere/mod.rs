@@ -12,6 +12,7 @@ use treehold_engine::{Progress, Secret, api};
 use url::{Host, Url};
 
 use crate::cli::Command;
+use crate::commands::project;
 use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::settings::Settings;
@@ -79,6 +80,9 @@ pub fn check(settings: &Settings, command: &Command) -> Result<(), Failure> {
         Command::Admin(_) => ("admin", "; run it where the server runs".to_owned()),
         Command::Token(_) => ("token", "; no route of the API makes tokens: run it where the server runs".to_owned()),
         Command::Mcp(_) => ("mcp", format!("; connect the agent to {}/mcp", url.trim_end_matches('/'))),
+        Command::Project(project::Command::ForgetHistory { .. }) => {
+            ("project forget-history", "; run it where the server runs".to_owned())
+        }
         Command::Project(_)
         | Command::Import(_)
         | Command::Export(_)
