@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::aftermath::{count, execute, until};
 use crate::both;
 use crate::deployment::{Deployment, Setup};
-use crate::remote_tools::save;
+use crate::remote_tools::{save, small_remote};
 
 both! {
     /// Goal: manifests are written without being asked for, one after the other, and the collector's roots are the last two.
@@ -99,40 +99,82 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
     names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
 }
 
-/// Goal: what the alerts and the dashboard ask for is there to be asked for, routes included.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn alerts_and_dashboard() {
-    let d = Deployment::start(Setup::Cluster).await;
+/// What a text chooses series by: the metric as it is served, a label, and what that is compared with.
+fn chosen_in(text: &str) -> BTreeSet<(&str, &str, &str)> {
+    let mut chosen = BTreeSet::new();
+    for (at, _) in text.match_indices("treehold_") {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let (metric, rest) = rest.split_at(end);
+        let Some(mut rest) = rest.strip_prefix('{') else { continue };
+        // `label="value", other!="value"`: routes have braces, too.
+        while !rest.starts_with('}') {
+            let (label, value) = rest.split_once('"').expect("a value");
+            let (value, more) = value.split_once('"').expect("its end");
+            chosen.insert((metric, label.trim_end_matches(['=', '!', '~']), value));
+            rest = more.trim_start_matches([',', ' ']);
+        }
+    }
+    chosen
+}
+
+/// What a label may have, and has not while all goes well on Postgres.
+const RARE: [(&str, &str); 3] = [("outcome", "error"), ("status", "5xx"), ("for", "write")];
+
+/// A page of metrics after a bit of everything: saves, reads, commits, a remote, and what a server does by itself.
+async fn busy_page(d: &Deployment) -> String {
     let (project, user) = (d.local_project().await, Uuid::new_v4());
-    save(&d, project, user, "a.txt", "a").await;
+    save(d, project, user, "a.txt", "a").await;
     d.post(&format!("/projects/{project}/read"), json!({"paths": ["a.txt"]})).await.ok(200);
     let body = json!({"user": user, "message": "a", "author": {"name": "A", "email": "a@example.org"}});
     d.post(&format!("/projects/{project}/commit"), body).await.ok(200);
-    let page = d.get("/metrics").await.text();
+    let _remote = small_remote(d, "docs");
+    d.connect("docs").await;
+    for command in [&["admin", "gc", "--apply"][..], &["admin", "verify"], &["admin", "manifest"]] {
+        let done = d.cli(command).await;
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let jobs =
+        ["gc", "verify", "manifest"].map(|job| format!("treehold_job_finished_timestamp_seconds{{job=\"{job}\"}}"));
+    let mut page = String::new();
+    until("what was done is told", async || {
+        page = d.get("/metrics").await.text();
+        jobs.iter().all(|job| page.contains(job))
+    })
+    .await;
+    page
+}
+
+/// Goal: what the alerts and the dashboard ask for is there to be asked for, labels and routes included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_and_dashboard() {
+    let d = Deployment::start(Setup::Cluster).await;
+    let page = busy_page(&d).await;
     let helped: BTreeSet<String> =
         page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).map(str::to_owned).collect();
-    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("deploy");
     for file in ["prometheus/alerts.yaml", "grafana/treehold.json"] {
-        let text = std::fs::read_to_string(deploy.join(file)).expect("a file");
+        let text = shipped(file).replace('\\', "");
         let asked = metrics_in(&text);
         assert!(asked.len() > 5, "{file} asks for {asked:?}");
         let unknown: Vec<_> = asked.difference(&helped).collect();
         assert!(unknown.is_empty(), "{file} asks for {unknown:?}, of {helped:?}");
-        let text = text.replace('\\', "");
-        for (route, _) in
-            text.match_indices("route=\"").map(|(at, start)| text[at + start.len()..].split_once('"').expect("an end"))
-        {
-            assert!(page.contains(&format!("route=\"{route}\"")), "{file}: there is no route {route:?} in\n{page}");
+        let chosen = chosen_in(&text);
+        assert!(chosen.len() > 5, "{file} chooses by {chosen:?}");
+        for (metric, label, value) in chosen {
+            let begins = format!("{metric}{{");
+            let has = |what: &str| page.lines().any(|line| line.starts_with(&begins) && line.contains(what));
+            assert!(has(&format!("{label}=\"")), "{file}: {metric} has no label {label} in\n{page}");
+            let known = RARE.contains(&(label, value)) || has(&format!("{label}=\"{value}\""));
+            assert!(known, "{file}: no {label} of {metric} is {value:?} in\n{page}");
         }
     }
     // Of a job that was never done there is no time: that one is late must be told, too.
-    let alerts = std::fs::read_to_string(deploy.join("prometheus/alerts.yaml")).expect("a file");
+    let alerts = shipped("prometheus/alerts.yaml");
     let jobs: BTreeSet<_> = alerts.split("max(treehold_job_finished_timestamp_seconds{").skip(1).collect();
     assert_eq!(jobs.len(), 2);
     for selector in jobs.iter().filter_map(|rest| rest.split_once('}')).map(|(selector, _)| selector) {
         let absent = format!("absent(treehold_job_finished_timestamp_seconds{{{selector}}})");
         assert!(alerts.contains(&absent), "no alert fires where {selector} was never done");
     }
-    serde_json::from_str::<Value>(&std::fs::read_to_string(deploy.join("grafana/treehold.json")).expect("a file"))
-        .expect("JSON");
+    serde_json::from_str::<Value>(&shipped("grafana/treehold.json")).expect("JSON");
 }
