@@ -45,9 +45,8 @@ async function open(store: ProjectStore, path: string, signal: AbortSignal): Pro
   }
 }
 
-/** One file in the editor. */
-export function FileView({ store, path, line, onClose }: { store: ProjectStore; path: string; line: number | undefined; onClose: () => void }) {
-  useWatched(store);
+/** What the view has at a path, what comes meanwhile, and the editor that shows it where it is text. */
+function useOpened(store: ProjectStore, path: string) {
   const [opened, setOpened] = useState<Opened>();
   const [error, setError] = useState<unknown>();
   const host = useRef<HTMLDivElement>(null);
@@ -101,6 +100,13 @@ export function FileView({ store, path, line, onClose }: { store: ProjectStore; 
       pane.current = undefined;
     };
   }, [isText, path, store]);
+  return { opened, error, isText, host, pane, load };
+}
+
+/** One file in the editor. */
+export function FileView({ store, path, line, onClose }: { store: ProjectStore; path: string; line: number | undefined; onClose: () => void }) {
+  useWatched(store);
+  const { opened, error, isText, host, pane, load } = useOpened(store, path);
   useEffect(() => void (isText && line !== undefined && pane.current?.go(line)), [isText, path, line]);
 
   const state = store.autosave.state(path);

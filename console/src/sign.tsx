@@ -22,11 +22,15 @@ function linked(): string | undefined {
   return place === "p" ? project : undefined;
 }
 
-/** Asks for the key and who is there; of what opens one project, as a token does, for the project too. */
-export function SignIn({ onSigned, why }: { onSigned: (key: string, person: Person) => void; why?: unknown }) {
-  const saved = savedPerson();
+interface SignInProps {
+  onSigned: (key: string, person: Person) => void;
+  why?: unknown;
+}
+
+/** What is typed, and how one enters with it. */
+function useEntry({ onSigned, why }: SignInProps) {
   const [key, setKey] = useState("");
-  const [person, setPerson] = useState(saved);
+  const [person, setPerson] = useState(savedPerson);
   const [error, setError] = useState<unknown>(why);
   const [busy, setBusy] = useState(false);
   /** `undefined` = it is not known yet that the credential opens less than everything. */
@@ -55,6 +59,12 @@ export function SignIn({ onSigned, why }: { onSigned: (key: string, person: Pers
       setBusy(false);
     }
   };
+  return { key, setKey, person, setPerson, project, setProject, error, busy, enter };
+}
+
+/** Asks for the key and who is there; of what opens one project, as a token does, for the project too. */
+export function SignIn(props: SignInProps) {
+  const { key, setKey, person, setPerson, project, setProject, error, busy, enter } = useEntry(props);
   const field = (name: keyof Person) => (event: Event) => setPerson({ ...person, [name]: (event.target as HTMLInputElement).value });
   return (
     <main class="sign scroll">

@@ -9,22 +9,9 @@ const ROW = 28;
 const SPARE = 12;
 const MARKS: Record<string, string> = { modified: "M", created: "A", deleted: "D", none: "" };
 
-/** All files: only the rows that are seen are there. */
-export function Tree({ store, path, onOpen }: { store: ProjectStore; path: string | undefined; onOpen: (path: string) => void }) {
-  const [filter, setFilter] = useState("");
-  const [turn, setTurn] = useState(0);
-  const [at, setAt] = useState(0);
+/** What of a box is seen. */
+function useScrolled(box: { current: HTMLDivElement | null }): { top: number; height: number } {
   const [seen, setSeen] = useState({ top: 0, height: 600 });
-  const [making, setMaking] = useState(false);
-  const [upload, setUpload] = useState<{ files: Chosen[]; into: string }>();
-  const [over, setOver] = useState(false);
-  const [refused, setRefused] = useState<unknown>();
-  const picker = useRef<HTMLInputElement>(null);
-  const box = useRef<HTMLDivElement>(null);
-  const { tree, status } = store;
-  const rows = useMemo(() => (filter ? tree.found(filter) : tree.rows(store.open)), [tree, tree.size, filter, turn]);
-  const marks = useMemo(() => new Map(status?.changes.map((change) => [change.path, change]) ?? []), [status]);
-
   useEffect(() => {
     const element = box.current!;
     const measure = () => setSeen({ top: element.scrollTop, height: element.clientHeight });
@@ -36,6 +23,21 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
       element.removeEventListener("scroll", measure);
     };
   }, []);
+  return seen;
+}
+
+interface Rows {
+  rows: Row[];
+  /** Goes on when directories are opened or closed. */
+  turn: number;
+  toggle: (row: Row, open?: boolean) => void;
+}
+
+/** What open directories show, or a filter finds. */
+function useRows(store: ProjectStore, path: string | undefined, filter: string): Rows {
+  const [turn, setTurn] = useState(0);
+  const { tree } = store;
+  const rows = useMemo(() => (filter ? tree.found(filter) : tree.rows(store.open)), [tree, tree.size, filter, turn]);
   // The directories of the file that is open are open, too.
   useEffect(() => {
     if (!path) return;
@@ -43,13 +45,22 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
     for (let n = 1; n < parts.length; n++) store.open.add(parts.slice(0, n).join("/"));
     setTurn((turn) => turn + 1);
   }, [path]);
+  const toggle = (row: Row, open = !store.open.has(row.node.path)) => {
+    if (open) store.open.add(row.node.path);
+    else store.open.delete(row.node.path);
+    setTurn((turn) => turn + 1);
+  };
+  return { rows, turn, toggle };
+}
 
-  // And the keys go on from it.
+/** The row that the keys are at, and what they do. */
+function useTreeKeys(store: ProjectStore, path: string | undefined, { rows, turn, toggle }: Rows, box: { current: HTMLDivElement | null }, onOpen: (path: string) => void) {
+  const [at, setAt] = useState(0);
+  // They go on from the file that is open.
   useEffect(() => {
     const index = path === undefined ? -1 : rows.findIndex((row) => row.node.path === path);
     if (index >= 0) setAt(index);
   }, [path, turn, store.listed]);
-
   const go = (to: number) => {
     const next = Math.max(0, Math.min(rows.length - 1, to));
     setAt(next);
@@ -57,18 +68,13 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
     if (next * ROW < element.scrollTop) element.scrollTop = next * ROW;
     if ((next + 1) * ROW > element.scrollTop + element.clientHeight) element.scrollTop = (next + 1) * ROW - element.clientHeight;
   };
-  const toggle = (row: Row, open = !store.open.has(row.node.path)) => {
-    if (open) store.open.add(row.node.path);
-    else store.open.delete(row.node.path);
-    setTurn((turn) => turn + 1);
-  };
   const act = (row: Row | undefined) => {
     if (row?.node.children) toggle(row);
     else if (row) onOpen(row.node.path);
   };
   const key = (event: KeyboardEvent) => {
     const row = rows[at];
-    const page = Math.max(1, Math.floor(seen.height / ROW) - 1);
+    const page = Math.max(1, Math.floor(box.current!.clientHeight / ROW) - 1);
     const open = row?.node.children !== undefined && store.open.has(row.node.path);
     const parent = () => {
       for (let n = at - 1; n >= 0; n--) if (rows[n]!.level < (row?.level ?? 0)) return n;
@@ -84,13 +90,21 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
     event.preventDefault();
     steps[event.key]!();
   };
+  return { at, setAt, act, key };
+}
 
-  /** The directory that a row is, or is in. */
-  const directory = (row: Row | undefined): string => {
-    if (!row) return "";
-    return row.node.children ? row.node.path : row.node.path.slice(0, Math.max(0, row.node.path.lastIndexOf("/")));
-  };
-  const drop = (event: DragEvent) => {
+/** The directory that a row is, or is in. */
+function directory(row: Row | undefined): string {
+  if (!row) return "";
+  return row.node.children ? row.node.path : row.node.path.slice(0, Math.max(0, row.node.path.lastIndexOf("/")));
+}
+
+/** Files that are dropped, on a directory or beside all, or chosen, and that are to be uploaded. */
+function useDrop(rows: Row[], box: { current: HTMLDivElement | null }) {
+  const [upload, setUpload] = useState<{ files: Chosen[]; into: string }>();
+  const [over, setOver] = useState(false);
+  const [refused, setRefused] = useState<unknown>();
+  const onDrop = (event: DragEvent) => {
     event.preventDefault();
     setOver(false);
     const { transfer, top } = { transfer: event.dataTransfer, top: box.current!.getBoundingClientRect().top };
@@ -99,15 +113,31 @@ export function Tree({ store, path, onOpen }: { store: ProjectStore; path: strin
     setRefused(undefined);
     dropped(transfer).then((files) => files.length > 0 && setUpload({ files, into: event.clientY < top ? "" : directory(row) }), setRefused);
   };
+  const onDragOver = (event: DragEvent) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    setOver(true);
+  };
+  return { upload, setUpload, over, refused, onto: { onDrop, onDragOver, onDragLeave: () => setOver(false) } };
+}
 
+/** All files: only the rows that are seen are there. */
+export function Tree({ store, path, onOpen }: { store: ProjectStore; path: string | undefined; onOpen: (path: string) => void }) {
+  const [filter, setFilter] = useState("");
+  const [making, setMaking] = useState(false);
+  const picker = useRef<HTMLInputElement>(null);
+  const box = useRef<HTMLDivElement>(null);
+  const { tree, status } = store;
+  const seen = useScrolled(box);
+  const all = useRows(store, path, filter);
+  const { rows } = all;
+  const { at, setAt, act, key } = useTreeKeys(store, path, all, box, onOpen);
+  const { upload, setUpload, over, refused, onto } = useDrop(rows, box);
+  const marks = useMemo(() => new Map(status?.changes.map((change) => [change.path, change]) ?? []), [status]);
   const first = Math.max(0, Math.floor(seen.top / ROW) - SPARE);
   const shown = rows.slice(first, Math.ceil((seen.top + seen.height) / ROW) + SPARE);
   return (
-    <aside class={`side${over ? " over" : ""}`} aria-label="Files" onDrop={drop} onDragLeave={() => setOver(false)} onDragOver={(event) => {
-      if (!event.dataTransfer?.types.includes("Files")) return;
-      event.preventDefault();
-      setOver(true);
-    }}>
+    <aside class={`side${over ? " over" : ""}`} aria-label="Files" {...onto}>
       <div class="find">
         <input type="search" placeholder="Find a file" aria-label="Find a file" value={filter} onInput={(event) => {
           setFilter(event.currentTarget.value);
