@@ -37,8 +37,10 @@ impl Quarantine {
             }
             let (_, content) = self.read(&object.oid)?.ok_or_else(|| damaged(object.offset, "it is gone"))?;
             let parents = !shallow.contains(&object.oid);
-            edges::each(object.kind, &content, parents, &mut |oid, _| meet(&oid, &mut open))
-                .map_err(|what| damaged(object.offset, what))?;
+            edges::each(object.kind, &content, parents, &mut |edge, _| {
+                edge.into_iter().for_each(|(oid, _)| meet(&oid, &mut open))
+            })
+            .map_err(|what| damaged(object.offset, what))?;
         }
         Ok(Some(reached))
     }

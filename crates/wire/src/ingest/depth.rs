@@ -37,7 +37,7 @@ struct Frame {
 
 impl Quarantine {
     /// Refuses a pack that nests trees in more than `depth_max` levels, or has a path in a tree of more than `path_max` bytes. What it refers
-    /// to and does not have counts as nothing. Blocks, and reads each tree once.
+    /// to and does not have counts as nothing. Blocks; trees are read, each once, where not all could be noted when they were named.
     pub fn check_depth(&self, depth_max: u16, path_max: u16) -> Result<(), IngestError> {
         let mut known: Vec<Option<Reach>> = vec![None; self.entries()];
         let mut path: Vec<Frame> = Vec::new();
@@ -84,13 +84,10 @@ impl Quarantine {
 
     fn frame(&self, at: u32, oid: ObjectId, known: &[Option<Reach>]) -> Result<Frame, IngestError> {
         let mut frame = Frame { at, oid, below: Vec::new(), reach: Reach { depth: 1, path: 0 } };
-        let Some((_, content)) = self.read(&oid)? else { return Ok(frame) };
         let mut below: HashMap<u32, u16> = HashMap::new();
-        for entry in tree::entries(&content) {
-            let entry = entry.map_err(|error| refused(oid, error.to_string()))?;
-            let name = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
-            let tree = mode::is_tree(entry.mode).then(|| self.position(&entry.oid)).flatten();
-            match tree.filter(|tree| self.is_tree(*tree)) {
+        let mut enter = |name: u16, tree: Option<ObjectId>| {
+            let tree = tree.and_then(|tree| self.position(&tree)).filter(|tree| self.is_tree(*tree));
+            match tree {
                 Some(tree) => match known[tree as usize] {
                     Some(reach) => frame.reach.add(name, reach),
                     None => {
@@ -99,6 +96,16 @@ impl Quarantine {
                     }
                 },
                 None => frame.reach.path = frame.reach.path.max(name),
+            }
+        };
+        if let Some((longest, nested)) = self.nested_in(at) {
+            enter(longest, None);
+            nested.iter().for_each(|nested| enter(nested.name, Some(nested.tree)));
+        } else if let Some((_, content)) = self.read(&oid)? {
+            for entry in tree::entries(&content) {
+                let entry = entry.map_err(|error| refused(oid, error.to_string()))?;
+                let name = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
+                enter(name, mode::is_tree(entry.mode).then_some(entry.oid));
             }
         }
         frame.below = below.into_iter().collect();

@@ -2,14 +2,15 @@
 
 use treehold_object::{ByteSlice, Kind, ObjectId};
 
-/// Calls `edge` for each object that `content` refers to, with the kind it must have there. Gitlinks are no edges.
+/// Calls `edge` for each object that `content` refers to, with the kind it must have there and the bytes of the name that it has there, if
+/// any. Gitlinks are no edges, and only have a name.
 ///
 /// Only what is needed to find the edges is judged; the error is the reason why they cannot be found.
 pub(crate) fn each(
     kind: Kind,
     content: &[u8],
     parents: bool,
-    edge: &mut dyn FnMut(ObjectId, Kind),
+    edge: &mut dyn FnMut(Option<(ObjectId, Kind)>, usize),
 ) -> Result<(), &'static str> {
     match kind {
         Kind::Blob => Ok(()),
@@ -20,7 +21,7 @@ pub(crate) fn each(
 }
 
 /// `<mode in octal> SP <name> NUL <20 bytes of id>`, repeated.
-fn tree(mut content: &[u8], edge: &mut dyn FnMut(ObjectId, Kind)) -> Option<()> {
+fn tree(mut content: &[u8], edge: &mut dyn FnMut(Option<(ObjectId, Kind)>, usize)) -> Option<()> {
     while !content.is_empty() {
         let space = content.iter().take(8).position(|byte| *byte == b' ')?;
         let mut mode = 0u32;
@@ -29,35 +30,36 @@ fn tree(mut content: &[u8], edge: &mut dyn FnMut(ObjectId, Kind)) -> Option<()> 
         }
         let end = content[space..].find_byte(0)? + space;
         let (oid, rest) = content[end + 1..].split_first_chunk::<20>()?;
-        match mode & 0o170_000 {
-            0o040_000 => edge(ObjectId::Sha1(*oid), Kind::Tree),
-            0o100_000 | 0o120_000 => edge(ObjectId::Sha1(*oid), Kind::Blob),
+        let target = match mode & 0o170_000 {
+            0o040_000 => Some((ObjectId::Sha1(*oid), Kind::Tree)),
+            0o100_000 | 0o120_000 => Some((ObjectId::Sha1(*oid), Kind::Blob)),
             // A commit of another repository: nothing that this one has to have.
-            0o160_000 => {}
+            0o160_000 => None,
             _ => return None,
-        }
+        };
+        edge(target, end - space - 1);
         content = rest;
     }
     Some(())
 }
 
-fn commit(content: &[u8], parents: bool, edge: &mut dyn FnMut(ObjectId, Kind)) -> Option<()> {
+fn commit(content: &[u8], parents: bool, edge: &mut dyn FnMut(Option<(ObjectId, Kind)>, usize)) -> Option<()> {
     let (tree, mut rest) = oid_line(content, b"tree ")?;
-    edge(tree, Kind::Tree);
+    edge(Some((tree, Kind::Tree)), 0);
     while rest.starts_with(b"parent ") {
         let (parent, after) = oid_line(rest, b"parent ")?;
         if parents {
-            edge(parent, Kind::Commit);
+            edge(Some((parent, Kind::Commit)), 0);
         }
         rest = after;
     }
     Some(())
 }
 
-fn tag(content: &[u8], edge: &mut dyn FnMut(ObjectId, Kind)) -> Option<()> {
+fn tag(content: &[u8], edge: &mut dyn FnMut(Option<(ObjectId, Kind)>, usize)) -> Option<()> {
     let (target, rest) = oid_line(content, b"object ")?;
     let rest = rest.strip_prefix(b"type ")?;
-    edge(target, Kind::from_bytes(&rest[..rest.find_byte(b'\n')?]).ok()?);
+    edge(Some((target, Kind::from_bytes(&rest[..rest.find_byte(b'\n')?]).ok()?)), 0);
     Some(())
 }
 
@@ -72,7 +74,7 @@ mod tests {
 
     fn edges(kind: Kind, content: &[u8], parents: bool) -> Result<Vec<(u8, Kind)>, &'static str> {
         let mut edges = Vec::new();
-        each(kind, content, parents, &mut |oid, kind| edges.push((oid.as_slice()[0], kind)))?;
+        each(kind, content, parents, &mut |edge, _| edges.extend(edge.map(|(oid, kind)| (oid.as_slice()[0], kind))))?;
         Ok(edges)
     }
 
@@ -84,6 +86,9 @@ mod tests {
             content.extend_from_slice(&[id; 20]);
         }
         assert_eq!(edges(Kind::Tree, &content, true), Ok(vec![(1, Kind::Blob), (2, Kind::Tree), (4, Kind::Blob)]));
+        let mut names = Vec::new();
+        each(Kind::Tree, &content, true, &mut |_, name| names.push(name)).unwrap();
+        assert_eq!(names, [1, 3, 1, 1]);
         for cut in 1..29 {
             assert!(edges(Kind::Tree, &content[..content.len() - cut], true).is_err());
         }

@@ -13,6 +13,7 @@ mod cache;
 mod closure;
 mod depth;
 mod edges;
+mod nested;
 mod quarantine;
 mod resolve;
 mod scan;

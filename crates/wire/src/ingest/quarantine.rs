@@ -10,6 +10,7 @@ use treehold_object::zlib::Inflater;
 use treehold_object::{Kind, ObjectId};
 
 use super::cache::Cache;
+use super::nested::{Nested, Nestings};
 use super::scan::{Scanned, damaged};
 use super::table::{NONE, Slot, Table};
 use super::walk::{Children, Source, Walk, read_entry, read_raw};
@@ -44,6 +45,7 @@ pub struct Quarantine {
     slots: Vec<Slot>,
     /// Positions of distinct objects, sorted by id.
     by_oid: Vec<u32>,
+    nestings: Nestings,
     external: Vec<(ObjectId, Kind)>,
     data_end: u64,
     checksum: ObjectId,
@@ -69,6 +71,7 @@ impl Quarantine {
     ) -> Result<Self, IngestError> {
         let mut state = table.into_state();
         let external = state.external(options.limits.external)?;
+        let nestings = state.nestings.close();
         let mut slots = state.slots;
         let mut by_oid: Vec<u32> = (0..slots.len() as u32).collect();
         by_oid.sort_unstable_by_key(|at| (slots[*at as usize].oid, *at));
@@ -80,7 +83,7 @@ impl Quarantine {
         let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();
         let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
-        Ok(Self { file, slots, by_oid, external, data_end, checksum, received, cache_bytes, readers, cache })
+        Ok(Self { file, slots, by_oid, nestings, external, data_end, checksum, received, cache_bytes, readers, cache })
     }
 
     /// Number of distinct objects.
@@ -269,6 +272,13 @@ impl Quarantine {
 
     pub(super) fn oid_at(&self, at: u32) -> ObjectId {
         self.slots[at as usize].oid
+    }
+
+    /// The longest name in a tree of what is no tree, bytes, and the trees in it; `None` where it must be read.
+    pub(super) fn nested_in(&self, at: u32) -> Option<(u16, &[Nested])> {
+        // What was appended was not named, but read by its name.
+        let nested = self.nestings.within(at).filter(|_| at < self.received)?;
+        Some((self.slots[at as usize].longest, nested))
     }
 
     pub(super) fn is_tree(&self, at: u32) -> bool {

@@ -150,8 +150,18 @@ impl Scan<'_, '_> {
         self.inflate(offset, header.size, window)?;
         self.admit_for(window.offset())?;
         let (crc32, sha256) = (window.crc.sum(), [0; 32]);
-        let mut slot =
-            Slot { offset, oid: NULL, sha256, crc32, size: 0, base: NONE, depth: 0, kind: None, referred: false };
+        let mut slot = Slot {
+            offset,
+            oid: NULL,
+            sha256,
+            crc32,
+            size: 0,
+            base: NONE,
+            depth: 0,
+            kind: None,
+            referred: false,
+            longest: 0,
+        };
         if let EntryKind::Whole(kind) = header.kind {
             slot.size = header.size as u32;
             self.table.lock().push(slot, self.options)?;

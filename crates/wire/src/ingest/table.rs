@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use treehold_object::{Kind, ObjectId};
 
+use super::nested::Nestings;
 use super::{IngestError, IngestOptions, edges};
 
 /// No base.
@@ -31,6 +32,8 @@ pub(super) struct Slot {
     pub kind: Option<Kind>,
     /// Whether another object of the pack refers to it. Known once the table is closed.
     pub referred: bool,
+    /// Of a tree: the longest name in it of what is no tree, bytes.
+    pub longest: u16,
 }
 
 /// A delta against an object that may be anywhere in the pack.
@@ -51,6 +54,7 @@ pub(super) struct State {
     edges_max: usize,
     /// Slots and edges that there is room for.
     roomy: (usize, usize),
+    pub nestings: Nestings,
     /// Objects named so far.
     pub named: u64,
     /// Bytes inflated and applied so far.
@@ -120,11 +124,14 @@ impl<'a> Table<'a> {
             check(kind, &oid, content).map_err(refused)?;
         }
         let parents = !self.options.shallow.is_some_and(|shallow| shallow.contains(&oid));
-        let mut new_edges = Vec::new();
-        edges::each(kind, content, parents, &mut |oid, kind| {
-            if seen.is_new(oid, kind) {
-                new_edges.push((oid, kind));
+        let (mut new_edges, mut trees, mut longest) = (Vec::new(), Vec::new(), 0);
+        edges::each(kind, content, parents, &mut |edge, name| {
+            let name = u16::try_from(name).unwrap_or(u16::MAX);
+            match edge {
+                Some((oid, Kind::Tree)) if kind == Kind::Tree => trees.push((oid, name)),
+                _ => longest = name.max(longest),
             }
+            new_edges.extend(edge.filter(|(oid, kind)| seen.is_new(*oid, *kind)));
         })
         .map_err(|reason| refused(reason.to_owned()))?;
 
@@ -136,8 +143,9 @@ impl<'a> Table<'a> {
                 EdgeError::TooMany(limit) => limit,
             })?;
         }
+        state.nestings.note(at, &trees, |bytes| self.options.room.is_none_or(|room| room(bytes)));
         let slot = &mut state.slots[at as usize];
-        (slot.oid, slot.sha256, slot.kind) = (oid, sha256, Some(kind));
+        (slot.oid, slot.sha256, slot.kind, slot.longest) = (oid, sha256, Some(kind), longest);
         state.named += 1;
         let (named, total) = (state.named, state.slots.len() as u64);
         drop(state);

@@ -143,6 +143,7 @@ fn append(
         depth: 0,
         kind: Some(kind),
         referred: false,
+        longest: 0,
     };
     state.push(slot, options)?;
     Ok(end)

@@ -2,11 +2,14 @@
 
 use treehold_object::tree::{TreeEntry, encode_tree, mode};
 use treehold_object::{Kind, ObjectId, pack::EntryKind, second_opinion};
-use treehold_wire::{IngestError, IngestLimits, Quarantine, ingest};
+use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
 
 use crate::git::spool;
 use crate::hostile::Forge;
 use crate::ingesting::options;
+
+/// Whether there is room for so many bytes.
+type Room<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
 const DEPTH: u16 = 20;
 const PATH: u16 = 50;
@@ -29,15 +32,22 @@ fn tree((mode, oid): (u32, ObjectId), width: usize, name: usize) -> Vec<u8> {
     encode_tree(names.iter().map(|name| TreeEntry { mode, name: name.as_str().into(), oid })).expect("a tree")
 }
 
-fn taken(trees: impl Iterator<Item = Vec<u8>>) -> Quarantine {
+fn taken(trees: impl Iterator<Item = Vec<u8>>, room: &Room<'_>) -> Quarantine {
     let mut forge = Forge::new();
     trees.for_each(|tree| _ = forge.entry(EntryKind::Whole(Kind::Tree), tree.len() as u64, &tree));
-    ingest(spool(&forge.finish()), &options(IngestLimits::default())).expect("a pack")
+    let options = IngestOptions { room: Some(room), ..options(IngestLimits::default()) };
+    ingest(spool(&forge.finish()), &options).expect("a pack")
 }
 
 #[track_caller]
 fn judged(trees: &[Vec<u8>], depth: u16, path: u16, says: Option<&str>) {
-    for quarantine in [taken(trees.iter().cloned()), taken(trees.iter().rev().cloned())] {
+    // Room for the objects of a small pack, and not for what is noted of its trees.
+    let (roomy, tight) = (|_| true, |bytes| bytes < 100_000);
+    let rooms: [&Room<'_>; 2] = [&roomy, &tight];
+    let taken = rooms
+        .into_iter()
+        .flat_map(|room| [taken(trees.iter().cloned(), room), taken(trees.iter().rev().cloned(), room)]);
+    for quarantine in taken {
         match (quarantine.check_depth(depth, path), says) {
             (Ok(()), None) => {}
             (Err(IngestError::BadObject { kind: Kind::Tree, reason, .. }), Some(says)) => {
