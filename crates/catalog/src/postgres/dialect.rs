@@ -14,6 +14,8 @@ pub(super) type Database = sqlx::Postgres;
 pub(super) type Arguments = sqlx::postgres::PgArguments;
 pub(super) type Transaction = sqlx::Transaction<'static, Database>;
 
+/// Writers stand beside each other and lock rows, all in the same order.
+pub(super) const LOCKS_ROWS: bool = true;
 pub(super) const FOR_UPDATE: &str = "FOR UPDATE";
 pub(super) const FOR_NO_KEY_UPDATE: &str = "FOR NO KEY UPDATE";
 pub(super) const FOR_SHARE: &str = "FOR SHARE";

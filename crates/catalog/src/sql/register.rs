@@ -120,8 +120,9 @@ fn check(object: &NewObject, (_, number, kind, size, sha256, _): &Known) -> Resu
     codec::unsigned(*number)
 }
 
-/// Inserts what is new, with numbers in the order given, and makes live what is known. Rows are locked in the order of
-/// their oids, whoever else registers the same. A number that a known object does not need is lost.
+/// Inserts what is new, with numbers in the order given, and makes live what is known. Where rows are locked that is in the order of
+/// their oids, whoever else registers the same; where the whole database is, a table that is filled in the order of its numbers is
+/// written once. A number that a known object does not need is lost.
 pub(super) async fn insert(
     tx: &mut Transaction,
     epoch: i64,
@@ -130,7 +131,9 @@ pub(super) async fn insert(
 ) -> Result<Found, Fault> {
     let numbers = Db::take_numbers(tx, codec::signed(objects.len() as u64)?).await?;
     let mut numbered: Vec<(&NewObject, i64)> = objects.iter().copied().zip(numbers).collect();
-    numbered.sort_unstable_by_key(|(object, _)| object.oid);
+    if LOCKS_ROWS {
+        numbered.sort_unstable_by_key(|(object, _)| object.oid);
+    }
     let mut found = Found::with_capacity(objects.len());
     for chunk in numbered.chunks(CHUNK_ROWS) {
         let rows = insert_chunk(tx, epoch, key, chunk).await?;

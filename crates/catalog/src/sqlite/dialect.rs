@@ -17,6 +17,7 @@ pub(super) type Arguments = sqlx::sqlite::SqliteArguments;
 pub(super) type Transaction = sqlx::Transaction<'static, Database>;
 
 /// Write transactions are serial here, so that rows need no locks.
+pub(super) const LOCKS_ROWS: bool = false;
 pub(super) const FOR_UPDATE: &str = "";
 pub(super) const FOR_NO_KEY_UPDATE: &str = "";
 pub(super) const FOR_SHARE: &str = "";
