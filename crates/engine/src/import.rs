@@ -61,7 +61,10 @@ impl Engine {
             head: synced.to,
             objects: synced.objects,
             bytes: synced.bytes,
-            files: self.count_changes(None, tree).await?,
+            files: match synced.from {
+                None => synced.changed_count,
+                Some(_) => self.count_changes(None, tree).await?,
+            },
             shallow: !self.catalog.shallow(project.id).await?.is_empty(),
             remote_set: came == Came::Bound,
         })

@@ -110,9 +110,9 @@ impl Engine {
         Ok(self.store.build_pack(objects).await?)
     }
 
-    /// A name for a pack that nobody has used.
-    pub(crate) fn fresh_name(&self, pack: &FinishedPack) -> String {
-        treehold_store::pack_key(&pack.checksum, self.ambient.uuid().into_bytes())
+    /// A name for a pack that nobody has used; `of`: something that is in it, or its checksum.
+    pub(crate) fn fresh_name(&self, of: &ObjectId) -> String {
+        treehold_store::pack_key(of, self.ambient.uuid().into_bytes())
     }
 
     /// PREPARED, W0 and W2: from here on the attempt is known, and the pack's name reserved. Nothing was sent yet. `None` = an edit that
@@ -134,7 +134,7 @@ impl Engine {
 
     /// W2 and W3: a pack under a fresh name, durable, not yet in the ledger.
     pub(crate) async fn upload_pack(&self, op: Uuid, pack: &FinishedPack) -> Result<KeyId> {
-        self.upload_pack_as(op, pack, self.fresh_name(pack)).await
+        self.upload_pack_as(op, pack, self.fresh_name(&pack.checksum)).await
     }
 
     /// The same under a name that the caller made of a fresh one.

@@ -13,16 +13,16 @@ pub fn loose_key(oid: &ObjectId) -> String {
     treehold_object::loose::key(oid)
 }
 
-/// A name for a pack that no other pack ever had: `objects/pack/pack-<sha1(checksum‖uuid)>.pack`.
+/// A name for a pack that no other pack ever had: `objects/pack/pack-<sha1(of‖uuid)>.pack`. `of`: its checksum, or an object in it.
 ///
 /// The same objects packed again get another name, since the name of a deleted key is never used again.
 /// `uuid` is fresh and random.
-pub fn pack_key(checksum: &ObjectId, uuid: [u8; 16]) -> String {
+pub fn pack_key(of: &ObjectId, uuid: [u8; 16]) -> String {
     let mut name = Checksum::default();
-    name.update(checksum.as_slice());
+    name.update(of.as_slice());
     name.update(&uuid);
-    // 36 bytes cannot hold a collision attack, which takes two blocks of 64; the checksum is then as good a name.
-    let name = name.finish().unwrap_or(*checksum);
+    // 36 bytes cannot hold a collision attack, which takes two blocks of 64; the id is then as good a name.
+    let name = name.finish().unwrap_or(*of);
     format!("objects/pack/pack-{name}.pack")
 }
 

@@ -317,14 +317,19 @@ impl Engine {
         }
     }
 
-    /// PREPARED → STORED: the objects go to the bucket as one pack, whose index goes beside it. What is to be pushed is made ready
-    /// meanwhile; what is not is done with the same transaction.
+    /// PREPARED → STORED: the objects go to the bucket as one pack, which is made while it is registered that it comes, and whose index
+    /// goes beside it. What is to be pushed is made ready meanwhile; what is not is done with the same transaction.
     async fn make_durable(&self, planned: &mut Planned) -> Result<Durable> {
-        let pack = self.pack_of(planned.objects.clone()).await?;
-        let name = self.fresh_name(&pack);
+        let name = self.fresh_name(&planned.attempt.commit);
         point("C1").await?;
-        let Some((mut op, key)) = self.prepare(&planned.attempt, &name).await? else { return Ok(Durable::Overtaken) };
-        match self.store_prepared(planned, &pack, &name, &mut op, key).await {
+        let packing = self.pack_of(planned.objects.clone());
+        let (prepared, pack) = tokio::join!(self.prepare(&planned.attempt, &name), packing);
+        let Some((mut op, key)) = prepared? else { return Ok(Durable::Overtaken) };
+        let stored = match pack {
+            Ok(pack) => self.store_prepared(planned, &pack, &name, &mut op, key).await,
+            Err(error) => Err(error),
+        };
+        match stored {
             Ok(Some(fresh)) => Ok(Durable::Stored(op, fresh)),
             Ok(None) => Ok(Durable::Landed),
             Err(error) => {

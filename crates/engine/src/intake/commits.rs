@@ -14,24 +14,31 @@ use crate::{Engine, EngineError, Result, blocking};
 /// Content of commits that is kept from the first reading, bytes.
 const COMMITS_BYTES: usize = 16 << 20;
 
+/// The commits of a pack, taken apart; without their contents beyond the first megabytes.
+pub(crate) type Commits = HashMap<ObjectId, CommitRow>;
+
+/// Reads all commits of a pack, which takes no more than the pack.
+pub(crate) async fn read_commits(quarantine: &Arc<Quarantine>) -> Result<Commits> {
+    let source = Arc::clone(quarantine);
+    blocking(move || {
+        let commits = source.iter().filter(|object| object.kind == Kind::Commit);
+        let mut room = COMMITS_BYTES;
+        let rows = commits.map(|commit| {
+            let mut row = read_commit(&source, commit.oid)?;
+            match room.checked_sub(row.raw.len()) {
+                Some(rest) => room = rest,
+                None => row.raw = Bytes::new(),
+            }
+            Ok((row.oid, row))
+        });
+        rows.collect()
+    })
+    .await
+}
+
 impl Engine {
     /// Of a long history, the commits beyond the first megabytes are read twice, so that its messages are not in memory all at once.
-    pub(crate) async fn put_commits_of(&self, quarantine: Arc<Quarantine>) -> Result<()> {
-        let source = Arc::clone(&quarantine);
-        let bare = blocking(move || {
-            let commits = source.iter().filter(|object| object.kind == Kind::Commit);
-            let mut room = COMMITS_BYTES;
-            let rows = commits.map(|commit| {
-                let mut row = read_commit(&source, commit.oid)?;
-                match room.checked_sub(row.raw.len()) {
-                    Some(rest) => room = rest,
-                    None => row.raw = Bytes::new(),
-                }
-                Ok((row.oid, row))
-            });
-            rows.collect::<Result<HashMap<ObjectId, CommitRow>>>()
-        });
-        let rows = bare.await?;
+    pub(crate) async fn put_commits_of(&self, quarantine: Arc<Quarantine>, rows: Commits) -> Result<()> {
         let parents = rows.values().flat_map(|row| &row.parents);
         let outside: HashSet<ObjectId> = parents.filter(|parent| !rows.contains_key(*parent)).copied().collect();
         let outside: Vec<ObjectId> = outside.into_iter().collect();

@@ -24,6 +24,7 @@ use treehold_wire::ingest::{Bases, PackedObject};
 use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
 use bases::OwnBases;
+pub(crate) use commits::read_commits;
 pub(crate) use commits::{commit_row, with_generations};
 use git_files::GitFiles;
 use packing::{Copies, Packing, Piece};
@@ -34,7 +35,7 @@ use crate::writer::Operation;
 use crate::{Engine, EngineError, Result, Room, blocking};
 
 /// Rows written to the catalog at once.
-pub(crate) const ROWS: usize = 1000;
+pub(crate) const ROWS: usize = 4096;
 /// Content of the rows that are written at once, bytes; one row may be larger.
 pub(crate) const ROW_BYTES: usize = 8 << 20;
 /// Bases of deltas that are kept in memory while a pack is resolved, by all threads together, bytes.
@@ -299,17 +300,18 @@ impl Engine {
         let told = |stored| progress.step("storing", stored, Some(total));
         if !keep {
             self.store_copies(op, &quarantine, Copies::Everything, tip, &told).await?;
-            return self.put_commits_of(quarantine).await;
+            let commits = read_commits(&quarantine).await?;
+            return self.put_commits_of(quarantine, commits).await;
         }
         let finished = kept(Arc::clone(&quarantine), pack).await?;
         let upload = self.upload_pack(op.id, &finished);
         // The ledger keeps the first place of an object: copies for reading come first.
         let copied = self.store_copies(op, &quarantine, Copies::WhereTheyPay, tip, &told);
-        let (key, ()) = futures::try_join!(upload, copied)?;
+        let (key, (), commits) = futures::try_join!(upload, copied, read_commits(&quarantine))?;
         op.numbers.extend(self.register_pack(op.id, key, finished).await?);
         told(total);
         // Rows of commits that were known before may go with an object that the collector gives up; now it cannot any more.
-        self.put_commits_of(quarantine).await
+        self.put_commits_of(quarantine, commits).await
     }
 
     /// Writes whole objects into packs of their own, on a thread for that, while the ones before go to the bucket.

@@ -222,7 +222,7 @@ impl Writing<'_> {
         })
         .await?;
         let (objects, packs) = (self.objects + pack.entries.len() as u64, self.packs + 1);
-        let fresh = self.engine.fresh_name(&pack);
+        let fresh = self.engine.fresh_name(&pack.checksum);
         let fresh = fresh.strip_prefix("objects/pack/pack-").unwrap_or(&fresh);
         let key = self.engine.upload_pack_as(self.op, &pack, format!("{PREFIX}{time_ms:016x}-{fresh}")).await?;
         self.engine.register_pack(self.op, key, pack).await?;

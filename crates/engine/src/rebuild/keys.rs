@@ -8,7 +8,7 @@ use treehold_object::{ObjectId, hash, loose, zlib::Inflater};
 use super::packs::PackRead;
 use super::{BucketFinding, RebuildReport};
 use crate::api::Oid;
-use crate::intake::commit_row;
+use crate::intake::{commit_row, read_commits};
 use crate::manifest::PREFIX as MANIFESTS;
 use crate::progress::Progress;
 use crate::{Engine, Result, blocking};
@@ -123,7 +123,8 @@ impl Engine {
         }
         self.record_commits(commits).await?;
         if let Some(quarantine) = quarantine {
-            self.put_commits_of(quarantine).await?;
+            let commits = read_commits(&quarantine).await?;
+            self.put_commits_of(quarantine, commits).await?;
         }
         self.record_key(FoundKey { name: key.to_owned(), objects }, size, report).await?;
         Ok(true)
