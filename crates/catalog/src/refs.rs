@@ -103,6 +103,8 @@ pub struct Publish {
     pub op: Uuid,
     /// Else nothing happens.
     pub guard: Option<Guard>,
+    /// A branch (its short name) on which nobody may have pending work, else nothing happens.
+    pub idle: Option<String>,
     /// All must match, else nothing happens.
     pub refs: Vec<RefUpdate>,
     /// How many the project may have afterwards; where it has more already, it may not have more than now.
@@ -190,7 +192,8 @@ pub trait Refs {
     async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError>;
     /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
     /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
-    /// and the request. `OpLost` if the op is no longer open, `TooManyRefs` if there would be more than `refs_max`. A ref that already is `new` when `expected` differs counts as `Moved`.
+    /// and the request. `OpLost` if the op is no longer open, `TooManyRefs` if there would be more than `refs_max`. A ref that already is
+    /// `new` when `expected` differs counts as `Moved`.
     ///
     /// After `Unavailable` the outcome is unknown (the connection may have ended during the commit). Repeating is safe: under the
     /// same op it is `OpLost` if it had been committed, under a new one `Moved` with the very oid that was to be set.

@@ -98,7 +98,7 @@ impl Engine {
             return Err(ref_moved(name, Some(tip)));
         }
         let lifetimes = vec![(name.to_owned(), None)];
-        let moves = Moves { updates: Vec::new(), lifetimes, shrinks: false, reason: "promote" };
+        let moves = Moves { updates: Vec::new(), lifetimes, idle: None, shrinks: false, reason: "promote" };
         Ok(self.apply_moves(project, moves, &existing, seen).await?.then_some(tip))
     }
 
@@ -127,9 +127,12 @@ impl Engine {
         let gone = RefUpdate { name: name.to_owned(), expected: Some(tip), new: None };
         // Whose pending work is on it keeps it; it ends when that is gone.
         let worked_on = !self.catalog.pending_on_branch(project.id, &request.branch, None).await?.is_empty();
-        let updates = if worked_on { vec![forward] } else { vec![forward, gone] };
+        let (updates, idle) = match worked_on {
+            true => (vec![forward], None),
+            false => (vec![forward, gone], Some(request.branch.clone())),
+        };
         // What it alone reached is reached by the other one from now on.
-        let moves = Moves { updates, lifetimes: Vec::new(), shrinks: false, reason: "promote" };
+        let moves = Moves { updates, lifetimes: Vec::new(), idle, shrinks: false, reason: "promote" };
         Ok(self.apply_moves(project, moves, &existing, seen).await?.then_some(tip))
     }
 
@@ -159,7 +162,9 @@ impl Engine {
             return Ok(false);
         };
         let gone = RefUpdate { name: over.name.clone(), expected: Some(over.oid), new: None };
-        let moves = Moves { updates: vec![gone], lifetimes: Vec::new(), shrinks: true, reason: "expire" };
+        // To find out what is lost may take long, and somebody may begin to work on it meanwhile.
+        let idle = over.name.strip_prefix("refs/heads/").map(str::to_owned);
+        let moves = Moves { updates: vec![gone], lifetimes: Vec::new(), idle, shrinks: true, reason: "expire" };
         self.apply_moves(project, moves, &existing, seen).await
     }
 }

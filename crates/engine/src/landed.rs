@@ -60,6 +60,7 @@ impl Engine {
             op: op.id,
             guard: None,
             refs: vec![RefUpdate { name: branch_ref(branch), expected: head.commit, new: head.commit }],
+            idle: None,
             refs_max: self.config.limits.refs,
             lifetimes: Vec::new(),
             remote_refs: Vec::new(),

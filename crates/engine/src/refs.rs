@@ -23,6 +23,8 @@ pub(crate) struct Moves {
     pub updates: Vec<RefUpdate>,
     /// See [`Publish::lifetimes`].
     pub lifetimes: Vec<(String, Option<i64>)>,
+    /// See [`Publish::idle`].
+    pub idle: Option<String>,
     /// Whether refs are deleted or set back, so that commits may be lost.
     pub shrinks: bool,
     /// For the reflog and the feed.
@@ -118,7 +120,7 @@ impl Engine {
         }
         let updates = vec![RefUpdate { name: name.clone(), expected: old, new: Some(new) }];
         let lifetimes = lifetime.map(|lifetime_ms| (name.clone(), lifetime_ms)).into_iter().collect();
-        let moves = Moves { updates, lifetimes, shrinks: rewind, reason: "update" };
+        let moves = Moves { updates, lifetimes, idle: None, shrinks: rewind, reason: "update" };
         match self.apply_moves(project, moves, &existing, seen).await? {
             true => Ok(Some((self.moved_view(project, name, new, lifetime).await?, old.is_none()))),
             false => Ok(None),
@@ -184,7 +186,7 @@ impl Engine {
             return Err(EngineError::unprocessable("default_branch", detail));
         }
         let updates = vec![RefUpdate { name, expected: Some(old), new: None }];
-        let moves = Moves { updates, lifetimes: Vec::new(), shrinks: true, reason: "delete" };
+        let moves = Moves { updates, lifetimes: Vec::new(), idle: None, shrinks: true, reason: "delete" };
         self.apply_moves(project, moves, &existing, seen).await
     }
 
@@ -196,7 +198,7 @@ impl Engine {
         existing: &[Ref],
         seen: RefState,
     ) -> Result<bool> {
-        let Moves { updates, lifetimes, shrinks, reason } = moves;
+        let Moves { updates, lifetimes, idle, shrinks, reason } = moves;
         let mut op = self.begin_op(Some(project.id), OpKind::Refs).await?;
         let id = op.id;
         // A new name was judged beside all others, what is lost was worked out from all of them, and a lifetime from what it was.
@@ -211,6 +213,7 @@ impl Engine {
             let gone = targets.iter().filter(|(_, new)| new.is_none());
             let publish = Publish {
                 guard: Some(guard),
+                idle,
                 replace_reach,
                 lifetimes,
                 remote_refs: gone.map(|(name, _)| ((*name).to_owned(), None)).collect(),

@@ -78,6 +78,14 @@ pub(super) async fn stay_where_somebody_has_pending_work(case: Case) {
         .map(|(project, _)| project)
         .collect();
     assert_eq!(left, [other], "that of another project is no reason");
+    // Whoever was about to delete it when the work came is too late.
+    let gone = vec![update(&name, Some(oid("1")), None)];
+    for (project, outcome) in [(key.project, PublishOutcome::Overtaken), (other, PublishOutcome::Published)] {
+        let mut ends = publication(project, case.op(project).await, gone.clone());
+        ends.idle = Some(key.branch.clone());
+        assert_eq!(case.catalog.publish(&ends).await.expect("publish"), outcome);
+    }
+    publish(&case, other, 90, vec![update(&name, None, Some(oid("1")))], &[(&name, Some(50))]).await;
     case.write(&key, &[reset("a")]).await;
     assert_eq!(expired(&case, 1_000).await.len(), 2);
 }

@@ -335,6 +335,7 @@ fn publication(project: Uuid, op: Uuid, refs: Vec<RefUpdate>) -> Publish {
         op,
         guard: None,
         refs,
+        idle: None,
         refs_max: REFS_MAX,
         lifetimes: Vec::new(),
         remote_refs: Vec::new(),

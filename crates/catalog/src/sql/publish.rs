@@ -33,6 +33,11 @@ impl Db {
         {
             return Ok(PublishOutcome::Overtaken);
         }
+        if let Some(branch) = &publish.idle
+            && is_worked_on(&mut tx, project, branch).await?
+        {
+            return Ok(PublishOutcome::Overtaken);
+        }
         close_op(&mut tx, publish.op, project).await?;
         ledger::doom_reserved(&mut tx, publish.op).await?;
         match move_all(&mut tx, publish, &Registered::default()).await? {
@@ -112,6 +117,18 @@ fn told_of_moves(publish: &Publish, moves: &[Move<'_>]) -> Vec<NewEvent> {
         Some(Told::Sync { branch, from: moved.old, to: moved.new })
     });
     moved.chain(synced).map(event).collect()
+}
+
+/// Whether somebody has pending work on a branch.
+async fn is_worked_on(tx: &mut Transaction, project: Uuid, branch: &str) -> Result<bool, Fault> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT w.id FROM workspaces w JOIN pending q ON q.workspace = w.id WHERE w.project = $1 AND w.branch = $2 LIMIT 1",
+    )
+    .bind(project)
+    .bind(branch)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.is_some())
 }
 
 fn holds(guard: Guard, now: RefState) -> bool {

@@ -143,6 +143,7 @@ impl Stage {
             op,
             guard: None,
             refs: vec![RefUpdate { name: MAIN.to_owned(), expected: None, new: Some(oid("x")) }],
+            idle: None,
             refs_max: usize::MAX,
             lifetimes: Vec::new(),
             remote_refs: Vec::new(),

@@ -351,6 +351,7 @@ impl Engine {
             guard: None,
             refs: Vec::new(),
             // What the remote has taken is ours, too.
+            idle: None,
             refs_max: if attempt.push { usize::MAX } else { self.config.limits.refs },
             lifetimes: Vec::new(),
             remote_refs: match attempt.push {

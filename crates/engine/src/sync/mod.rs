@@ -187,6 +187,7 @@ impl Engine {
             op: op.id,
             guard: None,
             refs,
+            idle: None,
             refs_max: self.config.limits.refs,
             lifetimes: Vec::new(),
             remote_refs: Vec::new(),
