@@ -196,7 +196,7 @@ impl Engine {
     ///
     /// `repack` may have moved an object since it was located, and its old place may be gone: then it is located again.
     pub(crate) async fn read_located(&self, located: &[Located]) -> Result<Vec<ReadResult>> {
-        let mut read = self.store.get_many(&self.locations(located).await?).await;
+        let mut read = self.read_at(located).await?;
         let lost: Vec<usize> = (read.iter().enumerate())
             .filter(|(_, object)| matches!(object, Err(StoreError::Missing { .. } | StoreError::Corrupt { .. })))
             .map(|(at, _)| at)
@@ -209,10 +209,28 @@ impl Engine {
         let (places, moved): (Vec<usize>, Vec<Located>) = (lost.into_iter().zip(again))
             .filter_map(|(at, found)| Some((at, found.filter(|found| *found != located[at])?)))
             .unzip();
-        for (at, object) in places.into_iter().zip(self.store.get_many(&self.locations(&moved).await?).await) {
+        for (at, object) in places.into_iter().zip(self.read_at(&moved).await?) {
             read[at] = object;
         }
         Ok(read)
+    }
+
+    /// The same where they were located. What is whole is on its way while the ledger is asked what the deltas rest on.
+    async fn read_at(&self, located: &[Located]) -> Result<Vec<ReadResult>> {
+        let (whole, deltas): (Vec<&Located>, Vec<&Located>) = located.iter().partition(|object| object.base.is_none());
+        if whole.is_empty() || deltas.is_empty() {
+            return Ok(self.store.get_many(&self.locations(located).await?).await);
+        }
+        let whole: Vec<Location> = whole.into_iter().map(|object| location(object, Vec::new())).collect();
+        let deltas: Vec<Located> = deltas.into_iter().cloned().collect();
+        let resting = async { Ok(self.store.get_many(&self.locations(&deltas).await?).await) };
+        let (whole, resting): (_, Result<Vec<ReadResult>>) = tokio::join!(self.store.get_many(&whole), resting);
+        let (mut whole, mut resting) = (whole.into_iter(), resting?.into_iter());
+        let read = located.iter().filter_map(|object| match object.base {
+            None => whole.next(),
+            Some(_) => resting.next(),
+        });
+        Ok(read.collect())
     }
 
     /// What the store must know to read what the ledger located.
