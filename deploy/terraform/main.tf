@@ -286,9 +286,9 @@ resource "aws_lb" "balancer" {
   load_balancer_type = "application"
   security_groups    = [aws_security_group.balancer.id]
   subnets            = var.private_subnets
-  # Under the 75 s after which servers close idle connections: so it is the balancer that closes them, and sends no request into one that
+  # Under the 135 s after which servers close idle connections: so it is the balancer that closes them, and sends no request into one that
   # is just being closed (a 502). Long polls of the change feed are answered within 30 s; its streams have a sign of life every 15 s.
-  idle_timeout = 60
+  idle_timeout = 120
 }
 
 resource "aws_lb_target_group" "servers" {

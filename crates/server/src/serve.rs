@@ -33,7 +33,7 @@ use crate::sending::Sending;
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Longest wait for the head of a request, also the longest idle time between two. More than a load balancer's idle
-    /// timeout (60 s for most), so that it is the balancer that closes.
+    /// timeout (60 s for most, 120 s where answers may take long to begin), so that it is the balancer that closes.
     pub head_timeout: Duration,
     /// Connections at once; more wait to be accepted.
     pub connections_max: usize,
@@ -49,7 +49,7 @@ pub struct ServeOptions {
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            head_timeout: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(135),
             connections_max: 8_192,
             head_bytes: 64 << 10,
             send_timeout: Duration::from_secs(60),

@@ -394,7 +394,7 @@ fn limits(values: &mut Values) -> Result<Limits, Failure> {
         file_bytes: number("limit_file_bytes", default.file_bytes, 2 << 30)?,
         batch_paths: number("limit_batch_paths", default.batch_paths as u64, 1_000_000)? as usize,
         commit_changes: number("limit_commit_changes", default.commit_changes as u64, 10_000_000)? as usize,
-        refs: number("limit_refs", default.refs as u64, 10_000_000)? as usize,
+        refs: number("limit_refs", default.refs as u64, 500_000)? as usize,
         message_bytes: number("limit_message_bytes", default.message_bytes as u64, 64 << 20)? as usize,
         batch_bytes: number("limit_batch_bytes", default.batch_bytes, 1 << 30)?,
         inline_bytes: number("limit_inline_bytes", default.inline_bytes, 16 << 20)?,

@@ -47,7 +47,8 @@ pub(crate) async fn commit(State(app): State<App>, asked: Asked) -> Answer {
 async fn object(app: &App, kind: Kind, (caller, params, headers): Asked) -> Answer {
     let (project, oid) = (params.text("project")?.to_owned(), params.oid("oid")?);
     let everything = caller.sees_everybody();
-    let factor = if kind == Kind::Tree { TREE_FACTOR } else { CONTENT_FACTOR };
+    let json = negotiate(&headers, &["application/json", "application/octet-stream"]) == 0;
+    let factor = if kind == Kind::Tree && json { TREE_FACTOR } else { CONTENT_FACTOR };
     let read = app.reading_within(factor, |engine| async move {
         match everything {
             true => engine.raw_object(&project, kind, oid).await,
@@ -60,10 +61,10 @@ async fn object(app: &App, kind: Kind, (caller, params, headers): Asked) -> Answ
         Verdict::NotModified => return Ok((StatusCode::NOT_MODIFIED, tag(&oid)).into_response()),
         Verdict::Send => {}
     }
-    let mut response = match negotiate(&headers, &["application/json", "application/octet-stream"]) {
-        0 if kind == Kind::Tree => list(app, params.text("project")?, &raw).await?,
-        0 => ok(&shape(&raw)?)?,
-        _ => {
+    let mut response = match json {
+        true if kind == Kind::Tree => list(app, params.text("project")?, &raw).await?,
+        true => ok(&shape(&raw)?)?,
+        false => {
             let kind = HeaderValue::from_static("application/octet-stream");
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], raw.content).into_response()
         }

@@ -24,6 +24,7 @@ fn committing(id: &'static str, summary: &'static str) -> Operation {
         .limit(Limit::JsonBytes)
         .limit(Limit::CommitChanges)
         .limit(Limit::MessageBytes)
+        .limit(Limit::Refs)
         .refuses(403, &["remote_not_allowed"])
         .refuses(404, &["ref_not_found"])
         .refuses(409, &["conflict", "head_moved", "diverged"])

@@ -65,7 +65,7 @@ pub(crate) fn promote() -> Operation {
 pub(crate) fn delete() -> Operation {
     Operation::new(Group::Refs, "delete_ref", "Delete a ref")
         .says("Its reflog stays, and brings it back.")
-        .parameters([project(), name(), oid_query("expected_oid", "What the ref must be."), expected()])
+        .parameters([project(), name(), oid_query("expected_oid", "What the ref must be."), expected(), absent()])
         .answers_nothing(204, "It is gone.")
         .refuses(404, &["ref_not_found"])
         .refuses(409, &["ref_moved"])

@@ -39,6 +39,7 @@ pub(crate) fn sync() -> Operation {
         .limit(Limit::PackBytes)
         .limit(Limit::PackObjects)
         .limit(Limit::InflatedBytes)
+        .limit(Limit::Refs)
         .refuses(413, &["quota_exceeded"])
         .refuses(422, &["path_conflict", "bad_path", "unsafe_content", "shallow_history"])
 }
