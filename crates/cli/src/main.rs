@@ -85,8 +85,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
         }
     });
-    // What still runs in the background (a cut-off connection, a blocking read) must not hold up the exit.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    // What still runs in the background (a cut-off connection, a blocking read) must not hold up the exit, nor find its runtime gone: it
+    // ends with the process.
+    std::mem::forget(runtime);
     outcome
 }
 

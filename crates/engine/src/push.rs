@@ -100,7 +100,12 @@ impl Engine {
         let onto_parent = attempt.base == attempt.remote_base && attempt.base.is_some();
         let oids = match onto_parent {
             // Attempts of earlier versions may name an object twice.
-            true => attempt.objects.iter().copied().collect::<HashSet<_>>().into_iter().collect(),
+            true => {
+                let mut oids = attempt.objects.clone();
+                oids.sort_unstable();
+                oids.dedup();
+                oids
+            }
             false => self.lacking(attempt.project, attempt.commit).await?.1,
         };
         self.write_push_pack(&oids, fresh, onto_parent).await

@@ -538,19 +538,19 @@ fn windows(locations: Vec<Location>) -> impl Iterator<Item = Vec<Location>> + Se
 
 /// A task that ends with its handle.
 async fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
-    finished(AbortOnDropHandle::new(tokio::spawn(task.in_current_span())).await)
+    finished(AbortOnDropHandle::new(tokio::spawn(task.in_current_span()))).await
 }
 
 /// CPU work on `content` bytes: here if it is little, else on a thread for that.
 pub(crate) async fn off_thread<T: Send + 'static>(content: u64, work: impl FnOnce() -> T + Send + 'static) -> T {
-    if content <= INLINE_MAX { work() } else { finished(tokio::task::spawn_blocking(work).await) }
+    if content <= INLINE_MAX { work() } else { finished(tokio::task::spawn_blocking(work)).await }
 }
 
-/// A task fails only by panicking, or because the runtime shuts down, when nobody is left to answer.
-pub(crate) fn finished<T>(result: Result<T, tokio::task::JoinError>) -> T {
-    match result.map_err(tokio::task::JoinError::try_into_panic) {
+/// A task fails only by panicking, or because the runtime shuts down: then nobody is left to answer, and this never does.
+pub(crate) async fn finished<T>(task: impl Future<Output = Result<T, tokio::task::JoinError>>) -> T {
+    match task.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(value) => value,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => std::panic::resume_unwind(Box::new("the runtime is shutting down")),
+        Err(Err(_)) => std::future::pending().await,
     }
 }

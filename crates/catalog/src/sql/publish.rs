@@ -27,6 +27,11 @@ impl Db {
     pub(super) async fn publish_once(&self, publish: &Publish) -> Result<PublishOutcome, Fault> {
         let project = publish.project;
         let mut tx = self.begin().await?;
+        if publish.idle.is_some() {
+            // Whoever writes pending work holds the project, too.
+            let hold = sqlx::query(sql!("SELECT id FROM projects WHERE id = $1 {FOR_UPDATE}"));
+            hold.bind(project).execute(&mut *tx).await?;
+        }
         lock_project(&mut tx, project).await?;
         if let Some(guard) = publish.guard
             && !holds(guard, read_state(&mut *tx, project).await?)

@@ -121,8 +121,8 @@ fn check(object: &NewObject, (_, number, kind, size, sha256, _): &Known) -> Resu
 }
 
 /// Inserts what is new, with numbers in the order given, and makes live what is known. Where rows are locked that is in the order of
-/// their oids, whoever else registers the same; where the whole database is, a table that is filled in the order of its numbers is
-/// written once. A number that a known object does not need is lost.
+/// their oids, whoever else registers the same. Where the whole database is, only the rows of one statement are: a table that is filled
+/// about in the order of its numbers is written once. A number that a known object does not need is lost.
 pub(super) async fn insert(
     tx: &mut Transaction,
     epoch: i64,

@@ -307,6 +307,23 @@ async fn a_horizon_that_waits_for_a_publication_finds_it_done() {
     assert_eq!(stage.catalog.reference(stage.project, MAIN).await.expect("ref"), Some(oid("x")));
 }
 
+/// Goal: a branch that ends where nobody works waits for whoever is just saving an edit, and sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_ends_waits_for_edits() {
+    let stage = Stage::set().await;
+    let op = stage.begin().await;
+    // As a transaction does that writes pending work.
+    let (mut test, pid) = stage.hold().await;
+    sqlx::query("SELECT id FROM projects FOR KEY SHARE").execute(&mut *test).await.expect("lock");
+    let publish = Publish { idle: Some(stage.key().branch), ..stage.publication(op) };
+    let publishing = stage.publish(publish);
+    stage.waiting_for(pid).await;
+    stage.write(Content::Inline("first".into()), "first").await.expect("write");
+    test.rollback().await.expect("let go");
+    assert_eq!(publishing.await.expect("publish").expect("answered"), PublishOutcome::Overtaken);
+    assert_eq!(stage.catalog.reference(stage.project, MAIN).await.expect("ref"), None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publication_that_waits_for_the_horizon_is_refused() {
     let stage = Stage::set().await;

@@ -14,6 +14,7 @@ mod trailers;
 
 use std::collections::HashMap;
 
+use futures::future::{Either, select};
 use treehold_catalog::{Attempt, AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
@@ -322,9 +323,17 @@ impl Engine {
     async fn make_durable(&self, planned: &mut Planned) -> Result<Durable> {
         let name = self.fresh_name(&planned.attempt.commit);
         point("C1").await?;
-        let packing = self.pack_of(planned.objects.clone());
-        let (prepared, pack) = tokio::join!(self.prepare(&planned.attempt, &name), packing);
+        let mut packing = Box::pin(self.pack_of(planned.objects.clone()));
+        let prepare = Box::pin(self.prepare(&planned.attempt, &name));
+        let (prepared, early) = match select(prepare, &mut packing).await {
+            Either::Left((prepared, _)) => (prepared, None),
+            Either::Right((pack, prepare)) => (prepare.await, Some(pack)),
+        };
         let Some((mut op, key)) = prepared? else { return Ok(Durable::Overtaken) };
+        let pack = match early {
+            Some(pack) => pack,
+            None => self.held_under(op.id, &mut planned.attempt, packing).await,
+        };
         let stored = match pack {
             Ok(pack) => self.store_prepared(planned, &pack, &name, &mut op, key).await,
             Err(error) => Err(error),

@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Settles what other requests left undecided on the branch, so that a push can go ahead: at most one may be on its way. The
-    /// user's own attempts that wait for credentials are given up, as this request replaces them; `except` is the attempt that is
+    /// user's own attempts that wait for credentials are given up, as this request replaces them, unless they may have landed; `except` is the attempt that is
     /// to go ahead. `true`: something was settled, which may have moved the branch.
     pub(crate) async fn clear_the_way(
         &self,

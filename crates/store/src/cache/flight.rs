@@ -202,7 +202,7 @@ impl ObjectStore {
         };
         let task = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
         let flight = async move {
-            let landed = finished(task.await);
+            let landed = finished(task).await;
             drop(landing);
             landed
         };

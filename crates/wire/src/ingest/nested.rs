@@ -50,6 +50,7 @@ impl Nestings {
     /// No more will come.
     pub fn close(mut self) -> Self {
         self.all.sort_unstable_by_key(|nested| nested.at);
+        self.all.shrink_to_fit();
         self
     }
 
