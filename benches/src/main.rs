@@ -59,7 +59,7 @@ struct Args {
     /// Forks in one store [default: 100; with --quick 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     forks: Option<u32>,
-    /// Rows that fill up the ledger that is collected [default: 1000000; with --quick 2000]
+    /// Blobs of garbage that fill up the ledger that is collected [default: 1000000; with --quick 2000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     ledger: Option<u64>,
     /// Measure only these

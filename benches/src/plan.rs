@@ -110,7 +110,7 @@ pub struct Plan {
     pub neighbour: [usize; 2],
     /// Clients that take everything at once.
     pub clones: usize,
-    /// Rows that fill the ledger up.
+    /// Blobs of garbage that fill the ledger up.
     pub ledger: u64,
 }
 

@@ -16,6 +16,7 @@ use treehold_tests::postgres::Postgres;
 use treehold_tests::s3::S3Server;
 use uuid::Uuid;
 
+use crate::generate::garbage;
 use crate::machine::memory_mib;
 use crate::peers::{git, s3};
 use crate::proxy::Proxy;
@@ -265,30 +266,10 @@ impl Place {
         Ok(bytes)
     }
 
-    /// Adds rows to the ledger that nothing names: blobs of a pack that is not there, which only a collector comes to see.
-    pub async fn fill_ledger(&self, rows: u64) -> anyhow::Result<()> {
-        const KEY: &str =
-            "INSERT INTO s3_keys (s3_key, state, kept, op_id) VALUES ('objects/pack/none.pack', 'present', 1, $1)";
-        let (nobody, rows) = (Uuid::nil(), i64::try_from(rows)?);
-        if let Some(url) = &self.database {
-            let mut connection = sqlx::PgConnection::connect(url).await.context("connect to Postgres")?;
-            sqlx::query(KEY).bind(nobody).execute(&mut connection).await?;
-            let fill = "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len)
-                 SELECT (1::bigint << 40) + n, substr(sha256(n::text::bytea), 1, 20), 3, 100, sha256(n::text::bytea), 'L', 0,
-                     (SELECT max(key_id) FROM s3_keys), n * 90, 90
-                 FROM generate_series(1, $1) n";
-            sqlx::query(fill).bind(rows).execute(&mut connection).await?;
-            return Ok(());
-        }
-        let file = self.directory.path().join("data/treehold.db");
-        let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await?;
-        sqlx::query(KEY).bind(nobody).execute(&mut connection).await?;
-        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
-             INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len)
-             SELECT (1 << 40) + n, randomblob(20), 3, 100, randomblob(32), 'L', 0, (SELECT max(key_id) FROM s3_keys), n * 90, 90
-             FROM numbers";
-        sqlx::query(fill).bind(rows).execute(&mut connection).await?;
-        Ok(())
+    /// Adds `blobs` blobs that nothing names to the store, and makes the ledger again from it. What that took.
+    pub async fn add_garbage(&self, blobs: u64) -> anyhow::Result<Ran> {
+        garbage::packs(&self.stored, blobs)?;
+        self.run(["admin", "rebuild", "--force", "--manifest", "none", "--json"]).await
     }
 
     /// Bytes of the database: all tables with their indexes, or SQLite's files.

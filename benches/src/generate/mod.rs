@@ -1,5 +1,6 @@
 //! Repositories that look like a project's, of any size, made from a seed and a text.
 
+pub mod garbage;
 mod paths;
 mod text;
 

@@ -119,18 +119,13 @@ impl Db {
             .await?;
             return Ok(rows.into_iter().map(stale).collect::<Result<_, _>>()?);
         }
-        let select = sql!(
-            "SELECT o.number, o.seen_epoch, CAST(NULL AS BIGINT), o.len
-             FROM {} JOIN objects o ON o.number BETWEEN r.first AND r.last
-             WHERE o.state = 'L' AND o.seen_epoch < $1 ORDER BY o.number LIMIT $2",
-            rows(3, &[("first", Type::Int), ("last", Type::Int)])
-        );
         let ends = |end: fn(&(u64, u64)) -> u64| -> Result<Vec<i64>, CatalogError> {
             ranges.iter().map(|range| codec::signed(end(range))).collect()
         };
         let ranges = Rows::new().ints(ends(|range| range.0)?).ints(ends(|range| range.1)?);
         let arguments = with_rows(arguments![horizon, i64::from(limit)], ranges)?;
-        let rows: Vec<StaleRow> = sqlx::query_as_with(select, arguments).fetch_all(self.reader()).await?;
+        let rows: Vec<StaleRow> =
+            sqlx::query_as_with(sql!("{}", stale_within()), arguments).fetch_all(self.reader()).await?;
         Ok(rows.into_iter().map(stale).collect::<Result<_, _>>()?)
     }
 
@@ -253,6 +248,16 @@ impl Db {
         let gone = sqlx::query("DELETE FROM reflog WHERE project = $1").bind(project).execute(self.writer()).await?;
         Ok(gone.rows_affected())
     }
+}
+
+/// SQL: the stale objects of several ranges. SQLite takes the tables of a `CROSS JOIN` in the order in which they stand; by itself it looks
+/// at the whole ledger for the sake of a few ranges.
+pub(super) fn stale_within() -> String {
+    format!(
+        "SELECT o.number, o.seen_epoch, CAST(NULL AS BIGINT), o.len FROM {} CROSS JOIN objects o
+         WHERE o.number BETWEEN r.first AND r.last AND o.state = 'L' AND o.seen_epoch < $1 ORDER BY o.number LIMIT $2",
+        rows(3, &[("first", Type::Int), ("last", Type::Int)])
+    )
 }
 
 /// Rows are locked in the order of their oids, as everybody does.

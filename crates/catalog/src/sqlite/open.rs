@@ -225,7 +225,8 @@ impl Catalog for SqliteCatalog {}
 
 #[cfg(test)]
 mod tests {
-    use super::new_enough;
+    use super::super::collect::stale_within;
+    use super::*;
 
     #[test]
     fn versions_with_the_wal_bug_are_refused() {
@@ -234,5 +235,18 @@ mod tests {
         {
             assert_eq!(new_enough(version), expected, "{version}");
         }
+    }
+
+    /// Goal: a collection looks ranges up; it does not go through the whole ledger for each question.
+    #[tokio::test]
+    async fn ranges_are_searched_for() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("open");
+        catalog.migrate().await.expect("migrate");
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", stale_within()));
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind(1).bind(1).bind("[]").fetch_all(&catalog.readers).await.expect("explain");
+        let searched = plan.iter().any(|(.., step)| step.starts_with("SEARCH o USING INTEGER PRIMARY KEY"));
+        assert!(searched, "{plan:?}");
     }
 }
