@@ -39,8 +39,10 @@ async fn head(http: &Http) -> anyhow::Result<String> {
 fn clones(bench: &mut Bench<'_>, server: &Server, head: &str) -> anyhow::Result<()> {
     let (setup, ours) = (bench.setup, server.http().git_url(PROJECT));
     let theirs = setup.git.url_with_credentials("origin");
-    let [mut seconds, mut gits] = [const { Vec::new() }; 2];
+    let origin = Repo::open(setup.served("origin"));
+    let [mut seconds, mut gits, mut indexes] = [const { Vec::new() }; 3];
     for number in 0..bench.plan.transfers {
+        indexes.push(git::index_everything(&origin, &setup.work)?.as_secs_f64());
         gits.push(git::clone(&theirs, &setup.work, &bench.subject.head())?.as_secs_f64());
         seconds.push(git::clone(&ours, &setup.work, head)?.as_secs_f64());
         if number == 0 {
@@ -50,6 +52,8 @@ fn clones(bench: &mut Bench<'_>, server: &Server, head: &str) -> anyhow::Result<
     bench.sheet.add("git clone --bare", "s", seconds.clone());
     bench.sheet.add_peer("git clone --bare from git http-backend", "s", gits.clone());
     bench.sheet.add_ratio("git clone --bare / from git http-backend", &seconds, &gits).at_most(0.7);
+    bench.sheet.add_peer("of it git index-pack, whoever serves", "s", indexes.clone());
+    bench.sheet.add_ratio("git index-pack alone / git clone --bare from git http-backend", &indexes, &gits);
     Ok(())
 }
 

@@ -73,6 +73,24 @@ pub fn clone(url: &str, work: &Path, head: &str) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
+/// What of a clone no server can take away: git reads, checks and indexes the pack of everything that `repo` would send.
+pub fn index_everything(repo: &Repo, work: &Path) -> anyhow::Result<Duration> {
+    let directory = tempfile::tempdir_in(work)?;
+    let pack = directory.path().join("all.pack");
+    let arguments = ["pack-objects", "-q", "--all", "--delta-base-offset", "--stdout"];
+    std::fs::write(&pack, repo.git().bytes(arguments)).context("write a pack")?;
+    let empty = Repo::init_bare(directory.path().join("empty.git"));
+    // As `git clone` calls it.
+    let arguments = ["index-pack", "--stdin", "--fix-thin", "--check-self-contained-and-connected"];
+    let mut command = empty.git().command(arguments);
+    command.stdin(std::fs::File::open(pack).context("open the pack")?);
+    let started = Instant::now();
+    let output = command.output().context("run git")?;
+    let took = started.elapsed();
+    ensure!(output.status.success(), "git index-pack: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(took)
+}
+
 /// Bytes of the pack that `git gc` makes of it.
 pub fn gc_pack_bytes(repo: &Repo, work: &Path) -> anyhow::Result<u64> {
     let directory = tempfile::tempdir_in(work)?;
