@@ -12,9 +12,10 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::feed::{NewEvent, PushOutcome, Told};
-use crate::rows::sql;
+use crate::rows::{arguments, sql};
 
-const COLUMNS: &str = "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
+pub(super) const COLUMNS: &str =
+    "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
     commit_oid, raw, snapshot, objects, state, fence, last_error, created_at, updated_at";
 /// What is neither final nor given up; an index has these.
 pub(super) const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED', 'PAUSED')";
@@ -154,29 +155,33 @@ where
              ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          ON CONFLICT (id) DO NOTHING"
     );
-    sqlx::query(insert)
-        .bind(attempt.id)
-        .bind(attempt.project)
-        .bind(&attempt.idempotency_key)
-        .bind(attempt.user)
-        .bind(&attempt.branch)
-        .bind(&attempt.pending_branch)
-        .bind(attempt.base.map(|oid| oid.as_slice().to_vec()))
-        .bind(attempt.remote_base.map(|oid| oid.as_slice().to_vec()))
-        .bind(i64::from(attempt.push))
-        .bind(attempt.tree.as_slice())
-        .bind(attempt.commit.as_slice())
-        .bind(&attempt.raw)
-        .bind(snapshot_json(&attempt.snapshot)?)
-        .bind(codec::join_oids(&attempt.objects))
-        .bind(codec::state_name(attempt.state))
-        .bind(attempt.fence)
-        .bind(&attempt.last_error)
-        .bind(attempt.created_at_ms)
-        .bind(attempt.updated_at_ms)
-        .execute(executor)
-        .await?;
+    sqlx::query_with(insert, values(attempt)?).execute(executor).await?;
     Ok(())
+}
+
+/// What an attempt has in [`COLUMNS`], as the first arguments of a query.
+pub(super) fn values(attempt: &Attempt) -> Result<Arguments, Fault> {
+    Ok(arguments![
+        attempt.id,
+        attempt.project,
+        &attempt.idempotency_key,
+        attempt.user,
+        &attempt.branch,
+        &attempt.pending_branch,
+        attempt.base.map(|oid| oid.as_slice().to_vec()),
+        attempt.remote_base.map(|oid| oid.as_slice().to_vec()),
+        i64::from(attempt.push),
+        attempt.tree.as_slice(),
+        attempt.commit.as_slice(),
+        &attempt.raw,
+        snapshot_json(&attempt.snapshot)?,
+        codec::join_oids(&attempt.objects),
+        codec::state_name(attempt.state),
+        attempt.fence,
+        &attempt.last_error,
+        attempt.created_at_ms,
+        attempt.updated_at_ms,
+    ])
 }
 
 /// Remembers the first final answer to a request that was claimed.

@@ -18,6 +18,18 @@ const STEPS: i64 = 16;
 
 type Row = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>);
 
+/// A tree, a commit and one of a commit's parents, as the queries take them.
+pub(super) const TREE: &[(&str, Type)] = &[("oid", Type::Blob), ("raw", Type::Blob)];
+pub(super) const COMMIT: &[(&str, Type)] = &[
+    ("oid", Type::Blob),
+    ("tree", Type::Blob),
+    ("parents", Type::Blob),
+    ("generation", Type::Int),
+    ("time", Type::Int),
+    ("raw", Type::Blob),
+];
+pub(super) const PARENT: &[(&str, Type)] = &[("oid", Type::Blob), ("position", Type::Int), ("parent", Type::Blob)];
+
 /// A row and its distance from where the query started.
 type WalkedRow = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>, i64);
 
@@ -150,67 +162,86 @@ pub(super) async fn put_trees_in(tx: &mut Transaction, trees: &[(ObjectId, Bytes
     sorted.sort_unstable_by_key(|(oid, _)| *oid);
     sorted.dedup_by_key(|(oid, _)| *oid);
     for chunk in runs(&sorted, CHUNK_ROWS, CHUNK_BYTES, |(_, raw)| raw.len()) {
-        let insert = sql!(
-            "INSERT INTO trees (oid, raw) SELECT r.oid, r.raw FROM {} WHERE true ON CONFLICT DO NOTHING",
-            rows(1, &[("oid", Type::Blob), ("raw", Type::Blob)])
-        );
-        let values = Rows::new()
-            .blobs(chunk.iter().map(|(oid, _)| oid.as_slice().to_vec()))
-            .blobs(chunk.iter().map(|(_, raw)| raw));
-        sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut **tx).await?;
+        let insert = sql!("{}", trees_sql(1, "true"));
+        sqlx::query_with(insert, with_rows(Arguments::default(), tree_values(chunk))?).execute(&mut **tx).await?;
     }
     Ok(())
 }
 
+/// SQL: records the trees that parameters from `$first` on hold, if the condition holds.
+pub(super) fn trees_sql(first: usize, condition: &str) -> String {
+    format!(
+        "INSERT INTO trees (oid, raw) SELECT r.oid, r.raw FROM {} WHERE {condition} ON CONFLICT DO NOTHING",
+        rows(first, TREE)
+    )
+}
+
+/// Trees as rows of [`TREE`].
+pub(super) fn tree_values(trees: &[&(ObjectId, Bytes)]) -> Rows {
+    Rows::new().blobs(trees.iter().map(|(oid, _)| oid.as_slice().to_vec())).blobs(trees.iter().map(|(_, raw)| raw))
+}
+
 async fn put_commit_rows(tx: &mut Transaction, chunk: &[&CommitRow]) -> Result<(), Fault> {
-    let generations: Vec<i64> =
-        chunk.iter().map(|commit| codec::signed(commit.generation)).collect::<Result<_, _>>()?;
-    let insert = sql!(
+    let insert = sql!("{}", commits_sql(1, "true"));
+    sqlx::query_with(insert, with_rows(Arguments::default(), commit_values(chunk)?)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// SQL: records the commits that parameters from `$first` on hold, if the condition holds.
+pub(super) fn commits_sql(first: usize, condition: &str) -> String {
+    format!(
         "INSERT INTO commits (oid, tree, parents, generation, time, raw)
-         SELECT r.oid, r.tree, r.parents, r.generation, r.time, r.raw FROM {} WHERE true
+         SELECT r.oid, r.tree, r.parents, r.generation, r.time, r.raw FROM {} WHERE {condition}
          ON CONFLICT (oid) DO UPDATE SET generation = excluded.generation
          WHERE commits.generation < excluded.generation",
-        rows(
-            1,
-            &[
-                ("oid", Type::Blob),
-                ("tree", Type::Blob),
-                ("parents", Type::Blob),
-                ("generation", Type::Int),
-                ("time", Type::Int),
-                ("raw", Type::Blob),
-            ]
-        )
-    );
-    let values = Rows::new()
+        rows(first, COMMIT)
+    )
+}
+
+/// Commits as rows of [`COMMIT`].
+pub(super) fn commit_values(chunk: &[&CommitRow]) -> Result<Rows, CatalogError> {
+    let generations: Vec<i64> =
+        chunk.iter().map(|commit| codec::signed(commit.generation)).collect::<Result<_, _>>()?;
+    Ok(Rows::new()
         .blobs(chunk.iter().map(|commit| commit.oid.as_slice().to_vec()))
         .blobs(chunk.iter().map(|commit| commit.tree.as_slice().to_vec()))
         .blobs(chunk.iter().map(|commit| codec::join_oids(&commit.parents)))
         .ints(generations)
         .ints(chunk.iter().map(|commit| commit.time))
-        .blobs(chunk.iter().map(|commit| &commit.raw));
-    sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut **tx).await?;
-    Ok(())
+        .blobs(chunk.iter().map(|commit| &commit.raw)))
 }
 
 async fn put_parents(tx: &mut Transaction, chunk: &[&CommitRow]) -> Result<(), Fault> {
-    let edges: Vec<(ObjectId, i64, ObjectId)> = chunk
-        .iter()
-        .flat_map(|commit| (0..).zip(&commit.parents).map(|(position, parent)| (commit.oid, position, *parent)))
-        .collect();
+    let edges: Vec<Edge> = chunk.iter().flat_map(|commit| edges_of(commit)).collect();
     for chunk in edges.chunks(CHUNK_ROWS) {
-        let insert = sql!(
-            "INSERT INTO commit_parents (oid, position, parent) SELECT r.oid, r.position, r.parent FROM {}
-             WHERE true ON CONFLICT DO NOTHING",
-            rows(1, &[("oid", Type::Blob), ("position", Type::Int), ("parent", Type::Blob)])
-        );
-        let values = Rows::new()
-            .blobs(chunk.iter().map(|(oid, ..)| oid.as_slice().to_vec()))
-            .ints(chunk.iter().map(|(_, position, _)| *position))
-            .blobs(chunk.iter().map(|(.., parent)| parent.as_slice().to_vec()));
-        sqlx::query_with(insert, with_rows(Arguments::default(), values)?).execute(&mut **tx).await?;
+        let insert = sql!("{}", parents_sql(1, "true"));
+        sqlx::query_with(insert, with_rows(Arguments::default(), parent_values(chunk))?).execute(&mut **tx).await?;
     }
     Ok(())
+}
+
+/// A commit, the place of a parent among its parents, and the parent.
+pub(super) type Edge = (ObjectId, i64, ObjectId);
+
+pub(super) fn edges_of(commit: &CommitRow) -> Vec<Edge> {
+    (0..).zip(&commit.parents).map(|(position, parent)| (commit.oid, position, *parent)).collect()
+}
+
+/// SQL: records the parents that parameters from `$first` on hold, if the condition holds.
+pub(super) fn parents_sql(first: usize, condition: &str) -> String {
+    format!(
+        "INSERT INTO commit_parents (oid, position, parent) SELECT r.oid, r.position, r.parent FROM {}
+         WHERE {condition} ON CONFLICT DO NOTHING",
+        rows(first, PARENT)
+    )
+}
+
+/// Edges as rows of [`PARENT`].
+pub(super) fn parent_values(edges: &[Edge]) -> Rows {
+    Rows::new()
+        .blobs(edges.iter().map(|(oid, ..)| oid.as_slice().to_vec()))
+        .ints(edges.iter().map(|(_, position, _)| *position))
+        .blobs(edges.iter().map(|(.., parent)| parent.as_slice().to_vec()))
 }
 
 #[async_trait]

@@ -14,7 +14,7 @@ use crate::fault::{Fault, run};
 use crate::ledger::{KeyId, Ledger, LedgerStats, LedgerSums, Located, NewObject, Op, OpKind, Pinned, Registered};
 use crate::rows::{Rows, Type, arguments, sql};
 
-fn kind_name(kind: OpKind) -> &'static str {
+pub(super) fn kind_name(kind: OpKind) -> &'static str {
     match kind {
         OpKind::Import => "import",
         OpKind::Commit => "commit",

@@ -16,10 +16,10 @@ use crate::refs::{Guard, Publish, PublishOutcome, RefState, RefUpdate};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A ref that really changes.
-struct Move<'a> {
-    name: &'a str,
-    old: Option<ObjectId>,
-    new: Option<ObjectId>,
+pub(super) struct Move<'a> {
+    pub(super) name: &'a str,
+    pub(super) old: Option<ObjectId>,
+    pub(super) new: Option<ObjectId>,
 }
 
 impl Db {
@@ -108,7 +108,7 @@ pub(super) async fn move_all(
 }
 
 /// What the feed is told: each move, and once more what a branch took over from the remote.
-fn told_of_moves(publish: &Publish, moves: &[Move<'_>]) -> Vec<NewEvent> {
+pub(super) fn told_of_moves(publish: &Publish, moves: &[Move<'_>]) -> Vec<NewEvent> {
     let event = |told| NewEvent { project: publish.project, at_ms: publish.now_ms, told };
     let moved = moves.iter().map(|moved| Told::Ref {
         name: moved.name.to_owned(),

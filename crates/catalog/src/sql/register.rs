@@ -12,7 +12,8 @@ use crate::fault::Fault;
 use crate::ledger::{KeyId, NewObject, Registered};
 use crate::rows::{Rows, Type, arguments, sql};
 
-const COLUMNS: &[(&str, Type)] = &[
+/// A new object, as the queries take it.
+pub(super) const COLUMNS: &[(&str, Type)] = &[
     ("number", Type::Int),
     ("oid", Type::Blob),
     ("kind", Type::Int),
@@ -24,7 +25,7 @@ const COLUMNS: &[(&str, Type)] = &[
 ];
 
 /// A row of the ledger: oid, number, type, size, SHA-256, key.
-type Known = (Vec<u8>, i64, i64, i64, Vec<u8>, i64);
+pub(super) type Known = (Vec<u8>, i64, i64, i64, Vec<u8>, i64);
 
 /// What the first row of each object says.
 pub(super) type Found = HashMap<ObjectId, Registered>;
@@ -72,7 +73,12 @@ pub(super) async fn register_in(
     } else {
         repeated(tx, op, key, &first).await?
     };
-    let mut answered = HashSet::with_capacity(first.len());
+    Ok(answers(objects, &found)?)
+}
+
+/// What is answered of objects that were found, in the order given.
+pub(super) fn answers(objects: &[NewObject], found: &Found) -> Result<Vec<Registered>, CatalogError> {
+    let mut answered = HashSet::with_capacity(found.len());
     let answer = |object: &NewObject| {
         let row = found.get(&object.oid).copied().ok_or(CatalogError::OpLost)?;
         // An object that is there twice was new once.
@@ -153,7 +159,7 @@ async fn compare(tx: &mut Transaction, key: KeyId, objects: &[&NewObject]) -> Re
 }
 
 /// Takes over what the ledger says of objects, each of which it must know as it is.
-fn take_chunk<'a>(
+pub(super) fn take_chunk<'a>(
     found: &mut Found,
     key: KeyId,
     objects: impl Iterator<Item = &'a NewObject>,
@@ -176,17 +182,32 @@ async fn insert_chunk(
     let insert = sql!(
         "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len, base_off)
          SELECT r.number, r.oid, r.kind, r.size, r.sha256, 'L', $1, $2, r.off, r.len, r.base_off FROM {}
-         WHERE true ORDER BY r.oid
-         ON CONFLICT (oid) DO UPDATE SET state = 'L', seen_epoch = {GREATEST}(objects.seen_epoch, excluded.seen_epoch)
-         RETURNING oid, number, CAST(type AS BIGINT), size, sha256, key_id",
-        rows(3, COLUMNS)
+         WHERE true ORDER BY r.oid {}",
+        rows(3, COLUMNS),
+        or_revived()
     );
+    let values = object_values(chunk)?;
+    let rows: Vec<Known> =
+        sqlx::query_as_with(insert, with_rows(arguments![epoch, key], values)?).fetch_all(&mut **tx).await?;
+    by_oid(rows)
+}
+
+/// SQL: what is known is made live; rows as [`Known`] come back.
+pub(super) fn or_revived() -> String {
+    format!(
+        "ON CONFLICT (oid) DO UPDATE SET state = 'L', seen_epoch = {GREATEST}(objects.seen_epoch, excluded.seen_epoch)
+         RETURNING oid, number, CAST(type AS BIGINT) AS kind, size, sha256, key_id"
+    )
+}
+
+/// Objects with their numbers, as [`COLUMNS`].
+pub(super) fn object_values(chunk: &[(&NewObject, i64)]) -> Result<Rows, CatalogError> {
     let sizes: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.size)).collect::<Result<_, _>>()?;
     let offsets: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.offset)).collect::<Result<_, _>>()?;
     let lengths: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.length)).collect::<Result<_, _>>()?;
     let bases = chunk.iter().map(|(object, _)| object.base.map(codec::signed).transpose());
     let bases: Vec<Option<i64>> = bases.collect::<Result<_, _>>()?;
-    let values = Rows::new()
+    Ok(Rows::new()
         .ints(chunk.iter().map(|(_, number)| *number))
         .blobs(chunk.iter().map(|(object, _)| object.oid.as_slice().to_vec()))
         .ints(chunk.iter().map(|(object, _)| codec::kind_code(object.kind)))
@@ -194,10 +215,7 @@ async fn insert_chunk(
         .blobs(chunk.iter().map(|(object, _)| object.sha256))
         .ints(offsets)
         .ints(lengths)
-        .ints_or_null(bases);
-    let rows: Vec<Known> =
-        sqlx::query_as_with(insert, with_rows(arguments![epoch, key], values)?).fetch_all(&mut **tx).await?;
-    by_oid(rows)
+        .ints_or_null(bases))
 }
 
 async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMap<ObjectId, Known>, Fault> {
@@ -211,7 +229,7 @@ async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMa
     by_oid(rows)
 }
 
-fn by_oid(rows: Vec<Known>) -> Result<HashMap<ObjectId, Known>, Fault> {
+pub(super) fn by_oid(rows: Vec<Known>) -> Result<HashMap<ObjectId, Known>, Fault> {
     let mut known = HashMap::with_capacity(rows.len());
     for row in rows {
         known.insert(codec::oid(&row.0)?, row);

@@ -22,7 +22,7 @@ use crate::refs::{ClearCause, ClearPending, ClearedRow};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A committed row, as the queries take it.
-const COLUMNS: &[(&str, Type)] = &[("path", Type::Blob), ("revision", Type::Int)];
+pub(super) const COLUMNS: &[(&str, Type)] = &[("path", Type::Blob), ("revision", Type::Int)];
 
 /// The mode of a version that was taken, as a base.
 const TAKEN_MODE: &str = "CASE WHEN h.oid IS NULL THEN NULL ELSE h.mode END";
@@ -52,17 +52,7 @@ pub(super) async fn settle(
         let some_stay = removed.len() < chunk.len();
         for (path, oid) in removed {
             revision += 1;
-            told.push(Told::Pending {
-                user: clear.user,
-                branch: clear.branch.clone(),
-                path,
-                event: PendingEvent::Committed,
-                mode: 0,
-                oid,
-                base_oid: None,
-                revision,
-                origin: Origin::default(),
-            });
+            told.push(committed(clear, path, oid, revision));
         }
         let later = match some_stay && clear.cause == ClearCause::Committed {
             true => rebase_later(tx, (project, workspace), chunk).await?,
@@ -91,6 +81,26 @@ pub(super) async fn settle(
             .await?;
     }
     Ok(told.into_iter().map(|told| NewEvent { project, at_ms: now_ms, told }).collect())
+}
+
+/// What the feed is told of a row that went.
+pub(super) fn committed(clear: &ClearPending, path: BString, oid: Option<ObjectId>, revision: i64) -> Told {
+    Told::Pending {
+        user: clear.user,
+        branch: clear.branch.clone(),
+        path,
+        event: PendingEvent::Committed,
+        mode: 0,
+        oid,
+        base_oid: None,
+        revision,
+        origin: Origin::default(),
+    }
+}
+
+/// Rows as [`COLUMNS`].
+pub(super) fn taken_values(committed: &[ClearedRow]) -> Rows {
+    Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision))
 }
 
 /// Its id and revision.
@@ -135,8 +145,7 @@ async fn remove_committed(
     committed: &[ClearedRow],
     now_ms: i64,
 ) -> Result<Vec<(BString, Option<ObjectId>)>, Fault> {
-    let taken =
-        || Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision));
+    let taken = || taken_values(committed);
     let keep = sql!(
         "INSERT INTO pending_history (workspace, replaced_at, {})
          SELECT p.workspace, $2, {}
@@ -169,8 +178,7 @@ async fn rebase_later(
     (project, workspace): (Uuid, i64),
     committed: &[ClearedRow],
 ) -> Result<Vec<PendingRow>, Fault> {
-    let taken =
-        || Rows::new().blobs(committed.iter().map(|row| &row.path)).ints(committed.iter().map(|row| row.revision));
+    let taken = || taken_values(committed);
     // Contents that only local history names may be on their way out: whoever takes them has these rows, or the version is gone below.
     let hold = sql!(
         "SELECT c.oid FROM pending_contents c WHERE c.project = $1 AND c.oid IN (
