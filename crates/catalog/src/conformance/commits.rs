@@ -120,6 +120,135 @@ pub(super) async fn land_at_once(case: Case) {
     case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
 }
 
+/// A commit of a user's edits onto what the branch has: what it took goes to local history, what changed since stays, and all of it is
+/// told; where the branch or the attempt is not what it should be, nothing moves.
+pub(super) async fn land_with_what_they_took(case: Case) {
+    let key = case.workspace().await;
+    let (main, base) = ("refs/heads/main", oid("base"));
+    case.publish(key.project, vec![update(main, None, Some(base))]).await;
+    case.catalog.claim(key.project, "key", &[1; 32], NOW).await.expect("claim");
+    case.write(&key, &[edit("a", "1"), edit("b", "22")]).await;
+    let (first, op) = (taking(&key, base, &[("a", 1, "1"), ("b", 2, "22")]), Uuid::new_v4());
+    let pack = case.catalog.prepare_commit(&first, op, NAME, NOW).await.expect("prepare").key();
+    let store = stored(op, pack, &first, &["1", "22", "tree"]);
+    let publish = landing(&key, &first, op, oid("commit"));
+
+    let mut wrong = publish.clone();
+    wrong.refs[0].expected = Some(oid("other"));
+    let landed = case.catalog.land_commit(&store, &wrong).await.expect("land");
+    assert_eq!(landed, PublishOutcome::Moved(main.to_owned(), Some(base)));
+    let mut wrong = publish.clone();
+    wrong.attempt.as_mut().expect("one").fence += 1;
+    assert!(matches!(case.catalog.land_commit(&store, &wrong).await, Err(CatalogError::OpLost)));
+    assert_eq!(seen(&case, first.id).await, (Some(AttemptState::Prepared), [false; 3]));
+    assert_eq!(case.catalog.pending(&key, None).await.expect("pending").1.len(), 2);
+    let before = case.catalog.feed_ends(key.project).await.expect("ends").expect("a project").last;
+
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Published);
+    assert_eq!(case.catalog.reference(key.project, main).await.expect("ref"), Some(oid("commit")));
+    let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    assert_eq!((revision, rows.len()), (4, 0));
+    for (path, content, taken) in [("a", "1", 1), ("b", "22", 2)] {
+        let history = case.catalog.pending_history(&key, &path.into(), 9).await.expect("history");
+        assert_eq!(history.len(), 1, "{path}");
+        assert_eq!((history[0].row.oid, history[0].row.revision), (Some(oid(content)), taken));
+    }
+    let located = case.catalog.locate(&[oid("1"), oid("22"), oid("tree")]).await.expect("locate");
+    let numbers: Vec<u64> = located.iter().flatten().map(|object| object.number).collect();
+    assert!(numbers.len() == 3 && numbers.is_sorted(), "in the pack's order: {numbers:?}");
+    assert_eq!(case.catalog.reach(key.project).await.expect("reach"), numbers.into_iter().collect());
+    let done = case.catalog.attempt(first.id).await.expect("attempt").expect("one");
+    assert_eq!((done.state, done.fence), (AttemptState::CommittedLocal, first.fence + 1));
+    let claim = case.catalog.claim(key.project, "key", &[1; 32], NOW).await.expect("claim");
+    assert_eq!(claim, crate::Claim::Answered("answer".to_owned()));
+    let log = case.catalog.reflog(key.project, Some(main), None, 1).await.expect("reflog");
+    assert_eq!((log[0].old, log[0].new), (Some(base), Some(oid("commit"))));
+    assert_eq!(case.catalog.feed_ends(key.project).await.expect("ends").expect("a project").last, before + 3);
+
+    // One row is written again after it was taken.
+    case.write(&key, &[edit("a", "3"), edit("b", "4")]).await;
+    let (second, op) = (taking(&key, oid("commit"), &[("a", 5, "3"), ("b", 6, "4")]), Uuid::new_v4());
+    let pack = case.catalog.prepare_commit(&second, op, "objects/pack/pack-2.pack", NOW).await.expect("prepare").key();
+    case.write(&key, &[edit("a", "5")]).await;
+    let mut store = stored(op, pack, &second, &["3", "4"]);
+    store.commit.oid = oid("second");
+    let publish = landing(&key, &second, op, oid("second"));
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Published);
+    let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    let rows: Vec<_> = rows.iter().map(|row| (row.path.to_string(), row.oid, row.base_oid, row.revision)).collect();
+    assert_eq!(rows, [("a".to_owned(), Some(oid("5")), Some(oid("3")), 7)]);
+    assert_eq!(revision, 9, "one row went, one has another base");
+    assert_eq!(case.catalog.reference(key.project, main).await.expect("ref"), Some(oid("second")));
+}
+
+/// An edit that is undone while a commit that takes it is prepared: one of the two comes first, and the other one knows of it.
+pub(super) async fn race_with_undoing(case: Case) {
+    let key = case.workspace().await;
+    let undo = || PendingWrite { change: PendingChange::Undo, ..reset("a") };
+    for round in 0..20 {
+        let revision = case.write(&key, &[edit("a", "a")]).await.1[0].expect("a new row");
+        let taken = crate::Attempt { base: None, ..taking(&key, oid("base"), &[("a", revision, "a")]) };
+        let preparing = {
+            let (catalog, taken, name) =
+                (case.catalog.clone(), taken.clone(), format!("objects/pack/pack-{round}.pack"));
+            async move { catalog.prepare_commit(&taken, Uuid::new_v4(), &name, NOW).await.expect("prepare") }
+        };
+        let undoing = {
+            let (catalog, key, undo) = (case.catalog.clone(), key.clone(), undo());
+            async move { catalog.write_pending(&key, None, &[undo], NOW).await.expect("write") }
+        };
+        let (prepared, undone) = (tokio::spawn(preparing), tokio::spawn(undoing));
+        let (prepared, undone) = (prepared.await.expect("a task"), undone.await.expect("a task"));
+        if let Prepared::Ready(_) = prepared {
+            assert_eq!(undone, PendingOutcome::CommitUnderWay(0));
+            let change = AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+            case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
+            case.write(&key, &[undo()]).await;
+        } else {
+            assert_eq!(prepared, Prepared::Undone);
+            assert!(matches!(undone, PendingOutcome::Written { .. }), "{undone:?}");
+        }
+        assert!(case.catalog.pending(&key, None).await.expect("pending").1.is_empty());
+    }
+}
+
+/// An attempt that takes a user's rows onto `base`: path, revision and content of each.
+fn taking(key: &WorkspaceKey, base: ObjectId, rows: &[(&str, i64, &'static str)]) -> crate::Attempt {
+    let row = |(path, revision, content): &(&str, i64, &'static str)| SnapshotRow {
+        path: (*path).into(),
+        revision: Some(*revision),
+        oid: Some(oid(content)),
+        mode: 0o100644,
+    };
+    crate::Attempt {
+        base: Some(base),
+        user: Some(key.user),
+        snapshot: rows.iter().map(row).collect(),
+        ..attempt(key.project, &key.branch)
+    }
+}
+
+/// The publication that lands it as `commit`.
+fn landing(key: &WorkspaceKey, of: &crate::Attempt, op: Uuid, commit: ObjectId) -> Publish {
+    let to = AttemptState::CommittedLocal;
+    let rows = of
+        .snapshot
+        .iter()
+        .filter_map(|row| Some(crate::ClearedRow { path: row.path.clone(), revision: row.revision?, oid: row.oid }));
+    Publish {
+        clear_pending: Some(crate::ClearPending {
+            branch: key.branch.clone(),
+            user: key.user,
+            rows: rows.collect(),
+            cause: crate::ClearCause::Committed,
+        }),
+        attempt: Some(AttemptChange { id: of.id, fence: of.fence, to, last_error: None }),
+        answer: Some(crate::FinalAnswer { key: "key".to_owned(), body: "answer".to_owned() }),
+        reason: "commit",
+        ..publication(key.project, op, vec![update("refs/heads/main", of.base, Some(commit))])
+    }
+}
+
 pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
     let project = case.project().await;
     let first = attempt(project, "main");

@@ -294,10 +294,12 @@ where
         attempts::are_found_while_open,
         commits::are_recorded_step_by_step,
         commits::land_at_once,
+        commits::land_with_what_they_took,
         commits::are_recorded_whole_or_not_at_all,
         commits::may_make_the_same_objects,
         commits::start_from_what_the_project_has,
         commits::know_what_was_undone,
+        commits::race_with_undoing,
         model::pending_follows_the_model,
     );
 }

@@ -1,6 +1,7 @@
 //! The catalog in PostgreSQL: any number of instances, one primary. Nothing here reads from a replica.
 
 mod apply_at_once;
+mod commit_at_once;
 mod dialect;
 mod open;
 mod record;
@@ -72,6 +73,7 @@ mod vitals;
 mod write;
 
 use apply_at_once::apply_at_once as apply_plan;
+use commit_at_once::{land_at_once as land, prepare_at_once as prepare};
 use dialect::*;
 use open::PostgresCatalog as Db;
 use record::record_chunk;

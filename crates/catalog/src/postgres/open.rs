@@ -20,7 +20,7 @@ use super::group::Groups;
 use super::wakeups::Wakeups;
 
 /// Ledger numbers in one block of the sequence.
-const BLOCK: i64 = 1024;
+pub(super) const BLOCK: i64 = 1024;
 /// Connections that are there from the start.
 const CONNECTIONS_MIN: u32 = 2;
 /// A connection that was idle for longer is tried before it is used.

@@ -10,30 +10,68 @@ use crate::codec;
 use crate::commits::{Commits, Prepared, StoreCommit, StoredCommit};
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
-use crate::ledger::{OpKind, Registered};
+use crate::ledger::{NewObject, OpKind, Registered};
 use crate::refs::{Publish, PublishOutcome};
 
-impl Db {
-    async fn prepare_once(&self, attempt: &Attempt, op: Uuid, name: &str, now_ms: i64) -> Result<Prepared, Fault> {
-        let mut tx = self.begin().await?;
-        let (_, tips) = ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
-        if let Some(base) = attempt.base
-            && !tips.iter().any(|tip| tip == base.as_slice())
-            && !reached(&mut tx, attempt.project, base).await?
-        {
-            return Ok(Prepared::Moved);
-        }
-        let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else {
-            return Ok(Prepared::NameTaken);
-        };
-        if !settle::all_there(&mut tx, attempt).await? {
-            return Ok(Prepared::Undone);
-        }
-        attempts::insert(&mut *tx, attempt).await?;
-        tx.commit().await?;
-        Ok(Prepared::Ready(key))
+/// As [`Commits::prepare_commit`], a statement for each part.
+pub(super) async fn prepare_in_turn(
+    db: &Db,
+    attempt: &Attempt,
+    op: Uuid,
+    name: &str,
+    now_ms: i64,
+) -> Result<Prepared, Fault> {
+    let mut tx = db.begin().await?;
+    let (_, tips) = ledger::open_op(&mut tx, op, Some(attempt.project), OpKind::Commit, now_ms).await?;
+    if let Some(base) = attempt.base
+        && !tips.iter().any(|tip| tip == base.as_slice())
+        && !reached(&mut tx, attempt.project, base).await?
+    {
+        return Ok(Prepared::Moved);
     }
+    let Some(key) = ledger::reserve_in(&mut tx, op, &[name]).await?.remove(name) else {
+        return Ok(Prepared::NameTaken);
+    };
+    if !settle::all_there(&mut tx, attempt).await? {
+        return Ok(Prepared::Undone);
+    }
+    attempts::insert(&mut *tx, attempt).await?;
+    tx.commit().await?;
+    Ok(Prepared::Ready(key))
+}
 
+/// As [`Commits::land_commit`], a statement for each part. Locks are taken in the order of a publication.
+pub(super) async fn land_in_turn(db: &Db, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, Fault> {
+    let project = publish.project;
+    let mut tx = db.begin().await?;
+    refs::lock_project(&mut tx, project).await?;
+    // The one key that the operation reserved becomes present here, so that none is left to go.
+    let epoch = publish::close_op(&mut tx, store.op, project).await?;
+    let rows = record(&mut tx, store, epoch).await?;
+    let registered = registered_of(&rows, &store.objects)?;
+    match publish::move_all(&mut tx, publish, &registered).await? {
+        Ok(recorded) => {
+            tx.commit().await?;
+            db.tell(&recorded);
+            Ok(PublishOutcome::Published)
+        }
+        Err((name, actual)) => Ok(PublishOutcome::Moved(name, actual)),
+    }
+}
+
+/// What a publication counts of objects that it has registered; `rows` are in their order.
+pub(super) fn registered_of(rows: &[Registered], objects: &[NewObject]) -> Result<publish::Registered, Fault> {
+    let mut registered = publish::Registered::default();
+    for (row, object) in rows.iter().zip(objects) {
+        registered.numbers.insert(row.number);
+        if row.new && registered.new.insert(row.number) {
+            registered.new_bytes += codec::signed(object.size)?;
+        }
+    }
+    Ok(registered)
+}
+
+impl Db {
     async fn store_once(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, Fault> {
         let mut tx = self.begin().await?;
         // A stored attempt keeps its commit alive, as a ref does: what a publication is held to holds here.
@@ -43,31 +81,6 @@ impl Db {
         tx.commit().await?;
         let numbers = registered.into_iter().map(|registered| registered.number).collect();
         Ok(Some(StoredCommit { numbers, fence: changed.fence }))
-    }
-
-    /// Locks are taken in the order of a publication.
-    async fn land_once(&self, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, Fault> {
-        let project = publish.project;
-        let mut tx = self.begin().await?;
-        refs::lock_project(&mut tx, project).await?;
-        // The one key that the operation reserved becomes present here, so that none is left to go.
-        let epoch = publish::close_op(&mut tx, store.op, project).await?;
-        let rows = record(&mut tx, store, epoch).await?;
-        let mut registered = publish::Registered::default();
-        for (row, object) in rows.iter().zip(&store.objects) {
-            registered.numbers.insert(row.number);
-            if row.new && registered.new.insert(row.number) {
-                registered.new_bytes += codec::signed(object.size)?;
-            }
-        }
-        match publish::move_all(&mut tx, publish, &registered).await? {
-            Ok(recorded) => {
-                tx.commit().await?;
-                self.tell(&recorded);
-                Ok(PublishOutcome::Published)
-            }
-            Err((name, actual)) => Ok(PublishOutcome::Moved(name, actual)),
-        }
     }
 }
 
@@ -101,7 +114,7 @@ impl Commits for Db {
         name: &str,
         now_ms: i64,
     ) -> Result<Prepared, CatalogError> {
-        run!("prepare a commit", self.prepare_once(attempt, op, name, now_ms))
+        run!("prepare a commit", prepare(self, attempt, op, name, now_ms))
     }
 
     async fn store_commit(&self, store: &StoreCommit) -> Result<Option<StoredCommit>, CatalogError> {
@@ -109,6 +122,6 @@ impl Commits for Db {
     }
 
     async fn land_commit(&self, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, CatalogError> {
-        run!("land a commit", self.land_once(store, publish))
+        run!("land a commit", land(self, store, publish))
     }
 }

@@ -70,6 +70,7 @@ mod vitals;
 mod write;
 
 use apply::apply_in_turn as apply_plan;
+use commits::{land_in_turn as land, prepare_in_turn as prepare};
 use dialect::*;
 use open::SqliteCatalog as Db;
 use record::record_chunk;
