@@ -1,6 +1,7 @@
 //! Which files are meant: a ref resolved to a commit and its tree, with a user's pending work on top.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use treehold_catalog::{BranchView, CommitRow, PendingRow, Project, ProjectKey, ViewKey};
 use treehold_object::{BString, Kind, ObjectId, refname};
@@ -16,6 +17,8 @@ pub(crate) struct Head {
     pub tree: Option<ObjectId>,
     /// Short name, if a branch was named.
     pub branch: Option<String>,
+    /// The commit's row, where it was read on the way.
+    pub row: Option<Arc<CommitRow>>,
 }
 
 /// A user's pending rows, of all paths or of those asked for.
@@ -77,7 +80,7 @@ impl Engine {
 
     pub(crate) async fn head_of(&self, commit: ObjectId, branch: Option<String>) -> Result<Head> {
         let row = self.commit_row(commit).await?;
-        Ok(Head { commit: Some(commit), tree: Some(row.tree), branch })
+        Ok(Head { commit: Some(commit), tree: Some(row.tree), branch, row: Some(Arc::new(row)) })
     }
 
     /// A commit that a ref of the caller's project reaches.
@@ -94,7 +97,7 @@ impl Engine {
             let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
             let row = self.catalog.commits(&[oid]).await?.pop().flatten();
             return match row.filter(|_| readable) {
-                Some(row) => Ok(Head { commit: Some(oid), tree: Some(row.tree), branch: None }),
+                Some(row) => Ok(Head { commit: Some(oid), tree: Some(row.tree), ..Head::default() }),
                 None => Err(ref_not_found(name)),
             };
         }
@@ -121,7 +124,7 @@ impl Engine {
     async fn peel(&self, mut target: ObjectId) -> Result<Head> {
         for _ in 0..16 {
             if let Some(row) = self.catalog.commits(&[target]).await?.pop().flatten() {
-                return Ok(Head { commit: Some(target), tree: Some(row.tree), branch: None });
+                return Ok(Head { commit: Some(target), tree: Some(row.tree), ..Head::default() });
             }
             let object = self.objects(&[target]).await?.pop().flatten();
             let Some(tag) = object.filter(|object| object.kind == Kind::Tag) else { break };
@@ -151,7 +154,9 @@ impl Engine {
             self.catalog.view(&key, paths).await?.ok_or_else(no_project)?;
         let branch = key.branch.unwrap_or_else(|| project.default_branch.clone());
         let head = match (commit, tree, at.user) {
-            (Some(commit), Some(tree), _) => Head { commit: Some(commit), tree: Some(tree), branch: Some(branch) },
+            (Some(commit), Some(tree), _) => {
+                Head { commit: Some(commit), tree: Some(tree), branch: Some(branch), row: None }
+            }
             (Some(commit), None, _) => return Err(not_in_graph(commit)),
             // Unborn, or no branch at all.
             (None, _, None) => self.resolve(&project, at.reference.as_deref()).await?,

@@ -195,7 +195,7 @@ impl Engine {
         let mut next = from.commit;
         while let Some(oid) = next.filter(|oid| Some(*oid) != to && found.len() < STEPS_BACK) {
             let Some(row) = self.catalog.commits(&[oid]).await?.pop().flatten() else { break };
-            found.push(Head { commit: Some(oid), tree: Some(row.tree), branch: from.branch.clone() });
+            found.push(Head { commit: Some(oid), tree: Some(row.tree), branch: from.branch.clone(), row: None });
             next = row.parents.first().copied();
         }
         Ok(found)

@@ -13,6 +13,7 @@ mod resume;
 mod trailers;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::future::{Either, select};
 use treehold_catalog::{Attempt, AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
@@ -277,9 +278,12 @@ impl Engine {
             };
             at = match (parent, row) {
                 (None, _) => Head { branch: head.branch.clone(), ..Head::default() },
-                (Some(_), Some(row)) => {
-                    Head { commit: Some(row.oid), tree: Some(row.tree), branch: head.branch.clone() }
-                }
+                (Some(_), Some(row)) => Head {
+                    commit: Some(row.oid),
+                    tree: Some(row.tree),
+                    branch: head.branch.clone(),
+                    row: Some(Arc::new(row)),
+                },
                 (Some(_), None) => return Ok(None),
             };
         }

@@ -1,6 +1,7 @@
 //! From changes and a parent to a commit: merge per path, new trees, the commit object. Nothing is stored here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use treehold_catalog::{Attempt, AttemptState, CommitRow, Origin, Project, SnapshotRow};
@@ -186,12 +187,11 @@ impl Engine {
         let added: Vec<BString> = added.map(|file| file.path.0.clone()).collect();
         self.check_additions(parent.tree, &merged.edits, &added).await?;
         self.check_git_files(&merged.edits, &merged.blobs).await?;
-        let (edited, before) =
-            tokio::try_join!(self.edit_tree(parent.tree, &merged.edits), self.parent_row(parent.commit))?;
+        let (edited, before) = tokio::try_join!(self.edit_tree(parent.tree, &merged.edits), self.parent_row(parent))?;
         if merged.edits.is_empty() || parent.tree == Some(edited.root) {
             return Err(nothing_to_commit());
         }
-        let author = commit_time(intent, before.as_ref());
+        let author = commit_time(intent, before.as_deref());
         let message = match intent.trailers {
             true => with_trailers(&intent.message, &merged.origins),
             false => intent.message.clone(),
@@ -233,10 +233,12 @@ impl Engine {
         Ok(Planned { attempt, objects, row, trees_before, blobs_before, reused, answer })
     }
 
-    async fn parent_row(&self, parent: Option<ObjectId>) -> Result<Option<CommitRow>> {
-        match parent {
-            Some(parent) => self.commit_row(parent).await.map(Some),
-            None => Ok(None),
+    /// Mostly it was read together with the head.
+    async fn parent_row(&self, parent: &Head) -> Result<Option<Arc<CommitRow>>> {
+        let Some(commit) = parent.commit else { return Ok(None) };
+        match parent.row.as_ref().filter(|row| row.oid == commit) {
+            Some(row) => Ok(Some(Arc::clone(row))),
+            None => self.commit_row(commit).await.map(|row| Some(Arc::new(row))),
         }
     }
 

@@ -140,7 +140,7 @@ async fn pending_changes_merge_as_merge_tree_merges_them() {
             .filter(|change| change.old.zip(change.new).is_some_and(|(old, new)| old.oid == new.oid))
             .count();
         let rows: Vec<ChangeRow> = changes.into_iter().map(pending).collect();
-        let onto = Head { commit: None, tree: Some(*theirs), branch: None };
+        let onto = Head { tree: Some(*theirs), ..Head::default() };
         let merged = world.engine.merge_changes(uuid::Uuid::nil(), &rows, &onto, false).await.expect("a merge");
         outcomes[usize::from(merged.conflicts.is_empty())] += 1;
         let edited = world.engine.edit_tree(Some(*theirs), &merged.edits).await.expect("an edit");

@@ -45,7 +45,7 @@ impl Engine {
         };
         let raw = self.encode_commit(spec)?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
-        let to = Head { commit: Some(commit.oid), tree: Some(edited.root), branch: Some(branch.clone()) };
+        let to = Head { commit: Some(commit.oid), tree: Some(edited.root), branch: Some(branch.clone()), row: None };
         let mut objects: Vec<NewBytes> =
             merged.blobs.into_iter().map(|(oid, content)| NewBytes { oid, kind: Kind::Blob, content }).collect();
         let trees = edited.trees.into_iter();
