@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 pub use crate::feed::FeedRetention;
@@ -117,4 +118,8 @@ pub trait Ambient: Send + Sync + std::fmt::Debug + 'static {
     fn uuid(&self) -> Uuid;
     /// 256 bits that nobody can guess.
     fn random(&self) -> [u8; 32];
+    /// Comes back once so much time has passed: for who waits for what another engine does.
+    fn rest(&self, time: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(time))
+    }
 }

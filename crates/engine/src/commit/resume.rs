@@ -204,7 +204,7 @@ impl Engine {
     /// Waits while another engine pushes. `true`: it is done.
     async fn wait_for(&self, id: Uuid) -> Result<bool> {
         for _ in 0..WAITS {
-            tokio::time::sleep(WAIT).await;
+            self.ambient.rest(WAIT).await;
             let state = self.catalog.attempt(id).await?.map(|attempt| attempt.state);
             if state != Some(AttemptState::Pushing) {
                 return Ok(true);
@@ -223,7 +223,7 @@ impl Engine {
                 Some(attempt) if matches!(attempt.state, AttemptState::Landed | AttemptState::Pushing) => {}
                 _ => return Ok(None),
             }
-            tokio::time::sleep(WAIT).await;
+            self.ambient.rest(WAIT).await;
         }
         Ok(None)
     }
