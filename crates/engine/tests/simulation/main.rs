@@ -4,6 +4,7 @@
 
 mod bucket;
 mod check;
+mod crossing;
 mod episode;
 mod gate;
 mod life;
@@ -78,10 +79,12 @@ fn episode(seed: u64, account: &mut Account) {
     let chosen: Vec<_> = pairs.iter().cycle().skip(first).take(WANTED).copied().collect();
     let wanted = chosen.iter().map(|(wanted, ..)| Wanted { passes: random.random_range(0..2), ..*wanted }).collect();
     let remote = chosen.iter().any(|(_, remote, _)| *remote) || random.random_ratio(1, 8);
+    // Where two engines push, nothing is committed and not pushed.
+    let stays = remote && chosen.iter().any(|(wanted, ..)| wanted.deed == "commit");
     let plan = Plan {
         seed,
         remote,
-        engines: if remote || random.random_ratio(2, 3) { 1 } else { 2 },
+        engines: if stays || random.random_ratio(2, 3) { 1 } else { 2 },
         directory: chosen.iter().any(|(.., disk)| *disk) || random.random_ratio(1, 8),
         spoiled: random.random_ratio(1, 6),
     };

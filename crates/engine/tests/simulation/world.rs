@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use tempfile::TempDir;
 use treehold_catalog::Catalog;
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_engine::{Ambient, Engine, EngineConfig, Limits, Remote};
+use treehold_fault::{Faults, Moment};
 use treehold_store::{Bucket, DirectoryBucket, FaultRates, Faulty, MemoryBucket, ObjectStore, StoreOptions};
 use treehold_tests::git::Repo;
 use uuid::Uuid;
@@ -31,6 +33,7 @@ pub const GRACE: Duration = Duration::from_secs(3600);
 pub struct Clock {
     now_ms: AtomicI64,
     random: Mutex<StdRng>,
+    gate: Arc<Gate>,
 }
 
 impl Clock {
@@ -52,6 +55,15 @@ impl Ambient for Clock {
         let mut bytes = [0; 32];
         self.random.lock().expect("a lock").fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// Whoever waits takes turns with the others, and then the time has passed: nobody's machine says how many steps that is.
+    fn rest(&self, time: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // A rest cannot fail; it comes late, or the process dies in it.
+            _ = self.gate.decide("rest", Moment::At).await;
+            self.pass(time);
+        })
     }
 }
 
@@ -100,9 +112,9 @@ impl World {
         let remote = GitRemote::new(Vec::new(), spool_dir.clone(), RemoteTimeouts::default()).expect("a remote");
         let remote = Arc::new(FaultyRemote::new(Arc::new(remote), gate, spool_dir));
         let random = Mutex::new(StdRng::seed_from_u64(plan.seed ^ 1));
-        let clock = Arc::new(Clock { now_ms: AtomicI64::new(1_800_000_000_000), random });
+        let clock = Clock { now_ms: AtomicI64::new(1_800_000_000_000), random, gate: Arc::clone(gate) };
         let origin = Repo::init_bare(dir.path().join("origin.git"));
-        World { plan, dir, bucket, remote, clock, origin }
+        World { plan, dir, bucket, remote, clock: Arc::new(clock), origin }
     }
 
     pub fn database(&self) -> PathBuf {

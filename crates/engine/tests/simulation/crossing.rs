@@ -1,0 +1,144 @@
+//! A commit that stays here, beside another engine's push on its way to the same branch.
+//!
+//! The push lands at the remote and our branch cannot go there until a merge. What was committed stays in its user's pending work until
+//! then, with what it started from, and nothing remembers that the remote has it. The worlds of the simulation keep away from that: where
+//! two engines push, nothing is committed and not pushed.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use treehold_engine::api::{Condition, Origin, PendingBody, PutPending};
+use treehold_engine::remote::{
+    Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs, RemoteTimeouts,
+};
+use treehold_engine::{Engine, Remote};
+use uuid::Uuid;
+
+use crate::ALONE;
+use crate::gate::{Gate, Rates};
+use crate::life::Deed;
+use crate::people::{self, Done, Person};
+use crate::world::{Plan, World};
+
+/// While the next push is on its way, something else is done.
+struct Crossing {
+    inner: GitRemote,
+    meanwhile: Mutex<Option<Deed<Done>>>,
+}
+
+impl fmt::Debug for Crossing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crossing").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Remote for Crossing {
+    fn check_url(&self, url: &str) -> Result<(), RemoteError> {
+        self.inner.check_url(url)
+    }
+
+    async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
+        self.inner.refs(at, prefixes).await
+    }
+
+    async fn fetch(&self, at: &Endpoint, spec: &FetchSpec) -> Result<Fetching, RemoteError> {
+        self.inner.fetch(at, spec).await
+    }
+
+    async fn push(&self, at: &Endpoint, spec: &PushSpec) -> Pushed {
+        let meanwhile = self.meanwhile.lock().expect("a lock").take();
+        if let Some(meanwhile) = meanwhile {
+            let done = meanwhile.await;
+            assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
+        }
+        self.inner.push(at, spec).await
+    }
+}
+
+/// Where one has pushed and the other has committed meanwhile.
+struct Crossed {
+    /// Its files, and the database.
+    _world: World,
+    engine: Engine,
+    project: String,
+    /// Whose commit of `file` the remote has, and our branch has not.
+    person: Person,
+}
+
+async fn crossed() -> Crossed {
+    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
+    let world = World::new(Plan { seed: 1, remote: true, engines: 2, directory: false, spoiled: false }, &gate);
+    world.outsider(1);
+    let inner =
+        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
+    let crossing = Arc::new(Crossing { inner, meanwhile: Mutex::default() });
+    let (engine, other) =
+        (world.engine_with(Arc::clone(&crossing) as _).await, world.engine_with(Arc::clone(&crossing) as _).await);
+    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
+    let project =
+        engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
+    let (mut person, mut second) = (Person::new(Uuid::from_u128(1)), Person::new(Uuid::from_u128(2)));
+    save(&engine, &project, &person, b"file", Some("one")).await;
+    save(&engine, &project, &second, b"other", Some("other")).await;
+    let meanwhile = second.commit(1, other, project.clone(), false);
+    *crossing.meanwhile.lock().expect("a lock") = Some(meanwhile);
+    committed(&engine, &project, &mut person, true).await;
+    let status = engine.status(&project, None, None).await.expect("a status");
+    assert_eq!((status.ahead, status.behind), (1, 1), "both have a commit that the other lacks");
+    Crossed { _world: world, engine, project, person }
+}
+
+async fn save(engine: &Engine, project: &str, person: &Person, path: &[u8], text: Option<&'static str>) {
+    let body = match text {
+        Some(text) => PendingBody::Content(text.as_bytes().into()),
+        None => PendingBody::Deleted,
+    };
+    let put = PutPending {
+        branch: None,
+        mode: None,
+        base: None,
+        condition: Condition::default(),
+        body,
+        origin: Origin::default(),
+    };
+    engine.put_pending(project, person.id, path, put).await.expect("a save");
+}
+
+async fn committed(engine: &Engine, project: &str, person: &mut Person, push: bool) {
+    person.open = None;
+    let done = person.commit(0, engine.clone(), project.to_owned(), push).await;
+    assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
+}
+
+async fn synced(engine: &Engine, project: &str) {
+    let done = people::sync(engine.clone(), project.to_owned()).await;
+    assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}");
+    engine.housekeep().await.expect("a round of housekeeping");
+}
+
+/// Goal: a deletion that was answered is kept, also where the file is in a commit that our branch has not merged yet.
+/// Method: the commit of a new file lands at the remote beside a commit of ours; its user deletes the file, then the two are merged.
+#[tokio::test]
+#[ignore = "not kept yet: the deletion equals our branch and is taken for none, and the merge brings the file back"]
+async fn a_deletion_outlives_the_merge_of_what_it_deletes() {
+    let _alone = ALONE.lock();
+    let Crossed { engine, project, person, _world } = crossed().await;
+    save(&engine, &project, &person, b"file", None).await;
+    synced(&engine, &project).await;
+    assert_eq!(people::view(&engine, &project, person.id, "file").await, None);
+}
+
+/// Goal: nobody's edit conflicts with what they themselves have committed.
+/// Method: as above, with another edit in the place of the deletion, which is then committed.
+#[tokio::test]
+#[ignore = "not kept yet: the edit starts from before the commit, with which it does not merge"]
+async fn an_edit_after_a_commit_that_is_not_merged_yet_merges_with_it() {
+    let _alone = ALONE.lock();
+    let Crossed { engine, project, mut person, _world } = crossed().await;
+    save(&engine, &project, &person, b"file", Some("two")).await;
+    synced(&engine, &project).await;
+    committed(&engine, &project, &mut person, true).await;
+    assert_eq!(people::view(&engine, &project, person.id, "file").await, Some(b"two".to_vec()));
+}
