@@ -6,6 +6,7 @@ use std::path::Path;
 use sqlx::{Connection, SqliteConnection};
 use treehold_store::Bucket;
 use treehold_tests::git::Repo;
+use uuid::Uuid;
 
 use crate::world::World;
 
@@ -107,11 +108,10 @@ pub async fn settled(world: &World) -> Repo {
     _ = std::fs::remove_dir_all(&dir);
     let copy = Repo::init_bare(&dir);
     copy_bucket(&*world.bucket.sound, &dir).await;
-    let rows: Vec<(String, Vec<u8>)> =
-        sqlx::query_as("SELECT name, oid FROM refs").fetch_all(&mut db).await.expect("refs");
-    let tips: Vec<String> = rows.iter().map(|(_, oid)| hex(oid)).collect();
-    for ((name, _), tip) in rows.iter().zip(&tips) {
-        copy.git().run(["update-ref", name, tip]);
+    let rows: Vec<(Uuid, String, Vec<u8>)> =
+        sqlx::query_as("SELECT project, name, oid FROM refs").fetch_all(&mut db).await.expect("refs");
+    for (project, name, oid) in &rows {
+        copy.git().run(["update-ref", &copied(&project.to_string(), name), &hex(oid)]);
     }
     copy.fsck_strict();
     let ledger: Vec<(Vec<u8>, i64, i64, String)> =
@@ -153,15 +153,25 @@ async fn copy_bucket(bucket: &dyn Bucket, to: &Path) {
     }
 }
 
-/// Blobs that are in pending work, its history, or the ledger.
-pub async fn kept(world: &World) -> BTreeSet<String> {
+/// What a ref of a project is called in the copy of the bucket, which is everybody's.
+pub fn copied(project: &str, name: &str) -> String {
+    format!("refs/{project}/{}", name.strip_prefix("refs/").expect("a full name"))
+}
+
+/// What is in a project's pending work, that work's history, or reached by the project's refs.
+pub async fn kept(world: &World, copy: &Repo, project: &str) -> BTreeSet<String> {
     let mut db = open(world).await;
+    let id: Uuid = project.parse().expect("an id");
     let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
-        "SELECT oid FROM pending WHERE oid IS NOT NULL UNION SELECT oid FROM pending_history WHERE oid IS NOT NULL
-         UNION SELECT oid FROM objects",
+        "SELECT p.oid FROM pending p JOIN workspaces w ON w.id = p.workspace WHERE w.project = $1 AND p.oid IS NOT NULL
+         UNION SELECT p.oid FROM pending_history p JOIN workspaces w ON w.id = p.workspace
+         WHERE w.project = $1 AND p.oid IS NOT NULL",
     )
+    .bind(id)
     .fetch_all(&mut db)
     .await
     .expect("oids");
-    rows.iter().map(|(oid,)| hex(oid)).collect()
+    let refs = format!("--glob={}*", copied(project, "refs/"));
+    let reached = copy.git().run(["rev-list", "--objects", "--no-object-names", refs.as_str()]);
+    rows.iter().map(|(oid,)| hex(oid)).chain(reached.lines().map(str::to_owned)).collect()
 }

@@ -69,7 +69,7 @@ struct Crossed {
 
 async fn crossed() -> Crossed {
     let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-    let world = World::new(Plan { seed: 1, remote: true, engines: 2, directory: false, spoiled: false }, &gate);
+    let world = World::new(Plan { seed: 1, remote: true, engines: 2, ..Plan::default() }, &gate);
     world.outsider(1);
     let inner =
         GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");

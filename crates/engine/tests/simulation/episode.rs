@@ -1,6 +1,5 @@
 //! One episode: people work while everything goes wrong; then it is quiet, and what was answered must be there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,31 +7,37 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use treehold_engine::api::ProjectSpec;
 use treehold_engine::{Engine, EngineError};
-use treehold_object::ObjectId;
-use treehold_tests::git::Repo;
+use treehold_object::Kind;
 
 use crate::check::{self, Past};
 use crate::gate::Gate;
 use crate::life::{Deed, Life};
-use crate::people::{self, CLIENT_REF, Client, Content, Done, Person};
+use crate::people::{self, Done};
+use crate::tenant::{Secret, Stage, Tenant, Turn};
 use crate::world::{Plan, World};
 
 /// Rounds of work; more while a fault is wanted that did not come yet.
 const STEPS: usize = 12;
 const STEPS_MAX: usize = 30;
+/// In a project alone, and in one among others: what is done in a round is about the same.
 const PEOPLE: usize = 3;
+const PEOPLE_BESIDE: usize = 2;
+/// Projects, forks among them.
+const TENANTS_MAX: usize = 5;
+/// Foreign objects that a project is asked for in a round.
+const PROBES: usize = 3;
 /// How often in the end what was not answered is asked again.
 const PATIENCE: usize = 4;
+
+/// Deeds of a round, each with its project.
+type Deeds = Vec<(&'static str, Deed<(usize, Done)>)>;
 
 pub struct Episode {
     world: World,
     random: StdRng,
     gate: Arc<Gate>,
-    project: String,
-    people: Vec<Person>,
-    client: Client,
-    /// Blobs of saves that were answered.
-    saved: BTreeSet<String>,
+    tenants: Vec<Tenant>,
+    round: u32,
     past: Past,
     outside: u32,
     pub deaths: u32,
@@ -46,16 +51,12 @@ struct Alive {
 
 impl Episode {
     pub fn new(plan: Plan, gate: &Arc<Gate>) -> Episode {
-        let mut random = StdRng::seed_from_u64(plan.seed ^ 2);
-        let people = (0..PEOPLE).map(|_| Person::new(uuid::Builder::from_random_bytes(random.random()).into_uuid()));
         Episode {
-            people: people.collect(),
             world: World::new(plan, gate),
-            random,
+            random: StdRng::seed_from_u64(plan.seed ^ 2),
             gate: Arc::clone(gate),
-            project: String::new(),
-            client: Client::default(),
-            saved: BTreeSet::new(),
+            tenants: Vec::new(),
+            round: 0,
             past: Past::default(),
             outside: 0,
             deaths: 0,
@@ -64,16 +65,17 @@ impl Episode {
 
     pub fn run(&mut self) {
         let mut alive = self.born();
-        self.project = alive.life.calm(self.connected(&alive.engines[0]));
+        alive.life.calm(self.founded(&alive.engines[0]));
         for step in 0..STEPS_MAX {
             if step >= STEPS && self.gate.wanted().is_empty() {
                 break;
             }
+            self.round += 1;
             let deeds = self.choose(&alive.engines);
             let done = alive.life.storm(deeds);
             let died = self.gate.is_dead();
-            for done in done.into_iter().flatten() {
-                self.take(done);
+            for (at, done) in done.into_iter().flatten() {
+                self.take(at, done);
             }
             if died {
                 self.deaths += 1;
@@ -91,10 +93,30 @@ impl Episode {
         Alive { engines, life }
     }
 
-    async fn connected(&self, engine: &Engine) -> String {
-        if !self.world.plan.remote {
-            return engine.create_project(None, &ProjectSpec::default()).await.expect("a project").0.id.to_string();
+    /// The projects that are there from the start.
+    async fn founded(&mut self, engine: &Engine) {
+        let plan = self.world.plan;
+        let project = match plan.remote {
+            true => self.connected(engine).await,
+            false => alone(engine).await,
+        };
+        let people = self.people();
+        let mut first = Tenant::new(0, people, project, &mut self.random);
+        first.remote = plan.remote;
+        self.tenants.push(first);
+        if plan.second {
+            let second = alone(engine).await;
+            self.tenants.push(Tenant::new(1, people, second, &mut self.random));
         }
+        self.look(engine).await;
+    }
+
+    fn people(&self) -> usize {
+        let Plan { second, forks, .. } = self.world.plan;
+        if second || forks { PEOPLE_BESIDE } else { PEOPLE }
+    }
+
+    async fn connected(&self, engine: &Engine) -> String {
         for number in 1000..1003 {
             self.world.outsider(number);
         }
@@ -103,99 +125,124 @@ impl Episode {
     }
 
     /// What happens at the same time.
-    fn choose(&mut self, engines: &[Engine]) -> Vec<(&'static str, Deed<Done>)> {
-        let mut deeds: Vec<(&'static str, Deed<Done>)> = Vec::new();
+    fn choose(&mut self, engines: &[Engine]) -> Deeds {
         let wanted = self.gate.wanted();
-        let random = &mut self.random;
-        let remote = self.world.plan.remote;
-        // A commit that stays here beside another engine's push on its way to the same branch: see `crossing.rs`.
-        let always = engines.len() > 1;
-        let project = || self.project.clone();
-        let mut engine = engines.iter().cycle().skip(random.random_range(0..engines.len())).cloned();
-        let mut engine = || engine.next().expect("an engine");
-        for (who, person) in self.people.iter_mut().enumerate() {
-            if random.random_ratio(1, 2) {
-                deeds.push(("autosave", person.save(who, engine(), project(), random)));
-            }
-            if random.random_ratio(if person.open.is_some() { 2 } else { 1 }, 3) {
-                let push = remote && (always || random.random_ratio(5, 6));
-                let deed = person.commit(who, engine(), project(), push);
-                let pushes = person.open.as_ref().is_some_and(|(_, push)| *push);
-                deeds.push((if pushes { "push" } else { "commit" }, deed));
-            }
+        let next = self.random.random_range(0..engines.len());
+        let mut random = StdRng::from_seed(self.random.random());
+        let mut turn = Turn { random: &mut random, wanted: &wanted, engines, next, round: self.round };
+        let mut deeds = Deeds::new();
+        for (at, tenant) in self.tenants.iter_mut().enumerate().filter(|(_, tenant)| tenant.is_alive()) {
+            deeds.extend(tenant.deeds(&mut turn).into_iter().map(|(name, deed)| (name, of(at, deed))));
         }
-        let mut often = |deed: &'static str, of: u32| {
-            random.random_ratio(if wanted.contains(&deed) { of.div_ceil(2) } else { 1 }, of)
-        };
-        if often("git push", 4) {
-            let (deed, new) = self.client.push(engine(), self.project.clone(), &mut self.random);
-            self.client.unsure.push(new);
-            deeds.push(("git push", deed));
+        self.steal(&mut turn, &mut deeds);
+        if self.world.plan.forks {
+            self.fork(&mut turn, &mut deeds);
+            self.delete(&mut turn, &mut deeds);
         }
-        let random = &mut self.random;
-        let mut often = |deed: &'static str, of: u32| {
-            random.random_ratio(if wanted.contains(&deed) { of.div_ceil(2) } else { 1 }, of)
-        };
-        if remote && often("sync", 3) {
-            deeds.push(("sync", people::sync(engine(), self.project.clone())));
+        if turn.often("housekeep", 4) {
+            deeds.push(("housekeep", of(0, people::housekeep(turn.engine()))));
         }
-        if remote && often("push of all", 8) {
-            deeds.push(("push of all", people::push(engine(), self.project.clone())));
+        if turn.often("repack", 6) {
+            deeds.push(("repack", of(0, people::repack(turn.engine()))));
         }
-        if often("housekeep", 4) {
-            deeds.push(("housekeep", people::housekeep(engine())));
-        }
-        if often("repack", 6) {
-            deeds.push(("repack", people::repack(engine())));
-        }
-        if often("gc", 4) {
-            deeds.push(("gc", people::gc(engine())));
-        }
-        if often("refs", 4) {
-            deeds.push(("refs", people::refs(engine(), self.project.clone(), &mut self.random)));
+        if turn.often("gc", 4) {
+            // Of one project, where there are others that need what it gives up.
+            let beside = self.tenants.len() > 1 && !wanted.contains(&"gc") && turn.random.random_ratio(1, 3);
+            let at = turn.random.random_range(0..self.tenants.len());
+            let only = beside.then(|| self.tenants[at].project.clone());
+            deeds.push(("gc", of(at, people::gc(turn.engine(), only))));
         }
         deeds
     }
 
+    /// Somebody pushes a tree that names a blob of another project.
+    fn steal(&self, turn: &mut Turn<'_>, deeds: &mut Deeds) {
+        let thief = turn.random.random_range(0..self.tenants.len());
+        let blobs: Vec<Secret> = self.foreign(thief).into_iter().filter(|secret| secret.kind == Kind::Blob).collect();
+        if self.tenants[thief].is_alive() && !blobs.is_empty() && turn.often("theft", 4) {
+            let blob = blobs[turn.random.random_range(0..blobs.len())].oid;
+            let deed = people::steal(turn.engine(), self.tenants[thief].project.clone(), blob);
+            deeds.push(("theft", of(thief, deed)));
+        }
+    }
+
+    /// Asks for a fork, again if the last one did not come.
+    fn fork(&mut self, turn: &mut Turn<'_>, deeds: &mut Deeds) {
+        if !turn.often("fork", 3) {
+            return;
+        }
+        let last = self.tenants.iter().position(|tenant| matches!(tenant.stage, Stage::Asked { .. }));
+        let Some(at) = last.or_else(|| self.conceived(turn)) else { return };
+        let parent = self.tenants[at].parent.expect("a fork");
+        let source = &self.tenants[parent];
+        if !source.is_alive() {
+            self.tenants[at].stage = Stage::Gone;
+            return;
+        }
+        let client = [source.client.known].into_iter().chain(source.client.unsure.iter().copied()).collect();
+        let asked = Stage::Asked { answered: false, client, main: source.main };
+        let deed = people::fork(turn.engine(), source.project.clone(), &self.tenants[at].project);
+        self.tenants[at].stage = asked;
+        deeds.push(("fork", of(at, deed)));
+    }
+
+    /// A fork that nobody has asked for yet; `None` = there are enough, or there is nothing to fork.
+    fn conceived(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
+        let at = self.tenants.len();
+        let sources =
+            self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.is_alive() && tenant.parent.is_none());
+        let sources: Vec<usize> = sources.map(|(at, _)| at).collect();
+        if at >= TENANTS_MAX || sources.is_empty() {
+            return None;
+        }
+        let id = uuid::Builder::from_random_bytes(turn.random.random()).into_uuid();
+        let mut fork = Tenant::new(at, PEOPLE_BESIDE, id.to_string(), turn.random);
+        fork.parent = Some(sources[turn.random.random_range(0..sources.len())]);
+        fork.stage = Stage::Gone;
+        self.tenants.push(fork);
+        Some(at)
+    }
+
+    /// Asks for the deletion of a project of which a fork lives.
+    fn delete(&mut self, turn: &mut Turn<'_>, deeds: &mut Deeds) {
+        let sources = self.tenants.iter().filter(|tenant| tenant.is_alive()).filter_map(|tenant| tenant.parent);
+        let source = sources.filter(|at| self.tenants[*at].is_alive()).min();
+        let Some(at) = source.filter(|_| turn.often("delete", 6)) else { return };
+        let tenant = &mut self.tenants[at];
+        tenant.stage = Stage::Leaving { answered: false };
+        deeds.push(("delete", of(at, people::delete(turn.engine(), tenant.project.clone()))));
+    }
+
+    /// What others have and this project must not see.
+    fn foreign(&self, to: usize) -> Vec<Secret> {
+        let (parent, born) = (self.tenants[to].parent, self.tenants[to].born);
+        let others = self.tenants.iter().enumerate().filter(|(from, _)| *from != to);
+        others
+            .flat_map(|(from, other)| {
+                let secrets = other.secrets.iter().copied();
+                secrets.filter(move |secret| parent != Some(from) || secret.round > born)
+            })
+            .collect()
+    }
+
     /// Takes an answer for what it says.
-    fn take(&mut self, done: Done) {
-        self.gate.note(&done.told());
-        match done {
-            Done::Saved(who, path, content, Ok(answer)) => {
-                self.saved.extend(answer.oid.map(|oid| oid.to_string()));
-                let file = self.people[who].files.entry(path).or_default();
-                (file.known, file.unsure) = (content, Vec::new());
-            }
-            Done::Committed(who, key, Ok(answer)) => {
-                let person = &mut self.people[who];
-                person.open = None;
-                person.commits.insert(key, answer);
-            }
-            Done::Committed(who, key, Err(EngineError::Unprocessable { code: "nothing_to_commit", .. })) => {
-                self.people[who].open = None;
-                self.people[who].nothing.push(key);
-            }
-            Done::Saved(.., Err(error))
-            | Done::Committed(.., Err(error))
-            | Done::Pushed(_, Err(error))
-            | Done::Other(_, Err(error)) => {
-                self.excused(&error);
-            }
-            Done::Pushed(new, Ok(report)) => {
-                let moved = report.unpack.is_ok() && report.refs.iter().all(|status| status.result.is_ok());
-                if moved {
-                    (self.client.known, self.client.unsure) = (new, Vec::new());
-                }
-            }
-            Done::Other(_, Ok(())) => {}
+    fn take(&mut self, at: usize, done: Done) {
+        self.gate.note(&format!("{at} {}", done.told()));
+        if let Some(error) = self.tenants[at].take(done, self.round) {
+            self.excused(at, &error);
         }
     }
 
     /// What may be answered while things go wrong: never that something is wrong with what we keep.
-    fn excused(&self, error: &EngineError) {
+    fn excused(&self, at: usize, error: &EngineError) {
         let damage = matches!(error, EngineError::Internal(_) | EngineError::Damaged { .. });
+        // What goes away may be found half gone by whoever is at work in it, or forks it; not by a fork that is there.
+        let leaves = |at: usize| matches!(self.tenants[at].stage, Stage::Leaving { .. });
+        let tenant = &self.tenants[at];
+        let forking = matches!(tenant.stage, Stage::Asked { .. });
+        let leaving = leaves(at) || (forking && tenant.parent.is_some_and(leaves));
         let spoiled = self.world.plan.spoiled;
-        assert!(!damage || spoiled, "{error}: {error:?}\n{}", self.gate.trace());
+        assert!(!damage || spoiled || leaving, "{error}: {error:?}\n{}", self.gate.trace());
     }
 
     /// Between two rounds: what was late arrives, time passes, and everybody looks at what is there.
@@ -214,35 +261,34 @@ impl Episode {
         alive.life.calm(self.look(&alive.engines[0]));
     }
 
-    /// Everybody sees what was answered, or what was sent since.
     async fn look(&mut self, engine: &Engine) {
         self.past.moved_on(&self.world).await;
-        let refs = engine.refs(&self.project, Some(CLIENT_REF), None, None).await.expect("refs");
-        let tip: Option<ObjectId> = refs.refs.first().map(|found| found.oid.0);
-        let Client { known, unsure, .. } = &mut self.client;
-        assert!(tip == *known || unsure.contains(&tip), "{CLIENT_REF} is {tip:?}, not {known:?} or {unsure:?}");
-        (*known, *unsure) = (tip, Vec::new());
-        // A commit that landed at the remote while our branch had commits of its own is seen after the next merge.
-        let status = engine.status(&self.project, Some(self.people[0].id), None).await.expect("a status");
-        if status.behind > 0 {
+        for tenant in &mut self.tenants {
+            tenant.come_or_go(engine, self.round).await;
+        }
+        for tenant in self.tenants.iter_mut().filter(|tenant| tenant.is_alive()) {
+            tenant.look(engine, &self.gate).await;
+        }
+        for at in 0..self.tenants.len() {
+            self.probe(engine, at).await;
+        }
+    }
+
+    /// A project is asked for what only others have: it knows of none.
+    async fn probe(&mut self, engine: &Engine, at: usize) {
+        let foreign = self.foreign(at);
+        let project = self.tenants[at].project.clone();
+        if !self.tenants[at].is_alive() || foreign.is_empty() {
             return;
         }
-        for person in &mut self.people {
-            for (path, file) in &mut person.files {
-                let seen = people::view(engine, &self.project, person.id, path).await;
-                let sent: Vec<&Content> = file.unsure.iter().chain([&file.known]).collect();
-                let text = |content: &Content| {
-                    content.as_ref().map(|c| String::from_utf8_lossy(&c[..c.len().min(8)]).into_owned())
-                };
-                let trace = self.gate.trace();
-                assert!(
-                    sent.contains(&&seen),
-                    "{path} is {:?}, not {:?}\n{trace}",
-                    text(&seen),
-                    sent.iter().map(|c| text(c)).collect::<Vec<_>>()
-                );
-                (file.known, file.unsure) = (seen, Vec::new());
-            }
+        for _ in 0..PROBES {
+            let Secret { kind, oid, .. } = foreign[self.random.random_range(0..foreign.len())];
+            let shown = engine.raw_object(&project, kind, oid).await;
+            assert!(matches!(shown, Err(EngineError::NotFound { .. })), "{project} shows {kind:?} {oid} of another");
+            let shown = engine.raw_committed(&project, kind, oid).await;
+            assert!(matches!(shown, Err(EngineError::NotFound { .. })), "{project} shows {kind:?} {oid} of another");
+            let sizes = engine.object_sizes(&project, &[oid]).await.expect("sizes");
+            assert_eq!(sizes, [None::<u64>], "{project} knows the size of {kind:?} {oid} of another");
         }
     }
 
@@ -256,65 +302,68 @@ impl Episode {
             clock.pass(Duration::from_secs(7200));
             alive.life.calm(async {
                 engine.housekeep().await.expect("a round of housekeeping");
-                if self.world.plan.remote {
-                    let done = people::sync(engine.clone(), self.project.clone()).await;
-                    assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}\n{}", self.gate.trace());
-                }
-                for who in 0..self.people.len() {
-                    if self.people[who].open.is_some() {
-                        let done = self.people[who].commit(who, engine.clone(), self.project.clone(), false).await;
-                        self.take(done);
-                    }
+                for at in 0..self.tenants.len() {
+                    self.ask_again(engine, at).await;
                 }
             });
         }
-        let open = self.people.iter().find(|person| person.open.is_some());
-        assert!(open.is_none(), "{}\nnever answered: {:?}", self.gate.trace(), open.map(|person| &person.open));
+        let open = self.tenants.iter().filter(|tenant| tenant.is_alive()).flat_map(|tenant| &tenant.people);
+        let open: Vec<_> = open.filter_map(|person| person.open.as_ref()).collect();
+        assert!(open.is_empty(), "{}\nnever answered: {open:?}", self.gate.trace());
         alive.life.calm(self.all_is_well(&alive.engines[0]));
+    }
+
+    async fn ask_again(&mut self, engine: &Engine, at: usize) {
+        let tenant = &mut self.tenants[at];
+        if !tenant.is_alive() {
+            return;
+        }
+        if tenant.remote {
+            let done = people::sync(engine.clone(), tenant.project.clone()).await;
+            assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}\n{}", self.gate.trace());
+        }
+        for who in 0..tenant.people.len() {
+            let tenant = &mut self.tenants[at];
+            if tenant.people[who].open.is_some() {
+                let project = tenant.project.clone();
+                let done = tenant.people[who].commit(who, engine.clone(), project, false).await;
+                self.take(at, done);
+            }
+        }
     }
 
     async fn all_is_well(&mut self, engine: &Engine) {
         self.look(engine).await;
-        if self.world.plan.remote {
-            let done = people::push(engine.clone(), self.project.clone()).await;
-            assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}\n{}", self.gate.trace());
-        }
-        for (who, person) in self.people.iter_mut().enumerate() {
-            for (key, answer) in person.commits.clone() {
-                person.open = Some((key, answer.pushed));
-                match person.commit(who, engine.clone(), self.project.clone(), false).await {
-                    Done::Committed(_, key, Ok(again)) => assert_eq!(again, answer, "{key} has two answers"),
-                    other => panic!("{other:?}"),
-                }
-                person.open = None;
+        for tenant in self.tenants.iter_mut().filter(|tenant| tenant.is_alive()) {
+            if tenant.remote {
+                let done = people::push(engine.clone(), tenant.project.clone()).await;
+                assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}\n{}", self.gate.trace());
             }
+            tenant.says_it_again(engine).await;
         }
         engine.housekeep().await.expect("a round of housekeeping");
         let copy = check::settled(&self.world).await;
-        self.commits_are_there_once(&copy);
-        let kept = check::kept(&self.world).await;
-        let lost: Vec<_> = self.saved.difference(&kept).collect();
-        assert!(lost.is_empty(), "saves that were answered are nowhere: {lost:?}");
+        for tenant in self.tenants.iter().filter(|tenant| tenant.is_alive()) {
+            let parent = tenant.parent.map(|at| &self.tenants[at]);
+            tenant.commits_are_there_once(&copy, parent, &self.gate.trace());
+            tenant.has_its_saves(&check::kept(&self.world, &copy, &tenant.project).await);
+            let (main, stolen) = (check::copied(&tenant.project, "refs/heads/main"), people::STOLEN_REF);
+            if tenant.remote {
+                let ours = copy.refs().get(&main).cloned().expect("what was imported");
+                assert_eq!(self.world.origin.rev_parse("main"), ours, "the remote has something else");
+                self.world.origin.fsck_strict();
+            }
+            assert!(!copy.refs().contains_key(&check::copied(&tenant.project, stolen)), "a blob was stolen");
+        }
     }
+}
 
-    fn commits_are_there_once(&self, copy: &Repo) {
-        if !copy.refs().contains_key("refs/heads/main") {
-            assert!(self.people.iter().all(|person| person.commits.is_empty()));
-            return;
-        }
-        let log = copy.git().run(["log", "--format=%H %s", "main"]);
-        let lines: Vec<(&str, &str)> = log.lines().filter_map(|line| line.split_once(' ')).collect();
-        let mut answered = 0;
-        for (key, answer) in self.people.iter().flat_map(|person| &person.commits) {
-            let with_key: Vec<&str> = lines.iter().filter(|(_, subject)| subject == key).map(|(oid, _)| *oid).collect();
-            assert_eq!(with_key, [answer.commit.to_string()], "{key}\n{}", self.gate.trace());
-            answered += 1;
-        }
-        let made = lines.iter().filter(|(_, subject)| subject.starts_with("commit ")).count();
-        assert_eq!(made, answered, "a commit that nobody was told of:\n{log}\n{}", self.gate.trace());
-        if self.world.plan.remote {
-            assert_eq!(self.world.origin.rev_parse("main"), copy.rev_parse("main"), "the remote has something else");
-            self.world.origin.fsck_strict();
-        }
-    }
+/// A project without a remote.
+async fn alone(engine: &Engine) -> String {
+    engine.create_project(None, &ProjectSpec::default()).await.expect("a project").0.id.to_string()
+}
+
+/// A deed of a project.
+fn of(tenant: usize, deed: Deed<Done>) -> Deed<(usize, Done)> {
+    Box::pin(async move { (tenant, deed.await) })
 }

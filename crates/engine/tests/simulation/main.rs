@@ -11,6 +11,7 @@ mod life;
 mod people;
 mod remote;
 mod replies;
+mod tenant;
 mod world;
 
 use std::sync::Arc;
@@ -22,18 +23,32 @@ use episode::Episode;
 use gate::{Fate, Gate, Rates, Seen, Wanted};
 use world::Plan;
 
-/// The steps of each operation, by the points of `treehold_fault::POINTS`: docs/reliability.md has what must be true after a fault at
-/// each of them. The last two columns: it needs a remote; values in files.
-const STEPS: &[(&str, &[&str], bool, bool)] = &[
-    ("autosave", &["A1", "A2", "W2", "W3", "W4", "A4", "A5"], false, false),
-    ("commit", &["C1", "C2", "C3", "C4", "U5"], false, false),
-    ("push", &["C1", "C2", "C3", "C4", "U1", "U2", "U3", "U4", "U5"], true, false),
-    ("sync", &["I1", "I2", "I3", "I4", "I5", "W2", "W3", "W4", "I6"], true, false),
-    ("git push", &["P1", "P2", "P3", "P4", "W2", "W3", "W4", "P6", "P7"], false, false),
-    ("repack", &["N1", "N2", "N3", "W2", "W3", "N4", "N5"], false, false),
-    ("gc", &["G1", "G2", "G3", "G4", "G6"], false, false),
-    ("housekeep", &["G7"], false, false),
-    ("disk", &["D1", "D2", "D3", "D4"], false, true),
+/// What a world must have for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// A remote.
+    Remote,
+    /// Values in files.
+    Files,
+    /// Projects that are forked, and deleted.
+    Forks,
+}
+
+/// The steps of each operation, by the points of `treehold_fault::POINTS`, or by the call of the catalog that is all of it:
+/// docs/reliability.md has what must be true after a fault at each of them.
+const STEPS: &[(&str, &[&str], Needs)] = &[
+    ("autosave", &["A1", "A2", "W2", "W3", "W4", "A4", "A5"], Needs::Nothing),
+    ("commit", &["C1", "C2", "C3", "C4", "U5"], Needs::Nothing),
+    ("push", &["C1", "C2", "C3", "C4", "U1", "U2", "U3", "U4", "U5"], Needs::Remote),
+    ("sync", &["I1", "I2", "I3", "I4", "I5", "W2", "W3", "W4", "I6"], Needs::Remote),
+    ("git push", &["P1", "P2", "P3", "P4", "W2", "W3", "W4", "P6", "P7"], Needs::Nothing),
+    ("repack", &["N1", "N2", "N3", "W2", "W3", "N4", "N5"], Needs::Nothing),
+    ("gc", &["G1", "G2", "G3", "G4", "G6"], Needs::Nothing),
+    ("housekeep", &["G7"], Needs::Nothing),
+    ("fork", &["fork a project"], Needs::Forks),
+    ("delete", &["delete a project"], Needs::Forks),
+    ("disk", &["D1", "D2", "D3", "D4"], Needs::Files),
 ];
 /// The gate is the process's: one test at a time.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -46,13 +61,10 @@ const WANTED: usize = 4;
 const MORE: usize = 60;
 
 /// Every fault of every step, and what it needs.
-fn pairs() -> Vec<(Wanted, bool, bool)> {
-    let pair = |deed, point, remote, disk, fate| (Wanted { deed, point, fate, passes: 0 }, remote, disk);
-    let of = |&(deed, points, remote, disk): &(&'static str, &'static [&'static str], bool, bool)| {
-        points
-            .iter()
-            .flat_map(move |point| FATES.map(|fate| pair(deed, *point, remote, disk, fate)))
-            .collect::<Vec<_>>()
+fn pairs() -> Vec<(Wanted, Needs)> {
+    let pair = |deed, point, needs, fate| (Wanted { deed, point, fate, passes: 0 }, needs);
+    let of = |&(deed, points, needs): &(&'static str, &'static [&'static str], Needs)| {
+        points.iter().flat_map(move |point| FATES.map(|fate| pair(deed, *point, needs, fate))).collect::<Vec<_>>()
     };
     STEPS.iter().flat_map(of).collect()
 }
@@ -77,15 +89,18 @@ fn episode(seed: u64, account: &mut Account) {
     let pairs = pairs();
     let first = usize::try_from(seed % pairs.len() as u64).expect("small");
     let chosen: Vec<_> = pairs.iter().cycle().skip(first).take(WANTED).copied().collect();
-    let wanted = chosen.iter().map(|(wanted, ..)| Wanted { passes: random.random_range(0..2), ..*wanted }).collect();
-    let remote = chosen.iter().any(|(_, remote, _)| *remote) || random.random_ratio(1, 8);
+    let wanted = chosen.iter().map(|(wanted, _)| Wanted { passes: random.random_range(0..2), ..*wanted }).collect();
+    let needs = |needed: Needs| chosen.iter().any(|(_, needs)| *needs == needed);
+    let remote = needs(Needs::Remote) || random.random_ratio(1, 8);
     // Where two engines push, nothing is committed and not pushed.
-    let stays = remote && chosen.iter().any(|(wanted, ..)| wanted.deed == "commit");
+    let stays = remote && chosen.iter().any(|(wanted, _)| wanted.deed == "commit");
     let plan = Plan {
         seed,
         remote,
         engines: if stays || random.random_ratio(2, 3) { 1 } else { 2 },
-        directory: chosen.iter().any(|(.., disk)| *disk) || random.random_ratio(1, 8),
+        second: random.random_ratio(1, 3),
+        forks: needs(Needs::Forks) || random.random_ratio(1, 6),
+        directory: needs(Needs::Files) || random.random_ratio(1, 8),
         spoiled: random.random_ratio(1, 6),
     };
     let rates = match random.random_range(0..4) {
@@ -129,12 +144,12 @@ fn whatever_goes_wrong() {
         episode(seed(nth as usize * WANTED % pairs.len()), &mut account);
     }
     let key = |wanted: &Wanted| (wanted.deed, wanted.point, wanted.fate);
-    let missed = |seen: &Seen| pairs.iter().position(|(wanted, ..)| !seen.contains_key(&key(wanted)));
+    let missed = |seen: &Seen| pairs.iter().position(|(wanted, _)| !seen.contains_key(&key(wanted)));
     for _ in 0..MORE * usize::from(count >= all) {
         let Some(first) = missed(&account.seen) else { break };
         episode(seed(first), &mut account);
     }
-    let seen = pairs.iter().filter(|(wanted, ..)| account.seen.contains_key(&key(wanted))).count();
+    let seen = pairs.iter().filter(|(wanted, _)| account.seen.contains_key(&key(wanted))).count();
     let Account { episodes, grants, faults, deaths, .. } = account;
     println!("{episodes} episodes, {grants} steps, {faults} faults, {deaths} deaths in {:?}", started.elapsed());
     println!("{seen} of {} pairs of step and fault were seen", pairs.len());

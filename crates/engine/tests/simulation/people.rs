@@ -9,7 +9,7 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use treehold_engine::api::{
-    At, Author, CommitAnswer, CommitRequest, Condition, Oid, OnConflict, OnDiverged, Origin, PendingAnswer,
+    At, Author, CommitAnswer, CommitRequest, Condition, ForkSpec, Oid, OnConflict, OnDiverged, Origin, PendingAnswer,
     PendingBody, PutPending, RefRequest, SyncRequest,
 };
 use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions};
@@ -30,6 +30,10 @@ pub enum Done {
     Saved(usize, String, Content, Result<PendingAnswer, EngineError>),
     Committed(usize, String, Result<CommitAnswer, EngineError>),
     Pushed(Option<ObjectId>, Result<Report, EngineError>),
+    /// A push of what belongs to another project.
+    Stolen(Result<Report, EngineError>),
+    Forked(Result<(), EngineError>),
+    Deleted(Result<(), EngineError>),
     Other(&'static str, Result<(), EngineError>),
 }
 
@@ -54,6 +58,9 @@ impl Done {
             }
             Done::Committed(_, key, Err(error)) => format!("=> {key}: {error}"),
             Done::Pushed(new, answer) => format!("=> pushed {new:?}: {answer:?}"),
+            Done::Stolen(answer) => format!("=> stolen: {answer:?}"),
+            Done::Forked(answer) => format!("=> forked: {answer:?}"),
+            Done::Deleted(answer) => format!("=> deleted: {answer:?}"),
             Done::Other(name, answer) => format!("=> {name}: {answer:?}"),
         }
     }
@@ -62,6 +69,19 @@ impl Done {
 /// The beginning of a content, to tell it by.
 pub fn text(content: &Content) -> Option<String> {
     content.as_ref().map(|content| String::from_utf8_lossy(content).lines().next().unwrap_or_default().to_owned())
+}
+
+/// What sets a content apart from those of all other projects.
+const OWN: &str = " of ";
+
+/// Whether no other project can have the content of its own accord.
+pub fn is_own(content: &Content) -> bool {
+    text(content).is_some_and(|text| text.contains(OWN))
+}
+
+/// Whether a push did what it was to do.
+pub fn moved(report: &Report) -> bool {
+    report.unpack.is_ok() && report.refs.iter().all(|status| status.result.is_ok())
 }
 
 /// A file of one user, which nobody else touches.
@@ -76,6 +96,8 @@ pub struct File {
 #[derive(Debug)]
 pub struct Person {
     pub id: Uuid,
+    /// Tells the people of this project from those of others.
+    pub of: String,
     pub files: BTreeMap<String, File>,
     /// Commits that were answered, by key.
     pub commits: BTreeMap<String, CommitAnswer>,
@@ -89,19 +111,28 @@ pub struct Person {
 
 impl Person {
     pub fn new(id: Uuid) -> Person {
+        Person::of(id, "")
+    }
+
+    pub fn of(id: Uuid, of: &str) -> Person {
         let (files, commits, nothing) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Person { id, files, commits, nothing, open: None, saves: 0, keys: 0 }
+        Person { id, of: of.to_owned(), files, commits, nothing, open: None, saves: 0, keys: 0 }
     }
 
     /// Saves or deletes a file.
     pub fn save(&mut self, who: usize, engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> {
-        let path = format!("by/{who}/{}", random.random_range(0..3));
+        let path = format!("by/{}{who}/{}", self.of, random.random_range(0..3));
         self.saves += 1;
         let known = self.files.get(&path).is_some_and(|file| file.known.is_some() && file.unsure.is_empty());
+        // Mostly what somebody in another project saves, too.
+        let line = match random.random_ratio(1, 3) {
+            true => format!("{who} {}{OWN}{}\n", self.saves, self.of),
+            false => format!("{who} {}\n", self.saves),
+        };
         let content = match random.random_range(0..10) {
             0 if known => None,
-            dice if dice < 4 => Some(format!("{who} {}\n", self.saves).repeat(40).into_bytes()),
-            _ => Some(format!("{who} {}\n", self.saves).into_bytes()),
+            dice if dice < 4 => Some(line.repeat(40).into_bytes()),
+            _ => Some(line.into_bytes()),
         };
         let body = match &content {
             Some(content) => PendingBody::Content(Bytes::from(content.clone())),
@@ -125,10 +156,10 @@ impl Person {
 
     /// Commits, again under the same key if the last commit was not answered.
     pub fn commit(&mut self, who: usize, engine: Engine, project: String, push: bool) -> Deed<Done> {
-        let keys = &mut self.keys;
+        let (keys, of) = (&mut self.keys, &self.of);
         let (key, push) = self.open.get_or_insert_with(|| {
             *keys += 1;
-            (format!("commit {keys} of {who}"), push)
+            (format!("commit {keys} of {of}{who}"), push)
         });
         let (key, push) = (key.clone(), *push);
         let author = Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None };
@@ -172,7 +203,7 @@ impl Client {
         let old = self.known;
         let cut = dice == 1;
         if dice == 0 && old.is_some() {
-            let head = self.head(old, None);
+            let head = head(CLIENT_REF, old, None);
             let deed =
                 Box::pin(async move { Done::Pushed(None, engine.receive_pack(&project, &head, None, &()).await) });
             return (deed, None);
@@ -180,7 +211,7 @@ impl Client {
         // Without the old tip as its parent, the move is no fast-forward.
         let parent = old.filter(|_| dice != 2);
         let (new, pack) = self.pack(parent);
-        let head = self.head(old, Some(new));
+        let head = head(CLIENT_REF, old, Some(new));
         let deed = Box::pin(async move {
             let pushed = match spooled(&engine, &pack, cut).await {
                 Ok(pack) => engine.receive_pack(&project, &head, Some(pack), &()).await,
@@ -191,33 +222,70 @@ impl Client {
         (deed, Some(new))
     }
 
-    fn head(&self, old: Option<ObjectId>, new: Option<ObjectId>) -> ReceiveHead {
-        let command = RefCommand { old, new, name: CLIENT_REF.into() };
-        let capabilities = PushCapabilities { ofs_delta: true, ..PushCapabilities::default() };
-        ReceiveHead { commands: vec![command], capabilities, ..ReceiveHead::default() }
-    }
-
     /// A commit with a file of its own, and the pack of all that is new.
     fn pack(&self, parent: Option<ObjectId>) -> (ObjectId, Vec<u8>) {
-        let named = |kind, content: &[u8]| hash(kind, content).expect("no collision");
         let blob = format!("pushed {}\n", self.pushes).into_bytes();
-        let blob_oid = named(Kind::Blob, &blob);
-        let entry = TreeEntry { mode: 0o100644, name: b"file".as_slice().into(), oid: blob_oid };
-        let tree = encode_tree([entry]).expect("a tree");
-        let tree_oid = named(Kind::Tree, &tree);
-        let who = Signature::new("G", "g@example.org", 1_700_000_000 + i64::from(self.pushes), 0).expect("a name");
-        let message = format!("pushed {}", self.pushes).into();
-        let parents = parent.into_iter().collect();
-        let commit = CommitSpec { tree: tree_oid, parents, author: who.clone(), committer: who, message };
-        let commit = commit.encode().expect("a commit");
-        let oid = named(Kind::Commit, &commit);
-        let mut pack = PushPack::new(Vec::new(), 3, PackOptions::default()).expect("a pack");
-        let objects = [(oid, Kind::Commit, &commit), (tree_oid, Kind::Tree, &tree), (blob_oid, Kind::Blob, &blob)];
-        for (oid, kind, content) in objects {
-            pack.add(&PushObject { oid, kind, content, base: None }).expect("an object");
-        }
-        (oid, pack.finish().expect("a pack").0)
+        let oid = named(Kind::Blob, &blob);
+        packed(oid, Some(blob), parent, self.pushes)
     }
+}
+
+fn head(name: &str, old: Option<ObjectId>, new: Option<ObjectId>) -> ReceiveHead {
+    let command = RefCommand { old, new, name: name.into() };
+    let capabilities = PushCapabilities { ofs_delta: true, ..PushCapabilities::default() };
+    ReceiveHead { commands: vec![command], capabilities, ..ReceiveHead::default() }
+}
+
+fn named(kind: Kind, content: &[u8]) -> ObjectId {
+    hash(kind, content).expect("no collision")
+}
+
+/// A commit with one file, and the pack of it, its tree and, if it is given, the file's content.
+fn packed(file: ObjectId, blob: Option<Vec<u8>>, parent: Option<ObjectId>, number: u32) -> (ObjectId, Vec<u8>) {
+    let entry = TreeEntry { mode: 0o100644, name: b"file".as_slice().into(), oid: file };
+    let tree = encode_tree([entry]).expect("a tree");
+    let tree_oid = named(Kind::Tree, &tree);
+    let who = Signature::new("G", "g@example.org", 1_700_000_000 + i64::from(number), 0).expect("a name");
+    let message = format!("pushed {number}").into();
+    let parents = parent.into_iter().collect();
+    let commit = CommitSpec { tree: tree_oid, parents, author: who.clone(), committer: who, message };
+    let commit = commit.encode().expect("a commit");
+    let oid = named(Kind::Commit, &commit);
+    let mut objects: Vec<(ObjectId, Kind, &[u8])> =
+        vec![(oid, Kind::Commit, &commit[..]), (tree_oid, Kind::Tree, &tree[..])];
+    objects.extend(blob.as_deref().map(|blob| (file, Kind::Blob, blob)));
+    let count = u32::try_from(objects.len()).expect("a few");
+    let mut pack = PushPack::new(Vec::new(), count, PackOptions::default()).expect("a pack");
+    for (oid, kind, content) in objects {
+        pack.add(&PushObject { oid, kind, content, base: None }).expect("an object");
+    }
+    (oid, pack.finish().expect("a pack").0)
+}
+
+/// Where what was stolen would be.
+pub const STOLEN_REF: &str = "refs/heads/stolen";
+
+/// Pushes a commit whose file is a blob that is not sent, and that this project does not have.
+pub fn steal(engine: Engine, project: String, blob: ObjectId) -> Deed<Done> {
+    let (new, pack) = packed(blob, None, None, 0);
+    let head = head(STOLEN_REF, None, Some(new));
+    Box::pin(async move {
+        Done::Stolen(match spooled(&engine, &pack, false).await {
+            Ok(pack) => engine.receive_pack(&project, &head, Some(pack), &()).await,
+            Err(error) => Err(error),
+        })
+    })
+}
+
+/// Forks a project under an id that the caller chose.
+pub fn fork(engine: Engine, source: String, id: &str) -> Deed<Done> {
+    let spec = ForkSpec { id: Some(id.parse().expect("an id")), ..ForkSpec::default() };
+    Box::pin(async move { Done::Forked(engine.fork_project(&source, &spec).await.map(|_| ())) })
+}
+
+/// Deletes a project.
+pub fn delete(engine: Engine, project: String) -> Deed<Done> {
+    Box::pin(async move { Done::Deleted(engine.delete_project(&project).await) })
 }
 
 /// A pack as the server hands it over: in a spool file, or only half of it.
@@ -264,9 +332,10 @@ pub fn repack(engine: Engine) -> Deed<Done> {
     other("repack", async move { engine.repack(options, &()).await.map(|_| ()) })
 }
 
-/// Collects whatever nothing names at the moment, without a grace.
-pub fn gc(engine: Engine) -> Deed<Done> {
-    let options = GcOptions { apply: true, grace: Some(Duration::ZERO), force: true, ..GcOptions::default() };
+/// Collects whatever nothing names at the moment, without a grace; of one project, what it gave up.
+pub fn gc(engine: Engine, project: Option<String>) -> Deed<Done> {
+    let (grace, now) = (Some(Duration::ZERO), project.is_some());
+    let options = GcOptions { apply: true, grace, project, now, force: true };
     other("gc", async move { engine.gc(&options, &()).await.map(|_| ()) })
 }
 

@@ -55,7 +55,7 @@ impl Remote for Forgetful {
 async fn refs_of_the_past_settle_nothing() {
     let _alone = ALONE.lock();
     let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-    let world = World::new(Plan { seed: 1, remote: true, engines: 1, directory: false, spoiled: false }, &gate);
+    let world = World::new(Plan { seed: 1, remote: true, engines: 1, ..Plan::default() }, &gate);
     world.outsider(1);
     let inner =
         GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");

@@ -68,11 +68,15 @@ impl Ambient for Clock {
 }
 
 /// How an episode is set up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Plan {
     pub seed: u64,
     /// With a remote that is pushed to and pulled from.
     pub remote: bool,
+    /// With a second project, which has no remote, in the same catalog and bucket from the start.
+    pub second: bool,
+    /// Projects are forked, and deleted while their forks live.
+    pub forks: bool,
     /// Engines on the same catalog and bucket.
     pub engines: usize,
     /// Values in files, not in memory.
