@@ -301,12 +301,12 @@ impl Tenant {
         let (own, others): (Vec<_>, Vec<_>) = made.partition(|(_, subject)| self.asked.contains_key(*subject));
         assert_eq!(own.len(), answered, "a commit that nobody was told of:\n{log}\n{trace}");
         for (oid, subject) in others {
-            let before = parent.and_then(|parent| Some((parent, *parent.asked.get(*subject)?)));
+            let before = parent.and_then(|parent| Some((parent, *parent.asked.get(subject)?)));
             let Some((parent, asked)) = before else { panic!("a stranger's commit: {oid} {subject}\n{trace}") };
             assert!(asked <= self.born, "{subject} was made after the fork\n{trace}");
-            assert_eq!(with_subject(&lines, subject), [*oid], "{subject} was forked twice\n{trace}");
-            let answer = parent.people.iter().find_map(|person| person.commits.get(*subject));
-            assert!(answer.is_none_or(|answer| answer.commit.to_string() == **oid), "{subject} is another\n{trace}");
+            assert_eq!(with_subject(&lines, subject), [oid], "{subject} was forked twice\n{trace}");
+            let answer = parent.people.iter().find_map(|person| person.commits.get(subject));
+            assert!(answer.is_none_or(|answer| answer.commit.to_string() == oid), "{subject} is another\n{trace}");
         }
     }
 }
