@@ -142,6 +142,12 @@ impl Episode {
         if turn.often("housekeep", 4) {
             deeds.push(("housekeep", of(0, people::housekeep(turn.engine()))));
         }
+        // Where others share the catalog, who is silent for long counts as dead, and may be alive.
+        if engines.len() > 1 && turn.often("time", 4) {
+            let (gate, clock) = (Arc::clone(&self.gate), Arc::clone(&self.world.clock));
+            let (turns, time_ms) = (turn.random.random_range(0..60), turn.random.random_range(1_000..300_000));
+            deeds.push(("time", of(0, people::time(gate, clock, turns, Duration::from_millis(time_ms)))));
+        }
         if turn.often("repack", 6) {
             deeds.push(("repack", of(0, people::repack(turn.engine()))));
         }

@@ -13,13 +13,15 @@ use treehold_engine::api::{
     PendingBody, PutPending, RefRequest, SyncRequest,
 };
 use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions};
+use treehold_fault::{Faults, Moment};
 use treehold_object::{CommitSpec, Kind, ObjectId, Signature, TreeEntry, encode_tree, hash};
 use treehold_wire::push::{PackOptions, PushObject, PushPack};
 use treehold_wire::serve::{PushCapabilities, ReceiveHead, RefCommand, Report};
 use uuid::Uuid;
 
+use crate::gate::Gate;
 use crate::life::Deed;
-use crate::world::GRACE;
+use crate::world::{Clock, GRACE};
 
 /// What a file is to its user. `None` = there is none.
 pub type Content = Option<Vec<u8>>;
@@ -324,6 +326,18 @@ pub fn push(engine: Engine, project: String) -> Deed<Done> {
 /// Sweeps, settles, reaps.
 pub fn housekeep(engine: Engine) -> Deed<Done> {
     other("housekeep", async move { engine.housekeep().await })
+}
+
+/// Time passes while others are at work, after so many turns: whoever was slow has been silent for that long.
+pub fn time(gate: Arc<Gate>, clock: Arc<Clock>, turns: u32, time: Duration) -> Deed<Done> {
+    other("time", async move {
+        for _ in 0..turns {
+            // It cannot fail; it comes late, or the process dies first.
+            _ = gate.decide("time", Moment::At).await;
+        }
+        clock.pass(time);
+        Ok(())
+    })
 }
 
 /// Packs what there is anew.
