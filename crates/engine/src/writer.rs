@@ -96,6 +96,7 @@ impl Engine {
         if objects.is_empty() {
             return Ok(());
         }
+        self.keep(&objects).await;
         let pack = self.pack_of(objects).await?;
         op.numbers.extend(self.store_pack(op.id, pack).await?);
         Ok(())
@@ -104,10 +105,15 @@ impl Engine {
     /// One pack of new objects, each once.
     pub(crate) async fn pack_of(&self, objects: Vec<NewBytes>) -> Result<FinishedPack> {
         let objects = objects.into_iter().map(|NewBytes { oid, kind, content }| Object { oid, kind, content });
-        let objects: Vec<Object> = objects.collect();
-        // Likely to be read next, whether or not they were known; the cache takes as much as is good for the others in it.
-        self.store.keep(objects.clone()).await;
-        Ok(self.store.build_pack(objects).await?)
+        Ok(self.store.build_pack(objects.collect()).await?)
+    }
+
+    /// Offers new objects to the cache: they are likely to be read next, whether or not they were known, and it takes as much as is good
+    /// for the others in it. It names each anew, which takes a while.
+    pub(crate) async fn keep(&self, objects: &[NewBytes]) {
+        let objects =
+            objects.iter().map(|object| Object { oid: object.oid, kind: object.kind, content: object.content.clone() });
+        self.store.keep(objects.collect()).await;
     }
 
     /// A name for a pack that nobody has used; `of`: something that is in it, or its checksum.

@@ -323,7 +323,8 @@ impl Engine {
     }
 
     /// PREPARED → STORED: the objects go to the bucket as one pack, which is made while it is registered that it comes, and whose index
-    /// goes beside it. What is to be pushed is made ready meanwhile; what is not is done with the same transaction.
+    /// goes beside it. What is likely to be read next is kept meanwhile, and what is to be pushed is made ready; what is not is done with
+    /// the same transaction.
     async fn make_durable(&self, planned: &mut Planned) -> Result<Durable> {
         let name = self.fresh_name(&planned.attempt.commit);
         point("C1").await?;
@@ -374,8 +375,13 @@ impl Engine {
             }
         };
         let (id, pinned) = (op.id, self.pin_all(op, &planned.reused));
-        let ready = async { tokio::try_join!(stored, pinned, before) };
-        let (_, _, mut before) = self.held_under(id, attempt, ready).await?;
+        let made = &planned.objects;
+        let kept = async {
+            self.keep(made).await;
+            Ok(())
+        };
+        let ready = async { tokio::try_join!(stored, pinned, before, kept) };
+        let (_, _, mut before, ()) = self.held_under(id, attempt, ready).await?;
         before.extend(std::mem::take(&mut planned.trees_before));
         point("C4").await?;
         let to = AttemptState::Stored;
