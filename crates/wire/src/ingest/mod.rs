@@ -13,6 +13,7 @@ mod cache;
 mod closure;
 mod depth;
 mod edges;
+mod index;
 mod nested;
 mod quarantine;
 mod resolve;

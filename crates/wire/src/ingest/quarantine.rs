@@ -10,6 +10,7 @@ use treehold_object::zlib::Inflater;
 use treehold_object::{Kind, ObjectId};
 
 use super::cache::Cache;
+use super::index::Index;
 use super::nested::{Nested, Nestings};
 use super::scan::{Scanned, damaged};
 use super::table::{NONE, Slot, Table};
@@ -43,8 +44,8 @@ pub struct Quarantine {
     file: File,
     /// In the order of the pack.
     slots: Vec<Slot>,
-    /// Positions of distinct objects, sorted by id.
-    by_oid: Vec<u32>,
+    /// Distinct objects, sorted by id.
+    by_oid: Index,
     nestings: Nestings,
     external: Vec<(ObjectId, Kind)>,
     data_end: u64,
@@ -73,13 +74,7 @@ impl Quarantine {
         let external = state.external(options.limits.external)?;
         let nestings = state.nestings.close();
         let mut slots = state.slots;
-        let mut by_oid: Vec<u32> = (0..slots.len() as u32).collect();
-        by_oid.sort_unstable_by_key(|at| (slots[*at as usize].oid, *at));
-        by_oid.dedup_by(|next, first| {
-            let (next, first) = (slots[*next as usize], &mut slots[*first as usize]);
-            first.referred |= next.oid == first.oid && next.referred;
-            next.oid == first.oid
-        });
+        let by_oid = Index::of(&mut slots);
         let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();
         let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
@@ -155,7 +150,7 @@ impl Quarantine {
 
     /// All objects in the order of the pack.
     pub fn iter(&self) -> impl Iterator<Item = PackedObject> + '_ {
-        let mut positions = self.by_oid.clone();
+        let mut positions = self.by_oid.to_vec();
         positions.sort_unstable();
         positions.into_iter().map(|at| self.object(at))
     }
@@ -286,8 +281,7 @@ impl Quarantine {
     }
 
     pub(super) fn position(&self, oid: &ObjectId) -> Option<u32> {
-        let found = self.by_oid.binary_search_by(|at| self.slots[*at as usize].oid.cmp(oid)).ok()?;
-        Some(self.by_oid[found])
+        self.by_oid.find(&self.slots, oid)
     }
 
     fn span(&self, at: u32) -> (u64, u64) {
