@@ -147,7 +147,7 @@ const HOLD_TO_LAND: &str = "WITH workspace AS MATERIALIZED (
 
 /// W4 under the project's lock, with the operation closed as W5 does: nothing is written unless each of these finds what it must.
 fn record_sql() -> String {
-    let trees = 4 + register::COLUMNS.len();
+    let trees = 4 + enter::COLUMNS.len();
     let commit = trees + graph::TREE.len();
     let parents = commit + graph::COMMIT.len();
     format!(
@@ -178,8 +178,8 @@ fn record_sql() -> String {
              {} RETURNING 1
          )
          SELECT oid, number, kind, size, sha256, key_id FROM placed",
-        rows(4, register::COLUMNS),
-        register::or_revived(),
+        rows(4, enter::COLUMNS),
+        enter::or_revived(),
         graph::trees_sql(trees, "(SELECT count(*) FROM placed) > 0"),
         graph::commits_sql(commit, "(SELECT count(*) FROM placed) > 0 AND (SELECT count(*) FROM kept) >= 0"),
         graph::parents_sql(parents, "(SELECT count(*) FROM placed) > 0 AND (SELECT count(*) FROM made) >= 0"),
@@ -284,7 +284,7 @@ impl<'a> Landing<'a> {
         let placed: Vec<(&NewObject, i64)> = self.objects.iter().copied().zip(0..).collect();
         let mut values = arguments![project, store.op, store.key];
         for part in [
-            register::object_values(&placed)?,
+            enter::object_values(&placed)?,
             graph::tree_values(&trees),
             graph::commit_values(&[&store.commit])?,
             graph::parent_values(&graph::edges_of(&store.commit)),
@@ -297,7 +297,8 @@ impl<'a> Landing<'a> {
             return Ok(None);
         }
         let mut found = register::Found::with_capacity(self.objects.len());
-        register::take_chunk(&mut found, store.key, self.objects.iter().copied(), &register::by_oid(known)?)?;
+        let entered = register::beside(self.objects.iter().copied(), known)?;
+        register::take_chunk(&mut found, store.key, self.objects.iter().copied(), entered)?;
         if !found.values().any(|row| row.new) {
             register::doom_unused(tx, store.key, store.now_ms).await?;
         }

@@ -3,6 +3,7 @@
 mod apply_at_once;
 mod commit_at_once;
 mod dialect;
+mod enter;
 mod open;
 mod record;
 mod wakeups;
@@ -75,6 +76,7 @@ mod write;
 use apply_at_once::apply_at_once as apply_plan;
 use commit_at_once::{land_at_once as land, prepare_at_once as prepare};
 use dialect::*;
+use enter::enter_chunk;
 use open::PostgresCatalog as Db;
 use record::record_chunk;
 

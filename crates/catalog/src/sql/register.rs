@@ -10,22 +10,19 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
 use crate::ledger::{KeyId, NewObject, Registered};
-use crate::rows::{Rows, Type, arguments, sql};
-
-/// A new object, as the queries take it.
-pub(super) const COLUMNS: &[(&str, Type)] = &[
-    ("number", Type::Int),
-    ("oid", Type::Blob),
-    ("kind", Type::Int),
-    ("size", Type::Int),
-    ("sha256", Type::Blob),
-    ("off", Type::Int),
-    ("len", Type::Int),
-    ("base_off", Type::Int),
-];
+use crate::rows::sql;
 
 /// A row of the ledger: oid, number, type, size, SHA-256, key.
 pub(super) type Known = (Vec<u8>, i64, i64, i64, Vec<u8>, i64);
+
+/// What the ledger has of an object now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entered {
+    pub number: i64,
+    pub key: KeyId,
+    /// Type, size and SHA-256 are those that were found in the bucket.
+    pub same: bool,
+}
 
 /// What the first row of each object says.
 pub(super) type Found = HashMap<ObjectId, Registered>;
@@ -118,17 +115,10 @@ fn same(a: &NewObject, b: &NewObject) -> bool {
     a.kind == b.kind && a.size == b.size && a.sha256 == b.sha256
 }
 
-/// Compares a stored row with what was found in the bucket.
-fn check(object: &NewObject, (_, number, kind, size, sha256, _): &Known) -> Result<u64, CatalogError> {
-    if *kind != codec::kind_code(object.kind) || codec::unsigned(*size)? != object.size || *sha256 != object.sha256 {
-        return Err(CatalogError::Collision(object.oid));
-    }
-    codec::unsigned(*number)
-}
-
 /// Inserts what is new, with numbers in the order given, and makes live what is known. Where rows are locked that is in the order of
 /// their oids, whoever else registers the same. Where the whole database is, only the rows of one statement are: a table that is filled
-/// about in the order of its numbers is written once. A number that a known object does not need is lost.
+/// about in the order of its numbers is written once. A number that a known object does not need is lost. The work is the same whether
+/// or not objects were known before.
 pub(super) async fn insert(
     tx: &mut Transaction,
     epoch: i64,
@@ -141,9 +131,10 @@ pub(super) async fn insert(
         numbered.sort_unstable_by_key(|(object, _)| object.oid);
     }
     let mut found = Found::with_capacity(objects.len());
-    for chunk in numbered.chunks(CHUNK_ROWS) {
-        let rows = insert_chunk(tx, epoch, key, chunk).await?;
-        take_chunk(&mut found, key, chunk.iter().map(|(object, _)| *object), &rows)?;
+    for chunk in numbered.chunks_mut(CHUNK_ROWS) {
+        chunk.sort_unstable_by_key(|(object, _)| object.oid);
+        let entered = enter_chunk(tx, epoch, key, chunk).await?;
+        take_chunk(&mut found, key, chunk.iter().map(|(object, _)| *object), entered)?;
     }
     Ok(found)
 }
@@ -153,72 +144,29 @@ async fn compare(tx: &mut Transaction, key: KeyId, objects: &[&NewObject]) -> Re
     let mut found = Found::with_capacity(objects.len());
     for chunk in objects.chunks(CHUNK_ROWS) {
         let known = read_known(tx, chunk).await?;
-        take_chunk(&mut found, key, chunk.iter().copied(), &known)?;
+        take_chunk(&mut found, key, chunk.iter().copied(), known)?;
     }
     Ok(found)
 }
 
-/// Takes over what the ledger says of objects, each of which it must know as it is.
+/// Takes over what the ledger says of objects, in their order, each of which it must know as it is.
 pub(super) fn take_chunk<'a>(
     found: &mut Found,
     key: KeyId,
     objects: impl Iterator<Item = &'a NewObject>,
-    known: &HashMap<ObjectId, Known>,
+    entered: Vec<Option<Entered>>,
 ) -> Result<(), Fault> {
-    for object in objects {
-        let row = known.get(&object.oid).ok_or(CatalogError::OpLost)?;
-        found.insert(object.oid, Registered { number: check(object, row)?, new: row.5 == key });
+    for (object, row) in objects.zip(entered) {
+        let row = row.ok_or(CatalogError::OpLost)?;
+        if !row.same {
+            return Err(CatalogError::Collision(object.oid).into());
+        }
+        found.insert(object.oid, Registered { number: codec::unsigned(row.number)?, new: row.key == key });
     }
     Ok(())
 }
 
-/// The rows that the ledger has of these objects now. The work is the same whether or not it had them before.
-async fn insert_chunk(
-    tx: &mut Transaction,
-    epoch: i64,
-    key: KeyId,
-    chunk: &[(&NewObject, i64)],
-) -> Result<HashMap<ObjectId, Known>, Fault> {
-    let insert = sql!(
-        "INSERT INTO objects (number, oid, type, size, sha256, state, seen_epoch, key_id, off, len, base_off)
-         SELECT r.number, r.oid, r.kind, r.size, r.sha256, 'L', $1, $2, r.off, r.len, r.base_off FROM {}
-         WHERE true ORDER BY r.oid {}",
-        rows(3, COLUMNS),
-        or_revived()
-    );
-    let values = object_values(chunk)?;
-    let rows: Vec<Known> =
-        sqlx::query_as_with(insert, with_rows(arguments![epoch, key], values)?).fetch_all(&mut **tx).await?;
-    by_oid(rows)
-}
-
-/// SQL: what is known is made live; rows as [`Known`] come back.
-pub(super) fn or_revived() -> String {
-    format!(
-        "ON CONFLICT (oid) DO UPDATE SET state = 'L', seen_epoch = {GREATEST}(objects.seen_epoch, excluded.seen_epoch)
-         RETURNING oid, number, CAST(type AS BIGINT) AS kind, size, sha256, key_id"
-    )
-}
-
-/// Objects with their numbers, as [`COLUMNS`].
-pub(super) fn object_values(chunk: &[(&NewObject, i64)]) -> Result<Rows, CatalogError> {
-    let sizes: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.size)).collect::<Result<_, _>>()?;
-    let offsets: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.offset)).collect::<Result<_, _>>()?;
-    let lengths: Vec<i64> = chunk.iter().map(|(object, _)| codec::signed(object.length)).collect::<Result<_, _>>()?;
-    let bases = chunk.iter().map(|(object, _)| object.base.map(codec::signed).transpose());
-    let bases: Vec<Option<i64>> = bases.collect::<Result<_, _>>()?;
-    Ok(Rows::new()
-        .ints(chunk.iter().map(|(_, number)| *number))
-        .blobs(chunk.iter().map(|(object, _)| object.oid.as_slice().to_vec()))
-        .ints(chunk.iter().map(|(object, _)| codec::kind_code(object.kind)))
-        .ints(sizes)
-        .blobs(chunk.iter().map(|(object, _)| object.sha256))
-        .ints(offsets)
-        .ints(lengths)
-        .ints_or_null(bases))
-}
-
-async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMap<ObjectId, Known>, Fault> {
+async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<Vec<Option<Entered>>, Fault> {
     let rows: Vec<Known> = sqlx::query_as(sql!(
         "SELECT oid, number, CAST(type AS BIGINT), size, sha256, key_id FROM objects WHERE oid {}",
         in_blobs(1)
@@ -226,15 +174,26 @@ async fn read_known(tx: &mut Transaction, chunk: &[&NewObject]) -> Result<HashMa
     .bind(blobs(chunk.iter().map(|object| object.oid.as_slice().to_vec())))
     .fetch_all(&mut **tx)
     .await?;
-    by_oid(rows)
+    beside(chunk.iter().copied(), rows)
 }
 
-pub(super) fn by_oid(rows: Vec<Known>) -> Result<HashMap<ObjectId, Known>, Fault> {
+/// What rows in any order say of objects, in the order of these; `None`: there is no row of it.
+pub(super) fn beside<'a>(
+    objects: impl Iterator<Item = &'a NewObject>,
+    rows: Vec<Known>,
+) -> Result<Vec<Option<Entered>>, Fault> {
     let mut known = HashMap::with_capacity(rows.len());
     for row in rows {
         known.insert(codec::oid(&row.0)?, row);
     }
-    Ok(known)
+    let entered = |object: &NewObject| {
+        let Some((_, number, kind, size, sha256, key)) = known.get(&object.oid) else { return Ok(None) };
+        let same = *kind == codec::kind_code(object.kind)
+            && codec::unsigned(*size)? == object.size
+            && *sha256 == object.sha256;
+        Ok(Some(Entered { number: *number, key: *key, same }))
+    };
+    objects.map(entered).collect()
 }
 
 /// The caller did not get the answer to a registration that was committed, and repeats it: it gets the answer again.

@@ -1,6 +1,7 @@
 //! The catalog in a SQLite file: one process, one writer, readers that wait for nobody (WAL).
 
 mod dialect;
+mod enter;
 mod open;
 mod record;
 
@@ -72,6 +73,7 @@ mod write;
 use apply::apply_in_turn as apply_plan;
 use commits::{land_in_turn as land, prepare_in_turn as prepare};
 use dialect::*;
+use enter::enter_chunk;
 use open::SqliteCatalog as Db;
 use record::record_chunk;
 
