@@ -150,9 +150,13 @@ impl Quarantine {
 
     /// All objects in the order of the pack.
     pub fn iter(&self) -> impl Iterator<Item = PackedObject> + '_ {
-        let mut positions = self.by_oid.to_vec();
-        positions.sort_unstable();
-        positions.into_iter().map(|at| self.object(at))
+        let mut positions: Vec<u32> = Vec::new();
+        if self.has_duplicates() {
+            positions.extend(self.by_oid.iter());
+            positions.sort_unstable();
+        }
+        let all = if positions.is_empty() { 0..self.slots.len() as u32 } else { 0..0 };
+        positions.into_iter().chain(all).map(|at| self.object(at))
     }
 
     /// The ids of all objects of one kind, sorted.
