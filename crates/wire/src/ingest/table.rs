@@ -1,6 +1,7 @@
 //! The table of a pack's objects while they are being named, and the edges between them. Shared by threads.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use treehold_object::{Kind, ObjectId};
@@ -57,14 +58,14 @@ pub(super) struct State {
     pub nestings: Nestings,
     /// Objects named so far.
     pub named: u64,
-    /// Bytes inflated and applied so far.
-    pub work: u64,
 }
 
 /// The shared table with the rules that apply to every object.
 pub(super) struct Table<'a> {
     options: IngestOptions<'a>,
     state: Mutex<State>,
+    /// Bytes inflated and applied so far. Beside the lock, as each delta adds to it.
+    work: AtomicU64,
 }
 
 /// The edges that one thread saw lately: the versions of a tree repeat most of their entries.
@@ -100,7 +101,8 @@ impl Seen {
 
 impl<'a> Table<'a> {
     pub fn new(options: &IngestOptions<'a>) -> Self {
-        Self { options: *options, state: Mutex::new(State { edges_max: COMPACT_MIN, ..State::default() }) }
+        let state = Mutex::new(State { edges_max: COMPACT_MIN, ..State::default() });
+        Self { options: *options, state, work: AtomicU64::new(0) }
     }
 
     /// A thread that panicked while it held the lock ends the whole ingest; until then the state is as good as it was.
@@ -168,9 +170,9 @@ impl<'a> Table<'a> {
     /// Charges `bytes` of inflating or copying to the budget for making dropped bases again, of a pack of `len` bytes.
     pub fn charge(&self, bytes: u64, len: u64) -> Result<(), IngestError> {
         let limit = self.options.limits.inflated_bytes_in(len);
-        let mut state = self.lock();
-        state.work = state.work.saturating_add(bytes);
-        if state.work / 3 > limit {
+        // What came before was within the limit, so that this cannot overflow.
+        let work = self.work.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if work / 3 > limit {
             return Err(IngestError::Limit { what: "inflated bytes, with deltas that need too much work", limit });
         }
         Ok(())
