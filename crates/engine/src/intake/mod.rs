@@ -303,11 +303,16 @@ impl Engine {
             let commits = read_commits(&quarantine).await?;
             return self.put_commits_of(quarantine, commits).await;
         }
-        let finished = kept(Arc::clone(&quarantine), pack).await?;
-        let upload = self.upload_pack(op.id, &finished);
+        let id = op.id;
+        // Its index is made, and it goes to the bucket, while others read it.
+        let upload = async {
+            let finished = kept(Arc::clone(&quarantine), pack).await?;
+            let key = self.upload_pack(id, &finished).await?;
+            Ok::<_, EngineError>((key, finished))
+        };
         // The ledger keeps the first place of an object: copies for reading come first.
         let copied = self.store_copies(op, &quarantine, Copies::WhereTheyPay, tip, &told);
-        let (key, (), commits) = futures::try_join!(upload, copied, read_commits(&quarantine))?;
+        let ((key, finished), (), commits) = futures::try_join!(upload, copied, read_commits(&quarantine))?;
         op.numbers.extend(self.register_pack(op.id, key, finished).await?);
         told(total);
         // Rows of commits that were known before may go with an object that the collector gives up; now it cannot any more.
