@@ -72,6 +72,29 @@ impl Chains {
         ranges
     }
 
+    /// Parts that have no range in common, each with the ranges that it has here: what one rests on need not be waited for by the others.
+    pub fn apart(self, gap: u64, length_max: u64) -> Vec<Self> {
+        let ranges = self.ranges(gap, length_max);
+        let Self { key, members } = self;
+        let home = |span: Span| ranges.partition_point(|range| range.start <= span.offset).saturating_sub(1);
+        // A disjoint-set forest over the ranges: those that one chain needs are joined.
+        let mut parents: Vec<usize> = (0..ranges.len()).collect();
+        let mut homes = Vec::with_capacity(members.len());
+        for (_, location) in &members {
+            let own = root(&mut parents, home(Span { offset: location.offset, length: location.length }));
+            for base in &location.bases {
+                let other = root(&mut parents, home(*base));
+                parents[other] = own;
+            }
+            homes.push(own);
+        }
+        let mut parts: BTreeMap<usize, Vec<(usize, Location)>> = BTreeMap::new();
+        for (member, home) in members.into_iter().zip(homes) {
+            parts.entry(root(&mut parents, home)).or_default().push(member);
+        }
+        parts.into_values().map(|members| Self { key: key.clone(), members }).collect()
+    }
+
     /// Bytes of all objects together: how much work it is, roughly.
     pub fn content(&self) -> u64 {
         self.members.iter().map(|(_, location)| location.size).fold(0, u64::saturating_add)
@@ -82,6 +105,15 @@ impl Chains {
 fn chain(location: &Location) -> impl DoubleEndedIterator<Item = Span> + Clone {
     let own = Span { offset: location.offset, length: location.length };
     std::iter::once(own).chain(location.bases.iter().copied())
+}
+
+/// The root above a node, which comes nearer to it.
+fn root(parents: &mut [usize], mut at: usize) -> usize {
+    while parents[at] != at {
+        parents[at] = parents[parents[at]];
+        at = parents[at];
+    }
+    at
 }
 
 fn range(span: Span) -> Range<u64> {
@@ -161,6 +193,69 @@ impl Resolver {
         }
         if content.len() <= MADE_MAX && self.made.insert(offset, content.clone()).is_none() {
             self.held += content.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use treehold_object::{Kind, ObjectId};
+
+    /// Entries of ten bytes at these offsets.
+    fn delta(offset: u64, bases: &[u64]) -> Location {
+        let span = |offset: &u64| Span { offset: *offset, length: 10 };
+        Location {
+            oid: ObjectId::Sha1([0; 20]),
+            kind: Kind::Blob,
+            size: 1,
+            key: "pack".into(),
+            offset,
+            length: 10,
+            bases: bases.iter().map(span).collect(),
+        }
+    }
+
+    fn chains(deltas: Vec<Location>) -> Chains {
+        Chains { key: "pack".into(), members: deltas.into_iter().enumerate().collect() }
+    }
+
+    fn places(parts: &[Chains]) -> Vec<Vec<usize>> {
+        parts.iter().map(|part| part.members.iter().map(|(at, _)| *at).collect()).collect()
+    }
+
+    #[test]
+    fn chains_that_share_no_range_are_apart() {
+        let near = chains(vec![delta(0, &[10]), delta(20, &[10]), delta(500, &[510]), delta(900, &[910, 505])]);
+        assert_eq!(
+            places(&near.clone().apart(5, 100)),
+            [vec![0, 1], vec![2, 3]],
+            "the last one rests on the range at 500"
+        );
+        assert_eq!(places(&near.apart(1000, 1000)), [vec![0, 1, 2, 3]]);
+        let far = chains(vec![delta(0, &[300]), delta(100, &[400]), delta(200, &[100])]);
+        assert_eq!(places(&far.apart(5, 100)), [vec![0], vec![1, 2]]);
+    }
+
+    #[test]
+    fn parts_read_what_the_whole_would() {
+        let mut rng = StdRng::seed_from_u64(crate::conformance::test_seed());
+        for _ in 0..200 {
+            let deltas = (0..rng.random_range(1..40)).map(|_| {
+                let bases: Vec<u64> = (0..rng.random_range(1..4)).map(|_| rng.random_range(0..200) * 10).collect();
+                delta(rng.random_range(0..200) * 10, &bases)
+            });
+            let whole = chains(deltas.collect());
+            let (count, ranges) = (whole.members.len(), whole.ranges(25, 100));
+            let parts = whole.apart(25, 100);
+            let mut read: Vec<Range<u64>> = parts.iter().flat_map(|part| part.ranges(25, 100)).collect();
+            read.sort_unstable_by_key(|range| range.start);
+            assert_eq!(read, ranges, "the same ranges, each once");
+            let mut places: Vec<usize> = places(&parts).concat();
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..count), "each delta once");
         }
     }
 }

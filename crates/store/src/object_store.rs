@@ -151,8 +151,10 @@ struct Inner {
     bucket: Arc<dyn Bucket>,
     options: StoreOptions,
     permits: Semaphore,
-    /// Groups of deltas that are read and applied at the same time: what their chains take is known late.
+    /// Groups of deltas that are read at the same time.
     chains: Semaphore,
+    /// Parts of them that are applied at the same time: what their chains take is known late.
+    making: Semaphore,
     cache: Option<Arc<ObjectCache>>,
     indexes: Indexes,
 }
@@ -162,8 +164,9 @@ impl ObjectStore {
     pub fn new(bucket: Arc<dyn Bucket>, options: StoreOptions) -> Self {
         let permits = Semaphore::new(options.parallel.clamp(1, Semaphore::MAX_PERMITS));
         let cache = ObjectCache::new(&options.cache).map(Arc::new);
-        let chains = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4)));
-        Self { inner: Arc::new(Inner { bucket, options, permits, chains, cache, indexes: Indexes::default() }) }
+        let turns = std::thread::available_parallelism().map_or(4, |cores| cores.get().max(4));
+        let (chains, making) = (Semaphore::new(turns), Semaphore::new(turns));
+        Self { inner: Arc::new(Inner { bucket, options, permits, chains, making, cache, indexes: Indexes::default() }) }
     }
 
     pub(crate) fn indexes(&self) -> &Indexes {
@@ -344,8 +347,22 @@ impl ObjectStore {
         answers
     }
 
-    /// Deltas of one pack. What does not come out right is read a second time, alone.
+    /// Deltas of one pack. Each waits only for what it rests on itself, so that some are made, on whatever core is free, while the bytes of
+    /// others are on their way.
     async fn read_chains<T: Send + 'static>(
+        self,
+        chains: Chains,
+        decode: impl Decode<T>,
+    ) -> Vec<(usize, Result<T, StoreError>)> {
+        let _turn = self.inner.chains.acquire().await;
+        let parts = chains.apart(self.inner.options.coalesce_gap, RUN_MAX).into_iter();
+        let parts = parts.map(|part| spawn(self.clone().read_part(part, decode.clone())));
+        let made: Vec<_> = stream::iter(parts).buffer_unordered(self.inner.options.parallel.max(1)).collect().await;
+        made.into_iter().flatten().collect()
+    }
+
+    /// Deltas that are made together. What does not come out right is read a second time, alone.
+    async fn read_part<T: Send + 'static>(
         self,
         chains: Chains,
         decode: impl Decode<T>,
@@ -379,7 +396,6 @@ impl ObjectStore {
         chains: &Chains,
         decode: &impl Decode<T>,
     ) -> Result<Vec<Option<T>>, StoreError> {
-        let _turn = self.inner.chains.acquire().await;
         let ranges = chains.ranges(self.inner.options.coalesce_gap, RUN_MAX);
         let pieces = ranges.into_iter().map(|range| async {
             let _permit = self.inner.permits.acquire().await;
@@ -390,6 +406,7 @@ impl ObjectStore {
         let pieces: Vec<(u64, Bytes)> =
             stream::iter(pieces).buffer_unordered(self.inner.options.parallel.max(1)).try_collect().await?;
         let (members, decode) = (chains.members.clone(), decode.clone());
+        let _making = self.inner.making.acquire().await;
         // Bases may be larger than what is made of them.
         let work = chains.content().saturating_add(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         Ok(off_thread(work, move || {
