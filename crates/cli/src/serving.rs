@@ -62,7 +62,8 @@ impl Serving {
         home.warn_if_open();
         let locks = own(settings, home).await?;
         let opened = Arc::new(open::open(settings, home, locks, Schema::Migrate).await?);
-        opened.check_ledger().await?;
+        let ((), checked) = tokio::join!(opened.engine.warm(), opened.check_ledger());
+        checked?;
         let listener = TcpListener::bind(&addresses[..]).await.map_err(|error| {
             Failure::failed(format!("cannot listen on {}: {error}; choose another with --listen", settings.listen))
         })?;

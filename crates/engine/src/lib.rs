@@ -64,6 +64,7 @@ mod upload;
 mod verify;
 mod view;
 mod vitals;
+mod warm;
 mod writer;
 
 use std::collections::HashMap;
