@@ -18,6 +18,9 @@ use super::walk::{Children, Source, Walk, read_entry, read_raw};
 use super::{IngestError, IngestOptions};
 use treehold_object::delta;
 
+/// Fewer entries are sorted sooner than a thread begins.
+const ALONE_MAX: usize = 4096;
+
 /// An object of a [`Quarantine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedObject {
@@ -72,9 +75,16 @@ impl Quarantine {
     ) -> Result<Self, IngestError> {
         let mut state = table.into_state();
         let external = state.external(options.limits.external)?;
-        let nestings = state.nestings.close();
-        let mut slots = state.slots;
-        let by_oid = Index::of(&mut slots);
+        let (nestings, mut slots) = (state.nestings, state.slots);
+        let (nestings, by_oid) = if options.threads > 1 && slots.len() >= ALONE_MAX {
+            std::thread::scope(|scope| {
+                let nestings = scope.spawn(move || nestings.close());
+                let by_oid = Index::of(&mut slots);
+                (nestings.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), by_oid)
+            })
+        } else {
+            (nestings.close(), Index::of(&mut slots))
+        };
         let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();
         let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
