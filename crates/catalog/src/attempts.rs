@@ -79,6 +79,9 @@ pub struct Attempt {
     pub state: AttemptState,
     /// Counts state changes; a change names the one it saw.
     pub fence: i64,
+    /// A push of it was sent whose outcome is not known: it may have landed, or may yet. While it is `Pushing` or `Unknown` that is so in any
+    /// case; this is how it stays known beyond.
+    pub in_doubt: bool,
     /// The remote's words, for the user.
     pub last_error: Option<String>,
     /// Unix milliseconds.
@@ -96,6 +99,8 @@ pub struct AttemptChange {
     pub fence: i64,
     /// Where it goes.
     pub to: AttemptState,
+    /// See [`Attempt::in_doubt`].
+    pub in_doubt: bool,
     /// The remote's words, for the user.
     pub last_error: Option<String>,
 }

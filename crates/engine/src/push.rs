@@ -250,6 +250,7 @@ impl Engine {
             objects,
             state: AttemptState::Prepared,
             fence: 0,
+            in_doubt: false,
             last_error: None,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,

@@ -23,6 +23,7 @@ pub(super) fn attempt(project: Uuid, branch: &str) -> Attempt {
         objects: vec![oid("a"), oid("tree"), oid("commit")],
         state: AttemptState::Prepared,
         fence: 0,
+        in_doubt: false,
         last_error: None,
         created_at_ms: NOW,
         updated_at_ms: NOW,
@@ -30,7 +31,7 @@ pub(super) fn attempt(project: Uuid, branch: &str) -> Attempt {
 }
 
 fn to(attempt: &Attempt, fence: i64, to: AttemptState) -> AttemptChange {
-    AttemptChange { id: attempt.id, fence, to, last_error: Some("words".to_owned()) }
+    AttemptChange { id: attempt.id, fence, to, in_doubt: false, last_error: Some("words".to_owned()) }
 }
 
 pub(super) async fn claims_compare_bodies(case: Case) {
@@ -72,6 +73,7 @@ pub(super) async fn come_back_whole(case: Case) {
         raw: Vec::new(),
         snapshot: Vec::new(),
         objects: Vec::new(),
+        in_doubt: true,
         last_error: Some("words".to_owned()),
         ..attempt(project, "other")
     };
@@ -93,9 +95,16 @@ pub(super) async fn move_by_their_fence(case: Case) {
     assert_eq!(change(0, AttemptState::Superseded).await, None, "somebody else moved it");
     let stored = case.catalog.attempt(attempt.id).await.expect("attempt").expect("there");
     assert_eq!((stored.state, stored.fence, stored.updated_at_ms), (AttemptState::Stored, 1, NOW + 1));
-    assert_eq!(stored.last_error.as_deref(), Some("words"));
+    assert_eq!((stored.in_doubt, stored.last_error.as_deref()), (false, Some("words")));
+    for (fence, words, in_doubt) in [(1, None, true), (2, Some("others"), true), (3, None, false)] {
+        let last_error = words.map(str::to_owned);
+        let change = AttemptChange { in_doubt, last_error, ..to(&attempt, fence, AttemptState::Paused) };
+        assert_eq!(case.catalog.change_attempt(&change, NOW).await.expect("change"), Some(fence + 1));
+        let stored = case.catalog.attempt(attempt.id).await.expect("attempt").expect("there");
+        assert_eq!((stored.in_doubt, stored.last_error.as_deref()), (in_doubt, words));
+    }
     let racing = (0..8).map(|_| {
-        let (catalog, change) = (case.catalog.clone(), to(&attempt, 1, AttemptState::Pushing));
+        let (catalog, change) = (case.catalog.clone(), to(&attempt, 4, AttemptState::Pushing));
         async move { catalog.change_attempt(&change, NOW).await.expect("change") }
     });
     let winners = together(racing).await.into_iter().filter(Option::is_some).count();

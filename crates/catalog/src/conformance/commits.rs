@@ -35,7 +35,13 @@ fn stored(op: Uuid, key: KeyId, of: &crate::Attempt, contents: &[&'static str]) 
             time: NOW / 1000,
             raw: "a commit".into(),
         },
-        attempt: AttemptChange { id: of.id, fence: of.fence, to: AttemptState::Stored, last_error: None },
+        attempt: AttemptChange {
+            id: of.id,
+            fence: of.fence,
+            to: AttemptState::Stored,
+            in_doubt: false,
+            last_error: None,
+        },
         now_ms: NOW,
     }
 }
@@ -87,7 +93,7 @@ pub(super) async fn land_at_once(case: Case) {
     let to = AttemptState::CommittedLocal;
     let mut publish =
         publication(project, op, vec![update("refs/heads/main", Some(oid("other")), Some(oid("commit")))]);
-    publish.attempt = Some(AttemptChange { id: main.id, fence: main.fence, to, last_error: None });
+    publish.attempt = Some(AttemptChange { id: main.id, fence: main.fence, to, in_doubt: false, last_error: None });
 
     let landed = case.catalog.land_commit(&store, &publish).await.expect("land");
     assert_eq!(landed, PublishOutcome::Moved("refs/heads/main".to_owned(), None));
@@ -111,10 +117,11 @@ pub(super) async fn land_at_once(case: Case) {
     let taken = attempt(project, "main");
     let op = Uuid::new_v4();
     let key = case.catalog.prepare_commit(&taken, op, "objects/pack/pack-2.pack", NOW).await.expect("prepare").key();
-    let change = AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+    let change =
+        AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, in_doubt: false, last_error: None };
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     let (store, mut publish) = (stored(op, key, &taken, &["d"]), publication(project, op, Vec::new()));
-    publish.attempt = Some(AttemptChange { id: taken.id, fence: 0, to, last_error: None });
+    publish.attempt = Some(AttemptChange { id: taken.id, fence: 0, to, in_doubt: false, last_error: None });
     assert!(matches!(case.catalog.land_commit(&store, &publish).await, Err(CatalogError::OpLost)));
     assert!(case.catalog.locate(&[oid("d")]).await.expect("locate")[0].is_none());
     case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
@@ -201,7 +208,13 @@ pub(super) async fn race_with_undoing(case: Case) {
         let (prepared, undone) = (prepared.await.expect("a task"), undone.await.expect("a task"));
         if let Prepared::Ready(_) = prepared {
             assert_eq!(undone, PendingOutcome::CommitUnderWay(0));
-            let change = AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+            let change = AttemptChange {
+                id: taken.id,
+                fence: 0,
+                to: AttemptState::Superseded,
+                in_doubt: false,
+                last_error: None,
+            };
             case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
             case.write(&key, &[undo()]).await;
         } else {
@@ -242,7 +255,7 @@ fn landing(key: &WorkspaceKey, of: &crate::Attempt, op: Uuid, commit: ObjectId) 
             rows: rows.collect(),
             cause: crate::ClearCause::Committed,
         }),
-        attempt: Some(AttemptChange { id: of.id, fence: of.fence, to, last_error: None }),
+        attempt: Some(AttemptChange { id: of.id, fence: of.fence, to, in_doubt: false, last_error: None }),
         answer: Some(crate::FinalAnswer { key: "key".to_owned(), body: "answer".to_owned() }),
         reason: "commit",
         ..publication(key.project, op, vec![update("refs/heads/main", of.base, Some(commit))])
@@ -264,7 +277,8 @@ pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
     assert!(matches!(refused, Err(CatalogError::NoProject)), "{refused:?}");
 
     // Another engine took the attempt: nothing is registered, and the key is doomed with the operation.
-    let change = AttemptChange { id: first.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+    let change =
+        AttemptChange { id: first.id, fence: 0, to: AttemptState::Superseded, in_doubt: false, last_error: None };
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     assert_eq!(case.catalog.store_commit(&stored(op, key, &first, &["a"])).await.expect("store"), None);
     assert_eq!(seen(&case, first.id).await, (Some(AttemptState::Superseded), [false; 3]));
@@ -350,7 +364,8 @@ pub(super) async fn know_what_was_undone(case: Case) {
     let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
     case.write(&other, &[edit("a", "a")]).await;
     case.write(&other, &[undo()]).await;
-    let change = AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, last_error: None };
+    let change =
+        AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, in_doubt: false, last_error: None };
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     case.write(&key, &[undo()]).await;
     assert!(case.catalog.pending(&key, None).await.expect("pending").1.is_empty());

@@ -38,7 +38,7 @@ fn prepare_sql() -> String {
     format!(
         "WITH seen AS MATERIALIZED (
              SELECT p.ref_moves, w.revision FROM projects p
-             LEFT JOIN workspaces w ON w.project = p.id AND w.branch = $6 AND w.user_id = $24
+             LEFT JOIN workspaces w ON w.project = p.id AND w.branch = $6 AND w.user_id = $25
              WHERE p.id = $2
          ), home AS MATERIALIZED (
              SELECT ref_moves FROM projects WHERE id = $2 AND (SELECT count(*) FROM seen) = 1 {FOR_SHARE}
@@ -47,31 +47,31 @@ fn prepare_sql() -> String {
              WHERE id = 1 AND (SELECT ref_moves FROM home) = (SELECT ref_moves FROM seen) {FOR_SHARE}
          ), workspace AS MATERIALIZED (
              SELECT revision FROM workspaces
-             WHERE project = $2 AND branch = $6 AND user_id = $24 AND (SELECT count(*) FROM held) = 1 {FOR_UPDATE}
+             WHERE project = $2 AND branch = $6 AND user_id = $25 AND (SELECT count(*) FROM held) = 1 {FOR_UPDATE}
          ), tips AS MATERIALIZED (
              SELECT oid FROM refs WHERE project = $2 UNION SELECT oid FROM remote_refs WHERE project = $2
          ), there AS MATERIALIZED (
-             SELECT count(*) AS count FROM {} JOIN workspaces w ON w.project = $2 AND w.branch = $6 AND w.user_id = $24
+             SELECT count(*) AS count FROM {} JOIN workspaces w ON w.project = $2 AND w.branch = $6 AND w.user_id = $25
              JOIN pending p ON p.workspace = w.id AND p.path = r.path
          ), sound AS MATERIALIZED (
              SELECT h.epoch FROM held h
              WHERE ($7 IS NULL OR EXISTS (SELECT 1 FROM tips t WHERE t.oid = $7))
-                   AND ($25 = 0 OR (SELECT w.revision FROM workspace w) = (SELECT s.revision FROM seen s))
-                   AND (SELECT count FROM there) = $25
+                   AND ($26 = 0 OR (SELECT w.revision FROM workspace w) = (SELECT s.revision FROM seen s))
+                   AND (SELECT count FROM there) = $26
          ), named AS (
-             INSERT INTO s3_keys (s3_key, state, op_id) SELECT $23, 'reserved', $20 FROM sound
+             INSERT INTO s3_keys (s3_key, state, op_id) SELECT $24, 'reserved', $21 FROM sound
              ON CONFLICT DO NOTHING RETURNING key_id
          ), opened AS (
              INSERT INTO ops (op_id, project, kind, epoch, state, roots, heartbeat_at)
-             SELECT $20, $2, $21, s.epoch, 'open',
-                    coalesce((SELECT string_agg(t.oid, ''::bytea) FROM tips t), ''::bytea), $22
+             SELECT $21, $2, $22, s.epoch, 'open',
+                    coalesce((SELECT string_agg(t.oid, ''::bytea) FROM tips t), ''::bytea), $23
              FROM sound s WHERE (SELECT count(*) FROM named) = 1 RETURNING 1
          ), saved AS (
              INSERT INTO attempts ({ATTEMPT}) SELECT {} WHERE (SELECT count(*) FROM opened) = 1
              ON CONFLICT (id) DO NOTHING
          )
          SELECT key_id FROM named",
-        rows(26, PATH),
+        rows(27, PATH),
         values.join(", "),
     )
 }
@@ -213,7 +213,7 @@ fn publish_sql() -> String {
          ), moved AS (
              UPDATE workspaces SET revision = $9 WHERE id = $8 AND revision <> $9 RETURNING 1
          ), changed AS (
-             UPDATE attempts SET state = $12, last_error = $13, fence = fence + 1, updated_at = $5
+             UPDATE attempts SET state = $12, last_error = $13, in_doubt = 0, fence = fence + 1, updated_at = $5
              WHERE id = $10 AND fence = $11 RETURNING 1
          ), answered AS (
              UPDATE requests SET answer = $15 WHERE project = $1 AND key = $14 AND answer IS NULL RETURNING 1

@@ -16,9 +16,12 @@ use crate::rows::{arguments, sql};
 
 pub(super) const COLUMNS: &str =
     "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
-    commit_oid, raw, snapshot, objects, state, fence, last_error, created_at, updated_at";
+    commit_oid, raw, snapshot, objects, state, fence, in_doubt, last_error, created_at, updated_at";
 /// What is neither final nor given up; an index has these.
 pub(super) const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED', 'PAUSED')";
+/// How servers of before say in `last_error` that an attempt is in doubt. They may still be at work beside this one, so that it is understood and
+/// said until all have the column.
+const DOUBT: &str = "it is not known whether an earlier push arrived";
 const INVALID: CatalogError = CatalogError::Invalid { what: "attempt" };
 
 /// A snapshot row as JSON: path and oid in hex, since paths are bytes.
@@ -52,10 +55,28 @@ fn unhex(hex: &str) -> Result<BString, CatalogError> {
     Ok(bytes?.into())
 }
 
+/// What is stored of an attempt's words.
+fn said(in_doubt: bool, words: Option<&str>) -> Option<String> {
+    match words {
+        Some(words) if in_doubt => Some(format!("{DOUBT}: {words}")),
+        None if in_doubt => Some(DOUBT.to_owned()),
+        words => words.map(str::to_owned),
+    }
+}
+
+/// Whether an attempt is in doubt, and its words, from what is stored.
+fn heard(in_doubt: i64, stored: Option<String>) -> (bool, Option<String>) {
+    match stored.as_deref().and_then(|stored| stored.strip_prefix(DOUBT)) {
+        Some(words) => (true, words.strip_prefix(": ").map(str::to_owned)),
+        None => (in_doubt != 0, stored),
+    }
+}
+
 fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
     let tree: Vec<u8> = row.try_get("tree")?;
     let commit: Vec<u8> = row.try_get("commit_oid")?;
     let objects: Vec<u8> = row.try_get("objects")?;
+    let (in_doubt, last_error) = heard(row.try_get("in_doubt")?, row.try_get("last_error")?);
     Ok(Attempt {
         id: row.try_get("id")?,
         project: row.try_get("project")?,
@@ -73,7 +94,8 @@ fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
         objects: codec::split_oids(&objects)?,
         state: codec::state(row.try_get("state")?)?,
         fence: row.try_get("fence")?,
-        last_error: row.try_get("last_error")?,
+        in_doubt,
+        last_error,
         created_at_ms: row.try_get("created_at")?,
         updated_at_ms: row.try_get("updated_at")?,
     })
@@ -128,14 +150,15 @@ where
     E: sqlx::Executor<'e, Database = Database>,
 {
     let changed = sqlx::query_as::<Database, Changed>(
-        "UPDATE attempts SET state = $3, last_error = $4, fence = fence + 1, updated_at = $5
+        "UPDATE attempts SET state = $3, last_error = $4, fence = fence + 1, updated_at = $5, in_doubt = $6
          WHERE id = $1 AND fence = $2 RETURNING fence, project, branch, commit_oid, user_id, push",
     )
     .bind(change.id)
     .bind(change.fence)
     .bind(codec::state_name(change.to))
-    .bind(&change.last_error)
+    .bind(said(change.in_doubt, change.last_error.as_deref()))
     .bind(now_ms)
+    .bind(i64::from(change.in_doubt))
     .fetch_optional(executor)
     .await
     .map_err(Fault::from);
@@ -152,7 +175,7 @@ where
 {
     let insert = sql!(
         "INSERT INTO attempts ({COLUMNS}) VALUES
-             ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+             ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
          ON CONFLICT (id) DO NOTHING"
     );
     sqlx::query_with(insert, values(attempt)?).execute(executor).await?;
@@ -178,7 +201,8 @@ pub(super) fn values(attempt: &Attempt) -> Result<Arguments, Fault> {
         codec::join_oids(&attempt.objects),
         codec::state_name(attempt.state),
         attempt.fence,
-        &attempt.last_error,
+        i64::from(attempt.in_doubt),
+        said(attempt.in_doubt, attempt.last_error.as_deref()),
         attempt.created_at_ms,
         attempt.updated_at_ms,
     ])
@@ -348,5 +372,16 @@ mod tests {
         ];
         assert_eq!(snapshot(&snapshot_json(&rows).unwrap()).unwrap(), rows);
         assert!(snapshot("[[\"f\",null,null,0]]").is_err());
+    }
+
+    #[test]
+    fn doubt_is_heard_from_servers_of_before_and_they_hear_it() {
+        for words in [None, Some("words")] {
+            assert_eq!(heard(0, said(true, words)), (true, words.map(str::to_owned)));
+            assert_eq!(heard(1, said(true, words)), (true, words.map(str::to_owned)));
+            assert_eq!(heard(0, said(false, words)), (false, words.map(str::to_owned)));
+            assert!(said(true, words).unwrap().starts_with(DOUBT));
+        }
+        assert_eq!(heard(1, Some("words".to_owned())), (true, Some("words".to_owned())));
     }
 }

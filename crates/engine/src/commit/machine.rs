@@ -26,9 +26,6 @@ const SENDS: usize = 3;
 /// So long after a commit was made, an answer about refs may come from a time before its push (a replica that lags, a cache).
 const LAG_MS: i64 = 10 * 60_000;
 
-/// What an attempt says that waits while an earlier push of it may still land.
-const DOUBT: &str = "it is not known whether an earlier push arrived";
-
 /// What became of a push.
 #[derive(Debug)]
 pub(crate) enum Settled {
@@ -46,12 +43,27 @@ struct Parcel<'a> {
 }
 
 impl Engine {
-    /// Records a step of an attempt; `OpLost`-like interference by another engine is `Busy`.
+    /// Records a step of an attempt; `OpLost`-like interference by another engine is `Busy`. What is in doubt stays so until it is settled.
     pub(crate) async fn step(&self, attempt: &mut Attempt, to: AttemptState, error: Option<String>) -> Result<()> {
-        let change = AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: error.clone() };
+        let settled = !matches!(to, AttemptState::Pushing | AttemptState::Unknown | AttemptState::Paused);
+        let in_doubt = attempt.in_doubt && !settled;
+        self.step_in_doubt(attempt, to, in_doubt, error).await
+    }
+
+    /// The same, and whether an earlier push of it may still land.
+    pub(super) async fn step_in_doubt(
+        &self,
+        attempt: &mut Attempt,
+        to: AttemptState,
+        in_doubt: bool,
+        error: Option<String>,
+    ) -> Result<()> {
+        let last_error = error.clone();
+        let change = AttemptChange { id: attempt.id, fence: attempt.fence, to, in_doubt, last_error };
         let fence = self.catalog.change_attempt(&change, self.ambient.now_ms()).await?.ok_or(EngineError::Busy)?;
         attempt.fence = fence;
         attempt.state = to;
+        attempt.in_doubt = in_doubt;
         attempt.last_error = error;
         Ok(())
     }
@@ -148,7 +160,7 @@ impl Engine {
         message: String,
         lately: bool,
     ) -> Result<Settled> {
-        self.step(attempt, AttemptState::Unknown, Some(doubted(Some(message.clone())))).await?;
+        self.step_in_doubt(attempt, AttemptState::Unknown, true, Some(message.clone())).await?;
         let early = lately || self.ambient.now_ms().saturating_sub(attempt.created_at_ms) <= LAG_MS;
         match self.look(attempt, at).await {
             // It has landed, or the branch is elsewhere and no push of it can.
@@ -209,7 +221,7 @@ impl Engine {
     }
 
     async fn paused(&self, attempt: &mut Attempt, limited: Option<Option<u64>>, doubt: bool) -> Result<Settled> {
-        self.step(attempt, AttemptState::Paused, doubt.then(|| doubted(None))).await?;
+        self.step_in_doubt(attempt, AttemptState::Paused, doubt, None).await?;
         Err(match limited {
             None => EngineError::RemoteAuth { attempt: Some(attempt.id), commit: Some(attempt.commit) },
             Some(retry_after_s) => EngineError::RemoteFailed {
@@ -221,8 +233,7 @@ impl Engine {
     }
 
     async fn unreachable(&self, attempt: &mut Attempt, detail: String, doubt: bool) -> Result<Settled> {
-        let told = if doubt { doubted(Some(detail.clone())) } else { detail.clone() };
-        self.step(attempt, AttemptState::Paused, Some(told)).await?;
+        self.step_in_doubt(attempt, AttemptState::Paused, doubt, Some(detail.clone())).await?;
         Err(EngineError::RemoteFailed { code: "remote_failed", detail, retry_after_s: None })
     }
 
@@ -344,7 +355,7 @@ impl Engine {
     /// The publication that ends an attempt, but for the refs.
     fn finalization(&self, attempt: &Attempt, op: &Operation, answer: Option<&str>) -> Publish {
         let answer = attempt.idempotency_key.clone().zip(answer);
-        let (to, last_error) = (finished(attempt), None);
+        let to = finished(attempt);
         Publish {
             project: attempt.project,
             op: op.id,
@@ -362,7 +373,13 @@ impl Engine {
             replace_reach: false,
             shallow: None,
             clear_pending: clear_of(attempt.user, (&attempt.branch, &attempt.pending_branch), &attempt.snapshot),
-            attempt: Some(AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error }),
+            attempt: Some(AttemptChange {
+                id: attempt.id,
+                fence: attempt.fence,
+                to,
+                in_doubt: false,
+                last_error: None,
+            }),
             answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
             reason: "commit",
             now_ms: self.ambient.now_ms(),
@@ -379,17 +396,7 @@ impl Engine {
 
 /// Whether an earlier push of an attempt may still land.
 pub(super) fn is_in_doubt(attempt: &Attempt) -> bool {
-    let says = attempt.last_error.as_deref().is_some_and(|error| error.starts_with(DOUBT));
-    says || matches!(attempt.state, AttemptState::Pushing | AttemptState::Unknown)
-}
-
-/// What an attempt says that is in doubt.
-pub(super) fn doubted(detail: Option<String>) -> String {
-    match detail {
-        Some(detail) if detail.starts_with(DOUBT) => detail,
-        Some(detail) => format!("{DOUBT}: {detail}"),
-        None => DOUBT.to_owned(),
-    }
+    attempt.in_doubt || matches!(attempt.state, AttemptState::Pushing | AttemptState::Unknown)
 }
 
 fn unknown(attempt: &Attempt) -> EngineError {

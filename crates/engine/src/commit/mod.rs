@@ -391,7 +391,7 @@ impl Engine {
             objects: crate::writer::new_objects(pack),
             trees: crate::push::trees_of(&planned.objects),
             commit: planned.row.clone(),
-            attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, last_error: None },
+            attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, in_doubt: false, last_error: None },
             now_ms: self.ambient.now_ms(),
         };
         if !attempt.push && self.land(attempt, &store, op, &request::to_store(&planned.answer)?).await? {

@@ -268,6 +268,7 @@ impl Engine {
             objects: objects.iter().map(|object| object.oid).collect(),
             state: AttemptState::Prepared,
             fence: 0,
+            in_doubt: false,
             last_error: None,
             created_at_ms: intent.now_ms,
             updated_at_ms: intent.now_ms,

@@ -7,7 +7,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::held::LEFT_AFTER_MS;
-use super::machine::{Settled, doubted, is_in_doubt};
+use super::machine::{Settled, is_in_doubt};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
@@ -192,7 +192,8 @@ impl Engine {
                 match attempt.state {
                     AttemptState::Rejected | AttemptState::Paused => Ok(true),
                     AttemptState::Pushing | AttemptState::Unknown => {
-                        self.step(attempt, AttemptState::Paused, Some(doubted(attempt.last_error.clone()))).await?;
+                        let words = attempt.last_error.clone();
+                        self.step_in_doubt(attempt, AttemptState::Paused, true, words).await?;
                         Ok(true)
                     }
                     _ => Err(error),
