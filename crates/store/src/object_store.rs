@@ -355,20 +355,23 @@ impl ObjectStore {
         decode: impl Decode<T>,
     ) -> Vec<(usize, Result<T, StoreError>)> {
         let _turn = self.inner.chains.acquire().await;
+        // Many small parts are much work, too.
+        let together = chains.content();
         let parts = chains.apart(self.inner.options.coalesce_gap, RUN_MAX).into_iter();
-        let parts = parts.map(|part| spawn(self.clone().read_part(part, decode.clone())));
+        let parts = parts.map(|part| spawn(self.clone().read_part(part, together, decode.clone())));
         let made: Vec<_> = stream::iter(parts).buffer_unordered(self.inner.options.parallel.max(1)).collect().await;
         made.into_iter().flatten().collect()
     }
 
-    /// Deltas that are made together. What does not come out right is read a second time, alone.
+    /// Deltas that are made together, of all those whose content is `together` bytes. What does not come out right is read a second time, alone.
     async fn read_part<T: Send + 'static>(
         self,
         chains: Chains,
+        together: u64,
         decode: impl Decode<T>,
     ) -> Vec<(usize, Result<T, StoreError>)> {
         let places: Vec<usize> = chains.members.iter().map(|(at, _)| *at).collect();
-        let made = match self.make_chains(&chains, &decode).await {
+        let made = match self.make_chains(&chains, together, &decode).await {
             Ok(made) => made,
             Err(err) => return decode::share(places, err),
         };
@@ -379,7 +382,7 @@ impl ObjectStore {
                 None => {
                     let corrupt = StoreError::Corrupt { id: location.oid, key: chains.key.clone() };
                     let alone = Chains { key: chains.key.clone(), members: vec![(at, location)] };
-                    match self.make_chains(&alone, &decode).await {
+                    match self.make_chains(&alone, together, &decode).await {
                         Ok(mut again) => again.pop().flatten().ok_or_else(|| damaged(corrupt)),
                         Err(err) => Err(err),
                     }
@@ -394,6 +397,7 @@ impl ObjectStore {
     async fn make_chains<T: Send + 'static>(
         &self,
         chains: &Chains,
+        together: u64,
         decode: &impl Decode<T>,
     ) -> Result<Vec<Option<T>>, StoreError> {
         let ranges = chains.ranges(self.inner.options.coalesce_gap, RUN_MAX);
@@ -408,7 +412,7 @@ impl ObjectStore {
         let (members, decode) = (chains.members.clone(), decode.clone());
         let _making = self.inner.making.acquire().await;
         // Bases may be larger than what is made of them.
-        let work = chains.content().saturating_add(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        let work = together.saturating_add(pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         Ok(off_thread(work, move || {
             let mut resolver = Resolver::new(pieces);
             let made = members.iter().map(|(at, location)| {

@@ -248,7 +248,8 @@ impl<'a> Landing<'a> {
             && publish.shallow.is_none()
             && !publish.replace_reach
             // Of this step the feed is told nothing.
-            && change.to == AttemptState::CommittedLocal;
+            && change.to == AttemptState::CommittedLocal
+            && !change.in_doubt;
         let moved = Move { name: &update.name, old: update.expected, new: update.new };
         let usual = moves && small && whole && plain && !landed;
         usual.then_some(Self { store, publish, moved, change, objects, cleared })

@@ -75,6 +75,8 @@ impl Quarantine {
     ) -> Result<Self, IngestError> {
         let mut state = table.into_state();
         let external = state.external(options.limits.external)?;
+        // Their room is what sorting takes.
+        drop(std::mem::take(&mut state.ref_deltas));
         let (nestings, mut slots) = (state.nestings, state.slots);
         let (nestings, by_oid) = if options.threads > 1 && slots.len() >= ALONE_MAX {
             std::thread::scope(|scope| {
