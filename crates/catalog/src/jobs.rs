@@ -26,7 +26,7 @@ pub trait Jobs {
     /// Takes a job until `until_ms`, if nobody has it, its holder is gone, or `holder` has it already; `None` = somebody else does it.
     async fn take_job(&self, name: &str, holder: Uuid, now_ms: i64, until_ms: i64)
     -> Result<Option<Job>, CatalogError>;
-    /// Renews a lease and records how far the job is; `false` = somebody else has taken it over.
+    /// Renews a lease and records how far the job is (`None`: as far as it said before); `false` = somebody else has taken it over.
     async fn renew_job(
         &self,
         name: &str,

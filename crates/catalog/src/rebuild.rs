@@ -34,9 +34,16 @@ pub trait Rebuild {
     /// before can publish; every operation is dead, and what they reserved is doomed. The epoch now.
     async fn set_back(&self, now_ms: i64) -> Result<i64, CatalogError>;
     /// Begins, in one transaction: as [`Self::set_back`], but keys that were reserved are forgotten, as their bytes may be wanted; so
-    /// are keys in use whose objects are lost, and all reach, since numbers will mean other objects. `false`: the ledger has objects
-    /// and was to be empty; nothing changed.
-    async fn begin_rebuild(&self, from: RebuildFrom) -> Result<bool, CatalogError>;
+    /// are keys in use whose objects are lost, and all reach, since numbers will mean other objects. The job `name`, which `holder`
+    /// has, gets its `progress` with it: nobody finds an emptied ledger without the mark of a rebuild. `false`: the ledger has objects
+    /// and was to be empty; nothing changed. `OpLost`: somebody else has the job; nothing changed.
+    async fn begin_rebuild(
+        &self,
+        from: RebuildFrom,
+        name: &str,
+        holder: Uuid,
+        progress: &str,
+    ) -> Result<bool, CatalogError>;
     /// Records keys that stand in the bucket with what they hold, in one transaction; a known object keeps its first location. A key
     /// that holds nothing new is doomed, and goes after the grace. How many objects have their place in each; `None` = the key was
     /// known already. `Collision` and `Invalid` as for [`crate::Ledger::register`].

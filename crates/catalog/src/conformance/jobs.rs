@@ -27,6 +27,7 @@ pub(super) async fn go_on_where_they_were(case: Case) {
     let (catalog, one, two) = (&case.catalog, Uuid::new_v4(), Uuid::new_v4());
     catalog.take_job("verify", one, NOW, NOW + 10).await.expect("take").expect("free");
     assert!(catalog.renew_job("verify", one, NOW + 20, Some("half")).await.expect("renew"));
+    assert!(catalog.renew_job("verify", one, NOW + 30, None).await.expect("renew"), "a sign of life says nothing else");
     catalog.release_job("verify", one, NOW, None).await.expect("release");
     let job = catalog.take_job("verify", two, NOW, NOW + 10).await.expect("take").expect("given back");
     assert_eq!((job.progress.as_deref(), job.finished), (Some("half"), None));

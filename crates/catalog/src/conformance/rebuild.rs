@@ -13,9 +13,25 @@ fn found(name: &str, contents: &[&str]) -> FoundKey {
     FoundKey { name: format!("objects/pack/pack-{name}.pack"), objects: objects.collect() }
 }
 
+const JOB: &str = "rebuild";
+
+/// Who has the job from now on.
+async fn taken(case: &Case) -> Uuid {
+    let holder = Uuid::new_v4();
+    case.catalog.take_job(JOB, holder, i64::MAX, NOW).await.expect("take").expect("the job");
+    holder
+}
+
+/// What the job says of how far it is.
+async fn progress(case: &Case) -> Option<String> {
+    let jobs = case.catalog.jobs().await.expect("jobs");
+    jobs.into_iter().find(|job| job.name == JOB).and_then(|job| job.progress)
+}
+
 pub(super) async fn records_what_the_bucket_holds(case: Case) {
     let (catalog, project) = (&case.catalog, case.project().await);
-    assert!(catalog.begin_rebuild(RebuildFrom::Empty).await.expect("begin"));
+    let holder = taken(&case).await;
+    assert!(catalog.begin_rebuild(RebuildFrom::Empty, JOB, holder, "begun").await.expect("begin"));
     let keys = [found("one", &["a", "b"]), found("two", &["b", "a"]), found("three", &["b", "c"])];
     assert_eq!(catalog.adopt(&keys, NOW).await.expect("adopt"), [Some(2), Some(0), Some(1)]);
     let again = [found("one", &["x"]), found("four", &["d"])];
@@ -56,16 +72,26 @@ pub(super) async fn begins_only_where_nothing_is_lost(case: Case) {
     let op = case.op(project).await;
     let numbers: Vec<u64> = case.register(op, &[object("a")]).await.iter().map(|row| row.number).collect();
     catalog.set_reach(project, numbers.iter().copied().collect()).await.expect("set");
-    assert!(!catalog.begin_rebuild(RebuildFrom::Empty).await.expect("begin"), "the ledger is not empty");
+    let holder = taken(&case).await;
+    let begin = async |from, progress| catalog.begin_rebuild(from, JOB, holder, progress).await;
+    assert!(!begin(RebuildFrom::Empty, "one").await.expect("begin"), "the ledger is not empty");
     assert_eq!(catalog.reach(project).await.expect("reach").len(), 1, "nothing changed");
-    assert!(catalog.begin_rebuild(RebuildFrom::Interrupted).await.expect("begin"));
+    assert_eq!(progress(&case).await, None, "nothing changed");
+    assert!(begin(RebuildFrom::Interrupted, "two").await.expect("begin"));
+    assert_eq!(progress(&case).await.as_deref(), Some("two"), "with the transaction that emptied something");
     assert!(catalog.locate(&[oid("a")]).await.expect("locate")[0].is_some(), "what was done is kept");
     assert!(catalog.reach(project).await.expect("reach").is_empty(), "its numbers may mean anything now");
-    assert!(catalog.begin_rebuild(RebuildFrom::Anything).await.expect("begin"));
+    assert!(begin(RebuildFrom::Anything, "three").await.expect("begin"));
+    assert_eq!(progress(&case).await.as_deref(), Some("three"));
     assert_eq!(catalog.locate(&[oid("a")]).await.expect("locate"), [None]);
     catalog.adopt(&[found("one", &["b"])], NOW).await.expect("adopt");
     let number = catalog.locate(&[oid("b")]).await.expect("locate")[0].as_ref().expect("it").number;
     assert!(!numbers.contains(&number), "no number is given twice");
+    let other = taken(&case).await;
+    let lost = begin(RebuildFrom::Anything, "four").await;
+    assert!(matches!(lost, Err(crate::CatalogError::OpLost)), "somebody else has the job: {lost:?}");
+    assert!(catalog.locate(&[oid("b")]).await.expect("locate")[0].is_some(), "nothing changed");
+    assert!(catalog.renew_job(JOB, other, NOW, None).await.expect("renew"));
     // What was under way before is fenced off.
     let late = catalog.publish(&publication(project, op, vec![update("refs/heads/x", None, Some(oid("a")))])).await;
     assert!(matches!(late, Err(crate::CatalogError::OpLost)), "{late:?}");

@@ -48,13 +48,15 @@ impl Db {
         until_ms: i64,
         progress: Option<&str>,
     ) -> Result<bool, Fault> {
-        let renewed = sqlx::query("UPDATE jobs SET until = $3, progress = $4 WHERE name = $1 AND holder = $2")
-            .bind(name)
-            .bind(holder)
-            .bind(until_ms)
-            .bind(progress)
-            .execute(self.writer())
-            .await?;
+        let renewed = sqlx::query(
+            "UPDATE jobs SET until = $3, progress = coalesce($4, progress) WHERE name = $1 AND holder = $2",
+        )
+        .bind(name)
+        .bind(holder)
+        .bind(until_ms)
+        .bind(progress)
+        .execute(self.writer())
+        .await?;
         Ok(renewed.rows_affected() == 1)
     }
 

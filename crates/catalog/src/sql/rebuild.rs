@@ -27,8 +27,15 @@ impl Db {
         Ok(epoch)
     }
 
-    async fn begin_rebuild_once(&self, from: RebuildFrom) -> Result<bool, Fault> {
+    async fn begin_rebuild_once(
+        &self,
+        from: RebuildFrom,
+        name: &str,
+        holder: Uuid,
+        progress: &str,
+    ) -> Result<bool, Fault> {
         let mut tx = self.begin().await?;
+        mark_job(&mut tx, name, holder, progress).await?;
         if from == RebuildFrom::Empty {
             let some: Option<i64> =
                 sqlx::query_scalar("SELECT number FROM objects LIMIT 1").fetch_optional(&mut *tx).await?;
@@ -93,6 +100,20 @@ impl Db {
     }
 }
 
+/// What the job `name` says of how far it is, while `holder` has it.
+async fn mark_job(tx: &mut Transaction, name: &str, holder: Uuid, progress: &str) -> Result<(), Fault> {
+    let marked = sqlx::query("UPDATE jobs SET progress = $3 WHERE name = $1 AND holder = $2")
+        .bind(name)
+        .bind(holder)
+        .bind(progress)
+        .execute(&mut **tx)
+        .await?;
+    match marked.rows_affected() {
+        1 => Ok(()),
+        _ => Err(CatalogError::OpLost.into()),
+    }
+}
+
 /// Nothing that began before can publish from now on. The epoch; its row is made if it was lost.
 async fn leap(tx: &mut Transaction) -> Result<i64, Fault> {
     sqlx::query("INSERT INTO gc_state (id, epoch, horizon) VALUES (1, 1, 1) ON CONFLICT DO NOTHING")
@@ -139,8 +160,14 @@ impl Rebuild for Db {
         run!("fence off what was begun before", self.set_back_once(now_ms))
     }
 
-    async fn begin_rebuild(&self, from: RebuildFrom) -> Result<bool, CatalogError> {
-        run!("begin a rebuild", self.begin_rebuild_once(from))
+    async fn begin_rebuild(
+        &self,
+        from: RebuildFrom,
+        name: &str,
+        holder: Uuid,
+        progress: &str,
+    ) -> Result<bool, CatalogError> {
+        run!("begin a rebuild", self.begin_rebuild_once(from, name, holder, progress))
     }
 
     async fn adopt(&self, keys: &[FoundKey], now_ms: i64) -> Result<Vec<Option<u64>>, CatalogError> {

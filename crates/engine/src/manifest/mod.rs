@@ -54,7 +54,7 @@ impl Engine {
         let job = self.catalog.take_job(JOB, holder, now_ms, now_ms.saturating_add(LEASE_MS)).await?;
         let Some(job) = job else { return Ok(None) };
         let before = job.finished.map(|(_, report)| commits(&report)).unwrap_or_default();
-        let written = self.holding(JOB, holder, None, self.manifest_of_all(holder, before, progress)).await;
+        let written = self.holding(JOB, holder, self.manifest_of_all(holder, before, progress)).await;
         if written.is_err() {
             self.catalog.release_job(JOB, holder, self.ambient.now_ms(), None).await?;
         }

@@ -14,6 +14,7 @@ mod salvage;
 use std::future::Future;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use serde::Serialize;
 use treehold_catalog::RebuildFrom;
 use treehold_object::ObjectId;
@@ -183,7 +184,7 @@ impl Engine {
             (false, false) => RebuildFrom::Empty,
         };
         let work = self.rebuild_from(from, options.manifest, holder, progress);
-        let outcome = self.holding(JOB, holder, Some("begun"), work).await;
+        let outcome = self.holding(JOB, holder, work).await;
         let report = outcome.as_ref().ok().map(|report| serde_json::json!({"objects": report.objects}).to_string());
         self.catalog.release_job(JOB, holder, self.ambient.now_ms(), report.as_deref()).await?;
         outcome
@@ -196,15 +197,13 @@ impl Engine {
         holder: Uuid,
         progress: &dyn Progress,
     ) -> Result<RebuildReport> {
-        if !self.catalog.begin_rebuild(from).await? {
+        if !self.catalog.begin_rebuild(from, JOB, holder, "begun").await? {
             return Err(EngineError::Conflict {
                 code: "ledger_not_empty",
                 detail: "The database knows objects already; --force gives that up and reads the whole bucket again."
                     .to_owned(),
             });
         }
-        let until_ms = self.ambient.now_ms().saturating_add(LEASE_MS);
-        self.catalog.renew_job(JOB, holder, until_ms, Some("begun")).await?;
         let mut report = RebuildReport { resumed: from == RebuildFrom::Interrupted, ..RebuildReport::default() };
         let bucket = self.bucket_keys().await?;
         let manifests = bucket.manifests();
@@ -216,25 +215,20 @@ impl Engine {
     }
 
     /// Works while the job is held, however long that takes. Nothing rests on the lease, so that a lost one ends nothing.
-    pub(crate) async fn holding<T>(
-        &self,
-        job: &str,
-        holder: Uuid,
-        progress: Option<&str>,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+    pub(crate) async fn holding<T>(&self, job: &str, holder: Uuid, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = std::pin::pin!(work);
         loop {
-            match tokio::time::timeout(RENEWAL, &mut work).await {
-                Ok(outcome) => return outcome,
-                Err(_) => {
-                    let until_ms = self.ambient.now_ms().saturating_add(LEASE_MS);
-                    match self.catalog.renew_job(job, holder, until_ms, progress).await {
-                        Ok(true) => {}
-                        Ok(false) => tracing::warn!(job, "somebody else took the job over"),
-                        Err(error) => tracing::warn!(%error, job, "a job's lease could not be renewed"),
-                    }
-                }
+            if let Ok(outcome) = tokio::time::timeout(RENEWAL, &mut work).await {
+                return outcome;
+            }
+            let until_ms = self.ambient.now_ms().saturating_add(LEASE_MS);
+            // Both at once: the work may hold the connection, or the job's row, that the renewal waits for.
+            let renewal = self.catalog.renew_job(job, holder, until_ms, None);
+            match select(&mut work, renewal).await {
+                Either::Left((outcome, _)) => return outcome,
+                Either::Right((Ok(true), _)) => {}
+                Either::Right((Ok(false), _)) => tracing::warn!(job, "somebody else took the job over"),
+                Either::Right((Err(error), _)) => tracing::warn!(%error, job, "a job's lease could not be renewed"),
             }
         }
     }
