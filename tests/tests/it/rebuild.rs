@@ -56,6 +56,21 @@ async fn well(d: &Deployment, arguments: &[&str]) -> Value {
     answer
 }
 
+/// A rebuild that ends at a fault. Nobody serves from what it left.
+async fn cut_off(d: &mut Deployment, fault: &str, arguments: &[&str]) {
+    d.set("TREEHOLD_FAULTS", fault);
+    let (said, done) = admin(d, arguments).await;
+    d.set("TREEHOLD_FAULTS", "");
+    assert!(!done, "{fault} never happened: {said}");
+    let served = d.cli(&["serve", "--listen", "127.0.0.1:0"]).await;
+    let words = String::from_utf8_lossy(&served.stderr);
+    assert!(!served.status.success() && words.contains("cut off"), "{fault}: {words}");
+    if d.setup == Setup::Cluster {
+        // The lease of the dead one would last for minutes, where others may be at work.
+        execute(d, &["UPDATE jobs SET until = 0"]).await;
+    }
+}
+
 async fn committed(d: &Deployment, project: Uuid, user: Uuid, message: &str) {
     commit(d, project, commit_body(user, message)).await.ok(200);
 }
@@ -267,6 +282,8 @@ both! {
         assert_eq!(report["manifest"], json!(commit), "{report}");
         assert_eq!((&report["damage"], &report["projects_restored"]), (&json!(0), &json!(4)), "{report}");
         d.up().await;
+        let kept = "SELECT count(*) FROM jobs WHERE name = 'manifest' AND report LIKE '%\"commits\":[\"%'";
+        assert_eq!(count(&d, kept).await, 1, "the collector finds it");
         same(&before, &world.answers(&d).await);
         world.clones(&d).await;
         sane(&d).await;
@@ -282,6 +299,48 @@ both! {
         let named = well(&d, &["rebuild", "--manifest", first["commit"].as_str().expect("a commit")]).await;
         assert_eq!(named["manifest"], first["commit"]);
         assert_eq!(named["projects_restored"], json!(4), "{named}");
+        bucket_fsck(&d).await;
+    }
+
+    /// Goal: a rebuild of a lost database that ends among the projects, or where it decides on them, is finished by the next one, which is
+    /// not told where they come from: all of them come back. The collector takes nothing of the manifest that they came from, although
+    /// no other one is written.
+    async fn cut_off_among_projects(deployment) {
+        let mut d = deployment;
+        d.set("TREEHOLD_MANIFEST_INTERVAL", "0");
+        let mut random = random("cut off among projects");
+        let world = World::make(&d, &mut random).await;
+        let commit = well(&d, &["manifest"]).await["commit"].clone();
+        let before = world.answers(&d).await;
+        let cuts = [
+            ("begin a rebuild+=kill", "auto"),
+            ("renew a job=kill", "auto"),
+            ("take a job=kill@2", "auto"),
+            ("give a job back=kill", "auto"),
+            ("restore a project=kill@2", "auto"),
+            ("restore a project=fail@2", "auto"),
+            ("restore a project+=kill@3", "latest"),
+        ];
+        for (fault, manifest) in cuts {
+            println!("{fault}, {manifest}");
+            lose_database(&mut d).await;
+            cut_off(&mut d, fault, &["rebuild", "--manifest", manifest]).await;
+            let done = well(&d, &["rebuild"]).await;
+            assert_eq!((&done["resumed"], &done["manifest"]), (&json!(true), &commit), "{fault}: {done}");
+            assert_eq!(done["damage"], json!(0), "{fault}: {done}");
+            d.up().await;
+            same(&before, &world.answers(&d).await);
+            sane(&d).await;
+            for _ in 0..2 {
+                well(&d, &["gc", "--apply", "--grace", "0s", "--force"]).await;
+            }
+        }
+        world.clones(&d).await;
+        // Whoever is told goes elsewhere.
+        lose_database(&mut d).await;
+        cut_off(&mut d, "restore a project=kill@2", &["rebuild"]).await;
+        let told = well(&d, &["rebuild", "--manifest", "none"]).await;
+        assert_eq!((&told["manifest"], &told["projects"]), (&Value::Null, &json!(1)), "{told}");
         bucket_fsck(&d).await;
     }
 

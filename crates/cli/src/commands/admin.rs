@@ -65,7 +65,8 @@ pub enum Command {
         #[arg(long)]
         force: bool,
         /// Where projects, refs and pending work come from: `none` = the database; `latest` = the newest manifest in the store, or a
-        /// manifest's commit, for projects that the database lacks; `auto` = the newest manifest if the database has no project
+        /// manifest's commit, for projects that the database lacks; `auto` = the newest manifest if the database has no project;
+        /// after a cut, what the rebuild that was cut off took
         #[arg(long, value_name = "WHICH", default_value = "auto")]
         manifest: String,
         /// Print JSON

@@ -13,6 +13,8 @@ mod restore;
 mod write;
 
 use serde::Serialize;
+use serde_json::json;
+use treehold_object::ObjectId;
 
 use crate::api::Oid;
 use crate::progress::Progress;
@@ -47,6 +49,16 @@ pub struct ManifestReport {
     pub commits: Vec<Oid>,
 }
 
+/// A manifest that projects come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub commit: ObjectId,
+    /// When it was written, Unix milliseconds.
+    pub time_ms: i64,
+    /// The tree `projects`.
+    projects: ObjectId,
+}
+
 impl Engine {
     /// Writes a manifest. `None`: somebody else does.
     pub async fn write_manifest(&self, progress: &dyn Progress) -> Result<Option<ManifestReport>> {
@@ -59,6 +71,22 @@ impl Engine {
             self.catalog.release_job(JOB, holder, self.ambient.now_ms(), None).await?;
         }
         written.map(Some)
+    }
+
+    /// Names a manifest that projects come from as the last one, if the report does not name it anyway: the report went with the database,
+    /// and without it the collector would take the manifest for garbage before the next one is written. No server is at work, so that
+    /// whoever has the job is gone.
+    pub(crate) async fn keep_manifest(&self, manifest: Chosen) -> Result<()> {
+        let Chosen { commit, time_ms, .. } = manifest;
+        let (holder, now_ms) = (self.ambient.uuid(), self.ambient.now_ms());
+        let job = self.catalog.take_job(JOB, holder, i64::MAX, now_ms.saturating_add(LEASE_MS)).await?;
+        let finished = job.and_then(|job| job.finished);
+        let (last_ms, before) = finished.map_or((time_ms, Vec::new()), |(at_ms, report)| (at_ms, commits(&report)));
+        let report = (!before.contains(&Oid(commit))).then(|| {
+            let commits: Vec<Oid> = [Oid(commit)].into_iter().chain(before).collect();
+            json!({"commit": Oid(commit), "time_ms": time_ms, "commits": commits}).to_string()
+        });
+        Ok(self.catalog.release_job(JOB, holder, last_ms.max(time_ms), report.as_deref()).await?)
     }
 
     /// How long ago the last manifest was written, milliseconds; `None`: there is none.

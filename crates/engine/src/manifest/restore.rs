@@ -4,14 +4,15 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use treehold_catalog::{PendingRow, ProjectSnapshot, Ref};
 use treehold_object::{Kind, ObjectId};
+use treehold_store::StoreError;
 use uuid::Uuid;
 
-use super::MARKER;
 use super::format::{ProjectFile, WorkspaceFile};
+use super::{Chosen, MARKER};
 use crate::api::Oid;
 use crate::intake::commit_row;
 use crate::progress::Progress;
-use crate::rebuild::{BucketFinding, ManifestChoice, RebuildReport};
+use crate::rebuild::{BucketFinding, RebuildReport, Source};
 use crate::tree::{Item, entries};
 use crate::{Engine, EngineError, Result};
 
@@ -37,38 +38,46 @@ impl From<EngineError> for Unusable {
 type Usable<T> = std::result::Result<T, Unusable>;
 
 impl Engine {
-    /// `manifests`: packs that hold a manifest's commit, the newest first.
+    /// The manifest that projects come from; `None`: from none. `packs`: those that hold a manifest's commit, the newest first.
+    pub(crate) async fn manifest_of(
+        &self,
+        source: Source,
+        packs: &[String],
+        report: &mut RebuildReport,
+    ) -> Result<Option<Chosen>> {
+        match source {
+            Source::Database => Ok(None),
+            Source::AnyManifest => self.newest_manifest(packs, report).await,
+            Source::NewestManifest => match self.newest_manifest(packs, report).await? {
+                Some(manifest) => Ok(Some(manifest)),
+                None => {
+                    let detail = "The bucket holds no manifest; with `--manifest none` it goes without one.";
+                    Err(EngineError::not_found("manifest_not_found", detail))
+                }
+            },
+            Source::Manifest { commit: Oid(commit) } => match self.manifest_at(commit).await {
+                Ok(manifest) => Ok(Some(manifest)),
+                Err(Unusable::Failed(error)) => Err(error),
+                // Which one to take instead is the operator's to say.
+                Err(Unusable::Damaged(detail)) => {
+                    let detail = format!("The manifest {commit} cannot be used: {detail}.");
+                    Err(EngineError::unprocessable("bad_manifest", detail))
+                }
+            },
+        }
+    }
+
+    /// Brings back what the database lacks of a manifest's projects.
     pub(crate) async fn restore_projects(
         &self,
-        choice: ManifestChoice,
-        manifests: &[String],
+        manifest: Chosen,
         report: &mut RebuildReport,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let commit = match choice {
-            ManifestChoice::Nowhere => return Ok(()),
-            ManifestChoice::Auto if !self.catalog.projects(None, 1).await?.is_empty() => return Ok(()),
-            ManifestChoice::Commit(commit) => Some(commit),
-            ManifestChoice::Auto | ManifestChoice::Newest => self.newest_manifest(manifests).await?,
-        };
-        let Some(commit) = commit else {
-            return match choice {
-                ManifestChoice::Auto => Ok(()),
-                _ => Err(EngineError::not_found("manifest_not_found", "The bucket holds no manifest.")),
-            };
-        };
+        let commit = manifest.commit;
         report.manifest = Some(commit.to_string());
-        let root = match self.manifest_tree(commit).await {
-            Ok(root) => root,
-            Err(Unusable::Failed(error)) => return Err(error),
-            // Which one to take instead is the operator's to say.
-            Err(Unusable::Damaged(detail)) => {
-                let detail = format!("The manifest {commit} cannot be used: {detail}.");
-                return Err(EngineError::unprocessable("bad_manifest", detail));
-            }
-        };
-        for (_, fan) in root {
-            for (name, item) in self.level_or_find(commit, fan, report).await? {
+        for (_, fan) in self.level_or_find(commit, manifest.projects, report).await? {
+            for (name, item) in self.level_or_find(commit, fan.oid, report).await? {
                 match self.project_of(item).await {
                     Ok(snapshot) => self.restore_one(snapshot, report).await?,
                     Err(Unusable::Failed(error)) => return Err(error),
@@ -83,43 +92,53 @@ impl Engine {
         Ok(())
     }
 
-    async fn newest_manifest(&self, packs: &[String]) -> Result<Option<ObjectId>> {
+    async fn newest_manifest(&self, packs: &[String], report: &mut RebuildReport) -> Result<Option<Chosen>> {
         for key in packs {
-            let Ok(pack) = self.store.raw_pack(key).await else { continue };
+            let pack = match self.store.raw_pack(key).await {
+                Ok(pack) => pack,
+                // It was read as far as it can be, and is among the findings.
+                Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => continue,
+                // An older one must not be taken because the bucket did not answer.
+                Err(error) => return Err(error.into()),
+            };
             let oids: Vec<ObjectId> = pack.entries().iter().map(|entry| entry.oid).collect();
             let located = self.catalog.locate(&oids).await?;
             let commits = located.iter().flatten().filter(|object| object.kind == Kind::Commit);
             for commit in commits {
-                match self.manifest_tree(commit.oid).await {
-                    Ok(_) => return Ok(Some(commit.oid)),
+                match self.manifest_at(commit.oid).await {
+                    Ok(manifest) => return Ok(Some(manifest)),
                     Err(Unusable::Failed(error)) => return Err(error),
-                    Err(Unusable::Damaged(detail)) => tracing::warn!(key, detail, "a manifest cannot be used"),
+                    Err(Unusable::Damaged(detail)) => {
+                        report.find(BucketFinding::DamagedManifest { commit: Oid(commit.oid), detail });
+                    }
                 }
             }
         }
         Ok(None)
     }
 
-    /// What `projects` of a manifest has.
-    async fn manifest_tree(&self, commit: ObjectId) -> Usable<Vec<(String, Item)>> {
+    /// A manifest of which `projects` can be read.
+    async fn manifest_at(&self, commit: ObjectId) -> Usable<Chosen> {
         let raw = self.object_of(commit, Kind::Commit).await?;
         let message = raw.windows(2).position(|pair| pair == b"\n\n").and_then(|at| raw.get(at + 2..));
         if !message.is_some_and(|message| message.starts_with(format!("{MARKER}\n").as_bytes())) {
             return Err(Unusable::Damaged(format!("commit {commit} is no manifest")));
         }
-        let root = self.level(commit_row(commit, raw)?.tree).await?;
+        let row = commit_row(commit, raw)?;
+        let root = self.level(row.tree).await?;
         let projects = root.into_iter().find(|(name, _)| name == "projects");
         let (_, projects) = projects.ok_or_else(|| Unusable::Damaged("it has no projects".to_owned()))?;
-        self.level(projects.oid).await
+        self.level(projects.oid).await?;
+        Ok(Chosen { commit, time_ms: row.time.saturating_mul(1000), projects: projects.oid })
     }
 
     async fn level_or_find(
         &self,
         commit: ObjectId,
-        fan: Item,
+        tree: ObjectId,
         report: &mut RebuildReport,
     ) -> Result<Vec<(String, Item)>> {
-        match self.level(fan.oid).await {
+        match self.level(tree).await {
             Ok(level) => Ok(level),
             Err(Unusable::Failed(error)) => Err(error),
             Err(Unusable::Damaged(detail)) => {

@@ -10,6 +10,7 @@ mod keys;
 mod packs;
 mod reach;
 mod salvage;
+mod source;
 
 use std::future::Future;
 use std::time::Duration;
@@ -21,8 +22,11 @@ use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use crate::api::Oid;
+use crate::manifest::Chosen;
 use crate::progress::Progress;
 use crate::{Engine, EngineError, Result};
+
+pub(crate) use source::Source;
 
 /// The job's name.
 pub(crate) const JOB: &str = "rebuild";
@@ -36,7 +40,7 @@ const FINDINGS_MAX: usize = 10_000;
 /// Where projects, refs and pending work come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestChoice {
-    /// From the database, or from the newest manifest if that has no project at all.
+    /// From the database, or from the newest manifest if that has no project at all; after a cut, from where they came before it.
     Auto,
     /// From the database alone.
     Nowhere,
@@ -183,7 +187,10 @@ impl Engine {
             (false, true) => RebuildFrom::Interrupted,
             (false, false) => RebuildFrom::Empty,
         };
-        let work = self.rebuild_from(from, options.manifest, holder, progress);
+        let work = async {
+            let source = self.source(options.manifest, job.progress.as_deref()).await?;
+            self.rebuild_from(from, source, holder, progress).await
+        };
         let outcome = self.holding(JOB, holder, work).await;
         let report = outcome.as_ref().ok().map(|report| serde_json::json!({"objects": report.objects}).to_string());
         self.catalog.release_job(JOB, holder, self.ambient.now_ms(), report.as_deref()).await?;
@@ -193,11 +200,11 @@ impl Engine {
     async fn rebuild_from(
         &self,
         from: RebuildFrom,
-        manifest: ManifestChoice,
+        source: Source,
         holder: Uuid,
         progress: &dyn Progress,
     ) -> Result<RebuildReport> {
-        if !self.catalog.begin_rebuild(from, JOB, holder, "begun").await? {
+        if !self.catalog.begin_rebuild(from, JOB, holder, &source.text()?).await? {
             return Err(EngineError::Conflict {
                 code: "ledger_not_empty",
                 detail: "The database knows objects already; --force gives that up and reads the whole bucket again."
@@ -208,10 +215,24 @@ impl Engine {
         let bucket = self.bucket_keys().await?;
         let manifests = bucket.manifests();
         self.adopt_all(bucket, &mut report, progress).await?;
-        self.restore_projects(manifest, &manifests, &mut report, progress).await?;
+        if let Some(manifest) = self.manifest_of(source, &manifests, &mut report).await? {
+            self.go_on_with(manifest, holder).await?;
+            self.restore_projects(manifest, &mut report, progress).await?;
+        }
         self.rebuild_history(&mut report, progress).await?;
         self.recount(None).await?;
         Ok(report)
+    }
+
+    /// From here on projects come from this manifest, whoever goes on, and the collector keeps it.
+    async fn go_on_with(&self, manifest: Chosen, holder: Uuid) -> Result<()> {
+        let text = Source::Manifest { commit: Oid(manifest.commit) }.text()?;
+        let until_ms = self.ambient.now_ms().saturating_add(LEASE_MS);
+        if !self.catalog.renew_job(JOB, holder, until_ms, Some(&text)).await? {
+            let detail = "The rebuild was taken over by another one.".to_owned();
+            return Err(EngineError::Conflict { code: "taken_over", detail });
+        }
+        self.keep_manifest(manifest).await
     }
 
     /// Works while the job is held, however long that takes. Nothing rests on the lease, so that a lost one ends nothing.
