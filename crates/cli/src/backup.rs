@@ -36,6 +36,8 @@ const FORMAT: u32 = 1;
 const FILES: usize = 64;
 /// Keys looked up at once.
 const KEYS: u32 = 1000;
+/// What SQLite keeps beside a database file: changes that are not in it yet, where they are, and what it was before a change.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Copies of the database, if files that it names vanish meanwhile.
 const TRIES: usize = 3;
 
@@ -165,15 +167,32 @@ fn check_target(places: &Places, dir: &Path) -> Result<(), Failure> {
 
 /// Removes what is left of a copy that was not finished.
 fn remove_database(file: &Path) -> Result<(), Failure> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        match std::fs::remove_file(&name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove an old copy")(error)),
-            _ => {}
-        }
+    let removed = remove(file).and_then(|()| remove_beside(file));
+    removed.map_err(failed("remove an old copy"))
+}
+
+fn remove_beside(database: &Path) -> io::Result<()> {
+    BESIDE.iter().try_for_each(|suffix| remove(&beside(database, suffix)))
+}
+
+/// Removes a file, if it is there.
+fn remove(file: &Path) -> io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The file beside a database that holds changes, or what takes them back. SQLite works them into whatever has the database's name.
+fn unsettled(database: &Path) -> Option<PathBuf> {
+    let files = ["-wal", "-journal"].map(|suffix| beside(database, suffix));
+    files.into_iter().find(|file| std::fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0))
 }
 
 async fn open_copy(file: &Path) -> Result<std::sync::Arc<dyn Catalog>, Failure> {
@@ -358,9 +377,7 @@ pub async fn restore(settings: &Settings, backup: &Path, progress: &dyn Progress
     let mut copied = Copied::default();
     copy_files(&store, &places.store, &temp, &mut copied, progress).await?;
     progress.step("copying the database", 0, None);
-    let mut fresh = places.database.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
+    let fresh = beside(&places.database, ".new");
     remove_database(&fresh)?;
     std::fs::copy(backup.join(&about.database), &fresh).map_err(failed("copy the database"))?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect the database"))?;
@@ -368,13 +385,20 @@ pub async fn restore(settings: &Settings, backup: &Path, progress: &dyn Progress
     let epoch = settle(&*catalog, &about, &places.store).await;
     catalog.close().await;
     let (epoch, named) = epoch?;
+    if let Some(file) = unsettled(&fresh) {
+        return Err(Failure::failed(format!("the database could not be closed: {} is there yet", file.display())));
+    }
     if named.is_empty() {
         // What a later backup copied before it was cut off is nobody's. A server would take it for the store of a database that was lost.
         prune(&temp, &places.store, named).await?;
     }
     let dir = places.database.parent().unwrap_or(&settings.data_dir);
+    check_settled(&places.database)?;
     let publish = || {
         File::open(&fresh)?.sync_all()?;
+        // What is left of another one says nothing, and is gone before this one has the name.
+        remove_beside(&places.database)?;
+        home::sync_dir(dir)?;
         std::fs::rename(&fresh, &places.database)?;
         home::sync_dir(dir)
     };
@@ -405,11 +429,24 @@ fn about(backup: &Path) -> Result<About, Failure> {
     Ok(about)
 }
 
+/// What was written last to a database that is not there any more is of use to that one, and ruins another one.
+fn check_settled(database: &Path) -> Result<(), Failure> {
+    match unsettled(database) {
+        None => Ok(()),
+        Some(file) => Err(Failure::failed(format!(
+            "{} has the last changes of a database that is not there any more: move it to where that is, or restore into another \
+             --data-dir",
+            file.display()
+        ))),
+    }
+}
+
 fn check_empty(places: &Places, store: &Path) -> Result<(), Failure> {
     if std::fs::metadata(&places.database).is_ok_and(|metadata| metadata.len() > 0) {
         let text = format!("{} is there already: restore into another --data-dir", places.database.display());
         return Err(Failure::failed(text));
     }
+    check_settled(&places.database)?;
     let wanted = files(store).map_err(failed("list the backup"))?;
     let there = files(&places.store).map_err(failed("list the store"))?;
     match there.iter().find(|(path, size)| wanted.get(*path) != Some(size)) {

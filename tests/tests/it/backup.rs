@@ -155,6 +155,39 @@ async fn only_whole_and_only_into_nothing() {
     assert_eq!(d.get(&format!("/files/{project}/a.txt")).await.text(), "a");
 }
 
+/// Goal: what a killed server wrote last does not get into a database that is restored where its own was: its log is refused, not
+/// removed, and what says nothing is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_beside_the_log_of_another() {
+    let mut d = Deployment::start(Setup::Embedded).await;
+    let (project, user) = (d.local_project().await, Uuid::new_v4());
+    let copies = TempDir::new().expect("a directory");
+    let copy = copies.path().join("copy");
+    save(&d, project, user, "round.txt", "0").await;
+    well(&d, &["backup", text(&copy)]).await;
+    for round in 1..50 {
+        save(&d, project, user, "round.txt", &round.to_string()).await;
+        save(&d, project, user, &format!("{round}.txt"), &"later ".repeat(1000)).await;
+    }
+    d.kill();
+    let data = d.data.path().to_owned();
+    let move_away = |name: &str| std::fs::rename(data.join(name), copies.path().join(name)).expect("moved");
+    move_away("treehold.db");
+    move_away("store");
+    refused(&d, &["restore", text(&copy)], "treehold.db-wal").await;
+    assert!(data.join("treehold.db-wal").exists(), "nobody removes what may be wanted");
+    move_away("treehold.db-wal");
+    well(&d, &["restore", text(&copy)]).await;
+    for left in ["treehold.db-wal", "treehold.db-shm", "treehold.db-journal"] {
+        assert!(!data.join(left).exists(), "{left}");
+    }
+    d.up().await;
+    assert_eq!(d.get(&format!("/files/{project}/round.txt?user={user}")).await.text(), "0");
+    let pending = d.get(&format!("/pending/{project}/{user}")).await.ok(200);
+    assert_eq!(pending["changes"].as_array().map(Vec::len), Some(1), "{pending}");
+    assert!(d.cli(&["admin", "verify", "--full"]).await.status.success());
+}
+
 /// Goal: a backup that dies leaves the last one as good as it was, or is whole itself; the next one goes on from there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_dies_leaves_the_last_one() {
