@@ -5,6 +5,8 @@
 pub enum PointKind {
     /// The engine's.
     Engine,
+    /// The engine's, in what an operator does while no server is there: it is never passed in one.
+    Command,
     /// The directory bucket's, on a thread that may block.
     Disk,
 }
@@ -50,6 +52,10 @@ pub const POINTS: &[(&str, PointKind, &str)] = &[
     ("G4", PointKind::Engine, "what was not reached is condemned"),
     ("G6", PointKind::Engine, "what has waited is given up, emptied keys are doomed"),
     ("G7", PointKind::Engine, "the bytes of a doomed key are gone; its row is told so"),
+    ("B1", PointKind::Command, "a rebuild begins: the ledger is emptied"),
+    ("B2", PointKind::Command, "what was read of a key is recorded"),
+    ("B3", PointKind::Command, "a project comes back from the manifest"),
+    ("B4", PointKind::Command, "a project's history is walked, and its reach recorded"),
     ("D1", PointKind::Disk, "a value is written to a file under way"),
     ("D2", PointKind::Disk, "that file is synced"),
     ("D3", PointKind::Disk, "that file gets its name"),

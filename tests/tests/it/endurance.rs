@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::json;
-use treehold_fault::POINTS;
+use treehold_fault::{POINTS, PointKind};
 use treehold_tests::git::{Git, Repo};
 use uuid::Uuid;
 
@@ -31,6 +31,12 @@ const CALLS: &[&str] = &[
     "record a deletion",
     "reap operations",
 ];
+/// Points that a server passes, or that it never does.
+fn points(of_commands: bool) -> impl Iterator<Item = &'static str> {
+    let wanted = move |kind: PointKind| (kind == PointKind::Command) == of_commands;
+    POINTS.iter().filter(move |(_, kind, _)| wanted(*kind)).map(|(point, ..)| *point)
+}
+
 /// How long a server that is to die at a point may live until it gets there; in a long run there are others.
 fn life() -> Duration {
     Duration::from_secs(if crashes().is_some() { 4 } else { 12 })
@@ -260,12 +266,36 @@ impl Everybody {
         println!("{} kills, at points: {:?}", self.kills, self.died_at);
     }
 
+    /// An operator's rebuild dies at each of its points and is finished by the next one; then everybody goes on.
+    async fn rebuild(&mut self) {
+        for point in points(true) {
+            let written = self.d.cli(&["admin", "manifest"]).await;
+            assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+            self.d.kill();
+            let rebuild = ["admin", "rebuild", "--force", "--manifest", "latest"];
+            self.d.set("TREEHOLD_FAULTS", &format!("{point}=kill"));
+            let died = self.d.cli(&rebuild).await;
+            self.d.set("TREEHOLD_FAULTS", "");
+            let words = String::from_utf8_lossy(&died.stderr);
+            assert!(words.contains(&format!("fault: kill at {point}\n")), "never died at {point}: {words}");
+            *self.died_at.entry(point.to_owned()).or_default() += 1;
+            // Before B1 there is nothing to finish.
+            let done = self.d.cli(if point == "B1" { &rebuild[..] } else { &rebuild[..2] }).await;
+            assert!(done.status.success(), "after {point}: {}", String::from_utf8_lossy(&done.stderr));
+            self.look().await;
+        }
+        self.look_closely().await;
+        println!("{} kills, at points: {:?}", self.kills, self.died_at);
+    }
+
     fn some_end(&mut self) -> End {
         let calls: Vec<String> = CALLS.iter().flat_map(|call| [(*call).to_owned(), format!("{call}+")]).collect();
         match self.random.random_range(0..3) {
             0 => End::Anywhere(self.random.random_range(0..2000)),
             1 => {
-                End::At(POINTS.choose(&mut self.random).expect("a point").0.to_owned(), self.random.random_range(1..4))
+                let points: Vec<&str> = points(false).collect();
+                let point = points.choose(&mut self.random).expect("a point");
+                End::At((*point).to_owned(), self.random.random_range(1..4))
             }
             _ => End::At(calls.choose(&mut self.random).expect("a call").clone(), self.random.random_range(1..12)),
         }
@@ -312,12 +342,12 @@ async fn embedded() {
         }
         return;
     }
-    let mut missed: Vec<&str> = POINTS.iter().map(|(point, ..)| *point).collect();
+    let mut missed: Vec<&str> = points(false).collect();
     for _ in 0..TRIES {
         everybody.suffer(missed.iter().map(|point| End::At((*point).to_owned(), 1))).await;
         missed.retain(|point| !everybody.died_at.contains_key(*point));
         if missed.is_empty() {
-            return;
+            return everybody.rebuild().await;
         }
     }
     panic!("the server never died at {missed:?}");

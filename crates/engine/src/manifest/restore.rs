@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use treehold_catalog::{PendingRow, ProjectSnapshot, Ref};
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
 use treehold_store::StoreError;
 use uuid::Uuid;
@@ -190,6 +191,7 @@ impl Engine {
             workspace.rows = self.present(project, rows, shown, report).await?;
             pending += workspace.rows.len() as u64;
         }
+        point("B3").await?;
         match self.catalog.restore_project(&snapshot, self.ambient.now_ms()).await? {
             true => {
                 report.projects_restored += 1;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use treehold_catalog::{CommitRow, Project, RoaringTreemap};
+use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
 
 use super::reach::Walk;
@@ -54,6 +55,7 @@ impl Engine {
     }
 
     async fn rebuild_project(&self, project: &Project, memo: &mut Memo, report: &mut RebuildReport) -> Result<()> {
+        point("B4").await?;
         let refs = self.catalog.references(project.id, "refs/").await?;
         let remote = self.catalog.remote_references(project.id, "refs/").await?;
         let mut oids: Vec<ObjectId> = refs.iter().chain(&remote).map(|known| known.oid).collect();

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use treehold_catalog::{CatalogError, FoundKey, NameState, NewObject};
+use treehold_fault::point;
 use treehold_object::{ObjectId, hash, loose, zlib::Inflater};
 
 use super::packs::PackRead;
@@ -138,6 +139,7 @@ impl Engine {
             if found.objects.is_empty() {
                 return Ok(());
             }
+            point("B2").await?;
             match self.catalog.adopt(std::slice::from_ref(&found), self.ambient.now_ms()).await {
                 Ok(kept) => {
                     for kept in kept.into_iter().flatten() {
@@ -185,7 +187,11 @@ impl Engine {
     }
 
     async fn record_loose(&self, batch: Vec<(FoundKey, u64)>, report: &mut RebuildReport) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let keys: Vec<FoundKey> = batch.iter().map(|(key, _)| key.clone()).collect();
+        point("B2").await?;
         match self.catalog.adopt(&keys, self.ambient.now_ms()).await {
             Ok(kept) => {
                 report.keys += batch.len() as u64;

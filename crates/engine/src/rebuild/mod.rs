@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use serde::Serialize;
 use treehold_catalog::RebuildFrom;
+use treehold_fault::point;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
@@ -204,6 +205,7 @@ impl Engine {
         holder: Uuid,
         progress: &dyn Progress,
     ) -> Result<RebuildReport> {
+        point("B1").await?;
         if !self.catalog.begin_rebuild(from, JOB, holder, &source.text()?).await? {
             return Err(EngineError::Conflict {
                 code: "ledger_not_empty",
