@@ -25,6 +25,7 @@ mod graph;
 mod housekeep;
 mod import;
 mod intake;
+mod keys;
 mod landed;
 mod lease;
 mod lens;

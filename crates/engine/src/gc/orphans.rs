@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use treehold_catalog::NameState;
 
 use super::GcReport;
+use crate::keys::owner;
 use crate::progress::Progress;
 use crate::{Engine, Result};
 
@@ -61,39 +62,5 @@ impl Engine {
             false => unknown.len() as u64,
         };
         Ok(())
-    }
-}
-
-/// The key whose row answers for a name: its own, or that of the pack for an index. `None`: not a name that we give.
-fn owner(key: &str) -> Option<String> {
-    let rest = key.strip_prefix("objects/")?;
-    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if let Some(pack) = rest.strip_prefix("pack/pack-") {
-        let stem = pack.strip_suffix(".pack").or_else(|| pack.strip_suffix(".idx"))?;
-        // Packs of manifests have their time in front.
-        let hex = stem.strip_prefix("manifest-").and_then(|stem| stem.get(17..)).unwrap_or(stem);
-        return (hex.len() == 40 && is_hex(hex)).then(|| format!("objects/pack/pack-{stem}.pack"));
-    }
-    let (first, second) = rest.split_once('/')?;
-    (first.len() == 2 && second.len() == 38 && is_hex(first) && is_hex(second)).then(|| key.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::owner;
-
-    #[test]
-    fn only_names_of_ours_have_an_owner() {
-        let hex = "0123456789abcdef0123456789abcdef01234567";
-        let pack = format!("objects/pack/pack-{hex}.pack");
-        assert_eq!(owner(&pack), Some(pack.clone()));
-        assert_eq!(owner(&format!("objects/pack/pack-{hex}.idx")), Some(pack));
-        let loose = format!("objects/{}/{}", &hex[..2], &hex[2..]);
-        assert_eq!(owner(&loose), Some(loose.clone()));
-        for foreign in
-            ["objects/info/packs", "objects/pack/pack-1.pack", "other", "objects/zz/0", "objects/pack/multi-pack-index"]
-        {
-            assert_eq!(owner(foreign), None, "{foreign}");
-        }
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use treehold_catalog::{InspectedKey, KeyState};
-use treehold_object::loose;
 use treehold_object::pack::TRAILER_LEN;
 
 use super::finding::{Code, Damage};
 use super::{ROWS, Run};
 use crate::Result;
+use crate::keys::owner;
 
 /// Where git keeps notes of its own, and a server one that says how the bucket arbitrates.
 const INFO: &str = "objects/info/";
@@ -79,7 +79,7 @@ impl Run<'_> {
         if key.starts_with(INFO) {
             return Ok(());
         }
-        if !is_ours(&key) {
+        if owner(&key).is_none() {
             self.find(Damage::new(Code::NameForeign, "git keeps nothing of ours there"), name, None, false);
         } else if self.is_there(&name).await? {
             self.find(Damage::new(Code::KeyUnknown, "the ledger does not know it"), name, None, false);
@@ -113,13 +113,6 @@ fn key_damage(key: &InspectedKey, size: Option<u64>) -> Option<Damage> {
     }
 }
 
-/// Whether we could have given this name.
-fn is_ours(key: &str) -> bool {
-    let packed = key.strip_prefix("objects/pack/pack-").and_then(|name| name.strip_suffix(".pack"));
-    let hex = |name: &str| name.len() == 40 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    packed.is_some_and(hex) || loose::oid_of_key(key).is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,15 +137,5 @@ mod tests {
         let loose = |size| code(key("objects/ab/cd", KeyState::Present, 1), Some(size));
         assert_eq!([loose(100), loose(99), loose(101)], [None, Some(Code::KeyTruncated), Some(Code::KeyTruncated)]);
         assert_eq!(code(key("objects/ab/cd", KeyState::Present, 0), Some(0)), Some(Code::KeyEmpty));
-    }
-
-    #[test]
-    fn names_of_ours_are_known() {
-        let digits = "0123456789abcdef0123456789abcdef01234567";
-        assert!(is_ours(&format!("objects/pack/pack-{digits}.pack")));
-        assert!(is_ours(&format!("objects/01/{}", &digits[2..])));
-        for foreign in ["objects/info/packs", "objects/pack/pack-x.pack", "objects/pack/tmp_pack_1", "objects/readme"] {
-            assert!(!is_ours(foreign), "{foreign}");
-        }
     }
 }
