@@ -1,9 +1,16 @@
 //! zlib streams (RFC 1950) of known size: what loose objects and pack entries are made of.
 
+use std::io::{self, Read};
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// No zlib stream inflates to more than this many times its length (deflate's limit is 1032 to 1).
 const RATIO_MAX: u64 = 1032;
+
+/// How much of a stream is taken at once where it comes by pieces, bytes.
+const PIECE: usize = 64 << 10;
+/// What its content grows by at least, bytes.
+const STEP: u64 = 64 << 10;
 
 /// The stream is not what was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +96,45 @@ impl Inflater {
         self.finish(data, Vec::new(), size)
     }
 
+    /// As [`Self::inflate`], of a stream that is read by pieces from where `data` is. Nothing is reserved on the word of `size`: memory
+    /// grows with what comes out, and what is read ends soon after the stream. The outer error is the reader's.
+    pub fn inflate_from(&mut self, data: &mut impl Read, size: u64) -> io::Result<Result<(Vec<u8>, u64), ZlibError>> {
+        let wrong_size = ZlibError::WrongSize { announced: size };
+        self.state.reset(true);
+        // A small object needs no large piece.
+        let piece_len = usize::try_from(size).unwrap_or(PIECE).saturating_add(1024).min(PIECE);
+        let (mut content, mut piece) = (Vec::<u8>::new(), vec![0_u8; piece_len]);
+        let (mut begin, mut end) = (0, 0);
+        loop {
+            if begin == end {
+                (begin, end) = (0, data.read(&mut piece)?);
+            }
+            let (before_in, before_out) = (self.state.total_in(), content.len());
+            if before_out == content.capacity() {
+                // One byte more than announced, so that a longer stream shows itself.
+                let room = size.saturating_sub(before_out as u64).saturating_add(1);
+                let more = room.min(STEP.max(before_out as u64));
+                content.reserve_exact(usize::try_from(more).unwrap_or(PIECE));
+            }
+            let rest = piece.get(begin..end).unwrap_or_default();
+            let Ok(status) = self.state.decompress_vec(rest, &mut content, FlushDecompress::None) else {
+                return Ok(Err(ZlibError::Damaged));
+            };
+            begin += usize::try_from(self.state.total_in() - before_in).unwrap_or(rest.len());
+            match status {
+                Status::StreamEnd if content.len() as u64 == size => {
+                    return Ok(Ok((content, self.state.total_in())));
+                }
+                Status::StreamEnd => return Ok(Err(wrong_size)),
+                Status::Ok | Status::BufError if content.len() as u64 > size => return Ok(Err(wrong_size)),
+                Status::Ok | Status::BufError => {}
+            }
+            if self.state.total_in() == before_in && content.len() == before_out {
+                return Ok(Err(ZlibError::Truncated));
+            }
+        }
+    }
+
     /// Inflates the first bytes of a stream, up to the length of `head`; returns how many there were.
     pub(crate) fn begin(&mut self, data: &[u8], head: &mut [u8]) -> Result<usize, ZlibError> {
         self.state.reset(true);
@@ -171,7 +217,26 @@ mod tests {
         let stream = deflated(1, &[b"some content, some more content"]);
         for end in 0..stream.len() {
             assert!(Inflater::default().inflate(&stream[..end], 31).is_err(), "{end}");
+            let by_pieces = Inflater::default().inflate_from(&mut &stream[..end], 31).unwrap();
+            assert_eq!(by_pieces, Err(ZlibError::Truncated), "{end}");
         }
+    }
+
+    #[test]
+    fn an_announced_size_takes_nothing_by_itself() {
+        let mut stream = deflated(6, &[&[7; 100_000]]);
+        let length = stream.len() as u64;
+        stream.resize(100 << 20, 0);
+        let mut inflater = Inflater::default();
+        for wrong in [0, 1, 99_999, 100_001, u64::from(u32::MAX), u64::MAX] {
+            let mut rest = &stream[..];
+            let refused = inflater.inflate_from(&mut rest, wrong).unwrap();
+            assert_eq!(refused, Err(ZlibError::WrongSize { announced: wrong }), "{wrong}");
+            assert!(stream.len() - rest.len() <= PIECE, "what follows was read");
+        }
+        let (content, used) = inflater.inflate_from(&mut &stream[..], 100_000).unwrap().unwrap();
+        assert_eq!((content.len(), used), (100_000, length));
+        assert!(content.capacity() <= 200_000, "{}", content.capacity());
     }
 
     proptest! {
@@ -182,6 +247,8 @@ mod tests {
             let mut stream = deflated(level, &[left, right]);
             let length = stream.len();
             stream.extend_from_slice(b"what follows");
+            let by_pieces = Inflater::default().inflate_from(&mut &stream[..], content.len() as u64).unwrap();
+            prop_assert_eq!(by_pieces, Ok((content.clone(), length as u64)));
             prop_assert_eq!(Inflater::default().inflate(&stream, content.len() as u64), Ok((content, length)));
         }
     }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use treehold_catalog::NewObject;
 use treehold_object::pack::{ENTRY_HEADER_MAX, EntryHeader, EntryKind, HEADER_LEN, TRAILER_LEN};
-use treehold_object::zlib::Inflater;
+use treehold_object::zlib::{Inflater, plausible};
 use treehold_object::{Kind, ObjectId, delta, hash};
 use treehold_wire::IngestError;
 
@@ -39,9 +40,9 @@ pub(super) fn salvage(file: &File, key: &str, beside: &Beside, error: Option<&In
         }
         Beside::Missing | Beside::Damaged => pack.scan().into_iter().map(|offset| (offset, None)).collect(),
     };
-    for (at, (offset, expected)) in places.iter().enumerate() {
-        let end = places.get(at + 1).map_or(pack.data_end, |(next, _)| *next);
-        match pack.object(*offset, end, *expected) {
+    pack.starts = places.iter().map(|(offset, _)| *offset).collect();
+    for (offset, expected) in &places {
+        match pack.object(*offset, *expected) {
             Some((object, content)) => {
                 pack.named.insert(object.oid, *offset);
                 if object.kind == Kind::Commit
@@ -66,12 +67,30 @@ struct Pack<'a> {
     file: &'a File,
     /// Where the trailer begins, or the file ends.
     data_end: u64,
+    /// Where entries start, in order, as far as that is known.
+    starts: Vec<u64>,
     /// Where entries start, by the object's id.
     named: HashMap<ObjectId, u64>,
     /// Contents by where their entries start.
     made: HashMap<u64, (Kind, Bytes)>,
     held: usize,
     inflater: Inflater,
+}
+
+/// Part of a file, from front to back.
+struct Section<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX).min(buffer.len());
+        let read = buffer.get_mut(..rest).map_or(Ok(0), |buffer| self.file.read_at(buffer, self.at))?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// An entry as it stands there.
@@ -85,8 +104,8 @@ struct Entry {
 impl<'a> Pack<'a> {
     fn new(file: &'a File, length: u64) -> Self {
         let data_end = length.saturating_sub(TRAILER_LEN as u64);
-        let (named, made) = (HashMap::new(), HashMap::new());
-        Self { file, data_end, named, made, held: 0, inflater: Inflater::default() }
+        let (starts, named, made) = (Vec::new(), HashMap::new(), HashMap::new());
+        Self { file, data_end, starts, named, made, held: 0, inflater: Inflater::default() }
     }
 
     /// Where entries start, as far as one follows the other.
@@ -99,29 +118,32 @@ impl<'a> Pack<'a> {
         places
     }
 
+    /// Where what starts at `offset` must have ended.
+    fn end_of(&self, offset: u64) -> u64 {
+        let next = self.starts.partition_point(|start| *start <= offset);
+        self.starts.get(next).map_or(self.data_end, |next| self.data_end.min(*next))
+    }
+
+    /// Reads no further than where the next entry starts, and takes memory for what comes out: the size that stands there may be
+    /// what is damaged.
     fn entry(&mut self, offset: u64) -> Option<Entry> {
-        let rest = self.data_end.checked_sub(offset).filter(|rest| *rest > 0)?;
+        let end = self.end_of(offset);
+        let rest = end.checked_sub(offset).filter(|rest| *rest > 0)?;
         let mut head = vec![0; usize::try_from(rest.min(ENTRY_HEADER_MAX as u64)).ok()?];
         self.file.read_exact_at(&mut head, offset).ok()?;
         let (header, length) = EntryHeader::decode(&head).ok()??;
-        if header.size > OBJECT_MAX {
+        let length = length as u64;
+        if header.size > OBJECT_MAX || !plausible(rest.checked_sub(length)?, header.size) {
             return None;
         }
-        // No stream of so many bytes is longer, as zlib writes them.
-        let most = header.size + header.size / 500 + 1024;
-        let rest = rest.checked_sub(length as u64)?;
-        let mut bytes = vec![0; usize::try_from(rest.min(most)).ok()?];
-        self.file.read_exact_at(&mut bytes, offset + length as u64).ok()?;
-        let (inflated, used) = self.inflater.inflate(&bytes, header.size).ok()?;
-        Some(Entry { header, inflated, length: (length + used) as u64 })
+        let mut stream = Section { file: self.file, at: offset + length, end };
+        let (inflated, used) = self.inflater.inflate_from(&mut stream, header.size).ok()?.ok()?;
+        Some(Entry { header, inflated, length: length + used })
     }
 
-    /// The object whose entry is at `offset` and ends at `end`, if it is that and has the id that is expected.
-    fn object(&mut self, offset: u64, end: u64, expected: Option<ObjectId>) -> Option<(NewObject, Bytes)> {
+    /// The object whose entry is at `offset`, if it is one and has the id that is expected.
+    fn object(&mut self, offset: u64, expected: Option<ObjectId>) -> Option<(NewObject, Bytes)> {
         let entry = self.entry(offset)?;
-        if offset + entry.length > end {
-            return None;
-        }
         let (length, base) = (entry.length, self.base(offset, &entry.header)?);
         let (kind, content) = self.content(offset)?;
         let oid = hash(kind, &content).ok().filter(|oid| expected.is_none_or(|expected| expected == *oid))?;
@@ -173,5 +195,73 @@ impl<'a> Pack<'a> {
         if made.1.len() <= BASES_BYTES && self.made.insert(offset, made.clone()).is_none() {
             self.held += made.1.len();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use treehold_object::idx::IndexEntry;
+    use treehold_object::pack;
+    use treehold_object::zlib::Deflater;
+
+    use super::*;
+
+    /// A pack of blobs, where each begins, and its index.
+    fn pack(contents: &[Vec<u8>]) -> (Vec<u8>, Vec<IndexEntry>) {
+        let mut bytes = pack::header(u32::try_from(contents.len()).unwrap()).to_vec();
+        let (mut deflater, mut entries) = (Deflater::new(6), Vec::new());
+        for content in contents {
+            let oid = hash(Kind::Blob, content).unwrap();
+            entries.push(IndexEntry { oid, offset: bytes.len() as u64, crc32: 0 });
+            EntryHeader { kind: EntryKind::Whole(Kind::Blob), size: content.len() as u64 }.encode(&mut bytes);
+            deflater.deflate(&[content.as_slice()], &mut bytes);
+        }
+        bytes.extend([0; TRAILER_LEN]);
+        (bytes, entries)
+    }
+
+    fn read(bytes: &[u8], beside: &Beside) -> PackRead {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        salvage(&file, "objects/pack/pack-x.pack", beside, None).unwrap()
+    }
+
+    #[test]
+    fn a_size_that_is_damaged_costs_one_object() {
+        let contents: Vec<Vec<u8>> = (0..50u8).map(|number| vec![number; 2000 + usize::from(number)]).collect();
+        let (mut bytes, entries) = pack(&contents);
+        let whole = read(&bytes, &Beside::Read(entries.clone()));
+        assert_eq!((whole.objects.len(), whole.findings.len()), (50, 0));
+        let at = usize::try_from(entries[7].offset).unwrap();
+        for bit in 0..7 {
+            // The highest digits of the size; the lowest are in the byte before it.
+            bytes[at + 1] ^= 1 << bit;
+            let read = read(&bytes, &Beside::Read(entries.clone()));
+            bytes[at + 1] ^= 1 << bit;
+            assert_eq!((read.objects.len(), read.findings.len()), (49, 1), "bit {bit}");
+            assert!(read.objects.iter().all(|object| object.offset != entries[7].offset));
+        }
+        assert_eq!(self::read(&bytes, &Beside::Missing).objects.len(), 50, "without an index one follows the other");
+    }
+
+    #[test]
+    fn an_entry_is_read_to_its_end_and_no_further() {
+        let (bytes, entries) = pack(&[vec![1; 3000], vec![2; 3000]]);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mut pack = Pack::new(&file, bytes.len() as u64);
+        pack.starts = entries.iter().map(|entry| entry.offset).collect();
+        let [first, second] = [entries[0].offset, entries[1].offset];
+        assert_eq!((pack.end_of(first), pack.end_of(second)), (second, pack.data_end));
+        assert_eq!(pack.entry(first).map(|entry| (entry.inflated.len(), entry.length)), Some((3000, second - first)));
+        // An index that says it ends before.
+        pack.starts = vec![first, second - 1];
+        assert!(pack.entry(first).is_none());
+        let mut section = Section { file: &file, at: first, end: second };
+        let mut all = Vec::new();
+        section.read_to_end(&mut all).unwrap();
+        assert_eq!(all, bytes[usize::try_from(first).unwrap()..usize::try_from(second).unwrap()]);
     }
 }
