@@ -82,7 +82,7 @@ pub struct Attempt {
     /// A push of it was sent whose outcome is not known: it may have landed, or may yet. While it is `Pushing` or `Unknown` that is so in any
     /// case; this is how it stays known beyond.
     pub in_doubt: bool,
-    /// The remote's words, for the user.
+    /// The remote's words, for the user; of one that is `Landed` and waits for a merge, that it does.
     pub last_error: Option<String>,
     /// Unix milliseconds.
     pub created_at_ms: i64,

@@ -122,7 +122,7 @@ pub struct Publish {
     pub shallow: Option<Vec<ObjectId>>,
     /// Pending work to settle.
     pub clear_pending: Option<ClearPending>,
-    /// The attempt that this finishes.
+    /// The attempt that this finishes, or lets wait (docs/reliability.md, FINALIZED).
     pub attempt: Option<AttemptChange>,
     /// The answer to remember for the request's idempotency key.
     pub answer: Option<FinalAnswer>,

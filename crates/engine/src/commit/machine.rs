@@ -15,6 +15,7 @@ use treehold_fault::point;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
+use super::waits::{WaitEnd, put_off, waits};
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
 use crate::writer::{Fresh, Operation};
@@ -24,7 +25,7 @@ use crate::{Engine, EngineError, Result};
 const SENDS: usize = 3;
 
 /// So long after a commit was made, an answer about refs may come from a time before its push (a replica that lags, a cache).
-const LAG_MS: i64 = 10 * 60_000;
+pub(super) const LAG_MS: i64 = 10 * 60_000;
 
 /// What became of a push.
 #[derive(Debug)]
@@ -254,8 +255,8 @@ impl Engine {
         }
     }
 
-    /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction. The
-    /// operation has pinned every object of the attempt.
+    /// FINALIZE: moves our refs, settles the pending rows that were committed and closes the attempt, in one transaction; or, where our
+    /// branch cannot go there, lets it wait for a merge. The operation has pinned every object of the attempt.
     pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
         let id = op.id;
         let publish = self.finalization(attempt, &op, answer);
@@ -291,6 +292,17 @@ impl Engine {
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         point("U5").await?;
+        if waits(attempt) {
+            // What the remote has, and what that leads to, was recorded when the wait began. By now it may have another commit.
+            publish.remote_refs.clear();
+            publish.reached.clear();
+            match self.end_of_wait(attempt).await? {
+                Some(WaitEnd::Merged) => {}
+                Some(WaitEnd::GivenUp) => publish.clear_pending = None,
+                None => put_off(&mut publish),
+            }
+            return self.conclude(attempt, &publish).await;
+        }
         if !self.is_news(attempt).await? {
             publish.remote_refs.clear();
         }
@@ -304,12 +316,23 @@ impl Engine {
         }
         match self.refs_to_move(attempt).await? {
             Some(refs) => publish.refs = refs,
-            // Our branch has gone elsewhere: until a merge brings the commit, the edits are in view as pending work only.
-            None => publish.clear_pending = None,
+            None => {
+                publish.refs.clear();
+                put_off(&mut publish);
+            }
         }
-        match self.catalog.publish(&publish).await? {
+        self.conclude(attempt, &publish).await
+    }
+
+    async fn conclude(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
+        match self.catalog.publish(publish).await? {
             PublishOutcome::Published => {
-                attempt.state = finished(attempt);
+                if let Some(change) = &publish.attempt {
+                    attempt.state = change.to;
+                    attempt.in_doubt = change.in_doubt;
+                    attempt.last_error.clone_from(&change.last_error);
+                    attempt.fence += 1;
+                }
                 Ok(())
             }
             PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(moved(&attempt.branch)),

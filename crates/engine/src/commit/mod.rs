@@ -11,6 +11,7 @@ mod renames;
 mod request;
 mod resume;
 mod trailers;
+mod waits;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -178,7 +179,10 @@ impl Engine {
         if let Some(answer) = self.landed_before(intent, parent.commit, at).await? {
             return Ok(Round::Done(answer));
         }
-        let merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
+        let mut merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
+        if !policy.dry_run && self.mind_pushes(intent, &rows, &mut merged).await? {
+            return Ok(Round::Again);
+        }
         let refused = !merged.conflicts.is_empty() || (policy.on_conflict == OnConflict::Fail && merged.moved);
         if refused && policy.on_conflict == OnConflict::Branch {
             return self.commit_to_branch(intent, &head, &rows, policy, at).await.map(Round::Done);
@@ -306,7 +310,8 @@ impl Engine {
             ));
         };
         self.check_room_for_ref(&intent.project).await?;
-        let merged = self.merge_changes(intent.project.id, rows, &parent, true).await?;
+        let mut merged = self.merge_changes(intent.project.id, rows, &parent, true).await?;
+        self.hold_back(intent, rows, &mut merged).await?;
         let mut planned = self.plan_commit(intent, &parent, merged).await?;
         let user = intent.user.map(|user| user.simple().to_string()).unwrap_or_default();
         let commit = planned.attempt.commit.to_string();

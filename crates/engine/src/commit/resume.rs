@@ -10,6 +10,7 @@ use super::held::LEFT_AFTER_MS;
 use super::machine::{Settled, is_in_doubt};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
+use super::waits::waits;
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
 use crate::remote::Endpoint;
 use crate::tree::Side;
@@ -113,6 +114,9 @@ impl Engine {
 
     /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
     pub(crate) async fn complete(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
+        if waits(attempt) {
+            return self.end_wait(attempt).await.map(Some);
+        }
         if attempt.push {
             let Some(at) = at else { return Ok(None) };
             if let Settled::Moved = self.settle(attempt, at).await? {
@@ -150,6 +154,10 @@ impl Engine {
         // One push of a branch is on its way at a time: what waits comes after those.
         open.sort_by_key(|attempt| attempt.state == AttemptState::Paused);
         for mut attempt in open.into_iter().filter(|attempt| Some(attempt.id) != except) {
+            // It stands in nobody's way.
+            if waits(&attempt) && self.end_of_wait(&attempt).await?.is_none() {
+                continue;
+            }
             let own = attempt.user.is_some() && attempt.user == user;
             let now_ms = self.ambient.now_ms();
             match attempt.state {
@@ -218,7 +226,7 @@ impl Engine {
     pub(crate) async fn finished_elsewhere(&self, id: Uuid) -> Result<Option<CommitAnswer>> {
         for _ in 0..WAITS {
             match self.catalog.attempt(id).await? {
-                Some(attempt) if attempt.state == AttemptState::Finalized => {
+                Some(attempt) if attempt.state == AttemptState::Finalized || waits(&attempt) => {
                     return self.answer_of(&attempt).await.map(Some);
                 }
                 Some(attempt) if matches!(attempt.state, AttemptState::Landed | AttemptState::Pushing) => {}

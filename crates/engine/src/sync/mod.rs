@@ -82,6 +82,12 @@ impl Engine {
             }
             None => (from.clone(), Vec::new()),
         };
+        if !request.dry_run
+            && let Err(error) = self.settle_waiting(project.id, branch).await
+        {
+            // It waits on, and housekeeping comes back to it.
+            tracing::warn!(code = error.code(), "what waited for a merge could not be settled yet: {error}");
+        }
         let seeing = self.with_made(unstored);
         let changed_count = seeing.count_changes(from.tree, to.tree).await?;
         let within = WalkFrom::default();
