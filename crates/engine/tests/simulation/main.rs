@@ -7,6 +7,7 @@ mod check;
 mod crossing;
 mod episode;
 mod gate;
+mod hosted;
 mod life;
 mod people;
 mod remote;
