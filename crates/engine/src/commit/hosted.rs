@@ -4,19 +4,22 @@
 //! its own compare of the head, and it is fetched like anybody's commit; our branch goes there and the pending rows are settled in one
 //! transaction. Its id is the forge's, as are author and committer; the author is named in a trailer.
 //!
-//! Nothing of it is recorded before it is made. Where the answer is lost, the remote is looked at: a head whose message and tree are
-//! those of the plan is the commit, in this request or in the next.
+//! An attempt records what is asked for before it is. Where the answer is lost, the remote is looked at: by this request, or by the next with
+//! the same key.
 
-use treehold_catalog::{FinalAnswer, OpKind, Origin, Project, Publish, RefUpdate, WorkspaceKey};
-use treehold_object::{Kind, ObjectId, parse_commit};
+use treehold_catalog::{Attempt, FinalAnswer, OpKind, Origin, Project, Publish, RefUpdate, WorkspaceKey};
+use treehold_fault::point;
+use treehold_object::{Kind, ObjectId};
 
 use super::change::ChangeRow;
 use super::machine::{clear_of, moved};
+use super::made::{says, words};
 use super::plan::{Intent, MergedChanges, Planned};
 use super::request::{Claimed, Key, Stored};
 use super::trailers::with_trailers;
 use super::{Changes, Policy, STEPS_BACK};
 use crate::api::{CommitAnswer, CommitRequest, Oid, OnConflict};
+use crate::quota::unbound;
 use crate::remote::forge::{HostedCommit, Hosting};
 use crate::remote::{Endpoint, ForgeSite, Secret};
 use crate::view::{Head, branch_ref};
@@ -83,18 +86,63 @@ impl Engine {
         if let Claimed::Answered(answer) = self.claim(project, &hosted.key).await? {
             return answer;
         }
+        let outcome = self.hosted_rounds(&hosted).await;
+        // Another engine may have settled the same request meanwhile: it has one answer.
+        if let (Some(_), Err(_)) = (&hosted.key.key, &outcome)
+            && let Claimed::Answered(answer) = self.claim(project, &hosted.key).await?
+        {
+            return answer;
+        }
+        outcome
+    }
+
+    async fn hosted_rounds(&self, hosted: &Hosted<'_>) -> Result<CommitAnswer> {
+        let Intent { project, branch, user, .. } = &hosted.intent;
         // What is on its way to the branch may move it.
-        self.clear_the_way((project.id, hosted.intent.user), &branch, &hosted.at, None).await?;
+        self.clear_the_way((project.id, *user), branch, &hosted.at, None).await?;
+        if !self.asked_before(hosted).await?.is_empty() {
+            // Its commit may be there since. Where that cannot be seen, nothing else may be answered or made.
+            self.fetch_remote(&unbound(project), branch, &hosted.at, None, &()).await?;
+        }
         for _ in 0..=self.config.merge_attempts {
-            match self.hosted_round(&hosted).await? {
+            match self.hosted_round(hosted).await? {
                 Round::Done(answer) => return Ok(answer),
                 Round::Again => {}
             }
         }
-        Err(moved(&branch))
+        Err(moved(branch))
+    }
+
+    /// What the same request asked for before, oldest first.
+    async fn asked_before(&self, hosted: &Hosted<'_>) -> Result<Vec<Attempt>> {
+        match &hosted.key.key {
+            Some(key) => Ok(self.catalog.attempts_of(hosted.intent.project.id, key).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The answer to the same request, if a commit that it asked for before is there by now, whatever is pending or on the branch since.
+    async fn hosted_known(&self, hosted: &Hosted<'_>) -> Result<Option<CommitAnswer>> {
+        let attempts = self.asked_before(hosted).await?;
+        if attempts.is_empty() {
+            return Ok(None);
+        }
+        if let Claimed::Answered(answer) = self.claim(&hosted.intent.project, &hosted.key).await? {
+            return answer.map(Some);
+        }
+        // Of two that asked for the same, the later one has the later revisions.
+        for attempt in attempts.iter().rev() {
+            if let Some(made) = self.made_for(attempt).await? {
+                return self.take_made(attempt, made).await.map(Some);
+            }
+        }
+        Ok(None)
     }
 
     async fn hosted_round(&self, hosted: &Hosted<'_>) -> Result<Round> {
+        if let Some(answer) = self.hosted_known(hosted).await? {
+            return Ok(Round::Done(answer));
+        }
         let Hosted { intent, changes, policy, .. } = hosted;
         let mut intent = intent.clone();
         let head = self.branch_head(&intent.project, &intent.branch).await?;
@@ -123,49 +171,69 @@ impl Engine {
         if policy.on_conflict == OnConflict::Fail && (ahead || merged.moved) {
             return Err(moved(&intent.branch));
         }
-        let snapshot =
-            MergedChanges { snapshot: merged.snapshot.clone(), files: merged.files.clone(), ..Default::default() };
         let planned = self.plan_commit(intent, &parent, merged).await;
         if !ahead {
             self.after_nothing(intent, changes, &head, &rows, &planned).await;
         }
         let planned = planned?;
         let commit = self.hosted_commit(intent, &parent, &planned).await?;
-        let made = match self.forge.commit(&hosted.site, &commit).await? {
-            Hosting::Made(oid) => Some(oid),
-            Hosting::Moved => None,
-            Hosting::Unknown(detail) => {
-                tracing::warn!(detail, "whether GitHub made a commit is found out by looking");
-                None
+        self.ask_forge(hosted, planned.attempt, &commit).await
+    }
+
+    /// PREPARED; then the forge is asked, and what it made is taken. From the one to the other no edit is undone without a trace.
+    async fn ask_forge(&self, hosted: &Hosted<'_>, mut attempt: Attempt, commit: &HostedCommit) -> Result<Round> {
+        let Intent { project, branch, .. } = &hosted.intent;
+        // Its objects come with the commit.
+        attempt.push = false;
+        attempt.objects.clear();
+        point("C1").await?;
+        let name = self.fresh_name(&attempt.commit);
+        let Some((op, _)) = self.prepare(&attempt, &name).await? else { return Ok(Round::Again) };
+        // There is no pack for that name.
+        self.end_op(op).await;
+        point("U3").await?;
+        let hosting = match self.held(&mut attempt, self.forge.commit(&hosted.site, commit)).await {
+            Ok(hosting) => hosting,
+            Err(error) => {
+                self.not_made(&mut attempt).await;
+                return Err(error);
             }
         };
-        let tip = self
-            .fetch_remote(&crate::quota::unbound(&intent.project), &intent.branch, &hosted.at, None, &())
-            .await?
-            .tip;
-        let Some(tip) = tip else { return Ok(Round::Again) };
-        // Where the answer was lost, others may have committed on top.
-        let candidates = match made {
-            Some(oid) => vec![self.head_of(oid, head.branch.clone()).await?],
-            None => self.first_parents(&self.head_of(tip, head.branch.clone()).await?, parent.commit).await?,
-        };
-        for there in candidates {
-            if there.tree == Some(planned.attempt.tree) && self.says(&there, intent).await? {
-                return self.take_hosted(hosted, &head, &there, &snapshot).await.map(Round::Done);
-            }
+        if let Hosting::Unknown(detail) = &hosting {
+            tracing::warn!(detail, "whether GitHub made a commit is found out by looking");
         }
-        match made {
-            None => Ok(Round::Again),
-            Some(_) => Err(EngineError::RemoteFailed {
-                code: "remote_invalid",
-                detail: "GitHub made another commit than was asked for; it is on the branch: sync, and look at it."
-                    .to_owned(),
-                retry_after_s: None,
-            }),
+        point("U4").await?;
+        self.held(&mut attempt, self.fetch_remote(&unbound(project), branch, &hosted.at, None, &())).await?;
+        if let Some(made) = self.made_for(&attempt).await? {
+            return self.take_made(&attempt, made).await.map(Round::Done);
+        }
+        match hosting {
+            Hosting::Moved => {
+                self.not_made(&mut attempt).await;
+                Ok(Round::Again)
+            }
+            // It may still come; asked again, the forge's compare of the head lets one of the two be made.
+            Hosting::Unknown(_) => Ok(Round::Again),
+            Hosting::Made(oid) => Err(self.made_otherwise(&mut attempt, oid).await?),
         }
     }
 
-    /// An earlier request whose answer was lost: a commit between our head and the remote's has all of it, in the same words.
+    /// Why what the forge says it made is not what was asked for.
+    async fn made_otherwise(&self, attempt: &mut Attempt, oid: ObjectId) -> Result<EngineError> {
+        let known = self.catalog.commits(&[oid]).await?.pop().flatten().is_some();
+        let (code, detail) = match known {
+            true => {
+                self.not_made(attempt).await;
+                let detail =
+                    "GitHub made another commit than was asked for; it is on the branch: sync, and look at it.";
+                ("remote_invalid", detail)
+            }
+            false => ("remote_failed", "GitHub has made the commit and does not show it yet: repeat the request."),
+        };
+        Ok(EngineError::RemoteFailed { code, detail: detail.to_owned(), retry_after_s: None })
+    }
+
+    /// An earlier request without the same key, whose answer was lost: a commit between our head and the remote's has all of it, in the same words.
     async fn hosted_before(
         &self,
         hosted: &Hosted<'_>,
@@ -178,7 +246,8 @@ impl Engine {
             return Ok(None);
         }
         for there in self.first_parents(remote, head.commit).await? {
-            if !self.says(&there, intent).await? {
+            let Some(oid) = there.commit else { continue };
+            if !says(&self.commit_row(oid).await?.raw, &intent.message)? {
                 continue;
             }
             let merged = self.merge_changes(intent.project.id, rows, &there, false).await?;
@@ -219,22 +288,12 @@ impl Engine {
         self.head_of(remote, Some(intent.branch.clone())).await
     }
 
-    /// Whether the commit is one of ours by its message.
-    async fn says(&self, there: &Head, intent: &Intent) -> Result<bool> {
-        let Some(oid) = there.commit else { return Ok(false) };
-        let row = self.commit_row(oid).await?;
-        let commit = parse_commit(&row.raw).map_err(EngineError::internal)?;
-        let (headline, body) = words(intent);
-        let expected = format!("{headline}\n\n{body}");
-        Ok(commit.message.trim_ascii_end() == expected.trim_ascii_end().as_bytes())
-    }
-
     /// What the forge is asked for.
     async fn hosted_commit(&self, intent: &Intent, parent: &Head, planned: &Planned) -> Result<HostedCommit> {
         let mut commit = HostedCommit {
             branch: intent.branch.clone(),
             parent: parent.commit.ok_or_else(|| EngineError::internal("the remote's branch is unborn"))?,
-            words: words(intent),
+            words: words(&intent.message),
             additions: Vec::new(),
             deletions: Vec::new(),
         };
@@ -321,13 +380,6 @@ fn with_author(intent: &Intent) -> String {
     }
 }
 
-/// Headline and body.
-fn words(intent: &Intent) -> (String, String) {
-    let message = intent.message.trim_end();
-    let (headline, body) = message.split_once('\n').unwrap_or((message, ""));
-    (headline.trim_end().to_owned(), body.trim_matches('\n').to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,7 +411,7 @@ mod tests {
 
     #[test]
     fn the_author_is_named_in_a_trailer() {
-        let told = |message: &str| words(&intent(&with_author(&intent(message))));
+        let told = |message: &str| words(&with_author(&intent(message)));
         let trailer = "Co-authored-by: Ann <ann@example.org>";
         assert_eq!(told("Say it\n"), ("Say it".into(), trailer.into()));
         assert_eq!(told("Say it\n\nWhy.\n"), ("Say it".into(), format!("Why.\n\n{trailer}")));

@@ -353,7 +353,7 @@ impl Engine {
     }
 
     /// What an attempt moves, from where its branch is now; `None` = the branch neither has the commit nor can go there.
-    async fn refs_to_move(&self, attempt: &Attempt) -> Result<Option<Vec<RefUpdate>>> {
+    pub(super) async fn refs_to_move(&self, attempt: &Attempt) -> Result<Option<Vec<RefUpdate>>> {
         let head = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
@@ -376,7 +376,7 @@ impl Engine {
     }
 
     /// The publication that ends an attempt, but for the refs.
-    fn finalization(&self, attempt: &Attempt, op: &Operation, answer: Option<&str>) -> Publish {
+    pub(super) fn finalization(&self, attempt: &Attempt, op: &Operation, answer: Option<&str>) -> Publish {
         let answer = attempt.idempotency_key.clone().zip(answer);
         let to = finished(attempt);
         Publish {

@@ -6,6 +6,7 @@ pub(crate) mod change;
 mod held;
 mod hosted;
 mod machine;
+mod made;
 mod plan;
 mod renames;
 mod request;

@@ -95,7 +95,7 @@ pub trait Forge: Send + Sync + std::fmt::Debug + 'static {
     async fn pulls(&self, at: &ForgeSite, filter: &PullFilter) -> Result<PullPage>;
     /// What it knows of the repository and a branch.
     async fn facts(&self, at: &ForgeSite, branch: &str) -> Result<GithubFacts>;
-    /// Makes a commit on a branch, signed by the forge.
+    /// Makes a commit on a branch, signed by the forge. After an error it was not made.
     async fn commit(&self, at: &ForgeSite, commit: &HostedCommit) -> Result<Hosting>;
     /// Whether it can tell its own webhooks from others'.
     fn takes_webhooks(&self) -> bool;
