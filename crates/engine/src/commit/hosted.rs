@@ -4,8 +4,8 @@
 //! its own compare of the head, and it is fetched like anybody's commit; our branch goes there and the pending rows are settled in one
 //! transaction. Its id is the forge's, as are author and committer; the author is named in a trailer.
 //!
-//! An attempt records what is asked for before it is. Where the answer is lost, the remote is looked at: by this request, or by the next with
-//! the same key.
+//! An attempt records what is asked for before it is. Where the answer is lost, the remote is looked at: by this request, by the next with the
+//! same key, or by housekeeping.
 
 use treehold_catalog::{Attempt, FinalAnswer, OpKind, Origin, Project, Publish, RefUpdate, WorkspaceKey};
 use treehold_fault::point;

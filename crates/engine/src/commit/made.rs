@@ -7,8 +7,11 @@ use treehold_catalog::{Attempt, AttemptState, CommitRow, OpKind, RefState};
 use treehold_fault::point;
 use treehold_object::{ObjectId, parse_commit};
 
+use super::held::LEFT_AFTER_MS;
+use super::machine::LAG_MS;
 use super::request::to_store;
 use crate::api::CommitAnswer;
+use crate::quota::unbound;
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
@@ -17,6 +20,9 @@ const COMMITS: usize = 1000;
 
 /// Open attempts of a branch that are looked at.
 const ATTEMPTS: u32 = 100;
+
+/// For so long the remote is asked for a commit where it does not answer. A request with the same key asks later, too.
+const ASKED_MS: i64 = 24 * 3_600_000;
 
 /// A commit that the forge made.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +33,7 @@ pub(super) struct Made {
 }
 
 /// Whether an attempt's commit is the forge's to make: then none of its objects are ours.
-fn is_hosted(attempt: &Attempt) -> bool {
+pub(crate) fn is_hosted(attempt: &Attempt) -> bool {
     attempt.objects.is_empty() && !attempt.snapshot.is_empty()
 }
 
@@ -89,6 +95,37 @@ impl Engine {
     pub(super) async fn not_made(&self, attempt: &mut Attempt) {
         if let Err(error) = self.step(attempt, AttemptState::Superseded, None).await {
             tracing::warn!(%error, attempt = %attempt.id, "an attempt that came to nothing is left to housekeeping");
+        }
+    }
+
+    /// Settles an attempt that was left while the forge was asked, by looking at the remote with the configured credentials. While the commit
+    /// may still show itself there, the attempt stays open, so that no edit that it has is undone without a trace.
+    pub(crate) async fn settle_hosted(&self, attempt: &mut Attempt) -> Result<()> {
+        let age_ms = self.ambient.now_ms().saturating_sub(attempt.created_at_ms);
+        if age_ms <= LEFT_AFTER_MS {
+            // Whoever asked may be about to repeat it, and hears more if it has no key.
+            return Ok(());
+        }
+        let project = self.find_project(&attempt.project.to_string()).await?;
+        let over = match self.endpoint(&project, None) {
+            None => true,
+            Some(at) => match self.fetch_remote(&unbound(&project), &attempt.branch, &at, None, &()).await {
+                Ok(_) => age_ms > LAG_MS,
+                // Only the request had credentials; if it is repeated, it looks by itself.
+                Err(EngineError::RemoteAuth { .. }) => true,
+                Err(error) if age_ms <= ASKED_MS => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, attempt = %attempt.id, "a commit is looked for no more");
+                    true
+                }
+            },
+        };
+        if let Some(made) = self.made_for(attempt).await? {
+            return self.take_made(attempt, made).await.map(|_| ());
+        }
+        match over {
+            true => self.step(attempt, AttemptState::Superseded, None).await,
+            false => Ok(()),
         }
     }
 }

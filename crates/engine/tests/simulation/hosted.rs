@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -254,6 +255,22 @@ async fn an_edit_meanwhile_makes_no_second_commit() {
     assert_eq!(case.made(), [answer.commit.to_string()]);
     let pending = case.engine.list_pending(&case.project, USER, None, None, None).await.expect("a list");
     assert_eq!(pending.changes.len(), 1, "the later edit is not committed: {pending:?}");
+}
+
+/// Goal: a commit whose request nobody repeats is taken by housekeeping, and what was undone before that stays undone.
+/// Method: the commit is made and cannot be fetched; its file is deleted, a round goes by. The answer is on record then: no remote is asked.
+#[tokio::test]
+async fn housekeeping_takes_what_was_made() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.commit_in_vain().await;
+    save(&case.engine, &case.project, b"file", None).await;
+    case.world.clock.pass(Duration::from_secs(180));
+    case.engine.housekeep().await.expect("a round of housekeeping");
+    assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, None);
+    case.remote.away.store(true, Ordering::Relaxed);
+    let answer = case.commit().await.expect("the commit that was made");
+    assert_eq!(case.made(), [answer.commit.to_string()]);
 }
 
 /// Goal: an edit that is undone while its commit is made stays undone.
