@@ -214,23 +214,20 @@ impl Engine {
             }
             // It may still come; asked again, the forge's compare of the head lets one of the two be made.
             Hosting::Unknown(_) => Ok(Round::Again),
-            Hosting::Made(oid) => Err(self.made_otherwise(&mut attempt, oid).await?),
-        }
-    }
-
-    /// Why what the forge says it made is not what was asked for.
-    async fn made_otherwise(&self, attempt: &mut Attempt, oid: ObjectId) -> Result<EngineError> {
-        let known = self.catalog.commits(&[oid]).await?.pop().flatten().is_some();
-        let (code, detail) = match known {
-            true => {
-                self.not_made(attempt).await;
-                let detail =
-                    "GitHub made another commit than was asked for; it is on the branch: sync, and look at it.";
-                ("remote_invalid", detail)
+            Hosting::Made(oid) => {
+                if self.catalog.may_read(project.id, &[oid]).await? != [true] {
+                    // The remote's answer is of the past, or its branch was set back at once: what was made is nothing of this project's.
+                    return Ok(Round::Again);
+                }
+                self.not_made(&mut attempt).await;
+                Err(EngineError::RemoteFailed {
+                    code: "remote_invalid",
+                    detail: "GitHub made another commit than was asked for; it is on the branch: sync, and look at it."
+                        .to_owned(),
+                    retry_after_s: None,
+                })
             }
-            false => ("remote_failed", "GitHub has made the commit and does not show it yet: repeat the request."),
-        };
-        Ok(EngineError::RemoteFailed { code, detail: detail.to_owned(), retry_after_s: None })
+        }
     }
 
     /// An earlier request without the same key, whose answer was lost: a commit between our head and the remote's has all of it, in the same words.
