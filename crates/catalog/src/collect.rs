@@ -138,4 +138,8 @@ pub trait Collect {
     async fn forget(&self, reflog_before_ms: i64, ops_before_ms: i64) -> Result<Forgotten, CatalogError>;
     /// Forgets the whole reflog of a project; how many entries.
     async fn forget_reflog(&self, project: Uuid) -> Result<u64, CatalogError>;
+    /// The id of the bucket that the keys are names in; `None` = the database was tied to none yet.
+    async fn store_id(&self) -> Result<Option<Uuid>, CatalogError>;
+    /// Ties the database to a bucket, if it is tied to none or `anew`. The id that stands from now on: of several callers the first one's.
+    async fn set_store_id(&self, id: Uuid, anew: bool) -> Result<Uuid, CatalogError>;
 }

@@ -295,6 +295,24 @@ pub(super) async fn what_is_old_is_forgotten(case: Case) {
     assert_eq!(catalog.forget_reflog(project).await.expect("forget"), 1);
 }
 
+pub(super) async fn one_bucket_is_the_databases(case: Case) {
+    let catalog = &case.catalog;
+    assert_eq!(catalog.store_id().await.expect("read"), None, "a new database is tied to none");
+    let ids = [1, 2, 3, 4].map(Uuid::from_u128);
+    let said = futures::future::join_all(ids.map(|id| catalog.set_store_id(id, false))).await;
+    let said: BTreeSet<Uuid> = said.into_iter().map(|said| said.expect("set")).collect();
+    let first = catalog.store_id().await.expect("read").expect("an id");
+    assert_eq!(said, BTreeSet::from([first]), "servers that begin at once agree");
+    let other = Uuid::from_u128(5);
+    assert_eq!(catalog.set_store_id(other, false).await.expect("set"), first);
+    // The ledger is made again, or the database was set back: it is the same bucket's still.
+    assert!(catalog.begin_rebuild(crate::RebuildFrom::Anything).await.expect("begin"));
+    catalog.set_back(NOW).await.expect("set back");
+    assert_eq!(catalog.store_id().await.expect("read"), Some(first));
+    assert_eq!(catalog.set_store_id(other, true).await.expect("set"), other);
+    assert_eq!(catalog.store_id().await.expect("read"), Some(other));
+}
+
 /// A collector that thinks that nothing is needed, beside writers that pin and store: what an open operation has is never given up.
 pub(super) async fn writers_lose_nothing_to_a_collector(case: Case) {
     let seed = model::seed();

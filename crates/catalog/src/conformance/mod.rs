@@ -212,6 +212,7 @@ where
         collect::cut_histories_are_kept_apart,
         collect::names_without_a_row_are_burnt,
         collect::what_is_old_is_forgotten,
+        collect::one_bucket_is_the_databases,
         collect::writers_lose_nothing_to_a_collector,
         inspect::keys_whatever_their_state,
         inspect::objects_whatever_their_state,

@@ -64,6 +64,21 @@ impl Db {
         Ok(horizon.fetch_one(self.reader()).await?)
     }
 
+    /// Of the writer: what was just set counts.
+    async fn read_store_id(&self) -> Result<Option<Uuid>, Fault> {
+        let id: Option<Option<Uuid>> =
+            sqlx::query_scalar("SELECT store_id FROM gc_state WHERE id = 1").fetch_optional(self.writer()).await?;
+        Ok(id.flatten())
+    }
+
+    async fn set_store_id_once(&self, id: Uuid, anew: bool) -> Result<Uuid, Fault> {
+        let update = match anew {
+            true => "UPDATE gc_state SET store_id = $1 WHERE id = 1 RETURNING store_id",
+            false => "UPDATE gc_state SET store_id = coalesce(store_id, $1) WHERE id = 1 RETURNING store_id",
+        };
+        Ok(sqlx::query_scalar(update).bind(id).fetch_one(self.writer()).await?)
+    }
+
     async fn find_numbers(&self, wanted: &[ObjectId]) -> Result<Vec<Option<(u64, Kind)>>, Fault> {
         let mut found: HashMap<ObjectId, (u64, Kind)> = HashMap::with_capacity(wanted.len());
         for chunk in wanted.chunks(CHUNK_ROWS) {
@@ -370,5 +385,13 @@ impl Collect for Db {
 
     async fn forget_reflog(&self, project: Uuid) -> Result<u64, CatalogError> {
         run!("forget a reflog", self.forget_reflog_once(project))
+    }
+
+    async fn store_id(&self) -> Result<Option<Uuid>, CatalogError> {
+        run!("read the id of the bucket", self.read_store_id())
+    }
+
+    async fn set_store_id(&self, id: Uuid, anew: bool) -> Result<Uuid, CatalogError> {
+        run!("record the id of the bucket", self.set_store_id_once(id, anew))
     }
 }
