@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treehold_catalog::{Catalog, LedgerStats, open_catalog};
-use treehold_engine::{Ambient, Progress};
+use treehold_engine::{Ambient, Progress, STORE_ID_KEY, store_id_in};
 
 use crate::ambient::Host;
 use crate::failure::Failure;
@@ -476,5 +476,9 @@ async fn settle(catalog: &dyn Catalog, about: &About, store: &Path) -> Result<(i
         return Err(Failure::failed(text));
     }
     catalog.migrate().await.map_err(broken)?;
+    // The two belong together, whatever either says: the directory of the backup may have been another's before.
+    if let Some(id) = std::fs::read(store.join(STORE_ID_KEY)).ok().and_then(|value| store_id_in(&value)) {
+        catalog.set_store_id(id, true).await.map_err(broken)?;
+    }
     Ok((catalog.set_back(Host.now_ms()).await.map_err(broken)?, named))
 }

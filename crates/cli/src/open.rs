@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use treehold_catalog::{Catalog, MigrationReport, NameState, PostgresOptions};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
-use treehold_engine::{Ambient, Engine, EngineConfig, Progress};
+use treehold_engine::{Ambient, Engine, EngineConfig, EngineError, Progress};
 use treehold_github::GitHub;
 use treehold_store::{Bucket, Metered, ObjectStore, RetryPolicy, Retrying, StoreOptions};
 
@@ -21,7 +21,7 @@ use crate::home::{self, Home, Lock};
 use crate::operation::Operation;
 use crate::settings::Settings;
 
-/// How long a command waits for another command to end.
+/// How long a command waits for another command to end, and a start for the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often an attempt is made again when the remote moved meanwhile.
 const MERGE_ATTEMPTS: u32 = 10;
@@ -80,7 +80,16 @@ impl Opened {
     pub async fn fence(&self) -> Result<i64, Failure> {
         let now_ms = Host.now_ms();
         let fenced = self.catalog.set_back(now_ms).await;
-        fenced.map_err(|error| Failure::failed("cannot fence off what was under way").because(error))
+        let epoch = fenced.map_err(|error| Failure::failed("cannot fence off what was under way").because(error))?;
+        // It may have been set back to before the two were tied to each other.
+        match self.engine.take_store(false).await {
+            Ok(()) => {}
+            Err(error @ EngineError::Conflict { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(cause = ?error, "whether the bucket is this database's was not found out: {error}")
+            }
+        }
+        Ok(epoch)
     }
 
     /// Refuses a database that knows nothing of a store that is full: it was lost, or is not the store's. Whoever worked with it would
@@ -101,6 +110,23 @@ impl Opened {
                 "the store holds packs, but the database knows of none: check `store_url` and `database_url`; if the database was \
                  lost, restore it, or run `treehold admin rebuild`",
             )),
+        }
+    }
+
+    /// Refuses a bucket that is another database's, before anything is written to it. One that does not answer is told of elsewhere; nothing
+    /// is deleted until it was found out.
+    pub async fn check_store(&self) -> Result<(), Failure> {
+        match tokio::time::timeout(PATIENCE, self.engine.tie_store()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error @ EngineError::Conflict { .. })) => Err(error.into()),
+            Ok(Err(error)) => {
+                tracing::warn!(cause = ?error, "whether the bucket is this database's was not found out: {error}");
+                Ok(())
+            }
+            Err(_) => {
+                tracing::warn!("whether the bucket is this database's was not found out: it does not answer in time");
+                Ok(())
+            }
         }
     }
 

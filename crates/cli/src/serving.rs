@@ -64,6 +64,7 @@ impl Serving {
         let opened = Arc::new(open::open(settings, home, locks, Schema::Migrate).await?);
         let ((), checked) = tokio::join!(opened.engine.warm(), opened.check_ledger());
         checked?;
+        opened.check_store().await?;
         let listener = TcpListener::bind(&addresses[..]).await.map_err(|error| {
             Failure::failed(format!("cannot listen on {}: {error}; choose another with --listen", settings.listen))
         })?;

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OnceCell};
 use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace};
 use treehold_fault::point;
 use treehold_store::CacheStats;
@@ -32,6 +32,7 @@ pub(crate) struct Chores {
     trimmed_ms: AtomicI64,
     thinning: Mutex<Thinning>,
     counted: std::sync::Mutex<Option<Counted>>,
+    tied: OnceCell<()>,
 }
 
 /// Where the thinning of local history is.
@@ -46,7 +47,12 @@ impl Chores {
     pub fn new(started_ms: i64) -> Self {
         let trimmed_ms = AtomicI64::new(i64::MIN);
         let (thinning, counted) = (Mutex::default(), std::sync::Mutex::default());
-        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning, counted }
+        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning, counted, tied: OnceCell::new() }
+    }
+
+    /// Set once database and bucket are known to be each other's.
+    pub fn tied(&self) -> &OnceCell<()> {
+        &self.tied
     }
 
     /// The last count of what the store holds.
@@ -152,7 +158,7 @@ impl Engine {
     }
 
     pub(crate) async fn remove_key(&self, key: KeyId, name: String) -> Result<()> {
-        self.store.delete(&name).await?;
+        self.delete_value(&name).await?;
         point("G7").await?;
         self.catalog.key_deleted(key).await?;
         Ok(())

@@ -70,6 +70,7 @@ mod rust_client;
 mod scopes;
 mod search;
 mod signing;
+mod store_ids;
 mod sync;
 mod traces;
 mod tree_bombs;

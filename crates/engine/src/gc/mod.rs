@@ -19,6 +19,7 @@ use crate::mark::Marking;
 use crate::progress::Progress;
 use crate::rebuild;
 use crate::{Engine, EngineError, Result};
+pub(crate) use orphans::owner;
 use plan::Plan;
 
 /// How long the reflog keeps what a ref was (git's `gc.reflogExpireUnreachable`).
@@ -99,6 +100,7 @@ impl Engine {
             None => None,
         };
         if !options.apply {
+            self.look_at_store().await?;
             let mut report = self.plan_gc(options, project, progress).await?.report;
             if project.is_none() {
                 self.scan_orphans(false, &mut report, progress).await?;
@@ -144,6 +146,7 @@ impl Engine {
 
     async fn collect(&self, options: &GcOptions, project: Option<Uuid>, progress: &dyn Progress) -> Result<GcReport> {
         self.refuse_while_rebuilding().await?;
+        self.tie_store().await?;
         let mut plan = self.plan_gc(options, project, progress).await?;
         let braked = check_brake(&plan, options);
         if braked.is_err() {

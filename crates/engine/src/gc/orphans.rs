@@ -8,6 +8,7 @@ use treehold_catalog::NameState;
 use super::GcReport;
 use crate::keys::owner;
 use crate::progress::Progress;
+use crate::store_id::STORE_ID_KEY;
 use crate::{Engine, Result};
 
 /// Names looked at in one step.
@@ -30,6 +31,7 @@ impl Engine {
             for (key, _) in &page.entries {
                 match owner(key) {
                     Some(name) => _ = names.insert(name),
+                    None if key == STORE_ID_KEY => {}
                     None => report.foreign += 1,
                 }
             }
@@ -52,7 +54,7 @@ impl Engine {
                 NameState::Deleted(_) => {
                     report.orphans += 1;
                     if apply {
-                        self.store.delete(&name).await?;
+                        self.delete_value(&name).await?;
                     }
                 }
             }

@@ -213,6 +213,7 @@ impl Engine {
                     .to_owned(),
             });
         }
+        self.take_store(true).await?;
         let mut report = RebuildReport { resumed: from == RebuildFrom::Interrupted, ..RebuildReport::default() };
         let bucket = self.bucket_keys().await?;
         let manifests = bucket.manifests();

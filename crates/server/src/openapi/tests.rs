@@ -7,7 +7,7 @@ use super::problems;
 use crate::app::ServerConfig;
 
 /// Answers of an operator's verbs and of the command line, which no route gives.
-const NOT_HERE: [&str; 18] = [
+const NOT_HERE: [&str; 19] = [
     "bad_scopes",
     "bad_manifest",
     "bad_op",
@@ -16,6 +16,7 @@ const NOT_HERE: [&str; 18] = [
     "no_match",
     "patch_failed",
     "empty_history",
+    "foreign_store",
     "gc_brake",
     "gc_running",
     "ledger_empty",
