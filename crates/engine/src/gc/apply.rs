@@ -7,7 +7,7 @@ use treehold_fault::point;
 use uuid::Uuid;
 
 use super::plan::{Plan, ROWS};
-use super::{GcOptions, GcReport, OPS_KEPT, REFLOG_KEPT, brake};
+use super::{GcOptions, GcReport, OPS_KEPT, REFLOG_KEPT, check_scan};
 use crate::progress::Progress;
 use crate::{Engine, EngineError, Result};
 
@@ -48,12 +48,12 @@ impl Engine {
         }
         let grace = options.grace.unwrap_or(self.config.key_grace);
         if project.is_none() {
-            let names = self.scan_orphans(false, &mut report, progress).await?;
+            let scan = self.scan_orphans(false, &mut report, progress).await?;
             if report.objects == 0 && report.orphans > 0 && !options.force {
                 let detail = "The ledger is empty and the bucket is not: `admin rebuild`, or look at `database_url` and `store_url`.";
                 return Err(EngineError::Conflict { code: "ledger_empty", detail: detail.to_owned() });
             }
-            brake(options, report.orphans, names, "names in the bucket are unknown to the database")?;
+            check_scan(&scan, options)?;
             (report.orphans, report.foreign) = (0, 0);
             self.scan_orphans(true, &mut report, progress).await?;
         }

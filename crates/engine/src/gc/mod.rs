@@ -19,6 +19,7 @@ use crate::mark::Marking;
 use crate::progress::Progress;
 use crate::rebuild;
 use crate::{Engine, EngineError, Result};
+use orphans::Scan;
 pub(crate) use orphans::owner;
 use plan::Plan;
 
@@ -36,6 +37,8 @@ const JOB: &str = "gc";
 const BRAKE_SHARE: u64 = 5;
 /// …unless there are this few.
 const BRAKE_MIN: u64 = 1000;
+/// Few names in the bucket may hold much, a pack hundreds of thousands of objects: so much of their bytes is little, as one pack of many has.
+const BRAKE_BYTES_MIN: u64 = 64 << 20;
 
 /// What an operator asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,12 +216,19 @@ impl Engine {
 
 fn check_brake(plan: &Plan, options: &GcOptions) -> Result<()> {
     let (condemned, objects) = (plan.report.condemned, plan.report.objects);
-    brake(options, condemned, objects, "objects would be condemned")
+    brake(options, condemned, objects, BRAKE_MIN, "objects would be condemned")
+}
+
+/// Names and bytes, each by itself.
+fn check_scan(scan: &Scan, options: &GcOptions) -> Result<()> {
+    brake(options, scan.orphans, scan.names, BRAKE_MIN, "names in the bucket are unknown to the database")?;
+    let what = "bytes in the bucket have names that are unknown to the database";
+    brake(options, scan.orphan_bytes, scan.bytes, BRAKE_BYTES_MIN, what)
 }
 
 /// Refuses what is more likely a defect, or the wrong database, than garbage.
-fn brake(options: &GcOptions, part: u64, all: u64, what: &str) -> Result<()> {
-    if options.force || part <= BRAKE_MIN || part <= all / BRAKE_SHARE {
+fn brake(options: &GcOptions, part: u64, all: u64, least: u64, what: &str) -> Result<()> {
+    if options.force || part <= least || part <= all / BRAKE_SHARE {
         return Ok(());
     }
     Err(EngineError::Conflict {
@@ -227,4 +237,26 @@ fn brake(options: &GcOptions, part: u64, all: u64, what: &str) -> Result<()> {
             "{part} of {all} {what}, more than one in {BRAKE_SHARE}: look at a dry run first; `--force` goes on if that is right"
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_names_with_much_in_them_are_braked() {
+        let ask = |orphans, names, orphan_bytes, bytes, force| {
+            let scan = Scan { names, bytes, orphans, orphan_bytes };
+            check_scan(&scan, &GcOptions { force, ..GcOptions::default() }).map_err(|error| error.code())
+        };
+        // A small store, with what a crash left.
+        assert_eq!(ask(1, 1, 60 << 20, 60 << 20, false), Ok(()));
+        assert_eq!(ask(1000, 1000, 1 << 20, 1 << 20, false), Ok(()));
+        assert_eq!(ask(1001, 1001, 1 << 20, 1 << 20, false), Err("gc_brake"));
+        // Packs of somebody else.
+        assert_eq!(ask(900, 910, 900 << 26, 901 << 26, false), Err("gc_brake"));
+        assert_eq!(ask(2, 910, 2 << 30, 9 << 30, false), Err("gc_brake"));
+        assert_eq!(ask(2, 910, 2 << 30, 10 << 30, false), Ok(()));
+        assert_eq!(ask(900, 910, 900 << 26, 901 << 26, true), Ok(()));
+    }
 }
