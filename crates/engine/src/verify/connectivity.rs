@@ -12,7 +12,7 @@ use treehold_store::Object;
 use uuid::Uuid;
 
 use super::Run;
-use super::finding::{Code, Damage, Finding};
+use super::finding::{Code, Damage, Finding, Findings, Level};
 use super::objects::Look;
 use super::repair::Wanted;
 use crate::Result;
@@ -29,8 +29,10 @@ const BATCH_BYTES: u64 = 8 << 20;
 const AHEAD_BYTES: u64 = 16 << 20;
 /// Edges that are looked up at once.
 const EDGES: usize = 4096;
-/// Objects whose numbers are kept at hand: most entries of a tree are those of the version before.
+/// Objects whose numbers are kept at hand, and as many that were looked for in vain: most entries of a tree are those of the version before.
 const KNOWN_MAX: usize = 500_000;
+/// Objects that are looked for at once: whoever has one in memory may have all.
+const SOUGHT: usize = 16;
 
 /// What refers to an object.
 #[derive(Debug, Clone)]
@@ -71,10 +73,21 @@ pub(super) struct Walk {
     pub past: bool,
     /// Blobs are read, too.
     pub blobs: bool,
-    pub found: Vec<Finding>,
-    /// Rows that commits lack.
+    /// What is not repaired.
+    pub found: Findings,
+    /// What is.
+    pub repaired: Findings,
+    /// Whether there is damage among what is not.
+    pub lost: bool,
+    /// Rows that commits lack, of those that were just read.
     pub rowless: Vec<CommitRow>,
+    /// The same for rows of their parents, and what is wrong with them.
+    pub parentless: Vec<(ObjectId, String)>,
+    /// Rows were added.
+    pub added: bool,
     known: HashMap<ObjectId, Kind>,
+    /// What was looked for, once, and not found: a tree that is kept in a thousand versions names it a thousand times.
+    absent: HashSet<ObjectId>,
     commits: Vec<InspectedObject>,
     others: Vec<InspectedObject>,
 }
@@ -87,16 +100,32 @@ impl Walk {
             seen: RoaringTreemap::new(),
             past: false,
             blobs,
-            found: Vec::new(),
+            found: Findings::default(),
+            repaired: Findings::default(),
+            lost: false,
             rowless: Vec::new(),
+            parentless: Vec::new(),
+            added: false,
             known: HashMap::new(),
+            absent: HashSet::new(),
             commits: Vec::new(),
             others: Vec::new(),
         }
     }
 
     pub fn find(&mut self, damage: Damage, subject: impl Into<String>, repaired: bool) {
-        self.found.push(Finding::new(damage, subject, Some(self.project), repaired));
+        let finding = Finding::new(damage, subject, Some(self.project), repaired);
+        self.lost |= finding.level == Level::Error && !repaired;
+        let list = if repaired { &mut self.repaired } else { &mut self.found };
+        list.add(finding);
+    }
+
+    /// Remembers what the ledger does not have; `true`: it was not looked for before.
+    fn misses(&mut self, oid: ObjectId) -> bool {
+        if self.absent.len() >= KNOWN_MAX {
+            self.absent.clear();
+        }
+        self.absent.insert(oid)
     }
 
     /// Remembers an object; `true`: it was not reached before.
@@ -165,13 +194,18 @@ impl Run<'_> {
             let found = self.engine.catalog.inspect_objects(&oids).await?;
             let found: HashMap<ObjectId, InspectedObject> =
                 found.into_iter().flatten().map(|row| (row.oid, row)).collect();
+            let mut missed = Vec::new();
             for edge in unknown {
                 match found.get(&edge.oid) {
                     Some(row) => self.enter(walk, edge, row).await?,
                     // The one object that need not be stored anywhere.
                     None if edge.oid.is_empty_tree() => {}
-                    None => self.seek(walk, edge).await?,
+                    None if walk.misses(edge.oid) => missed.push(edge),
+                    None => {}
                 }
+            }
+            for edges in missed.chunks(SOUGHT) {
+                self.seek(walk, edges).await?;
             }
         }
         Ok(())
@@ -200,25 +234,25 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// An object that the ledger has not.
-    async fn seek(&mut self, walk: &mut Walk, edge: &Edge) -> Result<()> {
-        let wanted = Wanted { oid: edge.oid, kind: edge.kind, row: None };
-        let rescued = self.rescue(vec![wanted]).await?.contains_key(&edge.oid);
-        let code = match &edge.by {
-            _ if walk.past => Code::ReflogBroken,
-            By::Root(_) => Code::RefBroken,
-            By::Object(_) => Code::ObjectMissing,
-        };
-        let detail = format!("{} refers to it, the ledger does not have it", edge.by);
-        walk.find(Damage::new(code, detail), edge.oid.to_string(), rescued);
-        let row = match rescued {
-            true => self.engine.catalog.inspect_objects(&[edge.oid]).await?.pop().flatten(),
-            false => None,
-        };
-        match row {
-            Some(row) => self.enter(walk, edge, &row).await,
-            None => Ok(()),
+    /// Objects that the ledger has not, each by one edge that leads to it.
+    async fn seek(&mut self, walk: &mut Walk, edges: &[&Edge]) -> Result<()> {
+        let wanted = edges.iter().map(|edge| Wanted { oid: edge.oid, kind: edge.kind, row: None });
+        let rescued: HashSet<ObjectId> = self.rescue(wanted.collect()).await?.into_keys().collect();
+        for edge in edges {
+            let code = match &edge.by {
+                _ if walk.past => Code::ReflogBroken,
+                By::Root(_) => Code::RefBroken,
+                By::Object(_) => Code::ObjectMissing,
+            };
+            let detail = format!("{} refers to it, the ledger does not have it", edge.by);
+            walk.find(Damage::new(code, detail), edge.oid.to_string(), rescued.contains(&edge.oid));
         }
+        for edge in edges.iter().filter(|edge| rescued.contains(&edge.oid)) {
+            if let Some(row) = self.engine.catalog.inspect_objects(&[edge.oid]).await?.pop().flatten() {
+                self.enter(walk, edge, &row).await?;
+            }
+        }
+        Ok(())
     }
 
     /// An object that the collector has condemned although it is reached; not so if it was revived meanwhile.
@@ -277,6 +311,8 @@ impl Run<'_> {
                 }
             }
         }
+        // Their content is in memory: no more than that of one stride.
+        self.add_commit_rows(walk).await?;
         self.admit(walk, edges).await
     }
 
@@ -349,7 +385,7 @@ fn compare_commit(walk: &mut Walk, object: &Object, row: Option<&CommitRow>, par
     }
     if parents != commit.parents {
         let detail = format!("{} parents are on record, it has {}", parents.len(), commit.parents.len());
-        walk.find(Damage::new(Code::CommitParentsStale, detail), oid.to_string(), false);
+        walk.parentless.push((oid, detail));
     }
 }
 
@@ -376,4 +412,27 @@ fn tree_edges(object: &Object) -> Vec<Edge> {
 fn tag_edge(object: &Object) -> Option<Edge> {
     let tag = parse_tag(&object.content).ok()?;
     Some(Edge { oid: tag.target, kind: Some(tag.kind), by: By::Object(object.oid) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what a walk keeps does not grow with the damage. Method: more damage than is told, and one object that is missed again and again.
+    #[test]
+    fn damage_is_counted_and_not_kept() {
+        let mut walk = Walk::new(Uuid::nil(), HashSet::new(), false);
+        let lost = |walk: &mut Walk, number: u32, repaired| {
+            walk.find(Damage::new(Code::ObjectMissing, "x"), format!("{number}"), repaired);
+        };
+        (0..5000).for_each(|number| lost(&mut walk, number, true));
+        walk.find(Damage::new(Code::ReflogBroken, "x"), "a", false);
+        assert!(!walk.lost, "what is repaired is not lost, nor what only the past had");
+        (5000..9000).for_each(|number| lost(&mut walk, number, false));
+        assert!(walk.lost);
+        assert_eq!((walk.found.kept.len(), walk.found.count(Level::Error)), (1000, 4000));
+        assert_eq!((walk.repaired.kept.len(), walk.repaired.repaired), (1000, 5000));
+        let missed: Vec<bool> = (0..3).map(|_| walk.misses(ObjectId::null(gix_hash::Kind::Sha1))).collect();
+        assert_eq!(missed, [true, false, false], "looked for once");
+    }
 }

@@ -228,6 +228,23 @@ impl Findings {
         }
     }
 
+    /// Takes over what another list has.
+    pub fn absorb(&mut self, other: Self) {
+        let Self { kept, mut codes, mut repaired } = other;
+        for finding in kept {
+            // Counted when it is added, if it is new here.
+            if let Some(count) = codes.get_mut(&finding.code) {
+                *count = count.saturating_sub(1);
+            }
+            repaired = repaired.saturating_sub(u64::from(finding.repaired));
+            self.add(finding);
+        }
+        for (code, count) in codes.into_iter().filter(|(_, count)| *count > 0) {
+            *self.codes.entry(code).or_default() += count;
+        }
+        self.repaired += repaired;
+    }
+
     /// How many there are of a level.
     pub fn count(&self, level: Level) -> u64 {
         self.codes.iter().filter(|(code, _)| code.level() == level).map(|(_, count)| count).sum()
@@ -252,6 +269,25 @@ mod tests {
         assert_eq!((findings.kept.len(), findings.repaired), (KEPT_MAX, 1));
         let counts = [Level::Error, Level::Warning, Level::Info].map(|level| findings.count(level));
         assert_eq!(counts, [KEPT_MAX as u64 + 5, 1, 0]);
+    }
+
+    #[test]
+    fn lists_are_put_together() {
+        let finding = |number: usize, repaired| {
+            Finding::new(Damage::new(Code::ObjectCorrupt, "x"), format!("{number}"), None, repaired)
+        };
+        let (mut one, mut two) = (Findings::default(), Findings::default());
+        (0..10).for_each(|number| one.add(finding(number, true)));
+        (5..KEPT_MAX + 105).for_each(|number| two.add(finding(number, number % 2 == 0)));
+        two.add(Finding::new(Damage::new(Code::KeyUnknown, "x"), "k", None, false));
+        one.absorb(two);
+        assert_eq!(one.kept.len(), KEPT_MAX);
+        assert_eq!(one.count(Level::Error), KEPT_MAX as u64 + 105, "five were known");
+        // Of 5 to 9, two even ones were known already.
+        assert_eq!((one.count(Level::Warning), one.repaired), (1, 10 + (KEPT_MAX as u64 + 100) / 2 - 2));
+        let mut none = Findings::default();
+        none.absorb(Findings::default());
+        assert_eq!(none, Findings::default());
     }
 
     #[test]

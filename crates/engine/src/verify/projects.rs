@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use treehold_catalog::{AttemptState, CatalogError, Guard, OpKind, Project, PublishOutcome, RefState, RoaringTreemap};
+use treehold_catalog::{
+    AttemptState, CatalogError, CommitRow, Guard, OpKind, Project, PublishOutcome, RefState, RoaringTreemap,
+};
 use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use super::connectivity::{By, Edge, Walk};
-use super::finding::{Code, Damage, Finding, Level};
+use super::finding::{Code, Damage};
 use super::{ROWS, Run};
 use crate::{EngineError, Result};
 
@@ -78,19 +80,14 @@ impl Run<'_> {
             let checked = self.state.checked.clone();
             let mut walked = self.walk_project(project).await?;
             self.compare_reach(project, &mut walked).await?;
-            let open = |finding: &Finding| finding.level == Level::Error && !finding.repaired;
-            let moved =
-                walked.walk.found.iter().any(open) && self.engine.catalog.ref_state(project.id).await? != walked.state;
+            let moved = walked.walk.lost && self.engine.catalog.ref_state(project.id).await? != walked.state;
             let again = moved && tries < TRIES;
-            if !again {
-                self.add_commit_rows(&mut walked).await?;
+            if walked.walk.added {
+                self.engine.renumber(&walked.tips).await?;
             }
-            for finding in walked.walk.found {
-                if !again || finding.repaired {
-                    self.state.findings.add(finding);
-                }
-            }
+            self.state.findings.absorb(walked.walk.repaired);
             if !again {
+                self.state.findings.absorb(walked.walk.found);
                 break;
             }
             self.state.checked = checked;
@@ -166,8 +163,7 @@ impl Run<'_> {
         let missing = &walked.present - &now;
         let extra = &before - &walked.walk.seen;
         let dead = &self.dead(&extra).await? & &now;
-        let lost = |finding: &Finding| finding.level == Level::Error && !finding.repaired;
-        let whole = !walked.walk.found.iter().any(lost);
+        let whole = !walked.walk.lost;
         // Not if refs were set back since: then it is another set that must be there.
         let kept = self.engine.catalog.ref_state(project.id).await?.shrinks == walked.state.shrinks;
         if kept && !(missing.is_empty() && dead.is_empty()) {
@@ -216,43 +212,46 @@ impl Run<'_> {
         Ok(outcome? == PublishOutcome::Published)
     }
 
-    /// Adds commits that the commit table lacks; a commit that is new there since it was looked for lacks nothing.
-    async fn add_commit_rows(&mut self, walked: &mut Walked) -> Result<()> {
-        let rows = std::mem::take(&mut walked.walk.rowless);
-        let mut lacking = Vec::new();
+    /// Tells, and adds, what the commit table lacks of the commits that were just read; one that is new there since it was looked for lacks
+    /// nothing.
+    pub(super) async fn add_commit_rows(&mut self, walk: &mut Walk) -> Result<()> {
+        let rows = std::mem::take(&mut walk.rowless);
         for chunk in rows.chunks(ROWS as usize) {
             let oids: Vec<ObjectId> = chunk.iter().map(|row| row.oid).collect();
             let known = self.engine.catalog.commits(&oids).await?;
-            lacking.extend(chunk.iter().zip(known).filter(|(_, known)| known.is_none()).map(|(row, _)| row.clone()));
-        }
-        let stale = |finding: &Finding| finding.code == Code::CommitParentsStale;
-        let parents: Vec<String> =
-            walked.walk.found.iter().filter(|finding| stale(finding)).map(|finding| finding.subject.clone()).collect();
-        if self.repairs() && !(lacking.is_empty() && parents.is_empty()) {
-            for chunk in lacking.chunks(ROWS as usize) {
-                self.engine.catalog.put_commits(chunk).await?;
+            let lacking = chunk.iter().zip(known).filter(|(_, known)| known.is_none());
+            let lacking: Vec<CommitRow> = lacking.map(|(row, _)| row.clone()).collect();
+            if self.repairs() && !lacking.is_empty() {
+                self.engine.catalog.put_commits(&lacking).await?;
+                walk.added = true;
             }
-            self.add_parents(walked, parents).await?;
-            self.engine.renumber(&walked.tips).await?;
+            for row in lacking {
+                let damage = Damage::new(Code::CommitRowMissing, "the commit table does not have it");
+                walk.find(damage, row.oid.to_string(), self.repairs());
+            }
         }
-        for row in lacking {
-            let damage = Damage::new(Code::CommitRowMissing, "the commit table does not have it");
-            walked.walk.find(damage, row.oid.to_string(), self.repairs());
-        }
-        Ok(())
+        self.add_parents(walk).await
     }
 
     /// Parents that are missing are written again with their commits; such that are wrong stay.
-    async fn add_parents(&mut self, walked: &mut Walked, stale: Vec<String>) -> Result<()> {
-        let oids: Vec<ObjectId> = stale.iter().filter_map(|oid| ObjectId::from_hex(oid.as_bytes()).ok()).collect();
-        let rows: Vec<_> = self.engine.catalog.commits(&oids).await?.into_iter().flatten().collect();
-        self.engine.catalog.put_commits(&rows).await?;
-        let parents = self.engine.catalog.inspect_parents(&oids).await?;
-        let parents: HashMap<ObjectId, Vec<ObjectId>> = oids.into_iter().zip(parents).collect();
-        let right = rows.iter().filter(|row| parents.get(&row.oid) == Some(&row.parents));
-        let right: HashSet<String> = right.map(|row| row.oid.to_string()).collect();
-        for finding in walked.walk.found.iter_mut().filter(|finding| finding.code == Code::CommitParentsStale) {
-            finding.repaired = right.contains(&finding.subject);
+    async fn add_parents(&mut self, walk: &mut Walk) -> Result<()> {
+        let stale = std::mem::take(&mut walk.parentless);
+        for chunk in stale.chunks(ROWS as usize) {
+            let mut right = HashSet::new();
+            if self.repairs() {
+                let oids: Vec<ObjectId> = chunk.iter().map(|(oid, _)| *oid).collect();
+                let rows: Vec<CommitRow> = self.engine.catalog.commits(&oids).await?.into_iter().flatten().collect();
+                self.engine.catalog.put_commits(&rows).await?;
+                let parents = self.engine.catalog.inspect_parents(&oids).await?;
+                let parents: HashMap<ObjectId, Vec<ObjectId>> = oids.into_iter().zip(parents).collect();
+                let whole = rows.iter().filter(|row| parents.get(&row.oid) == Some(&row.parents));
+                right.extend(whole.map(|row| row.oid));
+                walk.added = true;
+            }
+            for (oid, detail) in chunk {
+                let damage = Damage::new(Code::CommitParentsStale, detail.as_str());
+                walk.find(damage, oid.to_string(), right.contains(oid));
+            }
         }
         Ok(())
     }
