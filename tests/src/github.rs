@@ -90,6 +90,7 @@ struct State {
     protected: HashMap<String, bool>,
     limits: VecDeque<Limit>,
     lose_next: bool,
+    undo_next: bool,
     asked: Vec<Asked>,
 }
 
@@ -108,6 +109,7 @@ impl GitHub {
                 protected: HashMap::new(),
                 limits: VecDeque::new(),
                 lose_next: false,
+                undo_next: false,
                 asked: Vec::new(),
             }),
         });
@@ -171,6 +173,11 @@ impl GitHub {
     /// The next commit is made, and the answer lost.
     pub fn lose_next_answer(&self) {
         self.shared.state().lose_next = true;
+    }
+
+    /// The next commit is made and answered, and the branch set back before anybody can fetch it.
+    pub fn undo_next_commit(&self) {
+        self.shared.state().undo_next = true;
     }
 
     /// What was asked of the API since the start or the last call of this.

@@ -74,5 +74,8 @@ fn commit(shared: &Shared, who: Who, input: &Value) -> Result<String, (&'static 
     });
     let made = git.run_with(["commit-tree", tree.trim(), "-p", &tip], words.as_bytes());
     git.run(["update-ref", &full, made.trim(), &tip]);
+    if std::mem::take(&mut shared.state().undo_next) {
+        git.run(["update-ref", &full, &tip, made.trim()]);
+    }
     Ok(made.trim().to_owned())
 }

@@ -87,6 +87,22 @@ both! {
         assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("four times\n", Vec::new()));
     }
 
+    /// Goal: a commit that the branch does not have any more when it is fetched is not taken: it is made again on top of what is there.
+    async fn a_branch_that_is_set_back(d) {
+        let s = set_up(d, true).await;
+        let (project, user) = (s.project(&s.github.url("o/docs")).await, Uuid::new_v4());
+        s.sync(project).await.ok(200);
+        let before = s.remote.count();
+        save(&s.d, project, user, "dir/a.txt", "mine\n").await;
+        s.github.undo_next_commit();
+        s.github.take_asked();
+        let made = hosted(&s, project, user, json!({})).await.ok(200);
+        assert_eq!((made["commit"].as_str(), s.remote.count()), (Some(s.remote.head().as_str()), before + 1));
+        let asked = s.github.take_asked();
+        assert_eq!(asked.iter().filter(|asked| asked.what == "/graphql").count(), 2, "{asked:?}");
+        assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("mine\n", Vec::new()));
+    }
+
     /// Goal: what GitHub cannot make is refused before it is asked, and nothing is lost.
     async fn what_cannot_be(d) {
         let s = set_up(d, true).await;

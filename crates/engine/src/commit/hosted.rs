@@ -249,7 +249,7 @@ impl Engine {
             }
             let merged = self.merge_changes(intent.project.id, rows, &there, false).await?;
             if merged.conflicts.is_empty() && merged.edits.is_empty() {
-                return self.take_hosted(hosted, head, &there, &merged).await.map(Some);
+                return self.take_hosted(hosted, head, &there, &merged).await;
             }
         }
         Ok(None)
@@ -330,18 +330,23 @@ impl Engine {
         Ok(commit)
     }
 
-    /// Our branch goes to the commit that was made, and what it holds is pending no more.
+    /// Our branch goes to the commit that was made, and what it holds is pending no more. `None`: the project does not reach it any more, as
+    /// another server has seen the remote's branch set back meanwhile.
     async fn take_hosted(
         &self,
         hosted: &Hosted<'_>,
         head: &Head,
         there: &Head,
         merged: &MergedChanges,
-    ) -> Result<CommitAnswer> {
+    ) -> Result<Option<CommitAnswer>> {
         let intent = &hosted.intent;
         let (oid, tree) =
             there.commit.zip(there.tree).ok_or_else(|| EngineError::internal("a commit without a tree"))?;
+        // Before the look at what is reached: the publication holds only if nothing was taken from that since.
         let seen = self.catalog.ref_state(intent.project.id).await?;
+        if !self.catalog.may_read(intent.project.id, &[oid]).await?[0] {
+            return Ok(None);
+        }
         let row = self.commit_row(oid).await?;
         let answer = CommitAnswer {
             commit: Oid(oid),
@@ -363,7 +368,7 @@ impl Engine {
             ..self.publication(intent.project.id, &op, vec![update], "commit")
         };
         self.publish_kept(&publish, seen).await?;
-        Ok(answer)
+        Ok(Some(answer))
     }
 }
 
