@@ -64,9 +64,26 @@ pub(super) fn kept_by(writes: &[PendingWrite], brought: &HashMap<ObjectId, NewCo
     kept.filter(|oid| !brought.contains_key(oid)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Keeps known contents from being removed until this transaction's rows name them.
-pub(super) async fn hold_kept(tx: &mut Transaction, project: Uuid, kept: &[ObjectId]) -> Result<(), Fault> {
-    for chunk in kept.chunks(CHUNK_ROWS) {
+/// What those writes started from. It may be a content as well, that nothing else names by now: an edit of what was pending then.
+pub(super) fn bases_of_kept(writes: &[PendingWrite]) -> Vec<ObjectId> {
+    let bases = writes.iter().filter_map(|write| match &write.change {
+        PendingChange::Set { base_oid, content: Content::Kept, .. } => *base_oid,
+        _ => None,
+    });
+    bases.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Keeps known contents, which must be there, and those of `bases` that are, from being removed until this transaction's rows name them.
+pub(super) async fn hold_kept(
+    tx: &mut Transaction,
+    project: Uuid,
+    kept: &[ObjectId],
+    bases: &[ObjectId],
+) -> Result<(), Fault> {
+    // One order of locks.
+    let all: BTreeSet<ObjectId> = kept.iter().chain(bases).copied().collect();
+    let (all, mut found) = (all.into_iter().collect::<Vec<_>>(), BTreeSet::new());
+    for chunk in all.chunks(CHUNK_ROWS) {
         let held: Vec<Vec<u8>> = sqlx::query_scalar(sql!(
             "SELECT oid FROM pending_contents WHERE project = $1 AND oid {} ORDER BY oid {FOR_KEY_SHARE}",
             in_blobs(2)
@@ -75,11 +92,12 @@ pub(super) async fn hold_kept(tx: &mut Transaction, project: Uuid, kept: &[Objec
         .bind(oids(chunk))
         .fetch_all(&mut **tx)
         .await?;
-        if held.len() != chunk.len() {
-            return Err(CatalogError::OpLost.into());
-        }
+        found.extend(held.iter().map(|oid| codec::oid(oid)).collect::<Result<Vec<_>, CatalogError>>()?);
     }
-    Ok(())
+    match kept.iter().all(|oid| found.contains(oid)) {
+        true => Ok(()),
+        false => Err(CatalogError::OpLost.into()),
+    }
 }
 
 /// Those of `contents` that are only in the bucket.

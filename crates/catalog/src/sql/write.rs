@@ -7,7 +7,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::apply::{Contents, PLACE, Workspaces, place_values};
-use super::contents::{NewContent, contents_of, hold_kept, in_bucket, kept_by};
+use super::contents::{NewContent, bases_of_kept, contents_of, hold_kept, in_bucket, kept_by};
 use super::feed::{Charges, Recorded};
 use super::pending::{COLUMNS, Row, names, names_of, pending_row};
 use super::*;
@@ -29,6 +29,8 @@ pub(super) struct Write {
     contents: HashMap<ObjectId, NewContent>,
     /// Contents that are known and must stay.
     kept: Vec<ObjectId>,
+    /// What rows with such a content started from: must stay if it is there.
+    bases: Vec<ObjectId>,
     now_ms: i64,
 }
 
@@ -41,7 +43,8 @@ impl Write {
     ) -> Result<Self, CatalogError> {
         let contents = contents_of(writes)?;
         let kept = kept_by(writes, &contents);
-        Ok(Self { key: key.clone(), expected_revision, writes: writes.to_vec(), contents, kept, now_ms })
+        let bases = bases_of_kept(writes);
+        Ok(Self { key: key.clone(), expected_revision, writes: writes.to_vec(), contents, kept, bases, now_ms })
     }
 
     /// The project that it is for.
@@ -141,7 +144,7 @@ pub(super) async fn judge(tx: &mut Transaction, writes: &[Write]) -> Result<Judg
     }
     let mut workspaces = lock_workspaces(tx, writes.iter().map(|write| &write.key)).await?;
     for write in writes {
-        hold_kept(tx, write.key.project, &write.kept).await?;
+        hold_kept(tx, write.key.project, &write.kept, &write.bases).await?;
     }
     read_rows(tx, &mut workspaces, writes).await?;
     find_commits(tx, &mut workspaces, writes).await?;

@@ -462,3 +462,33 @@ async fn a_restoration_that_waits_for_a_thinning_is_refused() {
     let outcome = restoring.await.expect("a task");
     assert!(matches!(outcome, Err(CatalogError::OpLost)), "{outcome:?}");
 }
+
+/// A restoration holds what its rows started from, too: here the content of a version that goes meanwhile, and that nothing else names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thinning_that_waits_for_a_restoration_leaves_its_base() {
+    let stage = Stage::set().await;
+    stage.replaced().await;
+    // The restoration has looked at what it keeps and stops at the feed, which comes last.
+    let (mut test, pid) = stage.hold().await;
+    sqlx::query("SELECT project FROM feeds FOR UPDATE").execute(&mut *test).await.expect("lock");
+    let (catalog, key) = (stage.catalog.clone(), stage.key());
+    let change = PendingChange::Set {
+        action: Action::Modified,
+        mode: 0o100644,
+        oid: Some(oid("b")),
+        size: 1,
+        base_oid: Some(oid("a")),
+        base_mode: Some(0o100644),
+        content: Content::Kept,
+    };
+    let write = PendingWrite { path: "q".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
+    let restoring = tokio::spawn(async move { catalog.write_pending(&key, None, &[write], 0).await.expect("write") });
+    let writer = stage.waiting_for(pid).await;
+    let thinning = stage.thin();
+    stage.waiting_for(writer).await;
+    test.rollback().await.expect("let go");
+    restoring.await.expect("a task");
+    let thinned = thinning.await.expect("thin");
+    assert_eq!((thinned.versions, thinned.contents), (1, 0));
+    assert!(stage.kept("a").await, "a row starts from it, and it went");
+}
