@@ -131,7 +131,7 @@ pub trait History {
         now_ms: i64,
     ) -> Result<Thinned, CatalogError>;
     /// The same for up to `limit` versions of one project, or of one user of it, that were replaced by then, whatever a policy would keep.
-    /// None are left when none went.
+    /// None are left when there is no `next`; none gone says nothing, as the thinning may have taken the same ones just then.
     async fn forget_history(
         &self,
         project: Uuid,

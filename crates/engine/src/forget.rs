@@ -17,11 +17,11 @@ impl Engine {
         let until_ms = self.ambient.now_ms();
         let (mut versions, mut contents) = (0, 0);
         loop {
-            let Thinned { versions: gone, contents: freed, next: _ } =
+            let Thinned { versions: gone, contents: freed, next } =
                 self.catalog.forget_history(found.id, user, VERSIONS, until_ms).await?;
             versions += gone;
             contents += freed;
-            if gone == 0 {
+            if next.is_none() {
                 break;
             }
         }

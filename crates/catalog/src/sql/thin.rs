@@ -32,6 +32,12 @@ struct Aged {
     next_replaced_at: Option<i64>,
 }
 
+impl Aged {
+    fn place(&self) -> VersionPlace {
+        VersionPlace { workspace: self.workspace, path: self.path.clone().into(), revision: self.revision }
+    }
+}
+
 impl Db {
     pub(super) async fn thin_step(
         &self,
@@ -43,11 +49,7 @@ impl Db {
         let seen = self.aged(after, limit).await?;
         let mut thinned = Thinned::default();
         if seen.len() == limit as usize {
-            thinned.next = seen.last().map(|last| VersionPlace {
-                workspace: last.workspace,
-                path: last.path.clone().into(),
-                revision: last.revision,
-            });
+            thinned.next = seen.last().map(Aged::place);
         }
         let mut doomed: BTreeMap<Uuid, Vec<Aged>> = BTreeMap::new();
         for version in seen {
@@ -82,11 +84,9 @@ impl Db {
         .bind(user)
         .fetch_all(self.reader())
         .await?;
-        let (versions, contents) = match doomed.is_empty() {
-            true => (0, 0),
-            false => self.drop_versions(project, &doomed).await?,
-        };
-        Ok(Thinned { versions, contents, next: None })
+        let Some(last) = doomed.last() else { return Ok(Thinned::default()) };
+        let (versions, contents) = self.drop_versions(project, &doomed).await?;
+        Ok(Thinned { versions, contents, next: Some(last.place()) })
     }
 
     async fn aged(&self, after: Option<&VersionPlace>, limit: u32) -> Result<Vec<Aged>, Fault> {
