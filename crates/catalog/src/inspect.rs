@@ -127,6 +127,34 @@ pub struct InspectedPending {
     pub recorded: bool,
 }
 
+/// An attempt that is not final.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedAttempt {
+    /// Its place in the order in which attempts were made.
+    pub seq: i64,
+    /// Its id.
+    pub id: Uuid,
+    /// How far it is.
+    pub state: AttemptState,
+    /// Its commit, which is stored unless it is `Prepared`.
+    pub commit: ObjectId,
+}
+
+/// A replaced version of pending work for whose blob the project keeps no content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostVersion {
+    /// Short branch name.
+    pub branch: String,
+    /// Whose work.
+    pub user: Uuid,
+    /// Path from the root, raw bytes.
+    pub path: BString,
+    /// Its revision.
+    pub revision: i64,
+    /// The blob.
+    pub oid: ObjectId,
+}
+
 /// The state of the collection protocol, and what stands still in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InspectedProtocol {
@@ -177,6 +205,15 @@ pub trait Inspect {
         after: Option<(i64, BString)>,
         limit: u32,
     ) -> Result<Vec<InspectedPending>, CatalogError>;
+    /// Replaced versions of a project whose blob its contents do not name, the first ones in order of workspace, path and revision.
+    async fn lost_versions(&self, project: Uuid, limit: u32) -> Result<Vec<LostVersion>, CatalogError>;
+    /// Attempts of a project that are not final, after place `after`, oldest first.
+    async fn inspect_attempts(
+        &self,
+        project: Uuid,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<InspectedAttempt>, CatalogError>;
     /// Epoch and horizon, operations silent since before `silent_ms`, attempts that push or whose outcome is unknown since before
     /// `stuck_ms`.
     async fn inspect_protocol(&self, silent_ms: i64, stuck_ms: i64) -> Result<InspectedProtocol, CatalogError>;

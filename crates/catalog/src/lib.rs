@@ -55,8 +55,8 @@ pub use graph::{CommitRow, Graph};
 pub use hints::{Hints, RemoteHint, RemoteReport};
 pub use history::{Answering, History, HistoryPolicy, Thinned, Version, VersionPlace, WriteOutcome};
 pub use inspect::{
-    Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
-    InspectedProtocol, KeyState,
+    Inspect, Inspected, InspectedAttempt, InspectedContent, InspectedKey, InspectedMove, InspectedObject,
+    InspectedPending, InspectedProtocol, KeyState, LostVersion,
 };
 pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, LedgerSums, Located, NewObject, Op, OpKind, Pinned, Registered};

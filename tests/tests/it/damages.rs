@@ -50,11 +50,12 @@ pub enum Kind {
     StaleTree,
     WrongPending,
     LostPending,
+    LostVersion,
     FarHorizon,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 30] = [
         Kind::FlippedByte,
         Kind::TruncatedPack,
         Kind::MissingPack,
@@ -83,6 +84,7 @@ impl Kind {
         Kind::StaleTree,
         Kind::WrongPending,
         Kind::LostPending,
+        Kind::LostVersion,
         Kind::FarHorizon,
     ];
 
@@ -452,6 +454,10 @@ impl Lab {
                 ("pending_contents", row, "encoding = 0, size = 20, content = $", vec![Code::PendingCorrupt])
             }
             Kind::LostPending => ("pending_contents", of.clone(), "", vec![Code::PendingMissing]),
+            Kind::LostVersion => {
+                let row = format!("{of} AND oid NOT IN (SELECT oid FROM pending WHERE oid IS NOT NULL)");
+                ("pending_contents", row, "", vec![Code::HistoryMissing])
+            }
             _ => ("gc_state", "id = 1".to_owned(), "horizon = epoch + 5", vec![Code::HorizonAhead]),
         };
         let undo = self.saved(table, &row).await;

@@ -167,6 +167,16 @@ pub(super) async fn are_found_while_open(case: Case) {
     let of_branch = case.catalog.open_attempts(Some((project, "branch 4")), 9).await.expect("open");
     let expected: Vec<Attempt> = open.iter().filter(|attempt| attempt.branch == "branch 4").cloned().collect();
     assert_eq!(of_branch, expected);
+    // Of the project alone, page by page.
+    let (mut after, mut paged) = (0, Vec::new());
+    loop {
+        let page = case.catalog.inspect_attempts(project, after, 2).await.expect("look");
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        paged.extend(page.into_iter().map(|found| (found.id, found.state, found.commit)));
+    }
+    let expected: Vec<_> = open.iter().map(|attempt| (attempt.id, attempt.state, attempt.commit)).collect();
+    assert_eq!(paged, expected);
     open.push(elsewhere);
     assert_eq!(case.catalog.open_attempts(None, 100).await.expect("open"), open, "oldest first");
     assert_eq!(case.catalog.open_attempts(None, 2).await.expect("open"), open[..2]);

@@ -98,7 +98,15 @@ pub(super) async fn what_projects_name(case: Case) {
     case.backend.execute("UPDATE pending_contents SET content = NULL").await;
     let contents = catalog.inspect_contents(key.project, None, 9).await.expect("look");
     assert!(contents.iter().all(|content| content.content == Inspected::Bucket));
+    assert_eq!(catalog.lost_versions(key.project, 9).await.expect("look"), []);
+    case.write(&key, &[edit("b", "later b"), edit("a", "later a")]).await;
     case.backend.execute("DELETE FROM pending_contents").await;
+    let lost = catalog.lost_versions(key.project, 9).await.expect("look");
+    let told: Vec<_> = lost.iter().map(|lost| (lost.path.to_vec(), lost.revision, lost.oid, lost.user)).collect();
+    let version =
+        |path: &str, revision: i64, content: &str| (path.as_bytes().to_vec(), revision, oid(content), key.user);
+    assert_eq!(told, [version("a", 2, "text a"), version("b", 1, "text b")], "what is pending is told elsewhere");
+    assert_eq!(catalog.lost_versions(key.project, 1).await.expect("look"), lost[..1]);
     let rows = catalog.inspect_pending(key.project, None, 9).await.expect("look");
     assert!(rows.iter().all(|row| !row.recorded));
     let none = PendingChange::Set {

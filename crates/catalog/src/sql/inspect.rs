@@ -11,8 +11,8 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::inspect::{
-    Inspect, Inspected, InspectedContent, InspectedKey, InspectedMove, InspectedObject, InspectedPending,
-    InspectedProtocol, KeyState,
+    Inspect, Inspected, InspectedAttempt, InspectedContent, InspectedKey, InspectedMove, InspectedObject,
+    InspectedPending, InspectedProtocol, KeyState, LostVersion,
 };
 use crate::ledger::KeyId;
 use crate::rows::sql;
@@ -253,6 +253,40 @@ impl Db {
         Ok(rows.into_iter().map(row).collect::<Result<_, CatalogError>>()?)
     }
 
+    async fn find_lost_versions(&self, project: Uuid, limit: u32) -> Result<Vec<LostVersion>, Fault> {
+        let rows: Vec<(String, Uuid, Vec<u8>, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT w.branch, w.user_id, h.path, h.revision, h.oid
+             FROM workspaces w JOIN pending_history h ON h.workspace = w.id
+             LEFT JOIN pending_contents c ON c.project = w.project AND c.oid = h.oid
+             WHERE w.project = $1 AND h.oid IS NOT NULL AND c.oid IS NULL
+             ORDER BY w.id, h.path, h.revision LIMIT $2",
+        )
+        .bind(project)
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        let row = |(branch, user, path, revision, oid): (String, Uuid, Vec<u8>, i64, Vec<u8>)| {
+            Ok(LostVersion { branch, user, path: path.into(), revision, oid: codec::oid(&oid)? })
+        };
+        Ok(rows.into_iter().map(row).collect::<Result<_, CatalogError>>()?)
+    }
+
+    async fn attempts_after(&self, project: Uuid, after: i64, limit: u32) -> Result<Vec<InspectedAttempt>, Fault> {
+        let rows: Vec<(i64, Uuid, String, Vec<u8>)> = sqlx::query_as(sql!(
+            "SELECT seq, id, state, commit_oid FROM attempts WHERE {} AND project = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            attempts::OPEN
+        ))
+        .bind(project)
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        let row = |(seq, id, state, commit): (i64, Uuid, String, Vec<u8>)| {
+            Ok(InspectedAttempt { seq, id, state: codec::state(&state)?, commit: codec::oid(&commit)? })
+        };
+        Ok(rows.into_iter().map(row).collect::<Result<_, CatalogError>>()?)
+    }
+
     async fn read_protocol(&self, silent_ms: i64, stuck_ms: i64) -> Result<InspectedProtocol, Fault> {
         let (epoch, horizon): (i64, i64) =
             sqlx::query_as("SELECT epoch, horizon FROM gc_state WHERE id = 1").fetch_one(self.reader()).await?;
@@ -336,6 +370,19 @@ impl Inspect for Db {
         limit: u32,
     ) -> Result<Vec<InspectedPending>, CatalogError> {
         run!("look at pending work", self.pending_after(project, after.clone(), limit))
+    }
+
+    async fn lost_versions(&self, project: Uuid, limit: u32) -> Result<Vec<LostVersion>, CatalogError> {
+        run!("look at local history", self.find_lost_versions(project, limit))
+    }
+
+    async fn inspect_attempts(
+        &self,
+        project: Uuid,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<InspectedAttempt>, CatalogError> {
+        run!("look at attempts", self.attempts_after(project, after, limit))
     }
 
     async fn inspect_protocol(&self, silent_ms: i64, stuck_ms: i64) -> Result<InspectedProtocol, CatalogError> {

@@ -84,6 +84,8 @@ pub enum Code {
     PendingCorrupt,
     /// Pending work whose content is nowhere.
     PendingMissing,
+    /// A replaced version of pending work whose content is nowhere.
+    HistoryMissing,
     /// The blob that pending work started from is nowhere: it cannot be merged.
     PendingBaseMissing,
     /// An object's row names a key that is not present.
@@ -111,6 +113,7 @@ impl Code {
             | Self::ObjectMalformed
             | Self::ReflogBroken
             | Self::ReachExtra
+            | Self::HistoryMissing
             | Self::PendingBaseMissing
             | Self::OpSilent
             | Self::AttemptStuck => Level::Warning,
@@ -144,6 +147,9 @@ impl Code {
             Self::ReachExtra => "harmless; replaced when a ref is next set back or deleted",
             Self::PendingCorrupt | Self::PendingMissing => {
                 "save the file again from a device that has it, or restore the database"
+            }
+            Self::HistoryMissing => {
+                "nothing that is pending now is concerned; the version comes back only with the database"
             }
             Self::PendingBaseMissing => "the edit can be committed over what is there, not merged",
             Self::KeyUnknown | Self::KeyLeft => "nothing refers to it; the collector's scan for orphans takes it",

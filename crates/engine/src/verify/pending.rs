@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use treehold_catalog::{Inspected, InspectedContent, InspectedPending, Project};
+use treehold_catalog::{Inspected, InspectedContent, InspectedPending, LostVersion, Project};
 use treehold_object::{Kind, ObjectId, second_opinion};
 
 use super::Run;
@@ -13,7 +13,7 @@ use crate::{Result, blocking};
 
 /// Contents read at once: each may have 100 kB.
 const CONTENTS: u32 = 100;
-/// Rows of checkpoints without content that are told.
+/// Rows of checkpoints, and versions, without content that are told.
 const LOST: u32 = 100;
 /// Rows read at once.
 const PENDING: u32 = 500;
@@ -24,6 +24,12 @@ impl Run<'_> {
         for (name, path, oid) in self.engine.catalog.lost_checkpoint_rows(project.id, LOST).await? {
             let damage = Damage::new(Code::PendingMissing, "no content is kept for a blob that a checkpoint names");
             self.find(damage, format!("{oid}: {path} in {name:?}"), Some(project.id), false);
+        }
+        for lost in self.engine.catalog.lost_versions(project.id, LOST).await? {
+            let damage = Damage::new(Code::HistoryMissing, "no content is kept for a replaced version");
+            let LostVersion { branch, user, path, revision, oid } = lost;
+            let subject = format!("{oid}: {path} at revision {revision}, of {user} on {branch}");
+            self.find(damage, subject, Some(project.id), false);
         }
         let mut after = None;
         loop {

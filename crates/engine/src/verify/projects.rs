@@ -20,8 +20,6 @@ const TRIES: usize = 3;
 const PROJECTS: u32 = 100;
 /// Numbers looked up at once.
 const NUMBERS: usize = 8192;
-/// Unfinished attempts that are looked at.
-const ATTEMPTS: u32 = 1000;
 
 /// A project that was walked.
 struct Walked {
@@ -143,16 +141,19 @@ impl Run<'_> {
 
     /// Commits that are stored and wait for the remote.
     async fn follow_attempts(&mut self, walk: &mut Walk) -> Result<()> {
-        let stored = |state| !matches!(state, AttemptState::Prepared);
-        let attempts = self.engine.catalog.open_attempts(None, ATTEMPTS).await?.into_iter();
-        let attempts = attempts.filter(|attempt| attempt.project == walk.project && stored(attempt.state));
-        let edges = attempts.map(|attempt| Edge {
-            oid: attempt.commit,
-            kind: Some(Kind::Commit),
-            by: By::Root(format!("attempt {}", attempt.id).into()),
-        });
-        let edges = edges.collect();
-        self.follow(walk, edges).await
+        let mut after = 0;
+        loop {
+            let attempts = self.engine.catalog.inspect_attempts(walk.project, after, ROWS).await?;
+            let Some(last) = attempts.last() else { return Ok(()) };
+            after = last.seq;
+            let stored = attempts.into_iter().filter(|attempt| attempt.state != AttemptState::Prepared);
+            let edges = stored.map(|attempt| Edge {
+                oid: attempt.commit,
+                kind: Some(Kind::Commit),
+                by: By::Root(format!("attempt {}", attempt.id).into()),
+            });
+            self.follow(walk, edges.collect()).await?;
+        }
     }
 
     /// Compares what the project is said to reach with what it does. After the walk reach may have grown, before it it had nothing
