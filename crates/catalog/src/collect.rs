@@ -33,6 +33,19 @@ pub struct Roots {
     pub last: u64,
     /// Objects in the ledger.
     pub objects: u64,
+    /// Of the ledger numbers in `sets`: what users of any project have changed and kept, to say why something stays.
+    pub kept: KeptByUsers,
+}
+
+/// What pending work and what it was keeps alive, blobs by their ledger numbers. They may overlap.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KeptByUsers {
+    /// Pending now, or the base of that.
+    pub pending: RoaringTreemap,
+    /// Versions of local history and their bases.
+    pub history: RoaringTreemap,
+    /// Rows of checkpoints and their bases.
+    pub checkpoints: RoaringTreemap,
 }
 
 /// An object that a collector may give up.

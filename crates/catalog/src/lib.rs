@@ -46,7 +46,7 @@ mod sqlite;
 pub use admin::{Admin, MigrationReport};
 pub use attempts::{Attempt, AttemptChange, AttemptState, Attempts, Claim, FinalAnswer, SnapshotRow};
 pub use checkpoints::{Checkpoint, CheckpointOutcome, CheckpointRow, Checkpoints, NewCheckpoint};
-pub use collect::{Collect, Doomed, Forgotten, Lineage, NameState, RootSet, Roots, Stale};
+pub use collect::{Collect, Doomed, Forgotten, KeptByUsers, Lineage, NameState, RootSet, Roots, Stale};
 pub use commits::{Commits, Prepared, StoreCommit, StoredCommit};
 pub use error::CatalogError;
 pub use feed::{Event, Feed, FeedEnds, FeedPage, FeedRead, Following, PendingEvent, PushOutcome, Told};

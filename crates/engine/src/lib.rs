@@ -82,7 +82,7 @@ pub use config::{Ambient, EngineConfig, HistoryKeep, Limits};
 pub use error::EngineError;
 pub use feed::{Feed, FeedRetention};
 pub use forge::Delivered;
-pub use gc::{GcOptions, GcReport};
+pub use gc::{GcKept, GcOptions, GcReport};
 pub use import::name_of as project_name_of;
 pub use intake::SpoolWriter;
 pub use list::Listing;

@@ -261,6 +261,32 @@ both! {
         assert_eq!(d.get(&format!("/files/{project}/a.txt")).await.text(), "a\n");
     }
 
+    /// Goal: what was committed and taken back stays as long as somebody's history names it, and the report says so; then it goes.
+    async fn what_keeps_it_is_told(d) {
+        let (project, user) = (d.local_project().await, Uuid::new_v4());
+        let first = commit(&d, project, "a.txt", "a\n").await;
+        let secret = "secret ".repeat(40_000);
+        d.put(&format!("/pending/{project}/{user}/secret.txt"), secret.clone()).await.ok(201);
+        let author = json!({"name": "A", "email": "a@example.org"});
+        let body = json!({"user": user, "message": "Oh", "push": false, "author": author});
+        let second = d.post(&format!("/projects/{project}/commit"), body).await.ok(200)["commit"].clone();
+        let back = json!({"oid": first, "expected_oid": second, "force": true});
+        d.put_json(&format!("/projects/{project}/refs/heads/main"), back).await.ok(200);
+        let id = project.to_string();
+        let kept = gc(&d, &["--project", &id, "--now"]).await["kept"].clone();
+        let expected = json!({"objects": 1, "pending": 0, "history": 1, "checkpoints": 0, "projects": 0, "others": 0});
+        assert_eq!(kept, expected);
+        let told = d.cli(&["admin", "gc", "--project", &id, "--now"]).await;
+        let words = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(words.contains("project forget-history") && !words.contains("admin manifest"), "{words}");
+        let forgotten = d.cli(&["project", "forget-history", &id, "--yes"]).await;
+        assert!(forgotten.status.success(), "{}", String::from_utf8_lossy(&forgotten.stderr));
+        let done = gc(&d, &["--project", &id, "--now", "--grace", "0s", "--apply"]).await;
+        assert!(done["kept"]["objects"] == 0 && done["collected"] == 3, "{done}");
+        assert!(!oids(&d).await.contains(&blob_oid(secret.as_bytes())));
+        assert!(gc(&d, &[]).await.get("kept").is_none(), "it is of one project");
+    }
+
     /// Goal: a collection that would take a large part of everything, or that finds something missing, changes nothing and says why.
     async fn refusals(d) {
         let mut random = random("refusals");

@@ -163,6 +163,8 @@ pub(super) async fn are_roots(case: Case) {
     let held = async || {
         let roots = case.catalog.roots(i64::MAX, None).await.expect("roots");
         assert_eq!(roots.missing, []);
+        let named = registered.iter().filter(|object| roots.kept.checkpoints.contains(object.number)).count();
+        assert_eq!(named as u64, roots.kept.checkpoints.len());
         registered
             .iter()
             .map(|object| {

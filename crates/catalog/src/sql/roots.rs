@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::codec;
-use crate::collect::{RootSet, Roots};
+use crate::collect::{KeptByUsers, RootSet, Roots};
 use crate::error::CatalogError;
 use crate::fault::Fault;
 use crate::rows::sql;
@@ -37,6 +37,10 @@ const fn loose(what: &'static str, select: &'static str) -> Source {
     Source { what, firm: false, select }
 }
 
+const BASES: &str = "the base of pending work";
+const HISTORY: &str = "local history";
+const CHECKPOINT: &str = "a checkpoint";
+
 /// What a prepared attempt names may not be stored yet; afterwards it is. Final ones name what refs have, or nothing that is needed.
 const SOURCES: [Source; 10] = [
     firm("a ref", "SELECT project, oid FROM refs"),
@@ -55,17 +59,17 @@ const SOURCES: [Source; 10] = [
     ),
     loose("pending work", "SELECT project, oid FROM pending_contents"),
     loose(
-        "the base of pending work",
+        BASES,
         "SELECT w.project, p.oid FROM pending p JOIN workspaces w ON w.id = p.workspace
          UNION ALL SELECT w.project, p.base_oid FROM pending p JOIN workspaces w ON w.id = p.workspace",
     ),
     loose(
-        "local history",
+        HISTORY,
         "SELECT w.project, h.oid FROM pending_history h JOIN workspaces w ON w.id = h.workspace
          UNION ALL SELECT w.project, h.base_oid FROM pending_history h JOIN workspaces w ON w.id = h.workspace",
     ),
     loose(
-        "a checkpoint",
+        CHECKPOINT,
         "SELECT c.project, k.oid FROM checkpoint_rows k JOIN checkpoints c ON c.id = k.checkpoint
          UNION ALL SELECT c.project, k.base_oid FROM checkpoint_rows k JOIN checkpoints c ON c.id = k.checkpoint",
     ),
@@ -87,10 +91,16 @@ impl Db {
         let mut sets = Sets::new();
         set(&mut sets, None);
         read_cuts(&mut tx, &mut sets).await?;
-        let mut missing = Vec::new();
+        let (mut missing, mut kept) = (Vec::new(), KeptByUsers::default());
         for source in &SOURCES {
             let query = sqlx::query_as(AssertSqlSafe(grouped(source.select))).bind(cut_off(&sets));
-            take(query, &mut tx, &mut sets, source.firm).await?;
+            let numbers = take(query, &mut tx, &mut sets, source.firm).await?;
+            match source.what {
+                BASES => kept.pending = numbers,
+                HISTORY => kept.history = numbers,
+                CHECKPOINT => kept.checkpoints = numbers,
+                _ => {}
+            }
             if source.firm {
                 missing.extend(find_missing(&mut tx, source).await?);
             }
@@ -105,7 +115,7 @@ impl Db {
         read_named(&mut tx, &mut sets).await?;
         tx.rollback().await?;
         let (objects, last) = (codec::unsigned(objects)?, codec::unsigned(last)?);
-        Ok(Roots { sets: sets.into_values().collect(), missing, last, objects })
+        Ok(Roots { sets: sets.into_values().collect(), missing, last, objects, kept })
     }
 
     pub(super) async fn reflog_roots_once(&self, project: Uuid) -> Result<RootSet, Fault> {
@@ -148,17 +158,21 @@ fn cut_off(sets: &Sets) -> impl sqlx::Encode<'static, Database> + sqlx::Type<Dat
     uuids(sets.keys().flatten().copied().collect::<Vec<_>>())
 }
 
+/// The numbers that were taken.
 async fn take(
     query: QueryAs<'_, Database, (Option<Uuid>, i64), Arguments>,
     tx: &mut Transaction,
     sets: &mut Sets,
     firm: bool,
-) -> Result<(), Fault> {
+) -> Result<RoaringTreemap, Fault> {
+    let mut taken = RoaringTreemap::new();
     let mut rows = query.fetch(&mut **tx);
     while let Some((project, number)) = rows.try_next().await? {
-        insert(set(sets, project), firm, codec::unsigned(number)?);
+        let number = codec::unsigned(number)?;
+        insert(set(sets, project), firm, number);
+        taken.insert(number);
     }
-    Ok(())
+    Ok(taken)
 }
 
 fn insert(set: &mut RootSet, firm: bool, number: u64) {

@@ -209,11 +209,31 @@ fn migrated(answer: &Value) -> String {
 }
 
 fn collected(answer: &Value) -> String {
-    let hint = match answer["dry_run"].as_bool() {
-        Some(true) => "\nnothing was changed: --apply does it",
-        _ => "",
-    };
-    counted(answer) + hint
+    let mut text = counted(answer);
+    let dry_run = answer["dry_run"].as_bool() == Some(true);
+    let kept = |reason: &str| answer["kept"][reason].as_u64().is_some_and(|objects| objects > 0);
+    if kept("objects") {
+        text += match dry_run {
+            true => "\nwhat `kept` counts is named elsewhere: end that first, since --now forgets what the project had",
+            false => {
+                "\nwhat `kept` counts is named elsewhere: once that has ended, `treehold admin gc --apply --grace 0s` and \
+                 `treehold admin repack --grace 0s` take it"
+            }
+        };
+    }
+    for (reason, hint) in [
+        ("history", "\n  local history: `treehold project forget-history PROJECT`"),
+        ("checkpoints", "\n  checkpoints: their users delete them"),
+        ("others", "\n  if manifests: `treehold admin manifest` twice"),
+    ] {
+        if kept(reason) {
+            text += hint;
+        }
+    }
+    if dry_run {
+        text += "\nnothing was changed: --apply does it";
+    }
+    text
 }
 
 /// Counts, then a line for each finding.

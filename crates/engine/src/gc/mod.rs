@@ -4,6 +4,7 @@
 //! changes anything, each step on the condition that it still holds. Safe beside any number of writers, readers, repacks and other collectors.
 
 mod apply;
+mod kept;
 mod orphans;
 mod plan;
 mod reach;
@@ -19,6 +20,7 @@ use crate::mark::Marking;
 use crate::progress::Progress;
 use crate::rebuild;
 use crate::{Engine, EngineError, Result};
+pub use kept::GcKept;
 use orphans::Scan;
 pub(crate) use orphans::owner;
 use plan::Plan;
@@ -90,6 +92,10 @@ pub struct GcReport {
     pub reflog_entries: u64,
     /// Packs rewritten so that what was collected from them is not in the new ones.
     pub rewritten_keys: u64,
+    /// Where one project was asked for: what it does not reach any more, and stays all the same. What was said to go is not gone if this is not
+    /// all zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<GcKept>,
     /// Projects whose figure of what they hold was not what was counted, and is now.
     pub recounted: u64,
 }
@@ -198,7 +204,13 @@ impl Engine {
         marking.walk(&roots.sets).await?;
         let reached = marking.reached();
         let grace = if options.now { Duration::ZERO } else { options.grace.unwrap_or(GRACE) };
-        Plan::make(self, horizon, &roots, reached, wanted, grace, !options.apply).await
+        let kept = match (project, &wanted) {
+            (Some(project), Some(wanted)) => Some(self.kept_of(project, &roots, wanted & &reached).await?),
+            _ => None,
+        };
+        let mut plan = Plan::make(self, horizon, &roots, reached, wanted, grace, !options.apply).await?;
+        plan.report.kept = kept;
+        Ok(plan)
     }
 
     /// Everything that the reflog of a project names, with what that reaches.
