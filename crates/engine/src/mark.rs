@@ -23,7 +23,7 @@ const FEW: usize = 64;
 /// Content of trees read at once, bytes; a single one may be larger.
 const WINDOW: u64 = 4 << 20;
 /// Ids that are known to be reached already, so that the ledger need not be asked again.
-const KNOWN_MAX: usize = 1 << 19;
+pub(crate) const KNOWN_MAX: usize = 1 << 19;
 
 /// What to do about an object that is named and not in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,7 +263,8 @@ fn lost(oid: &ObjectId) -> EngineError {
     EngineError::Damaged { what: format!("object {oid}"), source }
 }
 
-fn take_lowest(numbers: &mut RoaringTreemap) -> Vec<u64> {
+/// Takes as many numbers as one step looks at, from the lowest on.
+pub(crate) fn take_lowest(numbers: &mut RoaringTreemap) -> Vec<u64> {
     let step: Vec<u64> = numbers.iter().take(STEP).collect();
     if let (Some(first), Some(last)) = (step.first(), step.last()) {
         numbers.remove_range(*first..=*last);

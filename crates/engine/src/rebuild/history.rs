@@ -16,11 +16,39 @@ use crate::{Engine, Result};
 
 /// Projects listed at once.
 const PROJECTS: u32 = 1000;
-/// Reaches that are kept for projects with the same refs, as forks have them.
-const MEMO_MAX: usize = 4096;
+/// Bytes of reaches, as they are stored, that are kept for projects with the same refs.
+const MEMO_BYTES: usize = 64 << 20;
 
-/// Tips and cuts, and what they reach.
-type Memo = HashMap<(Vec<ObjectId>, Vec<ObjectId>), RoaringTreemap>;
+/// Tips and cuts.
+type Ends = (Vec<ObjectId>, Vec<ObjectId>);
+
+/// What some of the projects before reach: forks have the same refs.
+#[derive(Debug)]
+struct Memo {
+    reaches: HashMap<Ends, RoaringTreemap>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Memo {
+    fn new(bytes_max: usize) -> Self {
+        Self { reaches: HashMap::new(), bytes: 0, bytes_max }
+    }
+
+    /// Makes room by forgetting all others, if need be; what alone is too large is not kept.
+    fn keep(&mut self, ends: Ends, reach: RoaringTreemap) {
+        let bytes = reach.serialized_size() + (ends.0.len() + ends.1.len()) * size_of::<ObjectId>();
+        if bytes > self.bytes_max {
+            return;
+        }
+        if self.bytes.saturating_add(bytes) > self.bytes_max {
+            self.reaches.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.reaches.insert(ends, reach);
+    }
+}
 
 /// What a project's refs point to.
 #[derive(Debug, Default)]
@@ -41,7 +69,7 @@ impl Engine {
     }
 
     pub(super) async fn rebuild_history(&self, report: &mut RebuildReport, progress: &dyn Progress) -> Result<()> {
-        let (mut memo, mut after) = (Memo::new(), None);
+        let (mut memo, mut after) = (Memo::new(MEMO_BYTES), None);
         loop {
             let page = self.catalog.projects(after, PROJECTS).await?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -63,7 +91,7 @@ impl Engine {
         oids.dedup();
         let cut = self.catalog.shallow(project.id).await?;
         let key = (oids, cut);
-        if let Some(reach) = memo.get(&key) {
+        if let Some(reach) = memo.reaches.get(&key) {
             return Ok(self.catalog.set_reach(project.id, reach.clone()).await?);
         }
         let mut missing = Vec::new();
@@ -77,7 +105,7 @@ impl Engine {
         let others = rows.values().map(|row| row.tree).chain(tips.others).collect();
         walk.objects(others, false).await?;
         report.trees += walk.kept;
-        missing.append(&mut walk.missing);
+        missing.extend(walk.missing);
         missing.sort_unstable();
         missing.dedup();
         for oid in missing {
@@ -89,9 +117,7 @@ impl Engine {
         }
         let reach = walk.numbers;
         self.catalog.set_reach(project.id, reach.clone()).await?;
-        if memo.len() < MEMO_MAX {
-            memo.insert(key, reach);
-        }
+        memo.keep(key, reach);
         Ok(())
     }
 
@@ -152,4 +178,28 @@ impl Engine {
 /// What a tag points at, if it can be read.
 pub(super) fn tag_target(content: &[u8]) -> Option<ObjectId> {
     gix_object::TagRef::from_bytes(content, gix_hash::Kind::Sha1).ok().map(|tag| tag.target())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_stays_within_its_bytes() {
+        let ends = |number: u8| (vec![ObjectId::Sha1([number; 20])], Vec::new());
+        // Every other number: nothing that a bitmap could hold as a run.
+        let reach = |count: u64| (0..count).map(|number| number * 2).collect::<RoaringTreemap>();
+        let (small, most) = (reach(100).serialized_size(), 1000);
+        let (mut memo, mut together) = (Memo::new(most), 0);
+        for number in 0..100 {
+            memo.keep(ends(number), reach(100));
+            assert!(memo.bytes <= most && memo.reaches.len() * small <= most, "{} bytes", memo.bytes);
+            assert_eq!(memo.reaches.get(&ends(number)), Some(&reach(100)), "the last one is there");
+            together = together.max(memo.reaches.len());
+        }
+        assert!(together > 1, "there is room for more than one");
+        let left = memo.reaches.len();
+        memo.keep(ends(200), reach(10_000));
+        assert_eq!(memo.reaches.len(), left, "one that is too large takes nobody's place");
+    }
 }
