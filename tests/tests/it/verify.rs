@@ -267,6 +267,28 @@ both! {
         d.export(project).await;
     }
 
+    /// Goal: what a repair reads counts, so that a rate binds it. Method: all packs are lost, and everything is elsewhere; the same run once more,
+    /// which has nothing to repair, reads less by what was looked for.
+    async fn repairs_count_what_they_read(d) {
+        let mut random = random("repairs count what they read");
+        furnish(&d, &mut random).await;
+        let (d, lab) = stop(d).await;
+        let files = std::fs::read_dir(d.objects_dir().await.join("pack")).expect("packs").flatten();
+        let packs: Vec<_> =
+            files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "pack")).collect();
+        let lost: u64 = packs.iter().map(|pack| pack.metadata().expect("its size").len()).sum();
+        lab.keep_copies().await;
+        packs.iter().for_each(|pack| std::fs::remove_file(pack).expect("remove"));
+        let repairing = VerifyOptions { repair: true, ..full() };
+        let repaired = verified(&lab, &repairing).await;
+        let mut errors = repaired.findings.iter().filter(|finding| finding.level == Level::Error);
+        assert!(repaired.codes["key_missing"] > 0 && errors.all(|finding| finding.repaired), "{}", words(&repaired));
+        let again = verified(&lab, &repairing).await;
+        assert_eq!(again.errors, 0, "{}", words(&again));
+        let (first, second) = (repaired.bytes_read, again.bytes_read);
+        assert!(first >= second + lost / 2, "{first} bytes, {second} without the search, {lost} were lost");
+    }
+
     /// Goal: a run that was stopped goes on where it was, unless something else is asked for or it is told to begin anew; two at once
     /// are refused.
     async fn goes_on_after_a_stop(d) {

@@ -1,6 +1,6 @@
 //! Repair: another good copy, wherever it is, goes into a fresh pack, and the ledger is told. Nothing is deleted or overwritten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use treehold_catalog::{InspectedKey, InspectedObject, KeyState, Move, OpKind};
@@ -19,6 +19,11 @@ use crate::{Result, blocking};
 const OBJECT_MAX: u64 = 1 << 30;
 /// No chain of deltas is longer.
 const CHAIN_MAX: usize = 4096;
+/// Rows of one key that are looked for in all packs at once.
+const FAR: usize = 50_000;
+/// What an index takes, bytes: for each entry, and beside them (gitformat-pack, version 2).
+const IDX_ENTRY: u64 = 28;
+const IDX_REST: u64 = 8 + 256 * 4 + 40;
 
 /// An object to be found elsewhere.
 #[derive(Debug, Clone)]
@@ -53,22 +58,40 @@ impl Wanted {
 struct Search {
     open: HashMap<ObjectId, Wanted>,
     found: Vec<(Wanted, Object)>,
+    /// Their content, bytes.
+    bytes: u64,
+    /// What is found is stored as soon as it has so many bytes, and `rescued` says that it was; `None`: by who looks for it.
+    window: Option<u64>,
+    rescued: HashSet<ObjectId>,
 }
 
 impl Search {
     fn new(wanted: Vec<Wanted>) -> Self {
-        Self { open: wanted.into_iter().map(|wanted| (wanted.oid, wanted)).collect(), found: Vec::new() }
+        let open = wanted.into_iter().map(|wanted| (wanted.oid, wanted)).collect();
+        Self { open, ..Self::default() }
     }
 
     fn oids(&self) -> Vec<ObjectId> {
         self.open.keys().copied().collect()
     }
 
+    /// What was found, once that is enough to be stored.
+    fn take_window(&mut self) -> Option<Vec<(Wanted, Object)>> {
+        let full = self.window.is_some_and(|window| self.bytes >= window);
+        full.then(|| {
+            self.bytes = 0;
+            std::mem::take(&mut self.found)
+        })
+    }
+
     fn offer(&mut self, oid: ObjectId, kind: Kind, content: Bytes) {
         let object = Object { oid, kind, content };
         if let Some(wanted) = self.open.remove(&oid) {
             match wanted.fits(&object) {
-                true => self.found.push((wanted, object)),
+                true => {
+                    self.bytes += object.content.len() as u64;
+                    self.found.push((wanted, object));
+                }
                 false => drop(self.open.insert(oid, wanted)),
             }
         }
@@ -82,21 +105,39 @@ impl Run<'_> {
         if !self.repairs() {
             return Ok(false);
         }
-        let (mut from, mut whole) = (0, true);
+        let (mut from, mut whole, mut far) = (0, true, Vec::new());
         loop {
             let rows = self.engine.catalog.inspect_places(key.id, from, ROWS).await?;
-            let Some(last) = rows.last() else { return Ok(whole) };
-            from = last.offset + 1;
             for window in runs(&rows, WINDOW, |row| row.size) {
-                let rescued = self.rescue(window.iter().map(Wanted::of).collect()).await?;
-                for row in window.iter().filter(|row| !rescued.contains_key(&row.oid)) {
-                    whole = false;
-                    let damage =
-                        Damage::new(Code::ObjectLost, format!("{} is damaged, and there is no other copy", key.key));
-                    self.find(damage, row.oid.to_string(), None, false);
-                }
+                let mut search = Search::new(window.iter().map(Wanted::of).collect());
+                self.search_nearby(&mut search).await?;
+                let near = self.store_found(search.found).await?;
+                far.extend(window.iter().filter(|row| !near.contains_key(&row.oid)).cloned());
+            }
+            if rows.is_empty() || far.len() >= FAR {
+                whole &= self.rescue_far(key, std::mem::take(&mut far)).await?;
+            }
+            match rows.last() {
+                Some(last) => from = last.offset + 1,
+                None => return Ok(whole),
             }
         }
+    }
+
+    /// Looks through all packs once for all of these rows of a key. `true`: nothing stayed.
+    async fn rescue_far(&mut self, key: &InspectedKey, rows: Vec<InspectedObject>) -> Result<bool> {
+        let mut search = Search::new(rows.iter().map(Wanted::of).collect());
+        search.window = Some(WINDOW);
+        self.search_packs(&mut search).await?;
+        let mut rescued = std::mem::take(&mut search.rescued);
+        rescued.extend(self.store_found(search.found).await?.into_keys());
+        let mut whole = true;
+        for row in rows.iter().filter(|row| !rescued.contains(&row.oid)) {
+            whole = false;
+            let damage = Damage::new(Code::ObjectLost, format!("{} is damaged, and there is no other copy", key.key));
+            self.find(damage, row.oid.to_string(), None, false);
+        }
+        Ok(whole)
     }
 
     /// Looks for good copies and records them in fresh places; what was found, by oid. Nothing without `repair`.
@@ -105,18 +146,27 @@ impl Run<'_> {
             return Ok(HashMap::new());
         }
         let mut search = Search::new(wanted);
-        self.search_places(&mut search).await?;
-        self.search_catalog(&mut search).await?;
-        self.search_loose(&mut search).await?;
+        self.search_nearby(&mut search).await?;
         self.search_packs(&mut search).await?;
-        if search.found.is_empty() {
+        self.store_found(search.found).await
+    }
+
+    async fn store_found(&self, found: Vec<(Wanted, Object)>) -> Result<HashMap<ObjectId, Object>> {
+        if found.is_empty() {
             return Ok(HashMap::new());
         }
         let op = self.engine.begin_op(None, OpKind::Repack).await?;
         let id = op.id;
-        let outcome = self.engine.kept_alive(id, self.store_copies(id, search.found)).await;
+        let outcome = self.engine.kept_alive(id, self.store_copies(id, found)).await;
         self.engine.end_op(op).await;
         outcome
+    }
+
+    /// Everywhere but in packs, which are many.
+    async fn search_nearby(&mut self, search: &mut Search) -> Result<()> {
+        self.search_places(search).await?;
+        self.search_catalog(search).await?;
+        self.search_loose(search).await
     }
 
     /// Pins an object that was condemned: it is live again. `false`: the ledger does not have it.
@@ -128,10 +178,11 @@ impl Run<'_> {
     }
 
     /// Where the ledger says, and in the cache, which keeps nothing that was not verified.
-    async fn search_places(&self, search: &mut Search) -> Result<()> {
+    async fn search_places(&mut self, search: &mut Search) -> Result<()> {
         let rows = search.open.values().filter_map(|wanted| wanted.row.as_ref());
         let located: Vec<_> = rows.filter_map(InspectedObject::located).collect();
         let locations = self.engine.locations(&located).await?;
+        self.count(located.iter().map(|object| object.length).fold(0, u64::saturating_add)).await;
         for object in self.engine.store.get_stored(&locations).await {
             match object {
                 Ok(Object { oid, kind, content }) => search.offer(oid, kind, content),
@@ -175,11 +226,11 @@ impl Run<'_> {
     }
 
     /// Loose objects, whether or not the ledger knows of them.
-    async fn search_loose(&self, search: &mut Search) -> Result<()> {
+    async fn search_loose(&mut self, search: &mut Search) -> Result<()> {
         for oid in search.oids() {
-            if let Some(value) = self.engine.store.bucket().get(&loose_key(&oid), None).await?
-                && let Ok((kind, content)) = loose::decode(&value, OBJECT_MAX, &mut Inflater::default())
-            {
+            let Some(value) = self.engine.store.bucket().get(&loose_key(&oid), None).await? else { continue };
+            self.count(value.len() as u64).await;
+            if let Ok((kind, content)) = loose::decode(&value, OBJECT_MAX, &mut Inflater::default()) {
                 search.offer(oid, kind, content.into());
             }
         }
@@ -187,7 +238,7 @@ impl Run<'_> {
     }
 
     /// Other entries: in packs whose copy the ledger did not choose, in doomed ones, and elsewhere in the same pack.
-    async fn search_packs(&self, search: &mut Search) -> Result<()> {
+    async fn search_packs(&mut self, search: &mut Search) -> Result<()> {
         let mut after = String::new();
         while !search.open.is_empty() {
             let keys = self.engine.catalog.inspect_keys(&after, None, ROWS).await?;
@@ -200,16 +251,48 @@ impl Run<'_> {
                     Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => continue,
                     Err(error) => return Err(error.into()),
                 };
+                self.count(pack.entries().len() as u64 * IDX_ENTRY + IDX_REST).await;
                 let hits = pack.entries().iter().enumerate().filter(|(_, entry)| search.open.contains_key(&entry.oid));
                 let hits: Vec<(usize, ObjectId)> = hits.map(|(at, entry)| (at, entry.oid)).collect();
                 for (at, oid) in hits {
-                    if let Some((kind, content)) = copy_in_pack(&pack, at).await? {
+                    if let Some((kind, content)) = self.copy_in_pack(&pack, at).await? {
                         search.offer(oid, kind, content);
+                    }
+                    if let Some(found) = search.take_window() {
+                        search.rescued.extend(self.store_found(found).await?.into_keys());
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The content of an entry, deltas applied; `None` if it cannot be had.
+    async fn copy_in_pack(&mut self, pack: &RawPack, mut at: usize) -> Result<Option<(Kind, Bytes)>> {
+        let mut deltas = Vec::new();
+        loop {
+            self.count(pack.span(at).length).await;
+            let run = match pack.read(at..at + 1).await {
+                Ok(run) => run,
+                Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let Some(entry) = run.entries.first().copied() else { return Ok(None) };
+            let Some((kind, content)) = blocking(move || Ok(inflated(&run.bytes))).await? else { return Ok(None) };
+            if let EntryKind::Whole(kind) = kind {
+                return blocking(move || Ok(applied(content, deltas).map(|content| (kind, content.into())))).await;
+            }
+            deltas.push(content);
+            let base = match entry.base {
+                RawBase::Whole => None,
+                RawBase::At(offset) => pack.entries().binary_search_by_key(&offset, |entry| entry.offset).ok(),
+                RawBase::Named(oid) => pack.entries().iter().position(|entry| entry.oid == oid),
+            };
+            match base {
+                Some(base) if deltas.len() < CHAIN_MAX => at = base,
+                _ => return Ok(None),
+            }
+        }
     }
 
     /// Two packs: of objects that have a row, which move there, and of objects that get one.
@@ -239,33 +322,6 @@ impl Run<'_> {
             tracing::info!(%oid, "a copy of a damaged or missing object was stored in a fresh pack");
         }
         Ok(rescued)
-    }
-}
-
-/// The content of an entry, deltas applied; `None` if it cannot be had.
-async fn copy_in_pack(pack: &RawPack, mut at: usize) -> Result<Option<(Kind, Bytes)>> {
-    let mut deltas = Vec::new();
-    loop {
-        let run = match pack.read(at..at + 1).await {
-            Ok(run) => run,
-            Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(entry) = run.entries.first().copied() else { return Ok(None) };
-        let Some((kind, content)) = blocking(move || Ok(inflated(&run.bytes))).await? else { return Ok(None) };
-        if let EntryKind::Whole(kind) = kind {
-            return blocking(move || Ok(applied(content, deltas).map(|content| (kind, content.into())))).await;
-        }
-        deltas.push(content);
-        let base = match entry.base {
-            RawBase::Whole => None,
-            RawBase::At(offset) => pack.entries().binary_search_by_key(&offset, |entry| entry.offset).ok(),
-            RawBase::Named(oid) => pack.entries().iter().position(|entry| entry.oid == oid),
-        };
-        match base {
-            Some(base) if deltas.len() < CHAIN_MAX => at = base,
-            _ => return Ok(None),
-        }
     }
 }
 
