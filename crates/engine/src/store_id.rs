@@ -10,7 +10,7 @@ use treehold_catalog::NameState;
 use treehold_store::{Payload, StoreError};
 use uuid::Uuid;
 
-use crate::gc::owner;
+use crate::keys::owner;
 use crate::{Engine, EngineError, Result};
 
 /// The bucket key of the id: git passes it over, as all that it does not know in `objects/info`.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::aftermath::{count, execute};
 use crate::both;
-use crate::deployment::{Deployment, Setup};
+use crate::deployment::Deployment;
 use crate::remote_tools::{commit, commit_body, save};
 
 async fn work(d: &Deployment, path: &str) {

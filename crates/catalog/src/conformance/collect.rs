@@ -308,7 +308,10 @@ pub(super) async fn one_bucket_is_the_databases(case: Case) {
     let other = Uuid::from_u128(5);
     assert_eq!(catalog.set_store_id(other, false).await.expect("set"), first);
     // The ledger is made again, or the database was set back: it is the same bucket's still.
-    assert!(catalog.begin_rebuild(crate::RebuildFrom::Anything).await.expect("begin"));
+    let holder = Uuid::from_u128(6);
+    catalog.take_job("rebuild", holder, NOW, NOW + 1000).await.expect("take").expect("nobody else has it");
+    let begun = catalog.begin_rebuild(crate::RebuildFrom::Anything, "rebuild", holder, "begun").await;
+    assert!(begun.expect("begin"));
     catalog.set_back(NOW).await.expect("set back");
     assert_eq!(catalog.store_id().await.expect("read"), Some(first));
     assert_eq!(catalog.set_store_id(other, true).await.expect("set"), other);

@@ -22,7 +22,6 @@ use crate::rebuild;
 use crate::{Engine, EngineError, Result};
 pub use kept::GcKept;
 use orphans::Scan;
-pub(crate) use orphans::owner;
 use plan::Plan;
 
 /// How long the reflog keeps what a ref was (git's `gc.reflogExpireUnreachable`).
