@@ -1,5 +1,5 @@
 use super::*;
-use crate::{CatalogError, Checkpoint, CheckpointOutcome, CheckpointRow, HistoryPolicy, NewCheckpoint};
+use crate::{CatalogError, Checkpoint, CheckpointOutcome, CheckpointRow, HistoryPolicy, KeptByUsers, NewCheckpoint};
 
 const NOTHING: HistoryPolicy = HistoryPolicy { all_ms: 0, hourly_ms: 0, daily_ms: 0 };
 
@@ -157,14 +157,18 @@ pub(super) async fn are_roots(case: Case) {
     };
     case.write(&key, &[large]).await;
     case.catalog.end_op(op).await.expect("end");
+    let named_by = async || case.catalog.roots(i64::MAX, None).await.expect("roots").kept;
+    let both: RoaringTreemap = registered[..2].iter().map(|object| object.number).collect();
+    assert_eq!(named_by().await, KeptByUsers { pending: both.clone(), ..KeptByUsers::default() });
     let made = case.checkpoint(&key, &named("x", 1)).await;
     case.write(&key, &[reset("a")]).await;
+    let expected = KeptByUsers { history: both.clone(), checkpoints: both.clone(), ..KeptByUsers::default() };
+    assert_eq!(named_by().await, expected, "and why they stay");
     case.catalog.thin_history(None, &NOTHING, 100, NOW + 9).await.expect("thin");
+    assert_eq!(named_by().await, KeptByUsers { checkpoints: both, ..KeptByUsers::default() });
     let held = async || {
         let roots = case.catalog.roots(i64::MAX, None).await.expect("roots");
         assert_eq!(roots.missing, []);
-        let named = registered.iter().filter(|object| roots.kept.checkpoints.contains(object.number)).count();
-        assert_eq!(named as u64, roots.kept.checkpoints.len());
         registered
             .iter()
             .map(|object| {
