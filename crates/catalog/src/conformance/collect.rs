@@ -205,7 +205,6 @@ pub(super) async fn everything_that_names_an_object_is_a_root(case: Case) {
     catalog.take_job("manifest", holder, NOW, NOW).await.expect("take").expect("free");
     let report = format!(r#"{{"commits": ["{}"], "more": 1}}"#, oid("manifest"));
     catalog.release_job("manifest", holder, NOW, Some(&report)).await.expect("release");
-
     let roots = catalog.roots(NOW, None).await.expect("roots");
     assert_eq!(roots.missing, []);
     assert_eq!((roots.objects, roots.last), (8, *numbers.iter().max().expect("numbers")));

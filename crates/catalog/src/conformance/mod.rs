@@ -140,6 +140,23 @@ where
         ledger_races::one_name_reserved_by_many,
         ledger_races::overlapping_sets_in_any_order,
         ledger_races::a_reaper_against_registrations,
+    );
+    run_graph(&make).await;
+    run_settlements(&make).await;
+    run_admission(&make).await;
+    run_upkeep(&make).await;
+    run_rebuild(&make).await;
+    run_work(&make).await;
+}
+
+/// What rests on other objects, and how commits and trees hang together.
+async fn run_graph<M, F>(make: &M)
+where
+    M: Fn() -> F,
+    F: Future<Output = Arc<dyn Backend>>,
+{
+    cases!(
+        make,
         chains::are_followed_to_a_whole_object,
         chains::keep_what_is_known_elsewhere,
         chains::end_in_the_same_pack,
@@ -149,11 +166,6 @@ where
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
     );
-    run_settlements(&make).await;
-    run_admission(&make).await;
-    run_upkeep(&make).await;
-    run_rebuild(&make).await;
-    run_work(&make).await;
 }
 
 /// What becomes of pending work that was committed.

@@ -152,6 +152,30 @@ pub(crate) struct Rules<'a> {
     pub room: Arc<dyn Room>,
 }
 
+/// What `resolved` makes, once `received` has ended, too. Whichever fails first says why: the other one only ends for it.
+async fn both<T>(
+    received: impl Future<Output = std::result::Result<(), Refused>>,
+    resolved: impl Future<Output = std::result::Result<T, Refused>>,
+    policy: Policy,
+) -> std::result::Result<T, Refused> {
+    let (mut received, mut resolved) = (std::pin::pin!(received), std::pin::pin!(resolved));
+    tokio::select! {
+        done = &mut received => {
+            done?;
+            resolved.await
+        }
+        done = &mut resolved => {
+            // A client that pushes reads why only once it has sent everything.
+            match &done {
+                Ok(_) => received.await?,
+                Err(_) if policy == Policy::Push => _ = received.await,
+                Err(_) => {}
+            }
+            done
+        }
+    }
+}
+
 impl Engine {
     /// What a received pack may cost.
     pub(crate) fn ingest_limits(&self) -> IngestLimits {
@@ -216,27 +240,7 @@ impl Engine {
             Ok::<_, Refused>(())
         };
         let resolved = async { Ok::<_, Refused>(resolving.await.map_err(EngineError::internal)??) };
-        let (mut received, mut resolved) = (std::pin::pin!(received), std::pin::pin!(resolved));
-        // Whichever fails first says why: the other one only ends for it.
-        let (quarantine, git_files) = tokio::select! {
-            done = &mut received => {
-                done?;
-                resolved.await?
-            }
-            done = &mut resolved => match done {
-                Ok(done) => {
-                    received.await?;
-                    done
-                }
-                Err(refused) => {
-                    // A client that pushes reads why only once it has sent everything.
-                    if policy == Policy::Push {
-                        let _ = received.await;
-                    }
-                    return Err(refused);
-                }
-            },
-        };
+        let (quarantine, git_files) = both(received, resolved, policy).await?;
         let quarantine = self.check_whole(project, quarantine, git_files, policy).await?;
         Ok(Received { quarantine, pack })
     }
