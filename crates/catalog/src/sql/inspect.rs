@@ -34,6 +34,8 @@ type MoveRow = (i64, String, Option<Vec<u8>>, Option<Vec<u8>>);
 
 type ContentRow = (Vec<u8>, i64, i64, Option<Vec<u8>>);
 
+type LostRow = (String, Uuid, Vec<u8>, i64, Vec<u8>);
+
 type PendingRow = (i64, String, Uuid, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, i64);
 
 #[derive(sqlx::FromRow)]
@@ -254,7 +256,7 @@ impl Db {
     }
 
     async fn find_lost_versions(&self, project: Uuid, limit: u32) -> Result<Vec<LostVersion>, Fault> {
-        let rows: Vec<(String, Uuid, Vec<u8>, i64, Vec<u8>)> = sqlx::query_as(
+        let rows: Vec<LostRow> = sqlx::query_as(
             "SELECT w.branch, w.user_id, h.path, h.revision, h.oid
              FROM workspaces w JOIN pending_history h ON h.workspace = w.id
              LEFT JOIN pending_contents c ON c.project = w.project AND c.oid = h.oid
@@ -265,7 +267,7 @@ impl Db {
         .bind(i64::from(limit))
         .fetch_all(self.reader())
         .await?;
-        let row = |(branch, user, path, revision, oid): (String, Uuid, Vec<u8>, i64, Vec<u8>)| {
+        let row = |(branch, user, path, revision, oid): LostRow| {
             Ok(LostVersion { branch, user, path: path.into(), revision, oid: codec::oid(&oid)? })
         };
         Ok(rows.into_iter().map(row).collect::<Result<_, CatalogError>>()?)
