@@ -179,7 +179,7 @@ struct State {
     /// Bytes of answers that still pass, then everything is cut once.
     left: AtomicU64,
     open: AtomicUsize,
-    made: AtomicUsize,
+    cuts: AtomicUsize,
     cut: Notify,
 }
 
@@ -191,7 +191,7 @@ impl Wire {
             down: AtomicBool::new(false),
             left: AtomicU64::new(u64::MAX),
             open: AtomicUsize::new(0),
-            made: AtomicUsize::new(0),
+            cuts: AtomicUsize::new(0),
             cut: Notify::new(),
         });
         let shared = Arc::clone(&state);
@@ -223,14 +223,13 @@ impl Wire {
         self.state.open.load(Ordering::SeqCst)
     }
 
-    /// Connections that were made.
-    pub fn made(&self) -> usize {
-        self.state.made.load(Ordering::SeqCst)
+    /// How often a connection was cut by [`Self::cut_after`].
+    pub fn cuts(&self) -> usize {
+        self.state.cuts.load(Ordering::SeqCst)
     }
 }
 
 async fn relayed(state: Arc<State>, near: TcpStream) {
-    state.made.fetch_add(1, Ordering::SeqCst);
     if state.down.load(Ordering::SeqCst) {
         return;
     }
@@ -257,6 +256,7 @@ async fn copied(state: &State, near: TcpStream) {
                 let pass = usize::try_from(left).expect("less than a piece");
                 let _gone = to_near.write_all(&piece[..pass]).await;
                 state.left.store(u64::MAX, Ordering::SeqCst);
+                state.cuts.fetch_add(1, Ordering::SeqCst);
                 return;
             }
             if left != u64::MAX {
