@@ -2,4 +2,3 @@
 -- other dialect; it is explained there.
 
 ALTER TABLE attempts ADD COLUMN in_doubt INTEGER NOT NULL DEFAULT 0;
-UPDATE attempts SET in_doubt = 1 WHERE last_error LIKE 'it is not known whether an earlier push arrived%';

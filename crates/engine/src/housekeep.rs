@@ -101,11 +101,12 @@ impl Engine {
         self.settle_all_left().await?;
         self.end_branches().await?;
         self.thin_history().await?;
+        self.trim_feeds().await?;
+        self.count_totals().await?;
         // After what people wait for: deletions may be many, or refused.
         self.sweep().await?;
         self.delete_doomed(self.config.key_grace).await?;
-        self.trim_feeds().await?;
-        self.count_totals().await
+        Ok(())
     }
 
     /// A part of local history, round after round: what the policy does not keep goes. At the end it rests for a while.

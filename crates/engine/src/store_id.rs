@@ -18,6 +18,17 @@ pub const STORE_ID_KEY: &str = "objects/info/treehold-store-id";
 /// Names of the bucket that are looked up to tell whose it is.
 const NAMES: usize = 1000;
 
+/// What a bucket holds, beside what a ledger knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Nothing, and the ledger knows nothing.
+    Nothing,
+    /// For the most part what the ledger knows.
+    Ours,
+    /// Something else.
+    Others,
+}
+
 impl Engine {
     /// Ties database and bucket to each other if they are not yet, and what the one holds is what the other knows; so are both of a new
     /// store. Refuses (`foreign_store`) where they are not each other's. Costs a read of each, and may be repeated, also by several servers
@@ -27,10 +38,16 @@ impl Engine {
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             return same(ours, theirs);
         }
-        if !self.knows_store().await? {
-            return Err(foreign(
-                "they are not tied to each other yet, and what the bucket holds is not what the database knows",
-            ));
+        match self.holds().await? {
+            Holds::Ours => {}
+            // Another server of this database may just have tied the two. Another database that was here first has stored nothing yet.
+            Holds::Nothing if theirs.is_none() || self.catalog.store_id().await?.is_some() => {}
+            Holds::Nothing => return Err(foreign("another database has been tied to it")),
+            Holds::Others => {
+                return Err(foreign(
+                    "they are not tied to each other yet, and what the bucket holds is not what the database knows",
+                ));
+            }
         }
         self.tie_to(theirs, false).await
     }
@@ -85,7 +102,7 @@ impl Engine {
 
     /// Whether the ledger knows what the bucket holds, for the most part: packs if there are any, else loose objects. Some names that nobody
     /// knows are left in any bucket, and a loose object has the same name in every one.
-    async fn knows_store(&self) -> Result<bool> {
+    async fn holds(&self) -> Result<Holds> {
         // Looked at before the list: what has a row has its bytes.
         let new = self.catalog.stored_keys(0, 1).await?.is_empty();
         for prefix in ["objects/pack/", "objects/"] {
@@ -97,9 +114,9 @@ impl Engine {
             let names: Vec<String> = names.into_iter().collect();
             let states = self.catalog.name_states(&names).await?;
             let known = states.iter().filter(|state| **state != NameState::Unknown).count();
-            return Ok(known * 2 >= names.len());
+            return Ok(if known * 2 >= names.len() { Holds::Ours } else { Holds::Others });
         }
-        Ok(new)
+        Ok(if new { Holds::Nothing } else { Holds::Others })
     }
 }
 

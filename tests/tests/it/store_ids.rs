@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::aftermath::{count, execute};
 use crate::both;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Setup};
 use crate::remote_tools::{commit, commit_body, save};
 
 async fn work(d: &Deployment, path: &str) {
@@ -23,6 +23,17 @@ fn names(dir: &Path) -> BTreeSet<PathBuf> {
         false => BTreeSet::from([path]),
     });
     names.collect()
+}
+
+/// Gives a deployment the bucket of another one.
+fn move_to(stranger: &mut Deployment, d: &Deployment) {
+    match d.setup {
+        Setup::Embedded => {
+            let store = format!("file://{}", d.data.path().join("store").display());
+            stranger.set("TREEHOLD_STORE_URL", &store);
+        }
+        Setup::Cluster => stranger.prefix.clone_from(&d.prefix),
+    }
 }
 
 async fn refused(d: &Deployment, arguments: &[&str]) {
@@ -50,13 +61,7 @@ both! {
         d.kill();
         stranger.kill();
         let before = names(&d.objects_dir().await);
-        match d.setup {
-            Setup::Embedded => {
-                let store = format!("file://{}", d.data.path().join("store").display());
-                stranger.set("TREEHOLD_STORE_URL", &store);
-            }
-            Setup::Cluster => stranger.prefix.clone_from(&d.prefix),
-        }
+        move_to(&mut stranger, &d);
         for _ in 0..2 {
             refused(&stranger, &["serve", "--listen", "127.0.0.1:0"]).await;
             refused(&stranger, &COLLECT).await;
@@ -65,6 +70,18 @@ both! {
         }
         d.up().await;
         well(&d, &COLLECT).await;
+    }
+
+    /// Goal: of two new databases on one bucket the second is refused, also where nothing is stored yet.
+    async fn of_another_new_database(d) {
+        let mut d = d;
+        let mut stranger = Deployment::start(d.setup).await;
+        d.kill();
+        stranger.kill();
+        execute(&stranger, &["UPDATE gc_state SET store_id = NULL"]).await;
+        move_to(&mut stranger, &d);
+        refused(&stranger, &["serve", "--listen", "127.0.0.1:0"]).await;
+        d.up().await;
     }
 
     /// Goal: a store of before there were ids gets one when its server starts, and a rebuild takes the bucket's.

@@ -101,18 +101,23 @@ impl Engine {
     /// Settles an attempt that was left while the forge was asked, by looking at the remote with the configured credentials. While the commit
     /// may still show itself there, the attempt stays open, so that no edit that it has is undone without a trace.
     pub(crate) async fn settle_hosted(&self, attempt: &mut Attempt) -> Result<()> {
-        let age_ms = self.ambient.now_ms().saturating_sub(attempt.created_at_ms);
+        // Whoever asks gives signs of life.
+        let age_ms = self.ambient.now_ms().saturating_sub(attempt.updated_at_ms);
         if age_ms <= LEFT_AFTER_MS {
             // Whoever asked may be about to repeat it, and hears more if it has no key.
             return Ok(());
+        }
+        if self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?.is_none() {
+            // It was deleted here, and is not made again.
+            return self.step(attempt, AttemptState::Superseded, None).await;
         }
         let project = self.find_project(&attempt.project.to_string()).await?;
         let over = match self.endpoint(&project, None) {
             None => true,
             Some(at) => match self.fetch_remote(&unbound(&project), &attempt.branch, &at, None, &()).await {
                 Ok(_) => age_ms > LAG_MS,
-                // Only the request had credentials; if it is repeated, it looks by itself.
-                Err(EngineError::RemoteAuth { .. }) => true,
+                // Only the request had credentials: it looks by itself if it is repeated, and a sync may show the commit.
+                Err(EngineError::RemoteAuth { .. }) => age_ms > ASKED_MS,
                 Err(error) if age_ms <= ASKED_MS => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, attempt = %attempt.id, "a commit is looked for no more");

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::change::ChangeRow;
 use super::machine::LAG_MS;
+use super::made::is_hosted;
 use super::plan::{Intent, MergedChanges};
 use super::request::to_store;
 use crate::api::CommitAnswer;
@@ -86,8 +87,13 @@ impl Engine {
         let mut settled = false;
         let open = self.catalog.open_attempts(Some((project, branch)), OPEN_MAX).await?;
         for mut attempt in open.into_iter().filter(waits) {
-            self.end_wait(&mut attempt).await?;
-            settled |= !waits(&attempt);
+            // Another engine may just be at it, or it cannot be settled: that is nothing to who comes by.
+            match self.end_wait(&mut attempt).await {
+                Ok(_) => settled |= !waits(&attempt),
+                Err(error) => {
+                    tracing::warn!(%error, attempt = %attempt.id, "a commit that waits for a merge was not settled")
+                }
+            }
         }
         Ok(settled)
     }
@@ -124,8 +130,10 @@ impl Engine {
             return Ok(());
         }
         let open = self.catalog.open_attempts(Some((intent.project.id, &intent.branch)), OPEN_MAX).await?;
-        let own =
-            |attempt: &&Attempt| attempt.push && attempt.user == intent.user && attempt.pending_branch == intent.branch;
+        let own = |attempt: &&Attempt| {
+            let lands_elsewhere = attempt.push || is_hosted(attempt);
+            lands_elsewhere && attempt.user == intent.user && attempt.pending_branch == intent.branch
+        };
         let taken: HashSet<&BString> =
             open.iter().filter(own).flat_map(|attempt| &attempt.snapshot).map(|row| &row.path).collect();
         merged.snapshot.retain(|row| !(idle.contains(&row.path) && taken.contains(&row.path)));

@@ -85,6 +85,8 @@ pub(super) struct Walk {
     pub parentless: Vec<(ObjectId, String)>,
     /// Rows were added.
     pub added: bool,
+    /// Rows have no generation: a repair that added them was cut off.
+    pub unnumbered: bool,
     known: HashMap<ObjectId, Kind>,
     /// What was looked for, once, and not found: a tree that is kept in a thousand versions names it a thousand times.
     absent: HashSet<ObjectId>,
@@ -106,6 +108,7 @@ impl Walk {
             rowless: Vec::new(),
             parentless: Vec::new(),
             added: false,
+            unnumbered: false,
             known: HashMap::new(),
             absent: HashSet::new(),
             commits: Vec::new(),
@@ -376,6 +379,7 @@ fn compare_commit(walk: &mut Walk, object: &Object, row: Option<&CommitRow>, par
         }
         return;
     };
+    walk.unnumbered |= row.generation == 0;
     if row.raw != object.content || row.tree != commit.tree || row.parents != commit.parents {
         walk.find(
             Damage::new(Code::CommitRowStale, "its row in the commit table is another commit"),

@@ -80,7 +80,7 @@ impl Run<'_> {
             self.compare_reach(project, &mut walked).await?;
             let moved = walked.walk.lost && self.engine.catalog.ref_state(project.id).await? != walked.state;
             let again = moved && tries < TRIES;
-            if walked.walk.added {
+            if walked.walk.added || (self.repairs() && walked.walk.unnumbered) {
                 self.engine.renumber(&walked.tips).await?;
             }
             self.state.findings.absorb(walked.walk.repaired);
