@@ -67,9 +67,15 @@ pub async fn all(bench: &mut Bench<'_>, server: &Server) -> anyhow::Result<()> {
         peaks.push(server.memory_mib("VmHWM")?);
     }
     let late = |runs: &[Vec<Duration>]| -> Vec<f64> { runs.iter().map(|times| percentile_ms(times, 99)).collect() };
+    // They take turns.
+    let every_other = |runs: &[Vec<Duration>], first: usize| -> Vec<Vec<Duration>> {
+        runs.iter().map(|times| times.iter().skip(first).step_by(2).copied().collect()).collect()
+    };
     let sheet = &mut bench.sheet;
     sheet.add_times(Who::Treehold, "reads and autosaves, alone", &alone);
     sheet.add_times(Who::Treehold, &format!("the same beside {connections} connections that flood"), &beside);
+    sheet.add_times(Who::Treehold, "of these the reads", &every_other(&beside, 0));
+    sheet.add_times(Who::Treehold, "of these the autosaves", &every_other(&beside, 1));
     sheet.add_ratio("p99 beside the flood / alone", &late(&beside), &late(&alone)).at_most(2.0);
     sheet.add("the flood's batch reads, answered", "1/s", served);
     sheet.add("peak memory of the server under the flood", "MiB", peaks);

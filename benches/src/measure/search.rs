@@ -37,16 +37,26 @@ pub async fn all(bench: &mut Bench<'_>, http: &Http) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `path:line` of each match, in order, and the time of the request.
+/// `path:line` of each match, in order, and the time of the requests: one searches so much, and says where the next one goes on.
 async fn search(http: &Http, query: &str) -> anyhow::Result<(Vec<String>, Duration)> {
-    let request = http.json(Method::POST, &format!("/projects/{PROJECT}/search"), &json!({"query": query}));
-    let reply = http.send(request.header("Accept", "application/x-ndjson")).await?;
-    reply.ok()?;
-    let text = std::str::from_utf8(&reply.body).context("the answer is not UTF-8")?;
-    let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
-    let lines = lines.context("a line is not JSON")?;
-    ensure!(lines.last().is_some_and(|end| end["next_cursor"].is_null()), "the search was not done to its end");
-    let found = lines.iter().filter(|line| line["line"].is_u64());
-    let place = |found: &Value| Some(format!("{}:{}", found["path"].as_str()?, found["line"]));
-    Ok((found.map(place).collect::<Option<_>>().context("a match without a path")?, reply.took))
+    let (mut found, mut took, mut cursor) = (Vec::new(), Duration::ZERO, Value::Null);
+    loop {
+        let asked = json!({"query": query, "cursor": cursor});
+        let request = http.json(Method::POST, &format!("/projects/{PROJECT}/search"), &asked);
+        let reply = http.send(request.header("Accept", "application/x-ndjson")).await?;
+        reply.ok()?;
+        took += reply.took;
+        let text = std::str::from_utf8(&reply.body).context("the answer is not UTF-8")?;
+        let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+        let lines = lines.context("a line is not JSON")?;
+        let hits = lines.iter().filter(|line| line["line"].is_u64());
+        let place = |hit: &Value| Some(format!("{}:{}", hit["path"].as_str()?, hit["line"]));
+        found.extend(hits.map(place).collect::<Option<Vec<_>>>().context("a match without a path")?);
+        let next = &lines.last().context("an answer without an end")?["next_cursor"];
+        ensure!(next.is_null() || *next != cursor, "a search goes on where it began");
+        if next.is_null() {
+            return Ok((found, took));
+        }
+        cursor = next.clone();
+    }
 }
