@@ -401,6 +401,48 @@ both! {
         bucket_fsck(&d).await;
     }
 
+    /// Goal: no older manifest takes the place of the newest in silence. One whose index is damaged is read all the same; one whose commit is
+    /// damaged is an error that names it and the one before it, which then can be taken. One that is nowhere is refused before it is kept.
+    async fn manifest_damaged(deployment) {
+        let mut d = deployment;
+        let mut random = random("manifest damaged");
+        let world = World::make(&d, &mut random).await;
+        let first = well(&d, &["manifest"]).await["commit"].clone();
+        let first = first.as_str().expect("a commit");
+        save(&d, world.projects[3], world.users[0], "pending/more.txt", "more\n").await;
+        let second = well(&d, &["manifest"]).await["commit"].clone();
+        let before = world.answers(&d).await;
+        lose_database(&mut d).await;
+        let typo = "1234567890123456789012345678901234567890";
+        let (refused, done) = admin(&d, &["rebuild", "--manifest", typo]).await;
+        assert!(!done && refused.to_string().contains("holds no object"), "{refused}");
+        let mut manifests = packs(&d).await;
+        manifests.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pack-manifest-")));
+        manifests.sort();
+        let newest = manifests.pop().expect("a manifest");
+        let idx = newest.with_extension("idx");
+        let bytes = std::fs::read(&idx).expect("an index");
+        std::fs::remove_file(&idx).expect("an index");
+        std::fs::write(&idx, &bytes[..bytes.len() / 2]).expect("half an index");
+        let (report, _) = admin(&d, &["rebuild"]).await;
+        assert_eq!((&report["manifest"], &report["projects_restored"]), (&second, &json!(4)), "{report}");
+        d.up().await;
+        same(&before, &world.answers(&d).await);
+        lose_database(&mut d).await;
+        // Every entry of it, and what the index says of it.
+        let length = newest.metadata().expect("a pack").len();
+        std::fs::remove_file(&newest).expect("a pack");
+        std::fs::write(&newest, vec![0; usize::try_from(length).expect("small")]).expect("zeros");
+        for arguments in [&["rebuild"][..], &["rebuild", "--manifest", "latest"][..]] {
+            let (refused, done) = admin(&d, arguments).await;
+            let words = refused.to_string();
+            let name = newest.file_name().expect("a name").to_string_lossy().into_owned();
+            assert!(!done && words.contains("newest manifest") && words.contains(&name) && words.contains(first), "{words}");
+        }
+        let (report, _) = admin(&d, &["rebuild", "--manifest", first]).await;
+        assert_eq!((&report["manifest"], &report["projects_restored"]), (&json!(first), &json!(4)), "{report}");
+    }
+
     /// Goal: damage is told by name and left out; all that is whole comes back. Nothing is deleted, a lost index is made again.
     async fn damaged_bucket(deployment) {
         let mut d = deployment;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use treehold_catalog::{PendingRow, ProjectSnapshot, Ref};
+use treehold_catalog::{InspectedKey, KeyState, PendingRow, ProjectSnapshot, Ref};
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
 use treehold_store::StoreError;
@@ -19,6 +19,8 @@ use crate::{Engine, EngineError, Result};
 
 /// Files read at once.
 const FILES: usize = 64;
+/// Rows of a pack's objects read at once.
+const OBJECTS: u32 = 1000;
 
 /// What cannot be used, and why; or what fails for all.
 enum Unusable {
@@ -40,16 +42,11 @@ type Usable<T> = std::result::Result<T, Unusable>;
 
 impl Engine {
     /// The manifest that projects come from; `None`: from none. `packs`: those that hold a manifest's commit, the newest first.
-    pub(crate) async fn manifest_of(
-        &self,
-        source: Source,
-        packs: &[String],
-        report: &mut RebuildReport,
-    ) -> Result<Option<Chosen>> {
+    pub(crate) async fn manifest_of(&self, source: Source, packs: &[String]) -> Result<Option<Chosen>> {
         match source {
             Source::Database => Ok(None),
-            Source::AnyManifest => self.newest_manifest(packs, report).await,
-            Source::NewestManifest => match self.newest_manifest(packs, report).await? {
+            Source::AnyManifest => self.newest_manifest(packs).await,
+            Source::NewestManifest => match self.newest_manifest(packs).await? {
                 Some(manifest) => Ok(Some(manifest)),
                 None => {
                     let detail = "The bucket holds no manifest; with `--manifest none` it goes without one.";
@@ -61,7 +58,9 @@ impl Engine {
                 Err(Unusable::Failed(error)) => Err(error),
                 // Which one to take instead is the operator's to say.
                 Err(Unusable::Damaged(detail)) => {
-                    let detail = format!("The manifest {commit} cannot be used: {detail}.");
+                    let detail = format!(
+                        "The manifest {commit} cannot be used: {detail}. `--manifest` takes another one's commit, `latest` or `none`."
+                    );
                     Err(EngineError::unprocessable("bad_manifest", detail))
                 }
             },
@@ -93,29 +92,90 @@ impl Engine {
         Ok(())
     }
 
-    async fn newest_manifest(&self, packs: &[String], report: &mut RebuildReport) -> Result<Option<Chosen>> {
-        for key in packs {
-            let pack = match self.store.raw_pack(key).await {
-                Ok(pack) => pack,
-                // It was read as far as it can be, and is among the findings.
-                Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => continue,
-                // An older one must not be taken because the bucket did not answer.
-                Err(error) => return Err(error.into()),
-            };
-            let oids: Vec<ObjectId> = pack.entries().iter().map(|entry| entry.oid).collect();
-            let located = self.catalog.locate(&oids).await?;
-            let commits = located.iter().flatten().filter(|object| object.kind == Kind::Commit);
-            for commit in commits {
-                match self.manifest_at(commit.oid).await {
-                    Ok(manifest) => return Ok(Some(manifest)),
-                    Err(Unusable::Failed(error)) => return Err(error),
-                    Err(Unusable::Damaged(detail)) => {
-                        report.find(BucketFinding::DamagedManifest { commit: Oid(commit.oid), detail });
-                    }
+    /// The newest one. Whether an older one is to take its place, with all that came after it lost, is the operator's to say.
+    async fn newest_manifest(&self, packs: &[String]) -> Result<Option<Chosen>> {
+        for (at, key) in packs.iter().enumerate() {
+            match self.manifest_in(key).await {
+                Ok(Some(manifest)) => return Ok(Some(manifest)),
+                Ok(None) => {}
+                Err(Unusable::Failed(error)) => return Err(error),
+                Err(Unusable::Damaged(detail)) => {
+                    let older = packs.get(at + 1..).unwrap_or_default();
+                    return Err(self.newest_unusable(key, &detail, older).await?);
                 }
             }
         }
         Ok(None)
+    }
+
+    async fn newest_unusable(&self, key: &str, detail: &str, older: &[String]) -> Result<EngineError> {
+        let mut instead = "there is no older one; `--manifest none` goes without".to_owned();
+        for key in older {
+            match self.manifest_in(key).await {
+                Ok(Some(Chosen { commit, time_ms, .. })) => {
+                    let time_s = time_ms.div_euclid(1000);
+                    instead = format!("`--manifest {commit}` takes the one before it, of Unix time {time_s}");
+                    break;
+                }
+                Ok(None) | Err(Unusable::Damaged(_)) => {}
+                Err(Unusable::Failed(error)) => return Err(error),
+            }
+        }
+        let detail = format!(
+            "The newest manifest, in {key}, cannot be used: {detail}. Bring it back from a copy of the bucket and repeat with `--force`, or \
+             go back in time: {instead}."
+        );
+        Ok(EngineError::unprocessable("bad_manifest", detail))
+    }
+
+    /// The manifest whose commit came in this pack; `None`: the pack had been given up before the ledger was lost.
+    async fn manifest_in(&self, key: &str) -> Usable<Option<Chosen>> {
+        let mut unusable = None;
+        for commit in self.commits_in(key).await? {
+            match self.manifest_at(commit).await {
+                Ok(manifest) => return Ok(Some(manifest)),
+                Err(Unusable::Damaged(detail)) => unusable = Some(format!("{commit}: {detail}")),
+                Err(failed) => return Err(failed),
+            }
+        }
+        if let Some(detail) = unusable {
+            return Err(Unusable::Damaged(detail));
+        }
+        match self.row_of(key).await?.map(|found| found.state) {
+            Some(KeyState::Doomed | KeyState::Deleted) => Ok(None),
+            _ => Err(Unusable::Damaged("its commit is missing, or damaged".to_owned())),
+        }
+    }
+
+    /// Commits that the ledger has in this pack, or has elsewhere and the pack's index names.
+    async fn commits_in(&self, key: &str) -> Usable<Vec<ObjectId>> {
+        let mut commits = Vec::new();
+        if let Some(found) = self.row_of(key).await? {
+            let mut from = 0;
+            loop {
+                let page = self.catalog.objects_in(found.id, from, OBJECTS).await.map_err(EngineError::from)?;
+                let Some(last) = page.last() else { break };
+                from = last.offset.saturating_add(1);
+                commits.extend(page.iter().filter(|object| object.kind == Kind::Commit).map(|object| object.oid));
+            }
+        }
+        if !commits.is_empty() {
+            return Ok(commits);
+        }
+        let pack = match self.store.raw_pack(key).await {
+            Ok(pack) => pack,
+            Err(StoreError::Missing { .. }) => return Ok(commits),
+            Err(StoreError::Corrupt { .. }) => return Err(Unusable::Damaged("its index is damaged".to_owned())),
+            // An older one must not be taken because the bucket did not answer.
+            Err(error) => return Err(Unusable::Failed(error.into())),
+        };
+        let oids: Vec<ObjectId> = pack.entries().iter().map(|entry| entry.oid).collect();
+        let located = self.catalog.locate(&oids).await.map_err(EngineError::from)?.into_iter().flatten();
+        Ok(located.filter(|object| object.kind == Kind::Commit).map(|object| object.oid).collect())
+    }
+
+    async fn row_of(&self, key: &str) -> Result<Option<InspectedKey>> {
+        Ok(self.catalog.inspect_names(&[key.to_owned()]).await?.pop().flatten())
     }
 
     /// A manifest of which `projects` can be read.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use treehold_catalog::{CatalogError, FoundKey, NameState, NewObject};
 use treehold_fault::point;
 use treehold_object::{ObjectId, hash, loose, zlib::Inflater};
+use treehold_store::StoreError;
 
 use super::packs::PackRead;
 use super::{BucketFinding, RebuildReport};
@@ -12,7 +13,7 @@ use crate::api::Oid;
 use crate::intake::{commit_row, read_commits};
 use crate::manifest::PREFIX as MANIFESTS;
 use crate::progress::Progress;
-use crate::{Engine, Result, blocking};
+use crate::{Engine, EngineError, Result, blocking};
 
 /// Keys listed, or looked up, at once.
 const KEYS: usize = 1000;
@@ -70,6 +71,34 @@ impl Engine {
         }
         keys.packs.sort_unstable_by(|(a, a_size), (b, b_size)| b_size.cmp(a_size).then_with(|| a.cmp(b)));
         Ok(keys)
+    }
+
+    /// Refuses a manifest that is nowhere in the bucket, before it is kept as where projects come from: whoever goes on would look for it
+    /// in vain. What an index cannot tell is found out once its pack was read.
+    pub(super) async fn refuse_unknown_manifest(&self, commit: ObjectId) -> Result<()> {
+        if self.catalog.locate(&[commit]).await?.iter().any(Option::is_some) {
+            return Ok(());
+        }
+        let keys = self.bucket_keys().await?;
+        if keys.loose.iter().any(|(_, _, oid)| *oid == commit) {
+            return Ok(());
+        }
+        let (manifests, others): (Vec<_>, Vec<_>) =
+            keys.packs.iter().map(|(key, _)| key).partition(|key| key.starts_with(MANIFESTS));
+        let mut unread = false;
+        for key in manifests.into_iter().chain(others) {
+            match self.store.raw_pack(key).await {
+                Ok(pack) if pack.entries().iter().any(|entry| entry.oid == commit) => return Ok(()),
+                Ok(_) => {}
+                Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => unread = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if unread {
+            return Ok(());
+        }
+        let detail = format!("The bucket holds no object {commit}: name a manifest's commit, `latest` or `none`.");
+        Err(EngineError::not_found("manifest_not_found", detail))
     }
 
     /// Reads and records everything that the ledger does not know yet.

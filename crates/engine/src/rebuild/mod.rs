@@ -189,6 +189,9 @@ impl Engine {
             (false, false) => RebuildFrom::Empty,
         };
         let work = async {
+            if let ManifestChoice::Commit(commit) = options.manifest {
+                self.refuse_unknown_manifest(commit).await?;
+            }
             let source = self.source(options.manifest, job.progress.as_deref()).await?;
             self.rebuild_from(from, source, holder, progress).await
         };
@@ -218,7 +221,7 @@ impl Engine {
         let bucket = self.bucket_keys().await?;
         let manifests = bucket.manifests();
         self.adopt_all(bucket, &mut report, progress).await?;
-        if let Some(manifest) = self.manifest_of(source, &manifests, &mut report).await? {
+        if let Some(manifest) = self.manifest_of(source, &manifests).await? {
             self.go_on_with(manifest, holder).await?;
             self.restore_projects(manifest, &mut report, progress).await?;
         }
