@@ -76,18 +76,22 @@ impl Opened {
         &*self.catalog
     }
 
-    /// After the database was set back in time: nothing that was under way then can finish. The epoch from now on.
+    /// After the database was set back in time: nothing that was under way then can finish. The epoch from now on. Refused, and nothing
+    /// changed, where the bucket is another database's; one that does not answer is looked at before anything is written to it.
     pub async fn fence(&self) -> Result<i64, Failure> {
-        let now_ms = Host.now_ms();
-        let fenced = self.catalog.set_back(now_ms).await;
-        let epoch = fenced.map_err(|error| Failure::failed("cannot fence off what was under way").because(error))?;
-        // It may have been set back to before the two were tied to each other.
-        match self.engine.take_store(false).await {
-            Ok(()) => {}
-            Err(error @ EngineError::Conflict { .. }) => return Err(error.into()),
+        let answers = match self.engine.check_set_back().await {
+            Ok(()) => true,
+            Err(error @ (EngineError::Conflict { .. } | EngineError::Damaged { .. })) => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(cause = ?error, "whether the bucket is this database's was not found out: {error}")
+                tracing::warn!(cause = ?error, "whether the bucket is this database's was not found out: {error}");
+                false
             }
+        };
+        let fenced = self.catalog.set_back(Host.now_ms()).await;
+        let epoch = fenced.map_err(|error| Failure::failed("cannot fence off what was under way").because(error))?;
+        if answers {
+            // It may have been set back to before the two were tied to each other.
+            self.engine.tie_set_back().await?;
         }
         Ok(epoch)
     }
@@ -113,12 +117,12 @@ impl Opened {
         }
     }
 
-    /// Refuses a bucket that is another database's, before anything is written to it. One that does not answer is told of elsewhere; nothing
-    /// is deleted until it was found out.
+    /// Refuses a bucket that is another database's, or does not say whose it is, before anything is written to it. One that does not answer
+    /// is told of elsewhere; nothing is written to it and nothing deleted until it was found out, which the engine does before either.
     pub async fn check_store(&self) -> Result<(), Failure> {
-        match tokio::time::timeout(PATIENCE, self.engine.tie_store()).await {
+        match tokio::time::timeout(PATIENCE, self.engine.tie_store_once()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error @ EngineError::Conflict { .. })) => Err(error.into()),
+            Ok(Err(error @ (EngineError::Conflict { .. } | EngineError::Damaged { .. }))) => Err(error.into()),
             Ok(Err(error)) => {
                 tracing::warn!(cause = ?error, "whether the bucket is this database's was not found out: {error}");
                 Ok(())
@@ -154,6 +158,10 @@ impl Opened {
     /// Says in the log if the bucket lets a key be written twice, or does not answer. Nothing depends on it, but an
     /// operator should know.
     pub async fn probe(&self) {
+        // It writes; whoever wants to write next is told why not.
+        if self.engine.tie_store_once().await.is_err() {
+            return;
+        }
         match treehold_store::keeps_first_value(&*self.bucket).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("the bucket ignores conditional writes: give nobody else write access to it"),
@@ -326,6 +334,17 @@ fn looks_only(operation: &Operation) -> bool {
     }
 }
 
+/// Whether it may write to the store. A rebuild and a fence look for themselves whose it is.
+fn may_write(operation: &Operation) -> bool {
+    match operation {
+        Operation::Import { .. } | Operation::AdminManifest {} => true,
+        Operation::AdminGc { apply, .. } => *apply,
+        Operation::AdminRepack { dry_run, .. } => !dry_run,
+        Operation::AdminVerify { repair, .. } => *repair,
+        _ => false,
+    }
+}
+
 /// What only looks makes nothing: without a store there is nothing to look at, and its place was misspelled.
 fn check_store(settings: &Settings) -> Result<(), Failure> {
     let objects = store_dir(settings).map(|store| store.join("objects"));
@@ -340,6 +359,9 @@ fn check_store(settings: &Settings) -> Result<(), Failure> {
 
 /// Runs the operation in this process, which then cleans up after itself: no server may be there to do it.
 async fn run_here(operation: &Operation, opened: &Opened, progress: &dyn Progress) -> Result<Value, Failure> {
+    if may_write(operation) {
+        opened.check_store().await?;
+    }
     let answer = operation.run(opened, progress).await;
     if let Operation::Import { .. } = operation
         && let Err(error) = opened.engine.sweep().await

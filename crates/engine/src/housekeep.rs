@@ -203,9 +203,10 @@ impl Engine {
         }
     }
 
-    /// Whether database and store answer.
+    /// Whether database and store answer, and are each other's: what could not be found out at the start is found out here.
     pub async fn ready(&self) -> Result<()> {
         self.catalog.ping().await?;
+        self.may_write().await?;
         self.store.bucket().head("objects/info/packs").await?;
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Which database a bucket belongs to: both say the same id, or nothing is deleted.
+//! Which database a bucket belongs to: both say the same id, or nothing is written and nothing deleted.
 //!
 //! To a collector everything in the bucket is garbage that its database does not know. In the bucket of another database that is everything:
 //! one wrong `store_url` would empty it. So the two are tied to each other once, by an id that stands in a row and in a value beside git's
-//! own notes, and whoever is about to delete looks whether they are. A copy of both is tied as they are.
+//! own notes, and whoever is about to write or delete looks whether they are. A copy of both is tied as they are.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +17,8 @@ use crate::{Engine, EngineError, Result};
 pub const STORE_ID_KEY: &str = "objects/info/treehold-store-id";
 /// Names of the bucket that are looked up to tell whose it is.
 const NAMES: usize = 1000;
+/// Where packs are.
+const PACKS: &str = "objects/pack/";
 
 /// What a bucket holds, beside what a ledger knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ enum Holds {
     Nothing,
     /// For the most part what the ledger knows.
     Ours,
+    /// Packs, of which the ledger knows some.
+    Some,
     /// Something else.
     Others,
 }
@@ -43,19 +47,73 @@ impl Engine {
             // Another server of this database may just have tied the two. Another database that was here first has stored nothing yet.
             Holds::Nothing if theirs.is_none() || self.catalog.store_id().await?.is_some() => {}
             Holds::Nothing => return Err(foreign("another database has been tied to it")),
-            Holds::Others => {
-                return Err(foreign(
-                    "they are not tied to each other yet, and what the bucket holds is not what the database knows",
-                ));
-            }
+            Holds::Some | Holds::Others => return Err(unknown()),
         }
-        self.tie_to(theirs, false).await
+        self.tie_to(theirs).await
     }
 
-    /// Ties the database to the bucket on the word of an operator, whatever either holds. `anew`: also a database that is tied to another.
-    pub async fn take_store(&self, anew: bool) -> Result<()> {
+    /// [`Self::tie_store`] once: this engine remembers that it went well.
+    pub async fn tie_store_once(&self) -> Result<()> {
+        self.chores.tied().get_or_try_init(|| self.tie_store()).await?;
+        Ok(())
+    }
+
+    /// Before a value goes to the bucket. Whoever asks for a write cannot mend a wrong address: to them the store is unavailable, and the
+    /// log says why.
+    pub(crate) async fn may_write(&self) -> Result<()> {
+        let Err(error) = self.tie_store_once().await else { return Ok(()) };
+        match error {
+            EngineError::Conflict { .. } | EngineError::Damaged { .. } => {
+                tracing::error!(code = error.code(), "nothing is written to the bucket: {error}");
+                Err(EngineError::Unavailable { what: "the store", source: Box::new(error) })
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Whether a database that was set back in time may be tied to the bucket; a look, which changes nothing. Where they are not tied to
+    /// each other yet it is enough that the ledger knows some of the packs: most of them may have come after it.
+    pub async fn check_set_back(&self) -> Result<()> {
+        let (ours, theirs) = (self.catalog.store_id().await?, self.read_store_id().await?);
+        if let (Some(ours), Some(theirs)) = (ours, theirs) {
+            return same(ours, theirs);
+        }
+        match self.holds().await? {
+            Holds::Ours | Holds::Some => Ok(()),
+            Holds::Nothing if theirs.is_none() => Ok(()),
+            Holds::Nothing => Err(foreign("another database has been tied to it")),
+            Holds::Others => Err(unknown()),
+        }
+    }
+
+    /// Ties a database for which [`Self::check_set_back`] said yes.
+    pub async fn tie_set_back(&self) -> Result<()> {
         let theirs = self.read_store_id().await?;
-        self.tie_to(theirs, anew).await
+        self.tie_to(theirs).await
+    }
+
+    /// The id of the bucket that a rebuild is about to read, before it gives anything up. One that has none gets the database's, or a new
+    /// one. Another than the database's is refused, unless it is forced.
+    pub(crate) async fn judge_store(&self, force: bool) -> Result<Uuid> {
+        let (ours, theirs) = (self.catalog.store_id().await?, self.read_store_id().await?);
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if !force => same(ours, theirs).map(|()| theirs),
+            (None, Some(theirs)) => {
+                tracing::warn!(
+                    store = %theirs,
+                    "this database takes the bucket's id: if another database still works with the bucket, end that one, or work with a \
+                     copy of the bucket; the collector of either deletes what the other one stores"
+                );
+                Ok(theirs)
+            }
+            (_, Some(theirs)) => Ok(theirs),
+            (ours, None) => self.write_store_id(ours.unwrap_or_else(|| self.ambient.uuid())).await,
+        }
+    }
+
+    /// The database is of the bucket that says this, whatever it was of before: its ledger is made of that one.
+    pub(crate) async fn adopt_store(&self, theirs: Uuid) -> Result<()> {
+        same(self.catalog.set_store_id(theirs, true).await?, theirs)
     }
 
     /// Whether what a collector would do is done to the bucket that it is meant for; a look, which changes nothing.
@@ -68,36 +126,42 @@ impl Engine {
 
     /// Removes a value, if the bucket is this database's; that is found out once.
     pub(crate) async fn delete_value(&self, name: &str) -> Result<()> {
-        self.chores.tied().get_or_try_init(|| self.tie_store()).await?;
+        self.tie_store_once().await?;
         Ok(self.store.delete(name).await?)
     }
 
     /// Between servers that begin at once on a new bucket the database decides, between databases the bucket.
-    async fn tie_to(&self, theirs: Option<Uuid>, anew: bool) -> Result<()> {
+    async fn tie_to(&self, theirs: Option<Uuid>) -> Result<()> {
         if let Some(theirs) = theirs {
-            return same(self.catalog.set_store_id(theirs, anew).await?, theirs);
+            return same(self.catalog.set_store_id(theirs, false).await?, theirs);
         }
         let ours = self.catalog.set_store_id(self.ambient.uuid(), false).await?;
-        match self.store.bucket().put(STORE_ID_KEY, Payload::Bytes(written(ours).into())).await {
+        same(ours, self.write_store_id(ours).await?)
+    }
+
+    /// Writes the bucket's id if it has none; the one that it has then.
+    async fn write_store_id(&self, id: Uuid) -> Result<Uuid> {
+        match self.store.bucket().put(STORE_ID_KEY, Payload::Bytes(written(id).into())).await {
             Ok(_) | Err(StoreError::Occupied { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         // A bucket without conditional writes may have replaced another's.
-        match self.read_store_id().await? {
-            Some(theirs) => same(ours, theirs),
-            None => Err(foreign("the bucket does not keep what is written to it")),
-        }
+        let there = self.read_store_id().await?;
+        there.ok_or_else(|| foreign("the bucket does not keep what is written to it"))
     }
 
     async fn read_store_id(&self) -> Result<Option<Uuid>> {
-        let Some(value) = self.store.bucket().get(STORE_ID_KEY, None).await? else { return Ok(None) };
-        match store_id_in(&value) {
-            Some(id) => Ok(Some(id)),
-            None => Err(EngineError::Damaged {
-                what: format!("value {STORE_ID_KEY} (deleted, it is written again)"),
-                source: "it is not an id".into(),
-            }),
+        // What does not come out right is read a second time: it may have been damaged on the way.
+        for _ in 0..2 {
+            let Some(value) = self.store.bucket().get(STORE_ID_KEY, None).await? else { return Ok(None) };
+            if let Some(id) = store_id_in(&value) {
+                return Ok(Some(id));
+            }
         }
+        Err(EngineError::Damaged {
+            what: format!("value {STORE_ID_KEY} (deleted, it is written again)"),
+            source: "it is not an id".into(),
+        })
     }
 
     /// Whether the ledger knows what the bucket holds, for the most part: packs if there are any, else loose objects. Some names that nobody
@@ -105,7 +169,7 @@ impl Engine {
     async fn holds(&self) -> Result<Holds> {
         // Looked at before the list: what has a row has its bytes.
         let new = self.catalog.stored_keys(0, 1).await?.is_empty();
-        for prefix in ["objects/pack/", "objects/"] {
+        for prefix in [PACKS, "objects/"] {
             let page = self.store.bucket().list(prefix, None, NAMES).await?;
             let names: BTreeSet<String> = page.entries.iter().filter_map(|(key, _)| owner(key)).collect();
             if names.is_empty() {
@@ -114,7 +178,11 @@ impl Engine {
             let names: Vec<String> = names.into_iter().collect();
             let states = self.catalog.name_states(&names).await?;
             let known = states.iter().filter(|state| **state != NameState::Unknown).count();
-            return Ok(if known * 2 >= names.len() { Holds::Ours } else { Holds::Others });
+            return Ok(match known {
+                known if known * 2 >= names.len() => Holds::Ours,
+                known if known > 0 && prefix == PACKS => Holds::Some,
+                _ => Holds::Others,
+            });
         }
         Ok(if new { Holds::Nothing } else { Holds::Others })
     }
@@ -123,8 +191,20 @@ impl Engine {
 fn same(ours: Uuid, theirs: Uuid) -> Result<()> {
     match ours == theirs {
         true => Ok(()),
-        false => Err(foreign(&format!("the database is of the store {ours}, the bucket says {theirs}"))),
+        false => Err(EngineError::Conflict {
+            code: "foreign_store",
+            detail: format!(
+                "The bucket is not this database's (the database is of the store {ours}, the bucket's {STORE_ID_KEY} says {theirs}), and \
+                 the collector would empty it: check `store_url` and `database_url`. If both are what they should be, and the ledger is \
+                 not of this bucket: `treehold admin rebuild --force` makes the ledger again from the bucket and takes its id. If the \
+                 ledger is of this bucket and only that value came from elsewhere: delete the value, and the next start writes {ours}."
+            ),
+        }),
     }
+}
+
+fn unknown() -> EngineError {
+    foreign("they are not tied to each other yet, and what the bucket holds is not what the database knows")
 }
 
 fn foreign(why: &str) -> EngineError {

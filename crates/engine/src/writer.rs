@@ -149,6 +149,7 @@ impl Engine {
         let reserved = self.catalog.reserve(op, std::slice::from_ref(&key)).await?.pop().flatten();
         let reserved = reserved.ok_or_else(|| EngineError::internal("a fresh pack name was used before"))?;
         point("W3").await?;
+        self.may_write().await?;
         self.store.put_pack(pack, &key).await?;
         Ok(reserved)
     }

@@ -90,6 +90,9 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
 /// Meanwhile other commands, and other clients, go through this process, as they would through a server.
 async fn here(opened: Box<Opened>, binding: Binding, home: &Home, settings: &Settings) -> Result<(), Failure> {
     check(&opened.engine, &binding).await?;
+    if binding.access == Access::Write {
+        opened.check_store().await?;
+    }
     let app = App::new(opened.engine.clone(), serving::configured(settings, Vec::new()));
     let opened = Arc::<Opened>::from(opened);
     let stop = CancellationToken::new();

@@ -371,6 +371,7 @@ impl Engine {
     ) -> Result<Option<Fresh>> {
         let stored = async {
             point("C3").await?;
+            self.may_write().await?;
             Ok(self.store.put_pack(pack, name).await?)
         };
         let attempt = &mut planned.attempt;

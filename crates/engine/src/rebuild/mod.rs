@@ -208,15 +208,17 @@ impl Engine {
         holder: Uuid,
         progress: &dyn Progress,
     ) -> Result<RebuildReport> {
+        // Nothing is given up for a bucket that is another database's, or does not say whose it is, or takes no writes.
+        if from == RebuildFrom::Empty && self.catalog.misplaced(0, 1).await?.1.is_some() {
+            return Err(not_empty());
+        }
+        let store = self.judge_store(from == RebuildFrom::Anything).await?;
         point("B1").await?;
         if !self.catalog.begin_rebuild(from, JOB, holder, &source.text()?).await? {
-            return Err(EngineError::Conflict {
-                code: "ledger_not_empty",
-                detail: "The database knows objects already; --force gives that up and reads the whole bucket again."
-                    .to_owned(),
-            });
+            return Err(not_empty());
         }
-        self.take_store(true).await?;
+        // Not before: with the ledger of another bucket it would be the word to empty this one.
+        self.adopt_store(store).await?;
         let mut report = RebuildReport { resumed: from == RebuildFrom::Interrupted, ..RebuildReport::default() };
         let bucket = self.bucket_keys().await?;
         let manifests = bucket.manifests();
@@ -258,5 +260,13 @@ impl Engine {
                 Either::Right((Err(error), _)) => tracing::warn!(%error, job, "a job's lease could not be renewed"),
             }
         }
+    }
+}
+
+fn not_empty() -> EngineError {
+    EngineError::Conflict {
+        code: "ledger_not_empty",
+        detail: "The database knows objects already; --force gives that up and reads the whole bucket again."
+            .to_owned(),
     }
 }
