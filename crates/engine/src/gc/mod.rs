@@ -183,7 +183,10 @@ impl Engine {
             point("G1").await?;
             self.catalog.next_epoch().await?;
             point("G2").await?;
-            self.catalog.raise_horizon(self.silent_before_ms()).await?
+            let horizon = self.catalog.raise_horizon(self.silent_before_ms()).await?;
+            // One that has begun since the first look, and leapt before this horizon; one that begins later leaps over it.
+            self.refuse_while_rebuilding().await?;
+            horizon
         } else {
             self.catalog.horizon_ahead().await?
         };

@@ -10,6 +10,7 @@ mod gate;
 mod hosted;
 mod life;
 mod people;
+mod rebuild;
 mod remote;
 mod replies;
 mod tenant;
