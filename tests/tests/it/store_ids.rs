@@ -47,6 +47,10 @@ async fn well(d: &Deployment, arguments: &[&str]) {
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+async fn doctor(d: &Deployment) -> String {
+    String::from_utf8_lossy(&d.cli(&["doctor"]).await.stdout).into_owned()
+}
+
 const TIED: &str = "SELECT count(*) FROM gc_state WHERE store_id IS NOT NULL";
 const BEGUN: &str = "SELECT count(*) FROM jobs WHERE name = 'rebuild' AND progress IS NOT NULL";
 const COLLECT: [&str; 6] = ["admin", "gc", "--apply", "--force", "--grace", "0s"];
@@ -63,12 +67,14 @@ both! {
         stranger.kill();
         let before = names(&d.objects_dir().await);
         move_to(&mut stranger, &d);
+        assert!(doctor(&stranger).await.contains("FAIL  store id"), "{}", doctor(&stranger).await);
         for _ in 0..2 {
             refused(&stranger, &["serve", "--listen", "127.0.0.1:0"]).await;
             refused(&stranger, &COLLECT).await;
             assert_eq!(names(&d.objects_dir().await), before);
             execute(&stranger, &["UPDATE gc_state SET store_id = NULL"]).await;
         }
+        assert!(doctor(&d).await.contains("ok    store id"), "{}", doctor(&d).await);
         d.up().await;
         well(&d, &COLLECT).await;
     }

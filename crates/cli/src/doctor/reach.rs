@@ -8,8 +8,8 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use treehold_catalog::PostgresOptions;
-use treehold_engine::Ambient as _;
+use treehold_catalog::{Catalog, PostgresOptions};
+use treehold_engine::{Ambient as _, STORE_ID_KEY, store_id_in};
 use treehold_store::{Bucket, Payload, StoreError, StoreUrl, Versioning};
 use uuid::Uuid;
 
@@ -156,7 +156,35 @@ pub(super) async fn database(settings: &Settings, at_work: bool) -> Vec<Finding>
         Ok(Ok(Some(theirs))) => Some(clock(Host.now_ms().saturating_sub(theirs))),
         _ => Some(Finding::warn("clock", "the database's cannot be read", "look again")),
     };
-    [Some(schema), clock].into_iter().flatten().collect()
+    let tied = tied(settings, &*catalog).await;
+    [Some(schema), clock, tied].into_iter().flatten().collect()
+}
+
+/// Whether database and store are each other's. `None`: one of them does not say so yet, or does not answer, which is told elsewhere.
+async fn tied(settings: &Settings, catalog: &dyn Catalog) -> Option<Finding> {
+    let check = "store id";
+    let ours = timeout(PATIENCE, catalog.store_id()).await.ok()?.ok()??;
+    let value = match settings.store_url.parse::<StoreUrl>().ok()? {
+        StoreUrl::Directory(root) => std::fs::read(root.join(STORE_ID_KEY)).ok()?,
+        StoreUrl::S3(options) => {
+            let bucket = treehold_store::S3Bucket::connect(options).await;
+            timeout(PATIENCE, bucket.get(STORE_ID_KEY, None)).await.ok()?.ok()??.to_vec()
+        }
+        StoreUrl::Memory => return None,
+    };
+    Some(match store_id_in(&value) {
+        Some(theirs) if theirs == ours => Finding::ok(check, "database and store are each other's"),
+        Some(theirs) => Finding::fail(
+            check,
+            format!("the database is of the store {ours}, the store says {theirs}"),
+            "check --store-url and --database-url; if both are right, see `foreign_store` in docs/operations.md",
+        ),
+        None => Finding::fail(
+            check,
+            format!("{STORE_ID_KEY} in the store is damaged"),
+            "delete it: the next start writes it again if the store is the database's",
+        ),
+    })
 }
 
 /// A start makes the file, and its directory only if that is the data directory.
