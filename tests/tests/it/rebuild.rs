@@ -401,6 +401,24 @@ both! {
         bucket_fsck(&d).await;
     }
 
+    /// Goal: packs that are rewritten take no manifest away: it is found by the name of its pack, long after others were emptied.
+    async fn manifest_repacked(deployment) {
+        let mut d = deployment;
+        d.set("TREEHOLD_MANIFEST_INTERVAL", "0");
+        let mut random = random("manifest repacked");
+        let world = World::make(&d, &mut random).await;
+        let commit = well(&d, &["manifest"]).await["commit"].clone();
+        let before = world.answers(&d).await;
+        for _ in 0..2 {
+            well(&d, &["repack", "--grace", "0s"]).await;
+        }
+        lose_database(&mut d).await;
+        let report = well(&d, &["rebuild"]).await;
+        assert_eq!((&report["manifest"], &report["projects_restored"]), (&commit, &json!(4)), "{report}");
+        d.up().await;
+        same(&before, &world.answers(&d).await);
+    }
+
     /// Goal: no older manifest takes the place of the newest in silence. One whose index is damaged is read all the same; one whose commit is
     /// damaged is an error that names it and the one before it, which then can be taken. One that is nowhere is refused before it is kept.
     async fn manifest_damaged(deployment) {

@@ -12,8 +12,11 @@ mod format;
 mod restore;
 mod write;
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::json;
+use treehold_catalog::KeyId;
 use treehold_object::ObjectId;
 
 use crate::api::Oid;
@@ -87,6 +90,16 @@ impl Engine {
             json!({"commit": Oid(commit), "time_ms": time_ms, "commits": commits}).to_string()
         });
         Ok(self.catalog.release_job(JOB, holder, last_ms.max(time_ms), report.as_deref()).await?)
+    }
+
+    /// Keys of the packs that hold commits of manifests which the collector keeps: a rebuild finds them by their names alone.
+    pub(crate) async fn manifest_keys(&self) -> Result<HashSet<KeyId>> {
+        let jobs = self.catalog.jobs().await?;
+        let finished = jobs.into_iter().find(|job| job.name == JOB).and_then(|job| job.finished);
+        let kept = finished.map(|(_, report)| commits(&report)).unwrap_or_default();
+        let kept: Vec<ObjectId> = kept.into_iter().map(|oid| oid.0).collect();
+        let located = self.catalog.locate(&kept).await?.into_iter().flatten();
+        Ok(located.filter(|object| object.key.starts_with(PREFIX)).map(|object| object.key_id).collect())
     }
 
     /// How long ago the last manifest was written, milliseconds; `None`: there is none.

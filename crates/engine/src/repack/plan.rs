@@ -47,10 +47,12 @@ impl Plan {
 }
 
 impl Engine {
-    /// Looks at every key in use. One whose value the bucket does not have is left to `verify`.
+    /// Looks at every key in use. One whose value the bucket does not have is left to `verify`; one that says by its name that it holds a
+    /// manifest which is kept stays.
     pub(super) async fn plan_repack(&self, sizes: &HashMap<String, u64>) -> Result<Plan> {
         let (mut heavy, mut small) = (Vec::new(), Vec::new());
         let (mut all, mut bytes, mut dead, mut after) = (0, 0, 0, 0);
+        let manifests = self.manifest_keys().await?;
         loop {
             let page = self.catalog.stored_keys(after, KEYS).await?;
             let Some(last) = page.last() else { break };
@@ -61,6 +63,9 @@ impl Engine {
                 bytes += size_with_index(sizes, &key.key);
                 let unused = size.saturating_sub(key.bytes);
                 dead += unused;
+                if manifests.contains(&key.id) {
+                    continue;
+                }
                 if unused.saturating_mul(DEAD_SHARE) > *size && key.key.ends_with(".pack") && *size > DEAD_MIN {
                     heavy.push(key);
                 } else if *size <= SMALL {
