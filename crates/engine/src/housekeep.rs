@@ -1,10 +1,10 @@
 //! What an engine does by itself: it finishes what others left undecided and removes what was never live.
 
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::sync::{Mutex, Notify};
 use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace};
 use treehold_fault::point;
 use treehold_store::CacheStats;
@@ -32,7 +32,7 @@ pub(crate) struct Chores {
     trimmed_ms: AtomicI64,
     thinning: Mutex<Thinning>,
     counted: std::sync::Mutex<Option<Counted>>,
-    tied: OnceCell<()>,
+    tied: AtomicBool,
 }
 
 /// Where the thinning of local history is.
@@ -47,12 +47,17 @@ impl Chores {
     pub fn new(started_ms: i64) -> Self {
         let trimmed_ms = AtomicI64::new(i64::MIN);
         let (thinning, counted) = (Mutex::default(), std::sync::Mutex::default());
-        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning, counted, tied: OnceCell::new() }
+        Self { started_ms, stored: Notify::new(), trimmed_ms, thinning, counted, tied: AtomicBool::new(false) }
     }
 
-    /// Set once database and bucket are known to be each other's.
-    pub fn tied(&self) -> &OnceCell<()> {
-        &self.tied
+    /// Whether database and bucket are known to be each other's.
+    pub fn is_tied(&self) -> bool {
+        self.tied.load(Ordering::Relaxed)
+    }
+
+    /// They are, and stay so.
+    pub fn tied(&self) {
+        self.tied.store(true, Ordering::Relaxed);
     }
 
     /// The last count of what the store holds.

@@ -52,9 +52,13 @@ impl Engine {
         self.tie_to(theirs).await
     }
 
-    /// [`Self::tie_store`] once: this engine remembers that it went well.
+    /// [`Self::tie_store`] once: this engine remembers that it went well. Until then nobody waits for anybody else: where the bucket does not
+    /// answer, each would wait for all before it.
     pub async fn tie_store_once(&self) -> Result<()> {
-        self.chores.tied().get_or_try_init(|| self.tie_store()).await?;
+        if !self.chores.is_tied() {
+            self.tie_store().await?;
+            self.chores.tied();
+        }
         Ok(())
     }
 
