@@ -1,5 +1,7 @@
 //! An S3 server in this process: real HTTP on a port of its own, SigV4 and checksums verified, faults on demand.
 
+mod versions;
+
 use crate::scratch::Scratch;
 use crate::serving::Serving;
 use futures::future::BoxFuture;
@@ -12,7 +14,7 @@ use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +66,11 @@ impl S3Server {
     /// Makes a bucket, without a request. Making it again changes nothing.
     pub fn create_bucket(&self, bucket: &str) {
         std::fs::create_dir_all(self.scratch.path().join(bucket)).expect("make the bucket's directory");
+    }
+
+    /// From here on the bucket keeps what its keys had before: without a request, as PutBucketVersioning does.
+    pub fn keep_versions(&self, bucket: &str) {
+        self.control.state().versions.entry(bucket.to_owned()).or_default();
     }
 
     /// The store URL of `prefix` in `bucket`: `s3://bucket/prefix?endpoint=…&region=us-east-1&path_style=true`.
@@ -127,12 +134,15 @@ pub enum S3Fault {
     InternalError,
     /// The request is executed, and the answer is 500 all the same: the caller cannot know.
     LostAnswer,
+    /// 403 `AccessDenied`; the request is not executed.
+    Denied,
 }
 
 /// Serves the buckets under `directory` until told to stop.
 fn serve(address: SocketAddr, directory: &Path, control: &Arc<Control>) -> Serving {
     let files = s3s_fs::FileSystem::new(directory).expect("open the directory of buckets");
-    let mut service = S3ServiceBuilder::new(Server { files, control: Arc::clone(control), locks: Locks::new() });
+    let (root, control) = (directory.to_owned(), Arc::clone(control));
+    let mut service = S3ServiceBuilder::new(Server { files, root, control, locks: Locks::new() });
     service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = service.build();
     let http = auto::Builder::new(TokioExecutor::new());
@@ -151,6 +161,8 @@ struct ControlState {
     requests: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, std::collections::VecDeque<S3Fault>>,
     latency: Duration,
+    /// Of buckets that keep versions.
+    versions: BTreeMap<String, versions::Versions>,
 }
 
 impl Control {
@@ -196,6 +208,8 @@ impl Locks {
 
 struct Server {
     files: s3s_fs::FileSystem,
+    /// The directory of the buckets.
+    root: PathBuf,
     control: Arc<Control>,
     locks: Locks,
 }
@@ -214,6 +228,7 @@ impl Server {
         match fault {
             None => execute.await,
             Some(S3Fault::SlowDown) => Err(s3_error!(SlowDown, "Please reduce your request rate.")),
+            Some(S3Fault::Denied) => Err(s3_error!(AccessDenied, "Access Denied")),
             Some(S3Fault::InternalError) => Err(s3_error!(InternalError, "We encountered an internal error.")),
             Some(S3Fault::LostAnswer) => {
                 execute.await?;
@@ -223,10 +238,17 @@ impl Server {
     }
 }
 
-/// Writes the trait's methods out: each is `faulty` around the same method of `s3s-fs`, with the keys named after
-/// `locking` held. (`#[async_trait]` cannot see methods that a macro makes inside the `impl`, hence the boxes.)
+/// Writes the trait's methods out: each is `faulty` around the same method of `s3s-fs`, or around the one of `Server` that is named
+/// after `by` (`at_once`: it waits for nothing), with the keys named after `locking` held. (`#[async_trait]` cannot see methods that a
+/// macro makes inside the `impl`, hence the boxes.)
 macro_rules! operations {
-    ($($name:ident $input:ident $output:ident $(locking $request:ident $keys:expr)?;)*) => {$(
+    (@run $server:ident $from:ident $name:ident) => { $server.files.$name($from).await };
+    (@run $server:ident $from:ident $name:ident by $own:ident) => { $server.$own($from).await };
+    (@run $server:ident $from:ident $name:ident at_once $own:ident) => { $server.$own(&$from.input) };
+    ($(
+        $name:ident $input:ident $output:ident
+        $(by $by:ident)? $(at_once $once:ident)? $(locking $request:ident $keys:expr)?;
+    )*) => {$(
         fn $name<'s, 'f>(&'s self, request: S3Request<$input>) -> BoxFuture<'f, S3Result<S3Response<$output>>>
         where
             's: 'f,
@@ -240,7 +262,7 @@ macro_rules! operations {
                         self.locks.lock(&$request.bucket, &keys).await
                     };
                 )?
-                self.files.$name(request).await
+                operations!(@run self request $name $(by $by)? $(at_once $once)?)
             }))
         }
     )*};
@@ -253,13 +275,16 @@ impl S3 for Server {
         head_bucket HeadBucketInput HeadBucketOutput;
         list_buckets ListBucketsInput ListBucketsOutput;
         get_bucket_location GetBucketLocationInput GetBucketLocationOutput;
-        get_object GetObjectInput GetObjectOutput;
+        get_bucket_versioning GetBucketVersioningInput GetBucketVersioningOutput at_once versioning;
+        put_bucket_versioning PutBucketVersioningInput PutBucketVersioningOutput at_once set_versioning;
+        get_object GetObjectInput GetObjectOutput by get_one;
         head_object HeadObjectInput HeadObjectOutput;
         list_objects ListObjectsInput ListObjectsOutput;
         list_objects_v2 ListObjectsV2Input ListObjectsV2Output;
-        put_object PutObjectInput PutObjectOutput locking put vec![&put.key];
+        list_object_versions ListObjectVersionsInput ListObjectVersionsOutput at_once list_versions;
+        put_object PutObjectInput PutObjectOutput by put_one locking put vec![&put.key];
         copy_object CopyObjectInput CopyObjectOutput locking copy vec![&copy.key];
-        delete_object DeleteObjectInput DeleteObjectOutput locking delete vec![&delete.key];
+        delete_object DeleteObjectInput DeleteObjectOutput by delete_one locking delete vec![&delete.key];
         delete_objects DeleteObjectsInput DeleteObjectsOutput
             locking delete delete.delete.objects.iter().map(|object| object.key.as_str()).collect();
         create_multipart_upload CreateMultipartUploadInput CreateMultipartUploadOutput;

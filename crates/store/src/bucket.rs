@@ -36,6 +36,17 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
+/// One of the values that a bucket keeps of a key: the one it has, or one that it had before it was overwritten or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The bucket's own name for it, with which it is read.
+    pub id: String,
+    /// Size of the value, bytes.
+    pub size: u64,
+    /// It is what the key has now.
+    pub current: bool,
+}
+
 /// Immutable values under keys such as `objects/pack/pack-….pack`.
 ///
 /// Every implementation guarantees the following; `conformance` (a feature of this crate) tests them by number.
@@ -49,6 +60,8 @@ pub struct ListPage {
 ///    of data and comes back as what is there (possibly empty), never as padding.
 /// 6. *Absence is an answer.* `get` and `head` of an unknown key are `Ok(None)`; `delete` of one is `Ok`.
 /// 7. *Listing is complete* for keys that existed before the first page was asked for, in byte order, without repeats.
+/// 8. *Older values can be read*, where a backend keeps any ([`Bucket::keeps_versions`]): what was overwritten behind the contract's
+///    back or deleted is listed newest first, the current value included, and comes back by its id as exactly as by 5.
 ///
 /// Keys are ASCII, at most 165 bytes, relative, without empty, `.` or `..` components.
 /// Implementations do not retry; [`crate::Retrying`] does.
@@ -71,4 +84,25 @@ pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
 
     /// Removes the value. Only the collector calls this, and only for keys that the database gave up.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Whether values outlive being overwritten or deleted here, at least those of the past. `Refused`: that may not be asked.
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// The `limit` newest values that are kept of exactly this key, newest first. `Refused`: they may not be listed, or the server
+    /// does not know what versions are.
+    async fn versions(&self, _key: &str, _limit: usize) -> Result<Vec<Version>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// One of [`Bucket::versions`], or the bytes `range` of it; `None`: it is gone.
+    async fn get_version(
+        &self,
+        _key: &str,
+        _id: &str,
+        _range: Option<Range<u64>>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
 }

@@ -46,6 +46,43 @@ pub async fn run(gaps: Gaps, open: impl Fn(&'static str) -> Arc<dyn Bucket>) {
     only_keys(open("keys")).await;
 }
 
+/// Tests guarantee 8 for backends that keep versions. `replace` gives a key of the (empty) bucket another value, behind the contract's back.
+pub async fn run_versions(bucket: Arc<dyn Bucket>, replace: impl AsyncFn(&str, Bytes)) {
+    assert!(bucket.keeps_versions().await.expect("8: whether any are kept"));
+    let key = "objects/pack/pack-1.pack";
+    let listed = async |limit| {
+        let versions = bucket.versions(key, limit).await.expect("8: versions");
+        versions.iter().map(|version| (version.size, version.current)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(9).await, [], "8: never written");
+    bucket.put(key, bytes(&b"first"[..])).await.expect("8: put");
+    // Neighbours whose names begin alike.
+    for neighbour in ["objects/pack/pack-1.pack2", "objects/pack/pack-1"] {
+        bucket.put(neighbour, bytes("x")).await.expect("8: put");
+        bucket.delete(neighbour).await.expect("8: delete");
+    }
+    assert_eq!(listed(9).await, [(5, true)]);
+    replace(key, Bytes::from_static(b"second value")).await;
+    assert_eq!(listed(9).await, [(12, true), (5, false)]);
+    bucket.delete(key).await.expect("8: delete");
+    assert_eq!(bucket.get(key, None).await.expect("8: get"), None);
+    assert_eq!(listed(9).await, [(12, false), (5, false)], "8: deleted");
+    assert_eq!(listed(1).await, [(12, false)], "8: the newest one");
+    replace(key, Bytes::from_static(b"third")).await;
+    let versions = bucket.versions(key, 9).await.expect("8: versions");
+    let values: [&[u8]; 3] = [b"third", b"second value", b"first"];
+    assert_eq!(versions.iter().map(|version| version.current).collect::<Vec<_>>(), [true, false, false]);
+    for (version, value) in versions.iter().zip(values) {
+        let got = bucket.get_version(key, &version.id, None).await.expect("8: get");
+        assert_eq!(got.as_deref(), Some(value));
+        for range in [0..1, 2..5, 3..99, 99..100, 0..u64::MAX] {
+            let got = bucket.get_version(key, &version.id, Some(range.clone())).await.expect("8: get");
+            let expected = crate::payload::clip(&Bytes::from_static(value), Some(range.clone()));
+            assert_eq!(got, Some(expected), "8: {range:?} of {} bytes", value.len());
+        }
+    }
+}
+
 fn bytes(value: impl Into<Bytes>) -> Payload {
     Payload::Bytes(value.into())
 }

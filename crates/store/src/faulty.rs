@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::bucket::{Bucket, ListPage, Payload, Put};
+use crate::bucket::{Bucket, ListPage, Payload, Put, Version};
 use crate::error::StoreError;
 use crate::payload::clip;
 
@@ -173,5 +173,17 @@ impl Bucket for Faulty {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.suffer("delete", self.inner.delete(key), plain).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        self.suffer("ask for the versioning of", self.inner.keeps_versions(), plain).await
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        self.suffer("list versions", self.inner.versions(key, limit), plain).await
+    }
+
+    async fn get_version(&self, key: &str, id: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+        self.suffer("get", self.inner.get_version(key, id, range), content).await
     }
 }

@@ -27,7 +27,7 @@ mod runs;
 pub mod s3;
 mod s3_errors;
 
-pub use bucket::{Bucket, ListPage, Payload, Put};
+pub use bucket::{Bucket, ListPage, Payload, Put, Version};
 pub use cache::{CacheOptions, CacheStats, DiskOptions, DiskStats};
 pub use directory::DirectoryBucket;
 pub use error::StoreError;

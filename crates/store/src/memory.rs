@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::bucket::{Bucket, ListPage, Payload, Put};
+use crate::bucket::{Bucket, ListPage, Payload, Put, Version};
 use crate::error::StoreError;
 use crate::{key, payload};
 
@@ -26,6 +26,8 @@ pub struct MemoryBucket {
 struct State {
     values: BTreeMap<String, Bytes>,
     burnt: BTreeSet<String>,
+    /// What keys had before, oldest first; `None`: nothing is kept.
+    older: Option<BTreeMap<String, Vec<Bytes>>>,
 }
 
 impl MemoryBucket {
@@ -34,17 +36,37 @@ impl MemoryBucket {
         Self::default()
     }
 
+    /// An empty bucket that keeps what its keys had before.
+    pub fn with_versions() -> Self {
+        Self { state: Mutex::new(State { older: Some(BTreeMap::new()), ..State::default() }) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces a stored value behind the contract's back, as a failing disk would. For tests of what is served then.
     pub fn damage(&self, key: &str, value: Bytes) {
-        self.state().values.insert(key.to_owned(), value);
+        let mut state = self.state();
+        state.keep(key);
+        state.values.insert(key.to_owned(), value);
     }
 }
 
 impl State {
+    /// Keeps the value of a key that is about to lose it.
+    fn keep(&mut self, key: &str) {
+        if let Some(older) = &mut self.older {
+            older.entry(key.to_owned()).or_default().extend(self.values.get(key).cloned());
+        }
+    }
+
+    /// All values of a key, oldest first; their ids are their places.
+    fn versions(&self, key: &str) -> Vec<Bytes> {
+        let Some(older) = &self.older else { return Vec::new() };
+        older.get(key).into_iter().flatten().chain(self.values.get(key)).cloned().collect()
+    }
+
     fn put(&mut self, key: &str, value: Bytes) -> Result<Put, StoreError> {
         let refused = |why: String| StoreError::Refused { action: "put", store: NAME, source: why.into() };
         if self.burnt.contains(key) {
@@ -106,8 +128,34 @@ impl Bucket for MemoryBucket {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         key::check(NAME, "delete", key)?;
         let mut state = self.state();
+        state.keep(key);
         state.values.remove(key);
         state.burnt.insert(key.to_owned());
         Ok(())
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        Ok(self.state().older.is_some())
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        key::check(NAME, "list versions", key)?;
+        let state = self.state();
+        let (values, there) = (state.versions(key), state.values.contains_key(key));
+        let newest = values.len().saturating_sub(1);
+        let versions = values.iter().enumerate().rev().take(limit);
+        let version = |(at, value): (usize, &Bytes)| Version {
+            id: at.to_string(),
+            size: value.len() as u64,
+            current: there && at == newest,
+        };
+        Ok(versions.map(version).collect())
+    }
+
+    async fn get_version(&self, key: &str, id: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+        key::check(NAME, "get", key)?;
+        let values = self.state().versions(key);
+        let value = id.parse::<usize>().ok().and_then(|at| values.get(at));
+        Ok(value.map(|value| payload::clip(value, range)))
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use treehold_calls::{Call, Kind, span};
 
-use crate::bucket::{Bucket, ListPage, Payload, Put};
+use crate::bucket::{Bucket, ListPage, Payload, Put, Version};
 use crate::error::StoreError;
 
 /// What became of one kind of call so far.
@@ -174,6 +174,25 @@ impl Bucket for Metered {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let answer = self.watch(&DELETE, self.inner.delete(key), |()| 0).await;
         self.delete.count(&answer, |()| 0);
+        answer
+    }
+
+    /// Asked once by a run that repairs: not counted.
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        self.inner.keeps_versions().await
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        let answer = self.watch(&LIST, self.inner.versions(key, limit), |_| 0).await;
+        self.list.count(&answer, |versions| versions.len() as u64);
+        answer
+    }
+
+    async fn get_version(&self, key: &str, id: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+        let size = |value: &Option<Bytes>| value.as_ref().map_or(0, |value| value.len() as u64);
+        let answer = self.watch(&GET, self.inner.get_version(key, id, range), size).await;
+        GET.received(answer.as_ref().map_or(0, size));
+        self.get.count(&answer, size);
         answer
     }
 }

@@ -13,6 +13,7 @@ use treehold_object::ObjectId;
 use treehold_object::idx::{Index, IndexEntry};
 use treehold_object::pack::{EntryHeader, EntryKind, Span, TRAILER_LEN, crc32};
 
+use crate::bucket::Version;
 use crate::error::StoreError;
 use crate::object_store::{ObjectStore, missing, off_thread};
 
@@ -24,6 +25,8 @@ const INDEXES_BYTES: u64 = 64 << 20;
 pub struct RawPack {
     store: ObjectStore,
     key: Arc<str>,
+    /// The value of the key that is read, by the bucket's name for it; `None`: what the key has now.
+    version: Option<Arc<str>>,
     entries: Arc<Entries>,
 }
 
@@ -97,7 +100,17 @@ impl ObjectStore {
     pub async fn raw_pack(&self, key: &str) -> Result<RawPack, StoreError> {
         let key: Arc<str> = key.into();
         let entries = self.indexes().0.get_or_insert_async(&key, self.read_index(&key)).await?;
-        Ok(RawPack { store: self.clone(), key, entries })
+        Ok(RawPack { store: self.clone(), key, version: None, entries })
+    }
+
+    /// The same for one of the values that the bucket keeps of `key`, with an index that was read from wherever it was.
+    ///
+    /// `Corrupt`: the index is damaged, or that of a larger pack.
+    pub async fn raw_pack_version(&self, key: &str, version: &Version, idx: Bytes) -> Result<RawPack, StoreError> {
+        let entries = parse_entries(idx, version.size).await;
+        let entries = entries.ok_or_else(|| corrupt(ObjectId::Sha1([0; 20]), key))?;
+        let version = Some(version.id.as_str().into());
+        Ok(RawPack { store: self.clone(), key: key.into(), version, entries })
     }
 
     async fn read_index(&self, key: &str) -> Result<Arc<Entries>, StoreError> {
@@ -106,14 +119,20 @@ impl ObjectStore {
         let (size, bytes) = tokio::try_join!(self.bucket().head(key), self.bucket().get(&idx_key, None))?;
         drop(permit);
         let (size, bytes) = (size.ok_or_else(|| missing(key))?, bytes.ok_or_else(|| missing(&idx_key))?);
-        let read = off_thread(bytes.len() as u64, move || {
-            let mut entries: Vec<IndexEntry> = Index::parse(bytes).ok()?.iter().collect();
-            entries.sort_unstable_by_key(|entry| entry.offset);
-            let end = size.checked_sub(TRAILER_LEN as u64)?;
-            entries.last().is_none_or(|last| last.offset < end).then(|| Arc::new(Entries { entries, end }))
-        });
-        read.await.ok_or_else(|| corrupt(ObjectId::Sha1([0; 20]), &idx_key))
+        parse_entries(bytes, size).await.ok_or_else(|| corrupt(ObjectId::Sha1([0; 20]), &idx_key))
     }
+}
+
+/// The entries of a pack of `size` bytes by its index; `None`: that cannot be its index.
+async fn parse_entries(idx: Bytes, size: u64) -> Option<Arc<Entries>> {
+    let length = idx.len() as u64;
+    let parse = move || {
+        let mut entries: Vec<IndexEntry> = Index::parse(idx).ok()?.iter().collect();
+        entries.sort_unstable_by_key(|entry| entry.offset);
+        let end = size.checked_sub(TRAILER_LEN as u64)?;
+        entries.last().is_none_or(|last| last.offset < end).then(|| Arc::new(Entries { entries, end }))
+    };
+    off_thread(length, parse).await
 }
 
 impl RawPack {
@@ -146,7 +165,12 @@ impl RawPack {
             return Ok(RawRun { start, bytes: Bytes::new(), entries: Vec::new() });
         }
         let permit = self.store.permit().await;
-        let bytes = self.store.bucket().get(&self.key, Some(start..end)).await?.ok_or_else(|| missing(&self.key))?;
+        let (bucket, range) = (self.store.bucket(), Some(start..end));
+        let bytes = match &self.version {
+            None => bucket.get(&self.key, range).await?,
+            Some(version) => bucket.get_version(&self.key, version, range).await?,
+        };
+        let bytes = bytes.ok_or_else(|| missing(&self.key))?;
         drop(permit);
         let entries = places.filter_map(|at| Some((self.entries().get(at)?, self.span(at))));
         let entries = entries.map(|(entry, span)| {

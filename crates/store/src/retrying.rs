@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::bucket::{Bucket, ListPage, Payload, Put};
+use crate::bucket::{Bucket, ListPage, Payload, Put, Version};
 use crate::error::StoreError;
 use crate::metered;
 
@@ -101,6 +101,18 @@ impl Bucket for Retrying {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.repeat("delete", key, || self.inner.delete(key)).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        self.repeat("head", "", || self.inner.keeps_versions()).await
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        self.repeat("list", key, || self.inner.versions(key, limit)).await
+    }
+
+    async fn get_version(&self, key: &str, id: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+        self.repeat("get", key, || self.inner.get_version(key, id, range.clone())).await
     }
 }
 

@@ -16,21 +16,23 @@ use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, Re
 use aws_sdk_s3::config::{SharedCredentialsProvider, SharedHttpClient};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::BucketVersioningStatus;
+use aws_sdk_s3::types::{BucketVersioningStatus, ObjectVersion};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::Bytes;
 
-use crate::bucket::{Bucket, ListPage, Payload, Put};
+use crate::bucket::{Bucket, ListPage, Payload, Put, Version};
 use crate::error::StoreError;
 use crate::key;
 use crate::payload::clip;
-use crate::s3_errors::{Answer, NAME, classify, failure, io_failure};
+use crate::s3_errors::{Answer, NAME, classify, failure, io_failure, no_versions};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one whole call: 64 MiB at 2 Mbit/s. Transfers that stand still end much earlier (stalled stream protection).
 const CALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Servers answer at most as many keys at once.
 const LIST_MAX: usize = 1000;
+/// Pages of versions of one key that are read: delete markers fill them, too.
+const VERSION_PAGES: usize = 10;
 /// How much is compared at once where a key turns out to be in use, bytes.
 const COMPARE_PIECE: u64 = 8 << 20;
 
@@ -145,6 +147,29 @@ impl S3Bucket {
         format!("{}{key}", self.prefix)
     }
 
+    /// One GET of the value, or of one of its versions. `range` is not empty.
+    async fn fetch(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        // HTTP's ranges include their last byte. Servers count in 63 bits; no value has as many bytes.
+        let header = range.as_ref().map(|range| match (range.start.min(MAX_OFFSET), range.end) {
+            (start, MAX_OFFSET..) => format!("bytes={start}-"),
+            (start, end) => format!("bytes={start}-{}", end - 1),
+        });
+        let request = self.client.get_object().bucket(&self.bucket).key(self.key(key));
+        match request.set_version_id(version.map(str::to_owned)).set_range(header).send().await {
+            Ok(output) => body(output, range.as_ref()).await.map(Some),
+            Err(err) => match classify(&err) {
+                Answer::Absent => Ok(None),
+                Answer::PastEnd if range.is_some() => Ok(Some(Bytes::new())),
+                _ => Err(failure("get", err)),
+            },
+        }
+    }
+
     /// One PUT. `Err` carries what the answer means.
     async fn put_once(&self, key: &str, payload: &Payload, conditional: bool) -> Result<(), (Answer, StoreError)> {
         let final_error = |err: StoreError| (Answer::Final, err);
@@ -233,6 +258,11 @@ async fn body(output: GetObjectOutput, range: Option<&Range<u64>>) -> Result<Byt
     Ok(if ranged { bytes } else { clip(&bytes, range.cloned()) })
 }
 
+fn version(listed: ObjectVersion) -> Option<Version> {
+    let size = u64::try_from(listed.size?).ok()?;
+    Some(Version { id: listed.version_id?, size, current: listed.is_latest == Some(true) })
+}
+
 #[async_trait]
 impl Bucket for S3Bucket {
     fn name(&self) -> &'static str {
@@ -270,20 +300,7 @@ impl Bucket for S3Bucket {
         if range.as_ref().is_some_and(Range::is_empty) {
             return Ok(self.head(key).await?.map(|_| Bytes::new()));
         }
-        // HTTP's ranges include their last byte. Servers count in 63 bits; no value has as many bytes.
-        let header = range.as_ref().map(|range| match (range.start.min(MAX_OFFSET), range.end) {
-            (start, MAX_OFFSET..) => format!("bytes={start}-"),
-            (start, end) => format!("bytes={start}-{}", end - 1),
-        });
-        let request = self.client.get_object().bucket(&self.bucket).key(self.key(key)).set_range(header);
-        match request.send().await {
-            Ok(output) => body(output, range.as_ref()).await.map(Some),
-            Err(err) => match classify(&err) {
-                Answer::Absent => Ok(None),
-                Answer::PastEnd if range.is_some() => Ok(Some(Bytes::new())),
-                _ => Err(failure("get", err)),
-            },
-        }
+        self.fetch(key, None, range).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<u64>, StoreError> {
@@ -327,5 +344,40 @@ impl Bucket for S3Bucket {
             Err(err) if classify(&err) == Answer::Absent => Ok(()),
             Err(err) => Err(failure("delete", err)),
         }
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        Ok(self.versioning().await? != Versioning::Off)
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        key::check(NAME, "list versions", key)?;
+        let name = self.key(key);
+        let (mut versions, mut markers) = (Vec::new(), (None, None));
+        for _ in 0..VERSION_PAGES {
+            let (after, after_version) = markers;
+            let request = self.client.list_object_versions().bucket(&self.bucket).prefix(&name);
+            let request = request.set_key_marker(after).set_version_id_marker(after_version);
+            let output = request.max_keys(i32::try_from(LIST_MAX).unwrap_or(i32::MAX)).send().await;
+            let output = output.map_err(no_versions)?;
+            // Of all keys that begin with the name it is itself the first one.
+            let listed = output.versions.unwrap_or_default().into_iter();
+            versions.extend(listed.filter(|listed| listed.key.as_ref() == Some(&name)).filter_map(version));
+            let more = output.is_truncated == Some(true) && output.next_key_marker.as_ref() == Some(&name);
+            if !more || versions.len() >= limit {
+                break;
+            }
+            markers = (output.next_key_marker, output.next_version_id_marker);
+        }
+        versions.truncate(limit);
+        Ok(versions)
+    }
+
+    async fn get_version(&self, key: &str, id: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+        key::check(NAME, "get", key)?;
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return Ok(Some(Bytes::new()));
+        }
+        self.fetch(key, Some(id), range).await
     }
 }

@@ -70,6 +70,18 @@ where
     }
 }
 
+/// Versions could not be listed. A server that does not know them may answer with a list of another kind: asking again does not help.
+pub(crate) fn no_versions<E>(err: SdkError<E, HttpResponse>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let other = matches!(&err, SdkError::ServiceError(answer) if answer.raw().status().is_success());
+    match failure("list versions", err) {
+        StoreError::Unavailable { action, store, source } if other => StoreError::Refused { action, store, source },
+        failure => failure,
+    }
+}
+
 /// One line with every cause. The SDK's own words are either "service error" or a page with headers and bodies, in
 /// which a server may quote what was signed.
 fn describe<E>(err: &SdkError<E, HttpResponse>) -> String

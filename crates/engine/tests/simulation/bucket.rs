@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use treehold_fault::{Faults, Injected, Moment};
-use treehold_store::{Bucket, ListPage, Payload, Put, StoreError};
+use treehold_store::{Bucket, ListPage, Payload, Put, StoreError, Version};
 
 use crate::gate::Gate;
 
@@ -99,5 +99,17 @@ impl Bucket for StormyBucket {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let late = || Some(Late::Delete(key.to_owned()));
         self.suffer("delete", self.inner().delete(key), late).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        self.sound.keeps_versions().await
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        self.suffer("list", self.inner().versions(key, limit), || None).await
+    }
+
+    async fn get_version(&self, key: &str, id: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+        self.suffer("get", self.inner().get_version(key, id, range), || None).await
     }
 }

@@ -95,6 +95,27 @@ async fn a_server_without_ranges_gives_the_range_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_list_versions_refuses_for_good() {
+    let list = "<?xml version=\"1.0\"?><ListBucketResult><Name>b</Name></ListBucketResult>";
+    let refusals = [
+        code("501 Not Implemented", "NotImplemented"),
+        code("405 Method Not Allowed", "MethodNotAllowed"),
+        code("403 Forbidden", "AccessDenied"),
+        code("404 Not Found", "NoSuchKey"),
+        reply("200 OK", "content-type: application/xml\r\n", list),
+    ];
+    for refusal in refusals {
+        let said = refusal.clone();
+        let (bucket, _) = stub(move |_| said.clone()).await;
+        let err = bucket.versions("objects/x", 9).await.unwrap_err();
+        assert!(matches!(err, StoreError::Refused { action: "list versions", .. }), "{refusal}: {err:?}");
+    }
+    let (bucket, _) = stub(|_| code("503 Slow Down", "SlowDown")).await;
+    let err = bucket.versions("objects/x", 9).await.unwrap_err();
+    assert!(matches!(err, StoreError::Unavailable { .. }), "{err:?}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_is_no_answer() {
     let (bucket, _) = stub(|_| reply("200 OK", "", "0123456789").replace("length: 10", "length: 11")).await;
     let err = bucket.get("objects/x", None).await.unwrap_err();
