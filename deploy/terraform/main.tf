@@ -191,11 +191,12 @@ resource "aws_iam_role" "server" {
 
 data "aws_iam_policy_document" "server" {
   statement {
-    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+    # GetObjectVersion, and ListBucketVersions below: `admin verify --repair` reads what was overwritten or deleted.
+    actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     resources = ["${aws_s3_bucket.objects.arn}/*"]
   }
   statement {
-    actions   = ["s3:ListBucket", "s3:GetBucketVersioning"]
+    actions   = ["s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning"]
     resources = [aws_s3_bucket.objects.arn]
   }
 }

@@ -36,6 +36,8 @@ pub enum Code {
     KeyUnknown,
     /// A name that is none of ours.
     NameForeign,
+    /// A repair could not look at what the bucket keeps of overwritten and deleted keys.
+    VersionsUnread,
     /// A pack without its index.
     IdxMissing,
     /// An index that does not parse.
@@ -106,7 +108,7 @@ impl Code {
     /// How bad it is.
     pub fn level(self) -> Level {
         match self {
-            Self::NameForeign => Level::Info,
+            Self::NameForeign | Self::VersionsUnread => Level::Info,
             Self::KeyEmpty
             | Self::KeyLeft
             | Self::KeyUnknown
@@ -154,6 +156,9 @@ impl Code {
             Self::PendingBaseMissing => "the edit can be committed over what is there, not merged",
             Self::KeyUnknown | Self::KeyLeft => "nothing refers to it; the collector's scan for orphans takes it",
             Self::KeyEmpty => "nothing refers to it; it only takes room",
+            Self::VersionsUnread => {
+                "allow `s3:ListBucketVersions` and `s3:GetObjectVersion`, if the bucket keeps versions, and repair again"
+            }
             Self::NameForeign => "not ours; the bucket is better kept to itself",
             Self::ObjectMalformed => "it was stored as it is; git may refuse it",
             Self::HorizonAhead => "stop the collector and restore the database",

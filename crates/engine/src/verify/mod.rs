@@ -175,6 +175,8 @@ struct Run<'a> {
     pace: Pace,
     state: State,
     saved: Arc<Mutex<Option<String>>>,
+    /// Whether the bucket keeps versions that may be listed; `None`: not asked yet.
+    versions: Option<bool>,
 }
 
 impl Engine {
@@ -192,7 +194,7 @@ impl Engine {
         let resumed = left.is_some();
         let state = left.unwrap_or_else(|| State::new(asked, self.ambient.now_ms()));
         let pace = Pace::new(Arc::clone(&self.ambient), options.rate);
-        let mut run = Run { engine: self, progress, pace, state, saved: lease.progress() };
+        let mut run = Run { engine: self, progress, pace, state, saved: lease.progress(), versions: None };
         run.save();
         match lease.kept(run.work()).await {
             Ok(()) => {

@@ -1,5 +1,7 @@
 //! Repair: another good copy, wherever it is, goes into a fresh pack, and the ledger is told. Nothing is deleted or overwritten.
 
+mod versions;
+
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
@@ -129,6 +131,7 @@ impl Run<'_> {
         let mut search = Search::new(rows.iter().map(Wanted::of).collect());
         search.window = Some(WINDOW);
         self.search_packs(&mut search).await?;
+        self.search_versions(&mut search).await?;
         let mut rescued = std::mem::take(&mut search.rescued);
         rescued.extend(self.store_found(search.found).await?.into_keys());
         let mut whole = true;
@@ -148,6 +151,7 @@ impl Run<'_> {
         let mut search = Search::new(wanted);
         self.search_nearby(&mut search).await?;
         self.search_packs(&mut search).await?;
+        self.search_versions(&mut search).await?;
         self.store_found(search.found).await
     }
 
@@ -252,17 +256,29 @@ impl Run<'_> {
                     Err(error) => return Err(error.into()),
                 };
                 self.count(pack.entries().len() as u64 * IDX_ENTRY + IDX_REST).await;
-                let hits = pack.entries().iter().enumerate().filter(|(_, entry)| search.open.contains_key(&entry.oid));
-                let hits: Vec<(usize, ObjectId)> = hits.map(|(at, entry)| (at, entry.oid)).collect();
-                for (at, oid) in hits {
-                    if let Some((kind, content)) = self.copy_in_pack(&pack, at).await? {
-                        search.offer(oid, kind, content);
-                    }
-                    if let Some(found) = search.take_window() {
-                        search.rescued.extend(self.store_found(found).await?.into_keys());
-                    }
-                }
+                self.copies_in_pack(&pack, search).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whatever is looked for and has an entry there.
+    async fn copies_in_pack(&mut self, pack: &RawPack, search: &mut Search) -> Result<()> {
+        let hits = pack.entries().iter().enumerate().filter(|(_, entry)| search.open.contains_key(&entry.oid));
+        let hits: Vec<(usize, ObjectId)> = hits.map(|(at, entry)| (at, entry.oid)).collect();
+        for (at, oid) in hits {
+            if let Some((kind, content)) = self.copy_in_pack(pack, at).await? {
+                search.offer(oid, kind, content);
+            }
+            self.store_window(search).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores what was found, once that is enough.
+    async fn store_window(&self, search: &mut Search) -> Result<()> {
+        if let Some(found) = search.take_window() {
+            search.rescued.extend(self.store_found(found).await?.into_keys());
         }
         Ok(())
     }
