@@ -3,4 +3,4 @@
 mod git;
 mod git_http;
 mod postgres;
-mod s3;
+pub mod s3;

@@ -48,6 +48,7 @@ mod local_history;
 mod mcp;
 mod modes;
 mod objects;
+mod old_versions;
 mod operations;
 mod outages;
 mod overload;

@@ -49,7 +49,7 @@ fn history(d: &Deployment, random: &mut StdRng) -> String {
 
 /// A store with a bit of everything: a kept pack with deltas, a second project that shares it, commits, a deleted branch, pending work
 /// in the database and in the bucket. The imported project.
-async fn furnish(d: &Deployment, random: &mut StdRng) -> Uuid {
+pub async fn furnish(d: &Deployment, random: &mut StdRng) -> Uuid {
     let url = history(d, random);
     let mut projects = Vec::new();
     for name in ["one", "two"] {
@@ -76,7 +76,7 @@ async fn furnish(d: &Deployment, random: &mut StdRng) -> Uuid {
     projects[0]
 }
 
-async fn commit(d: &Deployment, project: Uuid, number: usize) {
+pub async fn commit(d: &Deployment, project: Uuid, number: usize) {
     let actions: Vec<Value> = (0..3)
         .map(|file| json!({"action": "create", "path": format!("new/{number}/{file}.txt"), "content": format!("{number} {file}\n")}))
         .collect();

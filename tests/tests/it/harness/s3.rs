@@ -5,7 +5,7 @@ use std::time::Duration;
 use treehold_tests::s3::{S3Fault, S3Server};
 
 /// A client without retries, so that a test sees each answer.
-fn client(server: &S3Server, secret_key: &str) -> Client {
+pub fn client(server: &S3Server, secret_key: &str) -> Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
