@@ -129,7 +129,8 @@ async fn damaged_packs_are_mended() {
     let mut d = uncached().await;
     d.own().s3.keep_versions(BUCKET);
     let project = furnish(&d, &mut random).await;
-    d.kill();
+    d.stop().await;
+    assert_eq!(verify(&d, &[]).await["errors"], 0, "before");
     let operator = Operator::of(&d).await;
     let packs = operator.packs();
     let first: usize = random.random_range(0..7);

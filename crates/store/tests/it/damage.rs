@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::Rng;
 use treehold_object::Kind;
-use treehold_store::{Bucket, Location, MemoryBucket, Object, ObjectStore, StoreError};
+use treehold_store::{Bucket, Location, MemoryBucket, Object, ObjectStore, StoreError, Version};
 
 use crate::sample::{blobs, object, options, put_pack, seeded};
 
@@ -149,4 +149,33 @@ async fn a_bomb_is_not_inflated() {
     let lied = Location { size: 10, ..stored.location() };
     assert!(matches!(damaged.store.get(&lied).await, Err(StoreError::Corrupt { .. })));
     assert!(damaged.store.get(&stored.location()).await.unwrap() == bomb);
+}
+
+/// Goal: what a pack was before it was overwritten and deleted can be read entry by entry, and what it was after that gives nothing.
+#[tokio::test]
+async fn an_older_version_of_a_pack_is_read_by_its_index() {
+    let (_dir, options) = options();
+    let bucket = Arc::new(MemoryBucket::with_versions());
+    let store = ObjectStore::new(Arc::clone(&bucket) as Arc<dyn Bucket>, options);
+    let objects = blobs(&mut seeded(), 10);
+    let (key, _) = put_pack(&store, &objects, 1).await;
+    let idx_key = treehold_store::idx_key(&key).unwrap();
+    let idx = bucket.get(&idx_key, None).await.unwrap().unwrap();
+    let size = bucket.head(&key).await.unwrap().unwrap();
+    bucket.damage(&key, vec![7; usize::try_from(size).unwrap()].into());
+    bucket.delete(&key).await.unwrap();
+    let versions = bucket.versions(&key, 9).await.unwrap();
+    assert_eq!(versions.len(), 2);
+    let [overwritten, first] = [&versions[0], &versions[1]];
+    let pack = store.raw_pack_version(&key, first, idx.clone()).await.unwrap();
+    let count = pack.entries().len();
+    assert_eq!(pack.read(0..count).await.unwrap().entries.len(), count);
+    let pack = store.raw_pack_version(&key, overwritten, idx.clone()).await.unwrap();
+    assert!(matches!(pack.read(0..count).await, Err(StoreError::Corrupt { .. })));
+    let small = Version { size: 40, ..first.clone() };
+    assert!(matches!(store.raw_pack_version(&key, &small, idx).await, Err(StoreError::Corrupt { .. })));
+    let unknown = Version { id: "99".to_owned(), ..first.clone() };
+    let idx = bucket.get(&idx_key, None).await.unwrap().unwrap();
+    let pack = store.raw_pack_version(&key, &unknown, idx).await.unwrap();
+    assert!(matches!(pack.read(0..count).await, Err(StoreError::Missing { .. })));
 }
