@@ -58,7 +58,7 @@ impl Operator {
         }
     }
 
-    /// Damages a pack in one of seven ways.
+    /// Damages a pack in one of eight ways.
     async fn damage(&self, kind: usize, pack: &str, value: &[u8], random: &mut StdRng) {
         let idx = pack.replace(".pack", ".idx");
         let mut garbage = || {
@@ -66,7 +66,7 @@ impl Operator {
             random.fill_bytes(&mut garbage);
             garbage
         };
-        match kind % 7 {
+        match kind % 8 {
             0 => self.put(pack, garbage()).await,
             1 => self.put(pack, value[..value.len() / 2].to_vec()).await,
             2 => self.delete(pack).await,
@@ -81,6 +81,11 @@ impl Operator {
             }
             5 => {
                 self.put(&idx, garbage()).await;
+                self.put(pack, garbage()).await;
+            }
+            6 => {
+                // No index is left anywhere.
+                std::fs::remove_file(self.objects.join(&idx)).expect("remove");
                 self.put(pack, garbage()).await;
             }
             _ => {
@@ -133,7 +138,7 @@ async fn damaged_packs_are_mended() {
     assert_eq!(verify(&d, &[]).await["errors"], 0, "before");
     let operator = Operator::of(&d).await;
     let packs = operator.packs();
-    let first: usize = random.random_range(0..7);
+    let first: usize = random.random_range(0..8);
     let mut kinds = 0;
     for (at, (name, value)) in packs.iter().filter(|(name, _)| name.ends_with(".pack")).enumerate() {
         operator.damage(first + at, name, value, &mut random).await;

@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
+use treehold_catalog::{InspectedObject, Located};
 use treehold_object::idx::Index;
-use treehold_object::pack::{HEADER_LEN, parse_header};
+use treehold_object::pack::{EntryKind, HEADER_LEN, Span, parse_header};
 use treehold_object::zlib::Inflater;
-use treehold_object::{ObjectId, loose};
-use treehold_store::{StoreError, Version, idx_key, loose_key};
+use treehold_object::{Kind, ObjectId, loose};
+use treehold_store::{Location, StoreError, Version, idx_key, loose_key};
 
-use super::{OBJECT_MAX, Search};
+use super::{OBJECT_MAX, Search, applied, inflated};
 use crate::verify::finding::{Code, Damage};
 use crate::verify::{ROWS, Run};
 use crate::{Result, blocking};
@@ -71,6 +72,9 @@ impl Run<'_> {
                 self.search_version(key, pack, &idx, entries, search).await?;
             }
         }
+        for pack in packs.iter().filter(|pack| !pack.current) {
+            self.search_rows(key, pack, search).await?;
+        }
         Ok(())
     }
 
@@ -96,6 +100,38 @@ impl Run<'_> {
             Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the ledger says is in the pack, where it says: also if no index is left.
+    async fn search_rows(&mut self, key: &str, pack: &Version, search: &mut Search) -> Result<()> {
+        let there = |row: &&InspectedObject| row.key.as_ref().is_some_and(|(name, _)| name == key);
+        let rows = search.open.values().filter_map(|wanted| wanted.row.as_ref()).filter(there);
+        let located: Vec<Located> = rows.filter_map(InspectedObject::located).collect();
+        for page in located.chunks(ROWS as usize) {
+            for location in self.engine.locations(page).await? {
+                if let Some((kind, content)) = self.copy_by_row(pack, &location).await? {
+                    search.offer(location.oid, kind, content);
+                }
+                self.store_window(search).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_by_row(&mut self, pack: &Version, location: &Location) -> Result<Option<(Kind, Bytes)>> {
+        let entry = Span { offset: location.offset, length: location.length };
+        let mut deltas = Vec::new();
+        for Span { offset, length } in std::iter::once(entry).chain(location.bases.iter().copied()) {
+            let end = offset.checked_add(length).filter(|end| *end <= pack.size && length <= VALUE_MAX);
+            let Some(end) = end else { return Ok(None) };
+            let Some(bytes) = self.version(&location.key, pack, Some(offset..end)).await? else { return Ok(None) };
+            let Some((kind, content)) = blocking(move || Ok(inflated(&bytes))).await? else { return Ok(None) };
+            if let EntryKind::Whole(kind) = kind {
+                return blocking(move || Ok(applied(content, deltas).map(|content| (kind, content.into())))).await;
+            }
+            deltas.push(content);
+        }
+        Ok(None)
     }
 
     async fn search_loose_versions(&mut self, search: &mut Search) -> Result<()> {
