@@ -231,19 +231,24 @@ impl GitRemote {
             return Err(RemoteError::Invalid("there is nothing to ask it for".into()));
         }
         let told = self.upload_capabilities(place).await?;
+        let cuts = told.has_feature("fetch", "shallow");
         let deepen = match spec.depth {
+            None if spec.alone && cuts => Deepen::Depth(1),
             None => Deepen::Keep,
             Some(0 | DEPTH_INFINITE..) => Deepen::Unshallow,
             Some(depth) => Deepen::Depth(depth),
         };
-        if !told.has_feature("fetch", "shallow") && (deepen != Deepen::Keep || !spec.shallow.is_empty()) {
+        if !cuts && (deepen != Deepen::Keep || !spec.shallow.is_empty()) {
             return Err(RemoteError::Invalid("it cannot cut history off; fetch all of it".into()));
         }
+        // What is wanted by name comes whatever the filter says.
+        let filter = (spec.alone && told.has_feature("fetch", "filter")).then(|| "tree:0".into());
         let request = FetchRequest {
             wants: spec.wants.clone(),
             haves: spec.haves.clone(),
             shallow: spec.shallow.clone(),
             deepen,
+            filter,
             no_progress: true,
             ..FetchRequest::default()
         };
@@ -301,7 +306,8 @@ fn listed(refs: Vec<RemoteRef>, prefixes: &[String]) -> RemoteRefs {
 
 pub(super) fn fetch_error(error: FetchError) -> RemoteError {
     match error {
-        FetchError::Remote(_) | FetchError::Truncated => RemoteError::Failed(error.to_string()),
+        FetchError::Remote(_) => RemoteError::Refused(error.to_string()),
+        FetchError::Truncated => RemoteError::Failed(error.to_string()),
         _ => RemoteError::Invalid(error.to_string()),
     }
 }

@@ -246,6 +246,7 @@ fn not_sent(error: RemoteError) -> Pushed {
         RemoteError::Limited(seconds) => Pushed::Limited(seconds),
         RemoteError::NotAllowed(_)
         | RemoteError::Failed(_)
+        | RemoteError::Refused(_)
         | RemoteError::Timeout
         | RemoteError::Invalid(_)
         | RemoteError::Spool(_) => Pushed::Unreachable(error.to_string()),

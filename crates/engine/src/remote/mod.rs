@@ -88,7 +88,7 @@ pub struct RemoteRefs {
 /// What to fetch.
 #[derive(Debug, Clone, Default)]
 pub struct FetchSpec {
-    /// Commits to get.
+    /// Commits to get; with `alone` objects of any kind.
     pub wants: Vec<ObjectId>,
     /// Commits that we have, with everything they reach (up to the shallow ones).
     pub haves: Vec<ObjectId>,
@@ -96,6 +96,9 @@ pub struct FetchSpec {
     pub shallow: Vec<ObjectId>,
     /// Cut history off after so many commits; `None` = keep the boundary, or all; `Some(0)` = all, the boundary goes away.
     pub depth: Option<u32>,
+    /// Nothing but the wants, where the remote can leave out what they refer to; if not, their trees and blobs come along, or history.
+    /// Of wants that refer to each other it may send the outer ones only.
+    pub alone: bool,
     /// Refuse packs over so many bytes.
     pub pack_bytes_max: u64,
 }
@@ -146,6 +149,9 @@ pub enum RemoteError {
     /// Could not be reached or broke off.
     #[error("the remote failed: {0}")]
     Failed(String),
+    /// It answered in git's protocol that it will not, in words of its own: such as for an object that it does not have.
+    #[error("the remote failed: {0}")]
+    Refused(String),
     /// Did not answer in time.
     #[error("the remote did not answer in time")]
     Timeout,

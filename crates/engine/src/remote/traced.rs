@@ -28,7 +28,7 @@ fn kind(error: &RemoteError) -> &'static str {
     match error {
         RemoteError::NotAllowed(_) => "not_allowed",
         RemoteError::Auth => "auth",
-        RemoteError::Failed(_) => "failed",
+        RemoteError::Failed(_) | RemoteError::Refused(_) => "failed",
         RemoteError::Timeout => "timeout",
         RemoteError::Limited(_) => "limited",
         RemoteError::Invalid(_) => "invalid",

@@ -33,7 +33,7 @@ impl From<RemoteError> for EngineError {
         match error {
             RemoteError::NotAllowed(detail) => Self::RemoteNotAllowed(detail),
             RemoteError::Auth => Self::RemoteAuth { attempt: None, commit: None },
-            RemoteError::Failed(_) => failed("remote_failed", None),
+            RemoteError::Failed(_) | RemoteError::Refused(_) => failed("remote_failed", None),
             RemoteError::Timeout => failed("remote_timeout", None),
             RemoteError::Limited(retry_after_s) => failed("remote_rate_limited", retry_after_s),
             RemoteError::Invalid(_) => failed("remote_invalid", None),
@@ -116,6 +116,7 @@ impl Engine {
             haves,
             shallow: shallow.clone(),
             depth: cut.filter(|_| first),
+            alone: false,
             pack_bytes_max: self.config.limits.pack_bytes,
         };
         point("I3").await?;

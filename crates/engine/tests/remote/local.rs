@@ -29,6 +29,13 @@ async fn an_operator_reads_and_pushes_a_repository_of_this_machine() {
     repo.fsck_strict();
     let shallow = fetch(&here, &operator(path.clone()), &FetchSpec { depth: Some(1), ..want(&head) }).await.unwrap();
     assert_eq!(shallow.shallow, [oid(&head)]);
+    // What is asked for by name comes without what it refers to, where the repository's settings allow it.
+    bare.git().run(["config", "uploadpack.allowFilter", "true"]);
+    let other = remote(&[], &directory.path().join("spool"), timeouts());
+    let tree = origin.rev_parse("main^{tree}");
+    let alone = fetch(&other, &operator(path.clone()), &FetchSpec { alone: true, ..want(&tree) }).await.unwrap();
+    let pack = std::fs::read(alone.pack.path()).unwrap();
+    assert_eq!(pack[8..12], 1u32.to_be_bytes(), "one object");
 
     let new = origin.commit_file("more", "more");
     let revisions = format!("{new}\n^{head}\n");

@@ -129,7 +129,7 @@ async fn a_pack_over_the_limit_is_refused_and_its_spool_dropped() {
 async fn what_the_remote_does_not_have_is_its_refusal() {
     let setup = Setup::new().await;
     let error = fetch(&setup.remote, &setup.at(), &want(&"1".repeat(40))).await.unwrap_err();
-    assert!(matches!(&error, RemoteError::Failed(text) if text.contains("not our ref")), "{error:?}");
+    assert!(matches!(&error, RemoteError::Refused(text) if text.contains("not our ref")), "{error:?}");
     let error = fetch(&setup.remote, &setup.at(), &FetchSpec::default()).await.unwrap_err();
     assert!(matches!(error, RemoteError::Invalid(_)));
     setup.finish();
@@ -173,7 +173,7 @@ async fn each_fault_of_a_read_is_told_apart_and_passes() {
         (Fault::Lie(Lie::Garbage), 1, "Invalid"),
         (Fault::Lie(Lie::Html), 1, "Invalid"),
         (Fault::Lie(Lie::Body(b"000eunexpected".to_vec())), 1, "Invalid"),
-        (Fault::Lie(Lie::Body(b"0012ERR go away!\n0000".to_vec())), 1, "Failed"),
+        (Fault::Lie(Lie::Body(b"0012ERR go away!\n0000".to_vec())), 1, "Refused"),
     ] {
         setup.known().await;
         setup.server.fail_next(On::UploadPack, count, fault.clone());
