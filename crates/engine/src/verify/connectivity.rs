@@ -239,7 +239,8 @@ impl Run<'_> {
 
     /// Objects that the ledger has not, each by one edge that leads to it.
     async fn seek(&mut self, walk: &mut Walk, edges: &[&Edge]) -> Result<()> {
-        let wanted = edges.iter().map(|edge| Wanted { oid: edge.oid, kind: edge.kind, row: None });
+        let project = Some(walk.project);
+        let wanted = edges.iter().map(|edge| Wanted { oid: edge.oid, kind: edge.kind, row: None, project });
         let rescued: HashSet<ObjectId> = self.rescue(wanted.collect()).await?.into_keys().collect();
         for edge in edges {
             let code = match &edge.by {
@@ -354,7 +355,7 @@ impl Run<'_> {
                 Ok(Some(object))
             }
             Look::Damaged(damage) => {
-                let object = self.rescue(vec![Wanted::of(row)]).await?.remove(&row.oid);
+                let object = self.rescue(vec![Wanted::of(row).needed_by(walk.project)]).await?.remove(&row.oid);
                 let damage = if walk.past { Damage { code: Code::ReflogBroken, ..damage } } else { damage };
                 walk.find(damage, row.oid.to_string(), object.is_some());
                 Ok(object)

@@ -102,13 +102,15 @@ pub enum Code {
     DatabaseCorrupt,
     /// A row does not decode.
     RowInvalid,
+    /// A project's remote was asked for lost objects, and did not answer as it should.
+    RemoteSilent,
 }
 
 impl Code {
     /// How bad it is.
     pub fn level(self) -> Level {
         match self {
-            Self::NameForeign | Self::VersionsUnread => Level::Info,
+            Self::NameForeign | Self::VersionsUnread | Self::RemoteSilent => Level::Info,
             Self::KeyEmpty
             | Self::KeyLeft
             | Self::KeyUnknown
@@ -165,6 +167,9 @@ impl Code {
             Self::OpSilent => "a running server ends it",
             Self::AttemptStuck => "sync or push with credentials that the remote takes",
             Self::DatabaseCorrupt => "restore the database",
+            Self::RemoteSilent => {
+                "`--repair` again once it answers, takes the configured credentials and is allowed; else look for copies elsewhere"
+            }
         }
     }
 

@@ -32,6 +32,7 @@ use crate::{Engine, EngineError, Result};
 pub use finding::{Code, Finding, Level};
 use finding::{Damage, Findings};
 use pace::Pace;
+use repair::Remotes;
 
 /// Rows and names in one question.
 const ROWS: u32 = 1000;
@@ -177,6 +178,7 @@ struct Run<'a> {
     saved: Arc<Mutex<Option<String>>>,
     /// Whether the bucket keeps versions that may be listed; `None`: not asked yet.
     versions: Option<bool>,
+    remotes: Remotes,
 }
 
 impl Engine {
@@ -194,7 +196,8 @@ impl Engine {
         let resumed = left.is_some();
         let state = left.unwrap_or_else(|| State::new(asked, self.ambient.now_ms()));
         let pace = Pace::new(Arc::clone(&self.ambient), options.rate);
-        let mut run = Run { engine: self, progress, pace, state, saved: lease.progress(), versions: None };
+        let (saved, remotes) = (lease.progress(), Remotes::default());
+        let mut run = Run { engine: self, progress, pace, state, saved, versions: None, remotes };
         run.save();
         match lease.kept(run.work()).await {
             Ok(()) => {

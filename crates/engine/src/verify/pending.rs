@@ -69,7 +69,7 @@ impl Run<'_> {
                 Some(row) if row.live && row.kind == Kind::Blob => there.push(row),
                 row => {
                     let revived = row.is_some() && self.repairs() && self.pin_again(*oid).await?;
-                    let wanted = Wanted { oid: *oid, kind: Some(Kind::Blob), row };
+                    let wanted = Wanted { oid: *oid, kind: Some(Kind::Blob), row, project: None };
                     let rescued = revived || self.rescue(vec![wanted]).await?.contains_key(oid);
                     let damage =
                         Damage::new(Code::PendingMissing, "it should be in the bucket, and is not in the ledger");

@@ -1,6 +1,7 @@
 //! Repair: another good copy, wherever it is, goes into a fresh pack, and the ledger is told. Nothing is deleted or overwritten.
 
 mod versions;
+mod remote;
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,6 +17,7 @@ use super::finding::{Code, Damage};
 use super::objects::WINDOW;
 use super::{ROWS, Run};
 use crate::{Result, blocking};
+pub(super) use remote::Remotes;
 
 /// No object is larger, bytes, where the ledger says nothing about its size.
 const OBJECT_MAX: u64 = 1 << 30;
@@ -35,11 +37,18 @@ pub(super) struct Wanted {
     pub kind: Option<Kind>,
     /// Its row; `None`: the ledger does not have it.
     pub row: Option<InspectedObject>,
+    /// A project whose refs lead to it, where one is at hand.
+    pub project: Option<Uuid>,
 }
 
 impl Wanted {
     pub fn of(row: &InspectedObject) -> Self {
-        Self { oid: row.oid, kind: Some(row.kind), row: Some(row.clone()) }
+        Self { oid: row.oid, kind: Some(row.kind), row: Some(row.clone()), project: None }
+    }
+
+    /// The same, with a project whose refs lead to it.
+    pub fn needed_by(self, project: Uuid) -> Self {
+        Self { project: Some(project), ..self }
     }
 
     /// Whether this is the object, by all that is known of it.
@@ -132,6 +141,7 @@ impl Run<'_> {
         search.window = Some(WINDOW);
         self.search_packs(&mut search).await?;
         self.search_versions(&mut search).await?;
+        self.search_remotes(&mut search).await?;
         let mut rescued = std::mem::take(&mut search.rescued);
         rescued.extend(self.store_found(search.found).await?.into_keys());
         let mut whole = true;
@@ -152,6 +162,7 @@ impl Run<'_> {
         self.search_nearby(&mut search).await?;
         self.search_packs(&mut search).await?;
         self.search_versions(&mut search).await?;
+        self.search_remotes(&mut search).await?;
         self.store_found(search.found).await
     }
 
