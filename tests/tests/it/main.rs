@@ -65,6 +65,7 @@ mod rates;
 mod rebuild;
 mod ref_history;
 mod ref_limits;
+mod remote_repairs;
 mod remote_tools;
 mod remotes;
 mod rust_client;
