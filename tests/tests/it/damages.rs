@@ -266,6 +266,12 @@ impl Lab {
         self.flip(&object, object.offset + object.length / 2);
     }
 
+    /// All pending work that started from something started from this, it says from now on.
+    pub async fn rebase(&self, oid: &str) {
+        let oid = self.bytes(ObjectId::from_hex(oid.as_bytes()).expect("an oid").as_slice());
+        self.execute(format!("UPDATE pending SET base_oid = {oid} WHERE base_oid IS NOT NULL")).await;
+    }
+
     pub async fn undo(&self, undo: Undo) {
         for (path, bytes) in undo.files {
             match bytes {

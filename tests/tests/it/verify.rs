@@ -267,6 +267,22 @@ both! {
         d.export(project).await;
     }
 
+    /// Goal: what pending work started from comes back. Method: the blob was never here, and the remote has it.
+    async fn repairs_what_edits_started_from(d) {
+        let mut random = random("repairs what edits started from");
+        furnish(&d, &mut random).await;
+        let remote = treehold_tests::git::Repo::open(d.remotes.path().join("long.git"));
+        let base = remote.hash_object_literally("blob", b"where edits began\n");
+        let (_d, lab) = stop(d).await;
+        lab.rebase(&base).await;
+        let found = verified(&lab, &full()).await;
+        assert!(found.codes["pending_base_missing"] > 0 && found.repaired == 0, "{}", words(&found));
+        let repaired = verified(&lab, &VerifyOptions { repair: true, ..full() }).await;
+        let all = repaired.findings.iter().all(|finding| finding.repaired);
+        assert!(repaired.codes["pending_base_missing"] > 0 && all, "{}", words(&repaired));
+        clean(&lab, "after the repair").await;
+    }
+
     /// Goal: what a repair reads counts, so that a rate binds it. Method: all packs are lost, and everything is elsewhere; the same run once more,
     /// which has nothing to repair, reads less by what was looked for.
     async fn repairs_count_what_they_read(d) {

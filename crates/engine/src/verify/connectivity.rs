@@ -32,7 +32,7 @@ const EDGES: usize = 4096;
 /// Objects whose numbers are kept at hand, and as many that were looked for in vain: most entries of a tree are those of the version before.
 const KNOWN_MAX: usize = 500_000;
 /// Objects that are looked for at once: whoever has one in memory may have all.
-const SOUGHT: usize = 16;
+pub(super) const SOUGHT: usize = 16;
 
 /// What refers to an object.
 #[derive(Debug, Clone)]

@@ -155,7 +155,9 @@ impl Code {
             Self::HistoryMissing => {
                 "nothing that is pending now is concerned; the version comes back only with the database"
             }
-            Self::PendingBaseMissing => "the edit can be committed over what is there, not merged",
+            Self::PendingBaseMissing => {
+                "`--repair` looks for copies that the ledger does not know; else the edit can be committed over what is there, not merged"
+            }
             Self::KeyUnknown | Self::KeyLeft => "nothing refers to it; the collector's scan for orphans takes it",
             Self::KeyEmpty => "nothing refers to it; it only takes room",
             Self::VersionsUnread => {

@@ -6,6 +6,7 @@ use treehold_catalog::{Inspected, InspectedContent, InspectedPending, LostVersio
 use treehold_object::{Kind, ObjectId, second_opinion};
 
 use super::Run;
+use super::connectivity::SOUGHT;
 use super::finding::{Code, Damage};
 use super::objects::Look;
 use super::repair::Wanted;
@@ -100,6 +101,7 @@ impl Run<'_> {
         let kept = self.engine.catalog.pending_contents(project.id, &unknown).await?;
         let gone: HashSet<ObjectId> =
             unknown.into_iter().zip(kept).filter(|(_, kept)| kept.is_none()).map(|(oid, _)| oid).collect();
+        let found = self.rescue_bases(project, &gone).await?;
         for row in rows {
             let baseless = row.base_oid.is_some_and(|base| gone.contains(&base));
             let lost = row.oid.is_some() && !row.recorded;
@@ -112,11 +114,25 @@ impl Run<'_> {
                 self.find(damage, subject.clone(), Some(project.id), false);
             }
             if baseless {
+                let repaired = row.base_oid.is_some_and(|base| found.contains(&base));
                 let damage = Damage::new(Code::PendingBaseMissing, "the blob that it started from is nowhere");
-                self.find(damage, subject, Some(project.id), false);
+                self.find(damage, subject, Some(project.id), repaired);
             }
         }
         Ok(())
+    }
+
+    /// Blobs that pending work started from, which the ledger does not have: those of them that were found. The project's refs or pending
+    /// work led to each when the edit was made.
+    async fn rescue_bases(&mut self, project: &Project, gone: &HashSet<ObjectId>) -> Result<HashSet<ObjectId>> {
+        let gone: Vec<ObjectId> = gone.iter().copied().collect();
+        let mut found = HashSet::new();
+        for oids in gone.chunks(SOUGHT) {
+            let blob =
+                |oid: &ObjectId| Wanted { oid: *oid, kind: Some(Kind::Blob), row: None, project: Some(project.id) };
+            found.extend(self.rescue(oids.iter().map(blob).collect()).await?.into_keys());
+        }
+        Ok(found)
     }
 
     /// Whether a row is still what it was.

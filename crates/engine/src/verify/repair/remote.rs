@@ -28,6 +28,8 @@ const UNKNOWN: u64 = 1 << 20;
 /// What a pack may have beyond what was asked for, where the remote knows no filter, bytes; and how many objects in all.
 const SLACK: u64 = 64 << 20;
 const OBJECTS_MAX: u64 = 200_000;
+/// References to what is not in the pack, which are kept in memory: as many as the largest tree has.
+const EXTERNAL_MAX: u64 = 4_000_000;
 /// How much more all of it may be once it is unpacked.
 const RATIO: u64 = 8;
 /// How long one request may take.
@@ -287,6 +289,7 @@ impl Run<'_> {
             objects: OBJECTS_MAX,
             object_bytes: longest,
             inflated_bytes: bytes.saturating_mul(RATIO),
+            external: EXTERNAL_MAX,
             ..IngestLimits::default()
         }
     }
