@@ -20,6 +20,7 @@ mod resolve;
 mod scan;
 mod table;
 mod thin;
+mod threads;
 mod walk;
 
 pub use arrival::Arrival;
@@ -113,7 +114,7 @@ pub struct IngestOptions<'a> {
     pub progress: Option<&'a Progress<'a>>,
     /// Whether to compute the SHA-256 of every object ([`PackedObject::sha256`]).
     pub sha256: bool,
-    /// Threads that resolve deltas; 0 counts as 1.
+    /// Threads that resolve deltas, if the system gives so many; 0 counts as 1.
     pub threads: usize,
     /// Bytes of bases kept per thread, and by [`Quarantine::read`]; 0 means 96 MiB.
     pub cache_bytes: usize,

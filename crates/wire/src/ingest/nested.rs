@@ -48,10 +48,9 @@ impl Nestings {
     }
 
     /// No more will come.
-    pub fn close(mut self) -> Self {
+    pub fn close(&mut self) {
         self.all.sort_unstable_by_key(|nested| nested.at);
         self.all.shrink_to_fit();
-        self
     }
 
     /// The trees in the one at position `at`; `None` where that is not known.
@@ -77,7 +76,7 @@ mod tests {
             nestings.note(at, &[(oid(at as u8), 1), (oid(0), at as u16)], |_| true);
         }
         nestings.note(4, &[], |_| true);
-        let nestings = nestings.close();
+        nestings.close();
         let names = |at| nestings.within(at).map(|found| found.iter().map(|nested| nested.name).sum::<u16>());
         assert_eq!([3, 4, 7, 9, 10].map(names), [Some(4), Some(0), Some(8), Some(10), Some(0)]);
     }
@@ -88,6 +87,7 @@ mod tests {
         nestings.note(1, &[(ObjectId::Sha1([1; 20]), 1)], |bytes| bytes < 1 << 20);
         nestings.note(2, &vec![(ObjectId::Sha1([2; 20]), 1); 1 << 16], |bytes| bytes < 1 << 20);
         nestings.note(3, &[(ObjectId::Sha1([3; 20]), 1)], |_| true);
-        assert!(nestings.close().within(1).is_none());
+        nestings.close();
+        assert!(nestings.within(1).is_none());
     }
 }

@@ -15,7 +15,7 @@ use super::nested::{Nested, Nestings};
 use super::scan::{Scanned, damaged};
 use super::table::{NONE, Slot, Table};
 use super::walk::{Children, Source, Walk, read_entry, read_raw};
-use super::{IngestError, IngestOptions};
+use super::{IngestError, IngestOptions, threads};
 use treehold_object::delta;
 
 /// Fewer entries are sorted sooner than a thread begins.
@@ -77,15 +77,12 @@ impl Quarantine {
         let external = state.external(options.limits.external)?;
         // Their room is what sorting takes.
         drop(std::mem::take(&mut state.ref_deltas));
-        let (nestings, mut slots) = (state.nestings, state.slots);
-        let (nestings, by_oid) = if options.threads > 1 && slots.len() >= ALONE_MAX {
-            std::thread::scope(|scope| {
-                let nestings = scope.spawn(move || nestings.close());
-                let by_oid = Index::of(&mut slots);
-                (nestings.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), by_oid)
-            })
+        let (mut nestings, mut slots) = (state.nestings, state.slots);
+        let by_oid = if options.threads > 1 && slots.len() >= ALONE_MAX {
+            threads::both(|| nestings.close(), || Index::of(&mut slots))
         } else {
-            (nestings.close(), Index::of(&mut slots))
+            nestings.close();
+            Index::of(&mut slots)
         };
         let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();

@@ -9,7 +9,7 @@ use treehold_object::Kind;
 use super::scan::deeper;
 use super::table::{Seen, Slot, Table};
 use super::walk::{Children, Source, Walk};
-use super::{IngestError, IngestOptions};
+use super::{IngestError, IngestOptions, threads};
 
 /// Names every delta of the table.
 pub(super) fn resolve(
@@ -30,7 +30,7 @@ pub(super) fn resolve(
         result
     };
     let mut results = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..options.threads).map(|_| scope.spawn(work)).collect();
+        let helpers: Vec<_> = (1..options.threads).map_while(|_| threads::begin(scope, work)).collect();
         let mut results = vec![work()];
         for helper in helpers {
             results.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

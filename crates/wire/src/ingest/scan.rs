@@ -11,7 +11,7 @@ use treehold_object::{Kind, ObjectId};
 
 use super::arrival::Arrival;
 use super::table::{NONE, RefDelta, Seen, Slot, Table};
-use super::{IngestError, IngestLimits, IngestOptions};
+use super::{IngestError, IngestLimits, IngestOptions, threads};
 use treehold_object::delta;
 
 const WINDOW_LEN: usize = 256 * 1024;
@@ -88,7 +88,7 @@ struct Waiting {
     content: Vec<u8>,
 }
 
-/// Runs `scan` while other threads name what it hands over; alone if there is only one thread.
+/// Runs `scan` while other threads name what it hands over; alone if there is only one thread, or no other to be had.
 ///
 /// Inflating is one thread's work, since only the end of a stream tells where the next entry begins; hashing need not be.
 fn named_beside(
@@ -111,14 +111,14 @@ fn named_beside(
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (1..options.threads)
-            .map(|_| {
+            .map_while(|_| {
                 let waiting = Arc::clone(&waiting);
-                scope.spawn(move || work(waiting))
+                threads::begin(scope, move || work(waiting))
             })
             .collect();
         // Once every worker has ended, what is handed over is refused.
         drop(waiting);
-        let scanned = scan(Some(hand_over));
+        let scanned = scan((!workers.is_empty()).then_some(hand_over));
         for worker in workers {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
