@@ -69,6 +69,21 @@ pub enum Limit {
     SecondaryInWords,
 }
 
+/// What goes wrong with the next commit that GitHub is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is made, and GitHub's time runs out: status 200 and an error without a type.
+    MadeAndTimedOut,
+    /// The same answer, and it is not made.
+    NotMadeAndTimedOut,
+    /// It is made, and a gateway answers 502 with a page.
+    MadeBehindGateway,
+    /// It is not made: the hour's points are used up for so many seconds, told with status 200.
+    Limited(i64),
+    /// It is not made: rules of the repository forbid it.
+    Forbidden,
+}
+
 #[derive(Debug)]
 struct Shared {
     address: Mutex<Option<SocketAddr>>,
@@ -89,6 +104,7 @@ struct State {
     /// Protected branches, and whether they want signatures.
     protected: HashMap<String, bool>,
     limits: VecDeque<Limit>,
+    troubles: VecDeque<Trouble>,
     lose_next: bool,
     undo_next: bool,
     asked: Vec<Asked>,
@@ -108,6 +124,7 @@ impl GitHub {
                 pulls: Vec::new(),
                 protected: HashMap::new(),
                 limits: VecDeque::new(),
+                troubles: VecDeque::new(),
                 lose_next: false,
                 undo_next: false,
                 asked: Vec::new(),
@@ -168,6 +185,11 @@ impl GitHub {
     /// The next requests of the API are answered so.
     pub fn limit_next(&self, limits: &[Limit]) {
         self.shared.state().limits.extend(limits);
+    }
+
+    /// The next commits that are asked for go so.
+    pub fn trouble_next(&self, troubles: &[Trouble]) {
+        self.shared.state().troubles.extend(troubles);
     }
 
     /// The next commit is made, and the answer lost.
@@ -235,7 +257,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         let headers = request.headers().clone();
         let body = request.into_body().collect().await?.to_bytes();
         let made = graphql::answer(&shared, &headers, &body);
-        shared.state().asked.push(Asked { method: "POST".into(), what: "/graphql".into(), status: 200 });
+        let status = made.status().as_u16();
+        shared.state().asked.push(Asked { method: "POST".into(), what: "/graphql".into(), status });
         let lost = std::mem::take(&mut shared.state().lose_next);
         return if lost { Err("the connection breaks".into()) } else { Ok(made) };
     }
@@ -268,14 +291,18 @@ fn limited(limit: Limit) -> Response<Body> {
         response.headers_mut().insert(name, HeaderValue::from(value));
     }
     if let Limit::Primary(_) = limit {
-        response.headers_mut().insert("x-ratelimit-remaining", HeaderValue::from(0));
-        // The reset counts from GitHub's own clock.
-        let date = jiff::fmt::rfc2822::DateTimePrinter::new();
-        let now = jiff::Timestamp::from_second(now_s()).expect("a time");
-        let date = date.timestamp_to_rfc9110_string(&now).expect("a date");
-        response.headers_mut().insert("date", HeaderValue::from_str(&date).expect("ASCII"));
+        used_up(&mut response);
     }
     response
+}
+
+/// Says that nothing is left, and what time it is: the reset counts from GitHub's own clock.
+fn used_up(response: &mut Response<Body>) {
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let now = jiff::Timestamp::from_second(now_s()).expect("a time");
+    let date = date.timestamp_to_rfc9110_string(&now).expect("a date");
+    response.headers_mut().insert("x-ratelimit-remaining", HeaderValue::from(0));
+    response.headers_mut().insert("date", HeaderValue::from_str(&date).expect("ASCII"));
 }
 
 fn reply(status: StatusCode, body: &Value) -> Response<Body> {

@@ -16,6 +16,7 @@ use treehold_wire::printable;
 use url::{Origin, Url};
 
 use crate::app::App;
+use crate::commits;
 use crate::place::{self, Repository};
 
 static API: Counted = Counted::new(Kind::Remote, "github api");
@@ -213,7 +214,9 @@ impl GitHub {
         }
         let body = Arc::new(read(response).await?);
         let words = body["message"].as_str().unwrap_or_default();
-        if let Some(wait) = limited(status, &headers, words) {
+        // The GraphQL API tells of limits with status 200.
+        let told = if call.graphql && commits::limits(&body) { StatusCode::TOO_MANY_REQUESTS } else { status };
+        if let Some(wait) = limited(told, &headers, words) {
             return Err(RemoteError::Limited(wait));
         }
         let small = || serde_json::to_vec(&*body).is_ok_and(|text| text.len() <= TAGGED_LEN_MAX);

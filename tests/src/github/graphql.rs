@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Body, Shared, Who, failure, header, reply};
+use super::{Body, Shared, Trouble, Who, failure, full, header, now_s, reply, used_up};
 use crate::git::Repo;
 
 pub(super) fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
@@ -18,13 +18,49 @@ pub(super) fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Respo
     if !body["query"].as_str().is_some_and(|query| query.contains("createCommitOnBranch(input: $input)")) {
         return failure(StatusCode::BAD_REQUEST, "Problems parsing JSON", None);
     }
-    match commit(shared, who, &body["variables"]["input"]) {
+    let input = &body["variables"]["input"];
+    let trouble = shared.state().troubles.pop_front();
+    if let Some(trouble) = trouble {
+        return troubled(shared, who, input, trouble);
+    }
+    match commit(shared, who, input) {
         Ok(oid) => {
             let made = json!({"createCommitOnBranch": {"commit": {"oid": oid}}});
             reply(StatusCode::OK, &json!({ "data": made }))
         }
         Err((kind, message)) => {
             let error = json!({"type": kind, "path": ["createCommitOnBranch"], "message": message});
+            reply(StatusCode::OK, &json!({"data": {"createCommitOnBranch": null}, "errors": [error]}))
+        }
+    }
+}
+
+fn troubled(shared: &Shared, who: Who, input: &Value, trouble: Trouble) -> Response<Body> {
+    if let Trouble::MadeAndTimedOut | Trouble::MadeBehindGateway = trouble {
+        commit(shared, who, input).expect("a commit that can be made");
+    }
+    match trouble {
+        Trouble::MadeAndTimedOut | Trouble::NotMadeAndTimedOut => {
+            let message = "Something went wrong while executing your query. This may be the result of a timeout, or it could be a \
+                           GitHub bug. Please include `A5F0:0E5E` when reporting this issue.";
+            reply(StatusCode::OK, &json!({"data": null, "errors": [{"message": message}]}))
+        }
+        Trouble::MadeBehindGateway => {
+            let mut response = Response::new(full("<html><body><h1>502 Bad Gateway</h1></body></html>"));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }
+        Trouble::Limited(seconds) => {
+            let message = "API rate limit already exceeded for installation ID 314159.";
+            let error = json!({"type": "RATE_LIMIT", "code": "graphql_rate_limit", "message": message});
+            let mut response = reply(StatusCode::OK, &json!({ "errors": [error] }));
+            response.headers_mut().insert("x-ratelimit-reset", HeaderValue::from(now_s() + seconds));
+            used_up(&mut response);
+            response
+        }
+        Trouble::Forbidden => {
+            let message = "Repository rule violations found\n\nChanges must be made through a pull request.";
+            let error = json!({"type": "UNPROCESSABLE", "path": ["createCommitOnBranch"], "message": message});
             reply(StatusCode::OK, &json!({"data": {"createCommitOnBranch": null}, "errors": [error]}))
         }
     }

@@ -1,6 +1,7 @@
 //! Commits that GitHub makes itself (`sign: "github"`).
 
 use serde_json::{Value, json};
+use treehold_tests::github::Trouble;
 use uuid::Uuid;
 
 use crate::both;
@@ -85,6 +86,42 @@ both! {
         let made = hosted(&s, project, user, json!({})).await.ok(200);
         assert_eq!((made["commit"].as_str(), s.remote.count()), (Some(ours.as_str()), before + 4));
         assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("four times\n", Vec::new()));
+    }
+
+    /// Goal: an answer that does not say whether the commit was made is no refusal: the commit is looked for, taken if it is there, and made
+    /// once. What GitHub says that it has not done was not done.
+    async fn an_answer_that_says_nothing(d) {
+        let s = set_up(d, true).await;
+        let (project, user) = (s.project(&s.github.url("o/docs")).await, Uuid::new_v4());
+        s.sync(project).await.ok(200);
+        for (trouble, asked) in
+            [(Trouble::MadeAndTimedOut, 1), (Trouble::NotMadeAndTimedOut, 2), (Trouble::MadeBehindGateway, 1), (Trouble::Limited(0), 2)]
+        {
+            let before = s.remote.count();
+            let text = format!("{trouble:?}\n");
+            save(&s.d, project, user, "dir/a.txt", &text).await;
+            s.github.trouble_next(&[trouble]);
+            s.github.take_asked();
+            let made = hosted(&s, project, user, json!({})).await.ok(200);
+            assert_eq!(made["commit"].as_str(), Some(s.remote.head().as_str()), "{trouble:?}");
+            assert_eq!((s.remote.count(), s.remote.file("dir/a.txt")), (before + 1, text), "{trouble:?}");
+            let took = s.github.take_asked().iter().filter(|asked| asked.what == "/graphql").count();
+            assert_eq!((took, pending(&s.d, project, user).await), (asked, Vec::new()), "{trouble:?}");
+        }
+        let before = s.remote.head();
+        save(&s.d, project, user, "dir/a.txt", "later\n").await;
+        s.github.trouble_next(&[Trouble::Limited(1_200)]);
+        let told = hosted(&s, project, user, json!({})).await;
+        told.problem(429, "remote_rate_limited");
+        let seconds: u64 = told.header("retry-after").parse().expect("seconds");
+        assert!((1_190..=1_200).contains(&seconds), "{seconds}");
+        s.github.trouble_next(&[Trouble::Forbidden]);
+        let told = hosted(&s, project, user, json!({})).await.problem(422, "push_rejected");
+        assert!(told.to_string().contains("through a pull request"), "{told}");
+        assert_eq!((s.remote.head(), pending(&s.d, project, user).await), (before, vec!["dir/a.txt".to_owned()]));
+        // Nothing of the attempts is in the way.
+        hosted(&s, project, user, json!({})).await.ok(200);
+        assert_eq!((s.remote.file("dir/a.txt").as_str(), pending(&s.d, project, user).await), ("later\n", Vec::new()));
     }
 
     /// Goal: a commit that the branch does not have any more when it is fetched is not taken: it is made again on top of what is there.
