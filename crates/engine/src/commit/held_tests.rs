@@ -1,7 +1,7 @@
 //! Commits that take long, beside another engine that looks for what was left behind; and refusals behind lost answers.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,9 +78,9 @@ impl Door {
     }
 }
 
-/// A bucket whose writes may take long.
+/// A bucket whose writes may take long, or are refused.
 #[derive(Debug)]
-struct SlowBucket(MemoryBucket, Arc<Door>);
+struct SlowBucket(MemoryBucket, Arc<Door>, Arc<AtomicBool>);
 
 #[async_trait]
 impl Bucket for SlowBucket {
@@ -90,6 +90,9 @@ impl Bucket for SlowBucket {
 
     async fn put(&self, key: &str, payload: Payload) -> std::result::Result<Put, StoreError> {
         self.1.pass().await;
+        if self.2.load(Ordering::Relaxed) {
+            return Err(StoreError::Refused { action: "put", store: self.name(), source: "it is full".into() });
+        }
         self.0.put(key, payload).await
     }
 
@@ -179,6 +182,8 @@ struct Pair {
     other: Engine,
     clock: Arc<Clock>,
     uploads: Arc<Door>,
+    /// The bucket refuses writes.
+    full: Arc<AtomicBool>,
     pushes: Arc<Door>,
     remote: Arc<OddRemote>,
     catalog: Arc<dyn Catalog>,
@@ -199,7 +204,8 @@ impl Pair {
         let catalog = treehold_catalog::open_catalog(&url).await.expect("a catalog");
         catalog.migrate().await.expect("a schema");
         let (uploads, pushes) = (Arc::new(Door::open()), Arc::new(Door::open()));
-        let bucket = Arc::new(SlowBucket(MemoryBucket::new(), Arc::clone(&uploads)));
+        let full = Arc::new(AtomicBool::new(false));
+        let bucket = Arc::new(SlowBucket(MemoryBucket::new(), Arc::clone(&uploads), Arc::clone(&full)));
         let clock = Arc::new(Clock(AtomicI64::new(1_800_000_000_000)));
         let inner = GitRemote::new(Vec::new(), spool.clone(), RemoteTimeouts::default()).expect("a remote");
         let (ways, late) = (Mutex::default(), Mutex::default());
@@ -227,7 +233,7 @@ impl Pair {
         let source = origin.path().to_str().expect("UTF-8");
         let imported = one.import(source, Some("p"), Some("main"), 0, &()).await.expect("an import");
         let (project, user) = (imported.project.id.to_string(), Uuid::new_v4());
-        Pair { one, other, clock, uploads, pushes, remote, catalog, project, user, origin, _dir: dir }
+        Pair { one, other, clock, uploads, full, pushes, remote, catalog, project, user, origin, _dir: dir }
     }
 
     async fn save(&self, content: &str) {
@@ -309,6 +315,24 @@ async fn a_long_upload_is_not_given_up() {
     };
     let (made, ()) = tokio::join!(pair.commit(&pair.one, "k"), slow);
     pair.landed_once(&made.expect("a commit")).await;
+}
+
+/// Goal: a commit that cannot be stored is over when its request is told so: none of its edits count as on their way, on any engine.
+#[tokio::test]
+async fn what_cannot_be_stored_is_over_at_once() {
+    let pair = Pair::new(false).await;
+    pair.save("second\n").await;
+    pair.full.store(true, Ordering::Relaxed);
+    for key in ["k", "k", "l"] {
+        let failed = pair.commit(&pair.one, key).await;
+        assert!(failed.is_err(), "{failed:?}");
+        assert_eq!(pair.open().await, []);
+    }
+    let status = pair.one.status(&pair.project, Some(pair.user), None).await.expect("a status");
+    assert_eq!(status.changes.len(), 1, "the edit is kept");
+    pair.full.store(false, Ordering::Relaxed);
+    let made = pair.commit(&pair.other, "k").await.expect("a commit");
+    pair.landed_once(&made).await;
 }
 
 /// Goal: however long a push takes, nobody sends it once more, and its operation is there in the end.

@@ -354,6 +354,9 @@ impl Engine {
             Ok(Some(fresh)) => Ok(Durable::Stored(op, fresh)),
             Ok(None) => Ok(Durable::Landed),
             Err(error) => {
+                // Nothing of it was sent and nobody goes on with it: else its edits count as on their way until it is taken for left. Where
+                // it was stored and only the answer to that was lost, its fence is another one, and it stays.
+                self.not_made(&mut planned.attempt).await;
                 self.end_op(op).await;
                 Err(error)
             }
