@@ -1,9 +1,11 @@
 //! How many refs a project may have.
 
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::both;
 use crate::git_tools::{Clone, api_refs, url};
+use crate::remote_tools::{small_remote, sync};
 
 both! {
     /// Goal: a project gets no more refs than it may have, by git or by the API; those that are there move, and make room when they go.
@@ -57,5 +59,26 @@ both! {
         clone.run(&["push", "--quiet", "--atomic", &at, ":refs/heads/two", "HEAD:refs/heads/three"]);
         assert_eq!(api_refs(&d, project).await.len(), 3);
         Clone::of_project(&d, project, "2", &["--mirror"]).fsck_strict();
+    }
+
+    /// Goal: a branch of the remote for which there is no room is refused before its history is fetched; those that are there go on.
+    async fn before_a_fetch(d) {
+        let mut d = d;
+        d.stop().await;
+        d.set("TREEHOLD_LIMIT_REFS", "1");
+        d.up().await;
+        let (remote, project) = (small_remote(&d, "docs"), Uuid::new_v4());
+        d.put_json(&format!("/projects/{project}"), json!({"remote": {"url": d.git.url("docs")}})).await.ok(201);
+        sync(&d, project, json!({})).await.ok(200);
+        remote.others.commit_file("more.txt", "more\n");
+        remote.others.git().run(["push", "--quiet", "origin", "HEAD:refs/heads/more"]);
+        d.git.reset_requests();
+        let refused = sync(&d, project, json!({"branch": "more"})).await.problem(413, "too_large");
+        assert_eq!((&refused["limit"], &refused["unit"]), (&json!(1), &json!("refs")), "{refused}");
+        assert_eq!(d.git.requests(), []);
+        let told = sync(&d, project, json!({"branch": "more", "dry_run": true})).await.ok(200);
+        assert_eq!(told["to"], json!(remote.others.rev_parse("HEAD")));
+        let moved = remote.moves(&[("text.txt", Some(b"moved\n"))]);
+        assert_eq!(sync(&d, project, json!({})).await.ok(200)["to"], json!(moved));
     }
 }

@@ -62,6 +62,9 @@ impl Engine {
     ) -> Result<SyncAnswer> {
         let lock = self.branch_lock(project.id, branch);
         let _turn = lock.lock().await;
+        if !request.dry_run {
+            self.check_room_for_branch(project, branch).await?;
+        }
         let fetched = self.fetch_remote(project, branch, at, request.depth, progress).await?;
         // What was fetched must still be reached when our branch goes there.
         let seen = self.catalog.ref_state(project.id).await?;
@@ -107,6 +110,14 @@ impl Engine {
             bytes: fetched.bytes,
             pending,
         })
+    }
+
+    /// Whether the branch is there or may come. Its whole history is not fetched to find out that it may not.
+    async fn check_room_for_branch(&self, project: &Project, branch: &str) -> Result<()> {
+        match self.catalog.reference(project.id, &branch_ref(branch)).await? {
+            Some(_) => Ok(()),
+            None => self.check_room_for_ref(project).await,
+        }
     }
 
     /// Nothing on either side: fine for an empty remote; else the branch was misnamed, and the answer says which there are.
