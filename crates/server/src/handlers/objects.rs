@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use treehold_engine::api::{Mode, Oid, RawObject};
 use treehold_object::tree::mode;
-use treehold_object::{Commit, Kind, ObjectId, Signature, TreeEntry, parse_commit, parse_tree};
+use treehold_object::{Kind, ObjectId, Signature, TreeEntry, parse_commit, parse_tree};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -61,10 +61,12 @@ async fn object(app: &App, kind: Kind, (caller, params, headers): Asked) -> Answ
         Verdict::NotModified => return Ok((StatusCode::NOT_MODIFIED, tag(&oid)).into_response()),
         Verdict::Send => {}
     }
-    let mut response = match json {
-        true if kind == Kind::Tree => list(app, params.text("project")?, &raw).await?,
-        true => ok(&shape(&raw)?)?,
-        false => {
+    let mut response = match (json, kind) {
+        (true, Kind::Tree) => list(app, params.text("project")?, &raw).await?,
+        (true, Kind::Commit) => ok(&commit_shape(&raw)?)?,
+        // No route asks for a tag.
+        (true, Kind::Blob | Kind::Tag) => ok(&blob_shape(&raw))?,
+        (false, _) => {
             let kind = HeaderValue::from_static("application/octet-stream");
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], raw.content).into_response()
         }
@@ -85,22 +87,36 @@ fn tag(oid: &ObjectId) -> HeaderMap {
 /// A tree, with the sizes of its files.
 async fn list(app: &App, project: &str, raw: &RawObject) -> Answer {
     let entries = parse_tree(&raw.content).map_err(|error| Problem::internal(&error))?;
-    let oids: Vec<ObjectId> = entries.iter().map(|entry| entry.oid).collect();
-    let sizes = app.reading(app.engine().object_sizes(project, &oids)).await?;
+    let files = files_of(&entries);
+    let sizes = match files.is_empty() {
+        true => Vec::new(),
+        false => app.reading(app.engine().object_sizes(project, &files)).await?,
+    };
+    let sizes = beside(&entries, sizes);
     ok(&TreeShape { sha: Oid(raw.oid), tree: Entries { entries: &entries, sizes: &sizes }, truncated: false })
 }
 
-fn shape(raw: &RawObject) -> Result<Value, Problem> {
-    let sha = raw.oid.to_string();
-    Ok(match raw.kind {
-        Kind::Blob => json!({
-            "sha": sha,
-            "size": raw.content.len(),
-            "encoding": "base64",
-            "content": BASE64_STANDARD.encode(&raw.content),
-        }),
-        Kind::Commit => commit_shape(&sha, &parse_commit(&raw.content).map_err(|error| Problem::internal(&error))?),
-        Kind::Tree | Kind::Tag => json!({"sha": sha}),
+/// What has a size to show, in order.
+fn files_of(entries: &[TreeEntry<'_>]) -> Vec<ObjectId> {
+    entries.iter().filter(|entry| is_file(entry)).map(|entry| entry.oid).collect()
+}
+
+/// The sizes of the files among the entries, each beside its entry.
+fn beside(entries: &[TreeEntry<'_>], sizes: Vec<Option<u64>>) -> Vec<Option<u64>> {
+    let mut sizes = sizes.into_iter();
+    entries.iter().map(|entry| if is_file(entry) { sizes.next().flatten() } else { None }).collect()
+}
+
+fn is_file(entry: &TreeEntry<'_>) -> bool {
+    kind_of(entry.mode) == "blob"
+}
+
+fn blob_shape(raw: &RawObject) -> Value {
+    json!({
+        "sha": raw.oid.to_string(),
+        "size": raw.content.len(),
+        "encoding": "base64",
+        "content": BASE64_STANDARD.encode(&raw.content),
     })
 }
 
@@ -138,14 +154,13 @@ struct EntryShape<'a> {
 impl<'a> EntryShape<'a> {
     fn of(entry: &TreeEntry<'a>, size: Option<u64>) -> Self {
         let path = String::from_utf8_lossy(entry.name);
-        let r#type = kind_of(entry.mode);
         Self {
             path_b64: matches!(path, Cow::Owned(_)).then(|| BASE64_STANDARD.encode(entry.name)),
             path,
             mode: Mode(entry.mode),
-            r#type,
+            r#type: kind_of(entry.mode),
             sha: Oid(entry.oid),
-            size: size.filter(|_| r#type == "blob"),
+            size,
         }
     }
 }
@@ -160,16 +175,17 @@ fn kind_of(value: u32) -> &'static str {
     }
 }
 
-fn commit_shape(sha: &str, commit: &Commit) -> Value {
+fn commit_shape(raw: &RawObject) -> Result<Value, Problem> {
+    let commit = parse_commit(&raw.content).map_err(|error| Problem::internal(&error))?;
     let named = |oid: &ObjectId| json!({"sha": oid.to_string()});
-    json!({
-        "sha": sha,
+    Ok(json!({
+        "sha": raw.oid.to_string(),
         "tree": named(&commit.tree),
         "parents": commit.parents.iter().map(named).collect::<Vec<_>>(),
         "author": person(&commit.author),
         "committer": person(&commit.committer),
         "message": String::from_utf8_lossy(&commit.message),
-    })
+    }))
 }
 
 /// The date in UTC as GitHub shows it, `null` where it is none.
@@ -194,7 +210,7 @@ mod tests {
 
     #[test]
     fn blobs_are_base64() {
-        let shape = super::shape(&raw(Kind::Blob, b"\xff\0hi")).unwrap();
+        let shape = blob_shape(&raw(Kind::Blob, b"\xff\0hi"));
         assert_eq!(shape, json!({"sha": "11".repeat(20), "size": 4, "encoding": "base64", "content": "/wBoaQ=="}));
     }
 
@@ -203,7 +219,8 @@ mod tests {
         let content = tree_of(&[("100644", b"a b"), ("40000", b"dir"), ("160000", b"sub"), ("120000", b"\xff")]);
         let shape = |content: &[u8]| {
             let entries = parse_tree(content).unwrap();
-            let sizes = vec![Some(7); entries.len()];
+            let files = files_of(&entries);
+            let sizes = beside(&entries, (7..).take(files.len()).map(Some).collect());
             let tree = Entries { entries: &entries, sizes: &sizes };
             serde_json::to_value(TreeShape { sha: Oid(raw(Kind::Tree, b"").oid), tree, truncated: false }).unwrap()
         };
@@ -215,13 +232,13 @@ mod tests {
         assert_eq!(shape["tree"][1], json!({"path": "dir", "mode": "040000", "type": "tree", "sha": sha}));
         assert_eq!(shape["tree"][2]["type"], "commit");
         assert_eq!(shape["tree"][3]["path_b64"], "/w==");
-        assert_eq!(shape["tree"][3]["mode"], "120000");
+        assert_eq!((&shape["tree"][3]["mode"], &shape["tree"][3]["size"]), (&json!("120000"), &json!(8)));
         assert_eq!(empty["tree"], json!([]));
     }
 
     #[test]
     fn damage_is_ours() {
-        assert_eq!(shape(&raw(Kind::Commit, b"tree x\n")).unwrap_err().code(), "internal");
+        assert_eq!(commit_shape(&raw(Kind::Commit, b"tree x\n")).unwrap_err().code(), "internal");
     }
 
     #[test]
@@ -231,7 +248,7 @@ mod tests {
             author A <B> C <a@example.org> 1700000000 +0230\n\
             committer D <d@example.org> 1700000001 -0000\n\
             gpgsig -----BEGIN\n author fake <x@y> 1 +0000\n -----END\n\nSubject\n\nBody\n";
-        let shape = super::shape(&raw(Kind::Commit, content)).unwrap();
+        let shape = commit_shape(&raw(Kind::Commit, content)).unwrap();
         assert_eq!(shape["tree"]["sha"], "2".repeat(40));
         assert_eq!(shape["parents"], json!([{"sha": "3".repeat(40)}]));
         assert_eq!(shape["author"]["date"], "2023-11-14T22:13:20Z");
