@@ -4,15 +4,17 @@
 //! somebody listens to [`TARGET`] at TRACE, each is a span ([`span`]) below the request, or the upkeep, that makes it. Operations are
 //! names in the code, never what a caller sent, so that there are as many as there are calls in the code.
 
+mod durations;
 pub mod span;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, Once, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{Instrument as _, Span};
 
+pub use durations::Durations;
 pub use span::TARGET;
 
 /// Upper ends of the classes of durations, seconds; longer ones are in the last class, without end.
@@ -54,26 +56,6 @@ impl Outcome {
     }
 }
 
-/// Durations, counted by class.
-#[derive(Debug)]
-struct Durations {
-    /// Not added up.
-    classes: [AtomicU64; UP_TO_S.len() + 1],
-    total_ns: AtomicU64,
-}
-
-impl Durations {
-    const fn new() -> Self {
-        Self { classes: [const { AtomicU64::new(0) }; UP_TO_S.len() + 1], total_ns: AtomicU64::new(0) }
-    }
-
-    fn count(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        self.classes[UP_TO_S.partition_point(|up_to| *up_to < seconds)].fetch_add(1, Relaxed);
-        self.total_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
-    }
-}
-
 /// One place in the code that calls, of a kind and with an operation's name: a `static`. Places of one name are read as one.
 #[derive(Debug)]
 pub struct Call {
@@ -81,7 +63,7 @@ pub struct Call {
     operation: &'static str,
     known: Once,
     /// By [`Outcome`].
-    ended: [Durations; 3],
+    ended: [Durations<{ UP_TO_S.len() + 1 }>; 3],
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     repeated: AtomicU64,
@@ -97,7 +79,7 @@ impl Call {
             kind,
             operation,
             known: Once::new(),
-            ended: [const { Durations::new() }; 3],
+            ended: [const { Durations::new(&UP_TO_S) }; 3],
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
@@ -214,12 +196,10 @@ pub struct Counted {
 impl Counted {
     fn add(&mut self, call: &Call) {
         for (sum, durations) in self.ended.iter_mut().zip(&call.ended) {
-            let mut so_far = 0;
-            for (within, class) in sum.within.iter_mut().zip(&durations.classes) {
-                so_far += class.load(Relaxed);
-                *within += so_far;
+            for (within, more) in sum.within.iter_mut().zip(durations.within()) {
+                *within += more;
             }
-            sum.total_s += Duration::from_nanos(durations.total_ns.load(Relaxed)).as_secs_f64();
+            sum.total_s += durations.total_s();
         }
         self.received_bytes += call.received_bytes.load(Relaxed);
         self.sent_bytes += call.sent_bytes.load(Relaxed);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Method;
+use treehold_calls::Durations;
 
 /// Upper ends of the classes of durations, seconds; longer ones are in the last class, without end.
 pub(crate) const UP_TO_S: [f64; 14] =
@@ -22,13 +23,11 @@ const METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 pub(crate) struct Meters(BTreeMap<String, [Meter; METHODS.len()]>);
 
 /// One route and method.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Meter {
     /// Answers by the first digit of their status.
     answers: [AtomicU64; 6],
-    /// Answers by the class of their duration, not added up.
-    durations: [AtomicU64; UP_TO_S.len() + 1],
-    total_us: AtomicU64,
+    durations: Durations<{ UP_TO_S.len() + 1 }>,
 }
 
 /// What a route and method came to.
@@ -47,7 +46,7 @@ impl Meters {
     /// For these routes; all others are [`NO_ROUTE`].
     pub(crate) fn new(routes: impl IntoIterator<Item = String>) -> Self {
         let routes = routes.into_iter().chain([NO_ROUTE.to_owned()]);
-        Self(routes.map(|route| (route, std::array::from_fn(|_| Meter::default()))).collect())
+        Self(routes.map(|route| (route, std::array::from_fn(|_| Meter::new()))).collect())
     }
 
     /// One request was answered.
@@ -57,10 +56,7 @@ impl Meters {
         let meter = &meters[METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1)];
         let class = usize::from(status / 100).min(meter.answers.len() - 1);
         meter.answers[class].fetch_add(1, Ordering::Relaxed);
-        let within = UP_TO_S.partition_point(|up_to| *up_to < took.as_secs_f64());
-        meter.durations[within].fetch_add(1, Ordering::Relaxed);
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        meter.total_us.fetch_add(took_us, Ordering::Relaxed);
+        meter.durations.count(took);
     }
 
     /// Everything that was asked for, in order of route and method.
@@ -73,19 +69,17 @@ impl Meters {
 }
 
 impl Meter {
+    fn new() -> Self {
+        Self { answers: Default::default(), durations: Durations::new(&UP_TO_S) }
+    }
+
     fn read<'a>(&self, route: &'a str, method: &'static str) -> Metered<'a> {
-        let mut within = [0; UP_TO_S.len() + 1];
-        let mut so_far = 0;
-        for (class, count) in within.iter_mut().zip(&self.durations) {
-            so_far += count.load(Ordering::Relaxed);
-            *class = so_far;
-        }
         Metered {
             route,
             method,
             answers: std::array::from_fn(|class| self.answers[class].load(Ordering::Relaxed)),
-            within,
-            total_s: Duration::from_micros(self.total_us.load(Ordering::Relaxed)).as_secs_f64(),
+            within: self.durations.within(),
+            total_s: self.durations.total_s(),
         }
     }
 }

@@ -38,6 +38,16 @@ impl Page {
         _ = writeln!(self.0, "treehold_{name}{labels} {value}");
     }
 
+    /// One histogram of a metric: how many took no longer than each of `up_to_s`, and all.
+    fn durations(&mut self, name: &str, of: [(&str, &str); 2], up_to_s: &[f64], within: &[u64], total_s: f64) {
+        let ends = up_to_s.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        for (end, count) in ends.zip(within) {
+            self.value(&format!("{name}_bucket"), &[of[0], of[1], ("le", &end)], count);
+        }
+        self.value(&format!("{name}_sum"), &of, total_s);
+        self.value(&format!("{name}_count"), &of, within.last().unwrap_or(&0));
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.metric(name, "gauge", help);
         self.value(name, &[], value);
@@ -103,12 +113,7 @@ fn answers(page: &mut Page, requests: &[Metered<'_>]) {
     page.metric("request_seconds", "histogram", "From a request's head to the beginning of its answer.");
     for asked in requests {
         let of = [("route", asked.route), ("method", asked.method)];
-        let ends = UP_TO_S.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-        for (end, count) in ends.zip(asked.within) {
-            page.value("request_seconds_bucket", &[of[0], of[1], ("le", &end)], count);
-        }
-        page.value("request_seconds_sum", &of, asked.total_s);
-        page.value("request_seconds_count", &of, asked.within.last().unwrap_or(&0));
+        page.durations("request_seconds", of, &UP_TO_S, &asked.within, asked.total_s);
     }
 }
 

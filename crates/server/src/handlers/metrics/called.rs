@@ -65,20 +65,12 @@ fn repeated<'a>(page: &mut Page, name: &str, help: &str, calls: impl Iterator<It
 
 fn durations<'a>(page: &mut Page, name: &str, help: &str, calls: impl Iterator<Item = &'a Counted>) {
     page.metric(name, "histogram", help);
-    let (bucket, total, count) = (format!("{name}_bucket"), format!("{name}_sum"), format!("{name}_count"));
     for call in calls {
-        for (outcome, ended) in Outcome::ALL.iter().zip(&call.ended) {
-            let all = ended.within[UP_TO_S.len()];
-            if all == 0 {
-                continue;
-            }
+        for (outcome, ended) in
+            Outcome::ALL.iter().zip(&call.ended).filter(|(_, ended)| ended.within[UP_TO_S.len()] > 0)
+        {
             let of = [("operation", call.operation), ("outcome", outcome.name())];
-            let ends = UP_TO_S.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-            for (end, within) in ends.zip(ended.within) {
-                page.value(&bucket, &[of[0], of[1], ("le", &end)], within);
-            }
-            page.value(&total, &of, ended.total_s);
-            page.value(&count, &of, all);
+            page.durations(name, of, &UP_TO_S, &ended.within, ended.total_s);
         }
     }
 }
