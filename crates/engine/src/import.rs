@@ -5,6 +5,7 @@ use treehold_catalog::{CreateOutcome, Project, ProjectKey};
 use crate::api::{ImportReport, ProjectSpec, RemoteSpec, SyncRequest};
 use crate::progress::Progress;
 use crate::quota::unbound;
+use crate::remote::allow::is_http;
 use crate::remote::{Endpoint, RemoteRefs};
 use crate::{Engine, EngineError, Result};
 
@@ -28,8 +29,7 @@ impl Engine {
         depth: u32,
         progress: &dyn Progress,
     ) -> Result<ImportReport> {
-        let is_http = source.starts_with("http://") || source.starts_with("https://");
-        let credentials = self.configured_credentials(source).filter(|_| is_http);
+        let credentials = self.configured_credentials(source).filter(|_| is_http(source));
         let at = Endpoint { url: source.to_owned(), credentials, operator: true };
         let refs = self.remote.refs(&at, &["refs/heads/".to_owned()]).await?;
         let branch = choose_branch(&refs, branch)?;

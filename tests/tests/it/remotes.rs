@@ -86,6 +86,72 @@ both! {
         assert_eq!(remote.file("dir/a.txt"), "mine\n");
     }
 
+    /// Goal: no redirect leads into the network behind the server, in whatever way its address is written, and nothing is sent there.
+    async fn redirects_inwards(d) {
+        let remote = small_remote(&d, "docs");
+        let elsewhere = GitHttp::start(d.remotes.path(), REMOTE_USER, REMOTE_TOKEN).await;
+        let port = elsewhere.url("").trim_end_matches("/.git").rsplit(':').next().expect("a port").to_owned();
+        let project = d.connect("docs").await;
+        let user = Uuid::new_v4();
+        remote.moves(&[("text.txt", Some(b"theirs\n"))]);
+        save(&d, project, user, "dir/a.txt", "mine\n").await;
+        for base in [
+            "http://169.254.169.254".to_owned(),
+            "http://2852039166".to_owned(),
+            "http://[::ffff:169.254.169.254]".to_owned(),
+            "http://[64:ff9b::a9fe:a9fe]".to_owned(),
+            format!("http://127.0.0.1:{port}"),
+            format!("http://2130706433:{port}"),
+            format!("http://[::ffff:127.0.0.1]:{port}"),
+            format!("http://localhost:{port}"),
+            "file:///etc".to_owned(),
+            "gopher://127.0.0.1".to_owned(),
+        ] {
+            for on in [On::Discovery, On::UploadPack] {
+                d.git.fail_next(on, usize::MAX, Fault::Redirect(base.clone()));
+            }
+            sync(&d, project, json!({})).await.problem(403, "remote_not_allowed");
+            d.git.heal();
+            d.git.fail_next(On::ReceivePack, 1, Fault::Redirect(base.clone()));
+            let refused = commit(&d, project, commit_body(user, &base)).await;
+            assert!([403, 422, 502].contains(&refused.status), "{base}: {}", refused.text());
+            d.git.heal();
+        }
+        assert_eq!(elsewhere.requests(), []);
+        assert_eq!(pending(&d, project, user).await, ["dir/a.txt"]);
+        commit(&d, project, commit_body(user, "Mine")).await.ok(200);
+        assert_eq!((remote.file("dir/a.txt"), remote.file("text.txt")), ("mine\n".to_owned(), "theirs\n".to_owned()));
+    }
+
+    /// Goal: a URL is a URL in whatever case its scheme is written: it is bound by the list of allowed remotes and by the check of addresses
+    /// whenever it is used, as it was when the project was made.
+    async fn a_scheme_in_capitals(d) {
+        let mut d = d;
+        small_remote(&d, "docs");
+        let here = d.git.url("").trim_end_matches(".git").to_owned();
+        d.stop().await;
+        d.set("TREEHOLD_ALLOW_REMOTE", &format!("{here},http://"));
+        d.up().await;
+        let connected = async |url: String| {
+            let project = Uuid::new_v4();
+            d.put_json(&format!("/projects/{project}"), json!({"remote": {"url": url}})).await.ok(201);
+            project
+        };
+        let project = connected(d.git.url("docs").replacen("http", "HTTP", 1)).await;
+        sync(&d, project, json!({})).await.ok(200);
+        for name in ["http://localhost/docs.git", "HTTP://localhost/docs.git", "hTTp://LOCALHOST/docs.git"] {
+            let inside = connected(name.to_owned()).await;
+            let refused = sync(&d, inside, json!({})).await.problem(403, "remote_not_allowed");
+            assert!(refused.to_string().contains("public address"), "{name}: {refused}");
+        }
+        d.stop().await;
+        d.set("TREEHOLD_ALLOW_REMOTE", "https://github.com/");
+        d.up().await;
+        d.git.reset_requests();
+        sync(&d, project, json!({})).await.problem(403, "remote_not_allowed");
+        assert_eq!(d.git.requests(), []);
+    }
+
     /// Goal: credentials of a request are for that request; without any, the remote is asked without.
     async fn per_request(d) {
         small_remote(&d, "docs");

@@ -100,6 +100,19 @@ impl Prefix {
     }
 }
 
+/// Whether a remote is an HTTP URL, in whatever case its scheme is written. All others are paths, which only operators may name: whoever takes
+/// a URL for a path has it escape the allow-list and the address check.
+pub(crate) fn is_http(text: &str) -> bool {
+    after_scheme(text).is_some()
+}
+
+/// What follows `https://` or `http://`.
+fn after_scheme(text: &str) -> Option<&str> {
+    ["https://", "http://"].iter().find_map(|scheme| {
+        text.get(..scheme.len()).filter(|head| head.eq_ignore_ascii_case(scheme)).map(|head| &text[head.len()..])
+    })
+}
+
 /// Reads an `http` or `https` URL of a repository as anybody may give it, an operator included.
 pub(super) fn parse_url(text: &str) -> Result<Url, RemoteError> {
     if text.len() > URL_LEN_MAX {
@@ -109,10 +122,7 @@ pub(super) fn parse_url(text: &str) -> Result<Url, RemoteError> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err(refused("a remote's URL has no spaces, backslashes or control characters".into()));
     }
-    let rest = ["https://", "http://"].iter().find_map(|scheme| {
-        text.get(..scheme.len()).filter(|head| head.eq_ignore_ascii_case(scheme)).map(|head| &text[head.len()..])
-    });
-    let Some(rest) = rest else {
+    let Some(rest) = after_scheme(text) else {
         return Err(refused("a remote is an https:// URL (or http://, where the server allows it)".into()));
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -239,6 +249,12 @@ mod tests {
             ("https://github.com/", "https://evil.example/github.com/", false),
             ("https://github.com/", "https://api.github.com/o/docs", false),
             ("https://github.com/", "https://github.com./o/docs", false),
+            // What is requested is what was judged: the name that all of them are in ASCII.
+            ("https://github.com/", "https://ⓖithub.com/o/docs", true),
+            ("https://github.com/", "https://gіthub.com/o/docs", false),
+            ("https://github.com/", "https://xn--github-.com/o/docs", false),
+            ("https://", "https://xn--github-.com/o/docs", false),
+            ("https://", "https://xn--localhost-/o/docs", false),
             ("https://github.com/o", "https://github.com/o/docs", true),
             ("https://github.com/o", "https://github.com/o", true),
             ("https://github.com/o/", "https://github.com/o", true),
@@ -388,6 +404,16 @@ mod tests {
     }
 
     #[test]
+    fn urls_are_no_paths_however_they_are_written() {
+        for url in ["https://h/x", "http://h/x", "HTTPS://h/x", "hTtP://h/x", "HTTP://"] {
+            assert!(is_http(url), "{url}");
+        }
+        for path in ["/srv/git", "file:///srv", "https:/h/x", "https", "é", "htt", ""] {
+            assert!(!is_http(path), "{path}");
+        }
+    }
+
+    #[test]
     fn entries_that_are_no_prefix_are_refused() {
         for entry in ["github.com", "ssh://github.com/", "https://u@github.com/", "https://github.com/?x", "*"] {
             assert!(AllowList::parse(&[entry.to_owned()]).is_err(), "{entry}");
@@ -413,6 +439,22 @@ mod tests {
             (&["http://"], "http://[::ffff:127.0.0.1]/o", None),
             (&["http://"], "http://[::1]/o", None),
             (&["http://"], "http://１２７.０.０.１/o", None),
+            (&["http://"], "http://①②⑦.⓪.⓪.①/o", None),
+            (&["http://"], "http://127。0。0。1/o", None),
+            (&["http://"], "http://127.0.0.1\u{ad}/o", None),
+            (&["http://"], "http://127.0.0.1./o", None),
+            (&["http://"], "http://0x7f000001/o", None),
+            (&["http://"], "HTTP://2852039166/latest", None),
+            (&["http://"], "http://[::127.0.0.1]/o", None),
+            (&["http://"], "http://[::ffff:a9fe:a9fe]/latest", None),
+            (&["http://"], "http://[64:ff9b::a9fe:a9fe]/latest", None),
+            (&["http://"], "http://[64:ff9b:1::a9fe:a9fe]/latest", None),
+            (&["http://"], "http://[2002:7f00:1::1]/o", None),
+            (&["http://"], "http://[2001:0:7f00:1::1]/o", None),
+            (&["http://"], "http://[fe80::1%25eth0]/o", None),
+            (&["http://"], "http://[fd00:ec2::254]/latest", None),
+            // Names are judged when they are resolved, whatever they are written in.
+            (&["http://"], "http://ⅼocalhost/o", Some(Addresses::Public)),
             (&["http://"], "http://140.82.121.3/o", Some(Addresses::Public)),
         ] {
             let verdict = list(prefixes).judge(url);

@@ -260,14 +260,13 @@ impl GitRemote {
 /// An operator's path or `file://` URL as an absolute path; `None` = it is an HTTP URL.
 fn local_path(text: &str) -> Result<Option<PathBuf>, RemoteError> {
     let refused = |text: &str| Err(RemoteError::NotAllowed(text.into()));
-    let starts_with = |head: &str| text.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head));
-    if starts_with("http://") || starts_with("https://") {
+    if allow::is_http(text) {
         return Ok(None);
     }
     if text.is_empty() || text.starts_with('-') || text.contains('\0') {
         return refused("a remote is a URL or the path of a repository");
     }
-    let path = if starts_with("file://") {
+    let path = if text.get(.."file://".len()).is_some_and(|start| start.eq_ignore_ascii_case("file://")) {
         match Url::parse(text).ok().and_then(|url| url.to_file_path().ok()) {
             Some(path) => path,
             None => return refused("the file:// URL names no path on this machine"),

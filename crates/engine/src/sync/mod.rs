@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::api::{ChangedFile, Mode, Oid, OnDiverged, Path, PendingAction, SyncAnswer, SyncRequest, TouchedPending};
 use crate::landed::Standing;
 use crate::progress::Progress;
+use crate::remote::allow::is_http;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::{Change, Found, Side, WalkFrom};
 use crate::view::{Head, branch_ref};
@@ -27,7 +28,7 @@ impl Engine {
     /// Where the project's remote is. Only an operator can have registered a local path.
     pub(crate) fn endpoint(&self, project: &Project, credentials: Option<Secret>) -> Option<Endpoint> {
         let url = project.remote_url.clone()?;
-        let operator = !url.starts_with("http://") && !url.starts_with("https://");
+        let operator = !is_http(&url);
         let credentials = credentials.or_else(|| self.configured_credentials(&url));
         Some(Endpoint { url, credentials, operator })
     }
