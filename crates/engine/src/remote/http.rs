@@ -60,6 +60,8 @@ pub(super) fn authorization(secret: &Secret) -> Option<HeaderValue> {
 #[derive(Debug)]
 pub(super) struct Http {
     connect_timeout: Duration,
+    /// What finds public addresses.
+    resolver: PublicResolver,
     any: OnceLock<Client>,
     public: OnceLock<Client>,
 }
@@ -112,7 +114,11 @@ impl Call<'_> {
 
 impl Http {
     pub(super) fn new(connect_timeout: Duration) -> Self {
-        Self { connect_timeout, any: OnceLock::new(), public: OnceLock::new() }
+        Self::resolving(connect_timeout, PublicResolver::system())
+    }
+
+    fn resolving(connect_timeout: Duration, resolver: PublicResolver) -> Self {
+        Self { connect_timeout, resolver, any: OnceLock::new(), public: OnceLock::new() }
     }
 
     /// `POST BASE/git-…-pack`.
@@ -198,7 +204,7 @@ impl Http {
             .pool_idle_timeout(POOL_IDLE)
             .tcp_nodelay(true);
         if addresses == Addresses::Public {
-            builder = builder.dns_resolver(PublicResolver::system());
+            builder = builder.dns_resolver(self.resolver.clone());
         }
         builder.build().map_err(|error| TransportError::Connect(format!("TLS could not be set up: {}", chain(&error))))
     }
@@ -294,3 +300,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     printable(text.as_bytes(), 1_000).replace('\n', " ")
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
