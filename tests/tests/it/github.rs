@@ -12,7 +12,7 @@ use crate::both;
 use crate::deployment::{Deployment, REMOTE_TOKEN, REMOTE_USER, Reply, json_body};
 use crate::remote_tools::*;
 
-const WEBHOOK_SECRET: &str = "webhook-secret-canary-0123456789";
+pub const WEBHOOK_SECRET: &str = "webhook-secret-canary-0123456789";
 
 /// A deployment whose remotes are at GitHub.
 pub struct Setting {
@@ -90,7 +90,7 @@ impl Setting {
         asked.iter().filter(|asked| asked.method == method && asked.what.starts_with(start)).count()
     }
 
-    async fn webhook(&self, event: &str, id: &str, body: &str, signature: Option<&str>) -> Reply {
+    pub async fn webhook(&self, event: &str, id: &str, body: &str, signature: Option<&str>) -> Reply {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut request = client.post(self.d.url("/webhooks/github")).header("Content-Type", "application/json");
         request = request.header("X-GitHub-Event", event).header("X-GitHub-Delivery", id).body(body.to_owned());
@@ -101,7 +101,7 @@ impl Setting {
     }
 
     /// A genuine push event.
-    async fn pushed(&self, id: &str, url: &str, name: &str, after: &str) -> Reply {
+    pub async fn pushed(&self, id: &str, url: &str, name: &str, after: &str) -> Reply {
         let body = json!({"ref": name, "before": "0".repeat(40), "after": after, "deleted": after == "0".repeat(40),
             "repository": {"full_name": "o/docs", "html_url": url, "clone_url": format!("{url}.git")}, "commits": []});
         let body = body.to_string();

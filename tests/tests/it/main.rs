@@ -7,6 +7,7 @@ mod bad_input;
 mod batch_read;
 mod batches;
 mod blame;
+mod canaries;
 mod collection;
 mod commits;
 mod conflicts;

@@ -12,7 +12,7 @@ use crate::deployment::{Deployment, Setup};
 use crate::remote_tools::*;
 
 /// A key, made by OpenSSH.
-fn make_key(dir: &Path, kind: &str, passphrase: &str) -> PathBuf {
+pub fn make_key(dir: &Path, kind: &str, passphrase: &str) -> PathBuf {
     let file = dir.join(format!("key-{kind}-{}", passphrase.len()));
     let mut command = Command::new("ssh-keygen");
     let made = command.args(["-q", "-t", kind, "-N", passphrase, "-C", "tests", "-f"]).arg(&file).output();
