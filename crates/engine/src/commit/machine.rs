@@ -15,7 +15,7 @@ use treehold_fault::point;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
-use super::waits::{WaitEnd, put_off, waits};
+use super::waits::put_off;
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
 use crate::writer::{Fresh, Operation};
@@ -292,17 +292,6 @@ impl Engine {
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         point("U5").await?;
-        if waits(attempt) {
-            // What the remote has, and what that leads to, was recorded when the wait began. By now it may have another commit.
-            publish.remote_refs.clear();
-            publish.reached.clear();
-            match self.end_of_wait(attempt).await? {
-                Some(WaitEnd::Merged) => {}
-                Some(WaitEnd::GivenUp) => publish.clear_pending = None,
-                None => put_off(&mut publish),
-            }
-            return self.conclude(attempt, &publish).await;
-        }
         if !self.is_news(attempt).await? {
             publish.remote_refs.clear();
         }
@@ -324,7 +313,7 @@ impl Engine {
         self.conclude(attempt, &publish).await
     }
 
-    async fn conclude(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
+    pub(super) async fn conclude(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
         match self.catalog.publish(publish).await? {
             PublishOutcome::Published => {
                 if let Some(change) = &publish.attempt {

@@ -182,7 +182,7 @@ impl Engine {
             return Ok(Round::Done(answer));
         }
         let mut merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
-        if !policy.dry_run && self.mind_pushes(intent, &rows, &mut merged).await? {
+        if !policy.dry_run && self.mind_pushes(intent, &rows, &mut merged, at).await? {
             return Ok(Round::Again);
         }
         let refused = !merged.conflicts.is_empty() || (policy.on_conflict == OnConflict::Fail && merged.moved);

@@ -115,7 +115,8 @@ impl Engine {
     /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
     pub(crate) async fn complete(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
         if waits(attempt) {
-            return self.end_wait(attempt).await.map(Some);
+            self.end_wait(attempt, at).await?;
+            return self.answer_of(attempt).await.map(Some);
         }
         if attempt.push {
             let Some(at) = at else { return Ok(None) };
@@ -155,7 +156,8 @@ impl Engine {
         open.sort_by_key(|attempt| attempt.state == AttemptState::Paused);
         for mut attempt in open.into_iter().filter(|attempt| Some(attempt.id) != except) {
             // It stands in nobody's way.
-            if waits(&attempt) && self.end_of_wait(&attempt).await?.is_none() {
+            if waits(&attempt) {
+                cleared |= self.end_wait(&mut attempt, Some(at)).await?;
                 continue;
             }
             let own = attempt.user.is_some() && attempt.user == user;

@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 
 use treehold_catalog::{Attempt, AttemptState, ClearCause, Publish};
+use treehold_fault::point;
 use treehold_object::BString;
 use uuid::Uuid;
 
@@ -16,8 +17,8 @@ use super::change::ChangeRow;
 use super::machine::LAG_MS;
 use super::made::is_hosted;
 use super::plan::{Intent, MergedChanges};
-use super::request::to_store;
-use crate::api::CommitAnswer;
+use crate::quota::unbound;
+use crate::remote::Endpoint;
 use crate::view::branch_ref;
 use crate::{Engine, Result};
 
@@ -28,7 +29,7 @@ const OPEN_MAX: u32 = 100;
 
 /// How a wait ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WaitEnd {
+enum WaitEnd {
     /// Our branch has the commit.
     Merged,
     /// Our branch is gone, or the remote has given the commit up: what was taken is pending work as before.
@@ -52,44 +53,68 @@ pub(super) fn put_off(publish: &mut Publish) {
 }
 
 impl Engine {
-    /// Whether the wait of an attempt ends, and how; `None` = it waits on. It never moves our branch: that is for a sync.
-    pub(super) async fn end_of_wait(&self, attempt: &Attempt) -> Result<Option<WaitEnd>> {
+    /// Whether the wait of an attempt ends, and how; `None` = it waits on. It never moves our branch: that is for a sync. `at`: the remote,
+    /// if the project has one. It is looked at only where what is known of it says that the commit is given up.
+    async fn end_of_wait(&self, attempt: &Attempt, at: Option<&Endpoint>) -> Result<Option<WaitEnd>> {
         let Some(ours) = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await? else {
             return Ok(Some(WaitEnd::GivenUp));
         };
         if self.is_ancestor(attempt.project, attempt.commit, ours).await? {
             return Ok(Some(WaitEnd::Merged));
         }
-        // What the remote was seen to have may be from before the push.
-        if self.ambient.now_ms().saturating_sub(attempt.updated_at_ms) <= LAG_MS {
+        // An answer about refs may be from before the push.
+        if self.ambient.now_ms().saturating_sub(attempt.updated_at_ms) <= LAG_MS || self.is_kept(attempt).await? {
             return Ok(None);
         }
-        let kept = match self.remote_head(attempt.project, &attempt.branch).await? {
-            Some(theirs) => self.is_ancestor(attempt.project, attempt.commit, theirs).await?,
-            None => false,
-        };
-        Ok((!kept).then_some(WaitEnd::GivenUp))
+        let Some(at) = at else { return Ok(Some(WaitEnd::GivenUp)) };
+        // What is known may be as old as that, or older: the branch may have the commit again.
+        let project = self.find_project(&attempt.project.to_string()).await?;
+        if let Err(error) = self.fetch_remote(&unbound(&project), &attempt.branch, at, None, &()).await {
+            tracing::info!(%error, attempt = %attempt.id, "whether the remote gave a commit up cannot be seen; it waits on");
+            return Ok(None);
+        }
+        Ok((!self.is_kept(attempt).await?).then_some(WaitEnd::GivenUp))
     }
 
-    /// Finalizes an attempt that waits, if it need not wait any more. It was answered, and the answer is the same either way.
-    pub(super) async fn end_wait(&self, attempt: &mut Attempt) -> Result<CommitAnswer> {
-        let answer = self.answer_of(attempt).await?;
-        if self.end_of_wait(attempt).await?.is_some() {
-            let text = to_store(&answer)?;
-            let op = self.reopen(attempt).await?;
-            self.finalize(attempt, op, Some(&text)).await?;
+    /// Whether the remote's branch, as it is known here, has the commit of an attempt.
+    async fn is_kept(&self, attempt: &Attempt) -> Result<bool> {
+        match self.remote_head(attempt.project, &attempt.branch).await? {
+            Some(theirs) => self.is_ancestor(attempt.project, attempt.commit, theirs).await,
+            None => Ok(false),
         }
-        Ok(answer)
+    }
+
+    /// Finalizes an attempt that waits, if it need not wait any more. `true`: it does not. Its answer was recorded when the wait began.
+    pub(super) async fn end_wait(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<bool> {
+        let Some(end) = self.end_of_wait(attempt, at).await? else { return Ok(false) };
+        let op = self.reopen(attempt).await?;
+        let mut publish = self.finalization(attempt, &op, None);
+        // So was what the remote has, and what that leads to. By now it may have another commit.
+        publish.remote_refs.clear();
+        publish.reached.clear();
+        if end == WaitEnd::GivenUp {
+            publish.clear_pending = None;
+        }
+        let ended = async {
+            point("U5").await?;
+            self.conclude(attempt, &publish).await
+        };
+        let ended = ended.await;
+        if ended.is_err() {
+            // It may have been published all the same; then this changes nothing.
+            self.end_op(op).await;
+        }
+        ended.map(|()| true)
     }
 
     /// Finalizes what waited for a merge on a branch and waits no more. `true`: something did.
-    pub(crate) async fn settle_waiting(&self, project: Uuid, branch: &str) -> Result<bool> {
+    pub(crate) async fn settle_waiting(&self, project: Uuid, branch: &str, at: Option<&Endpoint>) -> Result<bool> {
         let mut settled = false;
         let open = self.catalog.open_attempts(Some((project, branch)), OPEN_MAX).await?;
         for mut attempt in open.into_iter().filter(waits) {
             // Another engine may just be at it, or it cannot be settled: that is nothing to who comes by.
-            match self.end_wait(&mut attempt).await {
-                Ok(_) => settled |= !waits(&attempt),
+            match self.end_wait(&mut attempt, at).await {
+                Ok(ended) => settled |= ended,
                 Err(error) => {
                     tracing::warn!(%error, attempt = %attempt.id, "a commit that waits for a merge was not settled")
                 }
@@ -105,12 +130,13 @@ impl Engine {
         intent: &Intent,
         rows: &[ChangeRow],
         merged: &mut MergedChanges,
+        at: Option<&Endpoint>,
     ) -> Result<bool> {
         let pending = rows.iter().any(|row| row.revision.is_some());
         if !pending || !(merged.moved || rows.iter().any(is_idle)) {
             return Ok(false);
         }
-        if self.settle_waiting(intent.project.id, &intent.branch).await? {
+        if self.settle_waiting(intent.project.id, &intent.branch, at).await? {
             return Ok(true);
         }
         self.hold_back(intent, rows, merged).await?;

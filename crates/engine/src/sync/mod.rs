@@ -87,7 +87,7 @@ impl Engine {
             None => (from.clone(), Vec::new()),
         };
         if !request.dry_run
-            && let Err(error) = self.settle_waiting(project.id, branch).await
+            && let Err(error) = self.settle_waiting(project.id, branch, Some(at)).await
         {
             // It waits on, and housekeeping comes back to it.
             tracing::warn!(code = error.code(), "what waited for a merge could not be settled yet: {error}");

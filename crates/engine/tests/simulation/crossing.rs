@@ -204,3 +204,26 @@ async fn a_commit_that_the_remote_gave_up_is_pending_work_again() {
     assert_eq!(left(&seen(&engine, &project, &person).await), (0, Vec::new()));
     assert_eq!(people::view(&engine, &project, person.id, "file").await, Some(b"one".to_vec()));
 }
+
+/// Goal: a commit is given up only after a look at the remote, never for what was seen of it long ago.
+/// Method: the remote's branch is set back, which a sync sees, and goes forward again, which nobody sees. Once the sighting is old, a round of
+/// housekeeping goes by; then the two are merged.
+#[tokio::test]
+async fn an_old_sighting_gives_no_commit_up() {
+    let _alone = ALONE.lock();
+    let Crossed { engine, project, person, world } = crossed().await;
+    let landed = world.origin.refs()["refs/heads/main"].clone();
+    world.origin.git().run(["update-ref", "refs/heads/main", "refs/heads/main^"]);
+    synced(&engine, &project).await;
+    world.origin.git().run(["update-ref", "refs/heads/main", &landed]);
+    world.clock.pass(Duration::from_secs(3600));
+    engine.housekeep().await.expect("a round of housekeeping");
+    assert_eq!(left(&seen(&engine, &project, &person).await), (1, vec!["landed"]));
+    save(&engine, &project, &person, b"file", None).await;
+    synced(&engine, &project).await;
+    assert_eq!(
+        people::view(&engine, &project, person.id, "file").await,
+        None,
+        "what was undone meanwhile stays undone"
+    );
+}
