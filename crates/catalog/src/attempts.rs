@@ -82,8 +82,12 @@ pub struct Attempt {
     /// A push of it was sent whose outcome is not known: it may have landed, or may yet. While it is `Pushing` or `Unknown` that is so in any
     /// case; this is how it stays known beyond.
     pub in_doubt: bool,
-    /// The remote's words, for the user; of one that is `Landed` and waits for a merge, that it does.
+    /// The remote's words, for the user.
     pub last_error: Option<String>,
+    /// The host makes the commit: while it is `Prepared`, `commit` is only what we would have made, and none of its objects are ours.
+    pub hosted: bool,
+    /// It is `Landed`, and waits for a merge that brings the commit into our branch.
+    pub waits: bool,
     /// Unix milliseconds.
     pub created_at_ms: i64,
     /// Unix milliseconds of the last change of state.
@@ -103,6 +107,9 @@ pub struct AttemptChange {
     pub in_doubt: bool,
     /// The remote's words, for the user.
     pub last_error: Option<String>,
+    /// To `Landed`: it waits there for a merge of this commit, which the remote has (see [`Attempt::waits`]). That is the attempt's commit from now
+    /// on, and counts as pushed, whoever made it.
+    pub waits: Option<ObjectId>,
 }
 
 /// The first final answer to a request.

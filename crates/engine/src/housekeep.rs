@@ -9,7 +9,7 @@ use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace
 use treehold_fault::point;
 use treehold_store::CacheStats;
 
-use crate::commit::{LEFT_AFTER_MS, is_hosted};
+use crate::commit::LEFT_AFTER_MS;
 use crate::totals::Counted;
 use crate::{Engine, EngineError, Result};
 
@@ -197,7 +197,7 @@ impl Engine {
             return Ok(());
         }
         match attempt.state {
-            AttemptState::Prepared if is_hosted(&attempt) => self.settle_hosted(&mut attempt).await,
+            AttemptState::Prepared if attempt.hosted => self.settle_hosted(&mut attempt).await,
             AttemptState::Prepared => self.step(&mut attempt, AttemptState::Superseded, None).await,
             AttemptState::Stored | AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {
                 let project = self.find_project(&attempt.project.to_string()).await?;

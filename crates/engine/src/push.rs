@@ -252,6 +252,8 @@ impl Engine {
             fence: 0,
             in_doubt: false,
             last_error: None,
+            hosted: false,
+            waits: false,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
         })

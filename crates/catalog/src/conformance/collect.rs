@@ -198,8 +198,14 @@ pub(super) async fn everything_that_names_an_object_is_a_root(case: Case) {
     catalog.write_pending(&key, None, &[large], NOW).await.expect("write");
     let attempt = attempts::attempt(project, "main");
     catalog.insert_attempt(&attempt).await.expect("attempt");
-    let stored =
-        AttemptChange { id: attempt.id, fence: 0, to: AttemptState::Stored, in_doubt: false, last_error: None };
+    let stored = AttemptChange {
+        id: attempt.id,
+        fence: 0,
+        to: AttemptState::Stored,
+        in_doubt: false,
+        last_error: None,
+        waits: None,
+    };
     catalog.change_attempt(&stored, NOW).await.expect("stored").expect("the fence");
     let holder = Uuid::new_v4();
     catalog.take_job("manifest", holder, NOW, NOW).await.expect("take").expect("free");

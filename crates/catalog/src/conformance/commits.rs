@@ -41,6 +41,7 @@ fn stored(op: Uuid, key: KeyId, of: &crate::Attempt, contents: &[&'static str]) 
             to: AttemptState::Stored,
             in_doubt: false,
             last_error: None,
+            waits: None,
         },
         now_ms: NOW,
     }
@@ -93,7 +94,8 @@ pub(super) async fn land_at_once(case: Case) {
     let to = AttemptState::CommittedLocal;
     let mut publish =
         publication(project, op, vec![update("refs/heads/main", Some(oid("other")), Some(oid("commit")))]);
-    publish.attempt = Some(AttemptChange { id: main.id, fence: main.fence, to, in_doubt: false, last_error: None });
+    publish.attempt =
+        Some(AttemptChange { id: main.id, fence: main.fence, to, in_doubt: false, last_error: None, waits: None });
 
     let landed = case.catalog.land_commit(&store, &publish).await.expect("land");
     assert_eq!(landed, PublishOutcome::Moved("refs/heads/main".to_owned(), None));
@@ -117,11 +119,18 @@ pub(super) async fn land_at_once(case: Case) {
     let taken = attempt(project, "main");
     let op = Uuid::new_v4();
     let key = case.catalog.prepare_commit(&taken, op, "objects/pack/pack-2.pack", NOW).await.expect("prepare").key();
-    let change =
-        AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, in_doubt: false, last_error: None };
+    let change = AttemptChange {
+        id: taken.id,
+        fence: 0,
+        to: AttemptState::Superseded,
+        in_doubt: false,
+        last_error: None,
+        waits: None,
+    };
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     let (store, mut publish) = (stored(op, key, &taken, &["d"]), publication(project, op, Vec::new()));
-    publish.attempt = Some(AttemptChange { id: taken.id, fence: 0, to, in_doubt: false, last_error: None });
+    publish.attempt =
+        Some(AttemptChange { id: taken.id, fence: 0, to, in_doubt: false, last_error: None, waits: None });
     assert!(matches!(case.catalog.land_commit(&store, &publish).await, Err(CatalogError::OpLost)));
     assert!(case.catalog.locate(&[oid("d")]).await.expect("locate")[0].is_none());
     case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
@@ -188,6 +197,18 @@ pub(super) async fn land_with_what_they_took(case: Case) {
     assert_eq!(case.catalog.reference(key.project, main).await.expect("ref"), Some(oid("second")));
 }
 
+/// A commit with nothing unusual about it.
+pub(super) async fn land_as_usual(case: Case) {
+    let key = case.workspace().await;
+    let (main, base) = ("refs/heads/main", oid("base"));
+    case.publish(key.project, vec![update(main, None, Some(base))]).await;
+    case.write(&key, &[edit("a", "1")]).await;
+    let (taken, op) = (taking(&key, base, &[("a", 1, "1")]), Uuid::new_v4());
+    let pack = case.catalog.prepare_commit(&taken, op, NAME, NOW).await.expect("prepare").key();
+    let (store, publish) = (stored(op, pack, &taken, &["1", "tree"]), landing(&key, &taken, op, oid("commit")));
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Published);
+}
+
 /// An edit that is undone while a commit that takes it is prepared: one of the two comes first, and the other one knows of it.
 pub(super) async fn race_with_undoing(case: Case) {
     let key = case.workspace().await;
@@ -214,6 +235,7 @@ pub(super) async fn race_with_undoing(case: Case) {
                 to: AttemptState::Superseded,
                 in_doubt: false,
                 last_error: None,
+                waits: None,
             };
             case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
             case.write(&key, &[undo()]).await;
@@ -255,7 +277,7 @@ fn landing(key: &WorkspaceKey, of: &crate::Attempt, op: Uuid, commit: ObjectId) 
             rows: rows.collect(),
             cause: crate::ClearCause::Committed,
         }),
-        attempt: Some(AttemptChange { id: of.id, fence: of.fence, to, in_doubt: false, last_error: None }),
+        attempt: Some(AttemptChange { id: of.id, fence: of.fence, to, in_doubt: false, last_error: None, waits: None }),
         answer: Some(crate::FinalAnswer { key: "key".to_owned(), body: "answer".to_owned() }),
         reason: "commit",
         ..publication(key.project, op, vec![update("refs/heads/main", of.base, Some(commit))])
@@ -277,8 +299,14 @@ pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
     assert!(matches!(refused, Err(CatalogError::NoProject)), "{refused:?}");
 
     // Another engine took the attempt: nothing is registered, and the key is doomed with the operation.
-    let change =
-        AttemptChange { id: first.id, fence: 0, to: AttemptState::Superseded, in_doubt: false, last_error: None };
+    let change = AttemptChange {
+        id: first.id,
+        fence: 0,
+        to: AttemptState::Superseded,
+        in_doubt: false,
+        last_error: None,
+        waits: None,
+    };
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     assert_eq!(case.catalog.store_commit(&stored(op, key, &first, &["a"])).await.expect("store"), None);
     assert_eq!(seen(&case, first.id).await, (Some(AttemptState::Superseded), [false; 3]));
@@ -364,8 +392,14 @@ pub(super) async fn know_what_was_undone(case: Case) {
     let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
     case.write(&other, &[edit("a", "a")]).await;
     case.write(&other, &[undo()]).await;
-    let change =
-        AttemptChange { id: taken.id, fence: 0, to: AttemptState::Superseded, in_doubt: false, last_error: None };
+    let change = AttemptChange {
+        id: taken.id,
+        fence: 0,
+        to: AttemptState::Superseded,
+        in_doubt: false,
+        last_error: None,
+        waits: None,
+    };
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     case.write(&key, &[undo()]).await;
     assert!(case.catalog.pending(&key, None).await.expect("pending").1.is_empty());

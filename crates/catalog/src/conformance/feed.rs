@@ -104,7 +104,8 @@ pub(super) async fn tells_of_refs_and_what_moves_with_them(case: Case) {
     let rows = vec![row("b", 2), row("a", 1)];
     publish.clear_pending =
         Some(ClearPending { branch: key.branch.clone(), user: key.user, rows, cause: ClearCause::Committed });
-    let change = |fence, to| AttemptChange { id: attempt.id, fence, to, in_doubt: false, last_error: None };
+    let change =
+        |fence, to| AttemptChange { id: attempt.id, fence, to, in_doubt: false, last_error: None, waits: None };
     publish.attempt = Some(change(9, AttemptState::Finalized));
     let lost = catalog.publish(&publish).await;
     assert!(matches!(lost, Err(CatalogError::OpLost)), "{lost:?}");
@@ -156,7 +157,8 @@ pub(super) async fn tells_of_pushes(case: Case) {
             let attempt = crate::Attempt { push, ..attempts::attempt(project, "main") };
             catalog.insert_attempt(&attempt).await.expect("attempt");
             for (fence, to) in (0..).zip(states) {
-                let change = AttemptChange { id: attempt.id, fence, to: *to, in_doubt: false, last_error: None };
+                let change =
+                    AttemptChange { id: attempt.id, fence, to: *to, in_doubt: false, last_error: None, waits: None };
                 assert_eq!(catalog.change_attempt(&change, NOW).await.expect("change"), Some(fence + 1));
                 assert_eq!(catalog.change_attempt(&change, NOW).await.expect("change"), None, "an old fence");
             }

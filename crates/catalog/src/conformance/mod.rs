@@ -76,6 +76,13 @@ where
     })
 }
 
+/// A commit as most are, from its preparation to its landing, so that a backend can look at how it went: a branch goes from one commit to the
+/// next, which takes a pending row and is not pushed.
+pub async fn usual_commit(backend: Arc<dyn Backend>) {
+    let catalog = backend.catalog();
+    commits::land_as_usual(Case { backend, catalog }).await;
+}
+
 /// Runs a list of cases, each on a fresh database.
 macro_rules! cases {
     ($make:expr, $($module:ident :: $case:ident),* $(,)?) => {
@@ -303,6 +310,7 @@ where
         attempts::answers_stay,
         attempts::come_back_whole,
         attempts::move_by_their_fence,
+        attempts::wait_for_a_merge,
         attempts::push_one_at_a_time,
         attempts::are_found_while_open,
         commits::are_recorded_step_by_step,

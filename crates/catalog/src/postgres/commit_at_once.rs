@@ -32,47 +32,53 @@ const PATH: &[(&str, Type)] = &[("path", Type::Blob)];
 
 /// A preparation, if nothing moved between what the statement sees and the locks that it takes: the counts of ref moves and of revisions are
 /// those that it sees. Then tips and pending rows are what they are under the locks, too. The key, or no row and nothing written. The
-/// attempt's values come first.
+/// attempt's values come first, then the operation, its kind, the time, the key's name, whose rows are taken and how many, and their paths.
 fn prepare_sql() -> String {
-    let values = (1..=ATTEMPT.split(',').count()).map(|parameter| format!("${parameter}")).collect::<Vec<_>>();
+    let columns: Vec<&str> = ATTEMPT.split(',').map(str::trim).collect();
+    let of = |column: &str| columns.iter().position(|name| *name == column).map_or(0, |before| before + 1);
+    let (project, branch, base) = (of("project"), of("pending_branch"), of("base"));
+    let op = columns.len() + 1;
+    let (kind, now, name, user, taken, paths) = (op + 1, op + 2, op + 3, op + 4, op + 5, op + 6);
     format!(
         "WITH seen AS MATERIALIZED (
              SELECT p.ref_moves, w.revision FROM projects p
-             LEFT JOIN workspaces w ON w.project = p.id AND w.branch = $6 AND w.user_id = $25
-             WHERE p.id = $2
+             LEFT JOIN workspaces w ON w.project = p.id AND w.branch = ${branch} AND w.user_id = ${user}
+             WHERE p.id = ${project}
          ), home AS MATERIALIZED (
-             SELECT ref_moves FROM projects WHERE id = $2 AND (SELECT count(*) FROM seen) = 1 {FOR_SHARE}
+             SELECT ref_moves FROM projects WHERE id = ${project} AND (SELECT count(*) FROM seen) = 1 {FOR_SHARE}
          ), held AS MATERIALIZED (
              SELECT epoch FROM gc_state
              WHERE id = 1 AND (SELECT ref_moves FROM home) = (SELECT ref_moves FROM seen) {FOR_SHARE}
          ), workspace AS MATERIALIZED (
              SELECT revision FROM workspaces
-             WHERE project = $2 AND branch = $6 AND user_id = $25 AND (SELECT count(*) FROM held) = 1 {FOR_UPDATE}
+             WHERE project = ${project} AND branch = ${branch} AND user_id = ${user} AND (SELECT count(*) FROM held) = 1
+             {FOR_UPDATE}
          ), tips AS MATERIALIZED (
-             SELECT oid FROM refs WHERE project = $2 UNION SELECT oid FROM remote_refs WHERE project = $2
+             SELECT oid FROM refs WHERE project = ${project} UNION SELECT oid FROM remote_refs WHERE project = ${project}
          ), there AS MATERIALIZED (
-             SELECT count(*) AS count FROM {} JOIN workspaces w ON w.project = $2 AND w.branch = $6 AND w.user_id = $25
+             SELECT count(*) AS count FROM {}
+             JOIN workspaces w ON w.project = ${project} AND w.branch = ${branch} AND w.user_id = ${user}
              JOIN pending p ON p.workspace = w.id AND p.path = r.path
          ), sound AS MATERIALIZED (
              SELECT h.epoch FROM held h
-             WHERE ($7 IS NULL OR EXISTS (SELECT 1 FROM tips t WHERE t.oid = $7))
-                   AND ($26 = 0 OR (SELECT w.revision FROM workspace w) = (SELECT s.revision FROM seen s))
-                   AND (SELECT count FROM there) = $26
+             WHERE (${base} IS NULL OR EXISTS (SELECT 1 FROM tips t WHERE t.oid = ${base}))
+                   AND (${taken} = 0 OR (SELECT w.revision FROM workspace w) = (SELECT s.revision FROM seen s))
+                   AND (SELECT count FROM there) = ${taken}
          ), named AS (
-             INSERT INTO s3_keys (s3_key, state, op_id) SELECT $24, 'reserved', $21 FROM sound
+             INSERT INTO s3_keys (s3_key, state, op_id) SELECT ${name}, 'reserved', ${op} FROM sound
              ON CONFLICT DO NOTHING RETURNING key_id
          ), opened AS (
              INSERT INTO ops (op_id, project, kind, epoch, state, roots, heartbeat_at)
-             SELECT $21, $2, $22, s.epoch, 'open',
-                    coalesce((SELECT string_agg(t.oid, ''::bytea) FROM tips t), ''::bytea), $23
+             SELECT ${op}, ${project}, ${kind}, s.epoch, 'open',
+                    coalesce((SELECT string_agg(t.oid, ''::bytea) FROM tips t), ''::bytea), ${now}
              FROM sound s WHERE (SELECT count(*) FROM named) = 1 RETURNING 1
          ), saved AS (
              INSERT INTO attempts ({ATTEMPT}) SELECT {} WHERE (SELECT count(*) FROM opened) = 1
              ON CONFLICT (id) DO NOTHING
          )
          SELECT key_id FROM named",
-        rows(27, PATH),
-        values.join(", "),
+        rows(paths, PATH),
+        attempts::parameters(),
     )
 }
 
@@ -249,6 +255,7 @@ impl<'a> Landing<'a> {
             && !publish.replace_reach
             // Of this step the feed is told nothing.
             && change.to == AttemptState::CommittedLocal
+            && change.waits.is_none()
             && !change.in_doubt;
         let moved = Move { name: &update.name, old: update.expected, new: update.new };
         let usual = moves && small && whole && plain && !landed;

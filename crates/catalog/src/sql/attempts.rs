@@ -16,12 +16,14 @@ use crate::rows::{arguments, sql};
 
 pub(super) const COLUMNS: &str =
     "id, project, idempotency_key, user_id, branch, pending_branch, base, remote_base, push, tree,
-    commit_oid, raw, snapshot, objects, state, fence, in_doubt, last_error, created_at, updated_at";
+    commit_oid, raw, snapshot, objects, state, fence, in_doubt, last_error, created_at, updated_at, waits, hosted";
 /// What is neither final nor given up; an index has these.
 pub(super) const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNOWN', 'LANDED', 'PAUSED')";
 /// How servers of before say in `last_error` that an attempt is in doubt. They may still be at work beside this one, so that it is understood and
 /// said until all have the column.
 const DOUBT: &str = "it is not known whether an earlier push arrived";
+/// How they say that it waits for a merge; likewise.
+const WAITS: &str = "our branch cannot go there before a merge";
 const INVALID: CatalogError = CatalogError::Invalid { what: "attempt" };
 
 /// A snapshot row as JSON: path and oid in hex, since paths are bytes.
@@ -55,6 +57,11 @@ fn unhex(hex: &str) -> Result<BString, CatalogError> {
     Ok(bytes?.into())
 }
 
+/// An attempt's words; of one that waits, that it does.
+fn words(waits: bool, words: Option<&str>) -> Option<&str> {
+    if waits { Some(WAITS) } else { words }
+}
+
 /// What is stored of an attempt's words.
 fn said(in_doubt: bool, words: Option<&str>) -> Option<String> {
     match words {
@@ -72,11 +79,31 @@ fn heard(in_doubt: i64, stored: Option<String>) -> (bool, Option<String>) {
     }
 }
 
+/// What is open on the branch `$3` of the project `$2`, `$1` at most.
+pub(super) fn open_on_branch() -> String {
+    format!("SELECT {COLUMNS} FROM attempts WHERE {OPEN} AND project = $2 AND branch = $3 ORDER BY seq LIMIT $1")
+}
+
+/// How many commits of the user `$3` on the branch `$2` of the project `$1` are under way.
+pub(super) fn open_of_user() -> String {
+    format!("SELECT count(*) FROM attempts WHERE {OPEN} AND project = $1 AND pending_branch = $2 AND user_id = $3")
+}
+
+/// The parameters that [`COLUMNS`] are written from, the first ones of a query.
+pub(super) fn parameters() -> String {
+    (1..=COLUMNS.split(',').count()).map(|parameter| format!("${parameter}")).collect::<Vec<_>>().join(", ")
+}
+
 fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
     let tree: Vec<u8> = row.try_get("tree")?;
     let commit: Vec<u8> = row.try_get("commit_oid")?;
     let objects: Vec<u8> = row.try_get("objects")?;
     let (in_doubt, last_error) = heard(row.try_get("in_doubt")?, row.try_get("last_error")?);
+    let (state, snapshot) = (codec::state(row.try_get("state")?)?, snapshot(row.try_get("snapshot")?)?);
+    let push = row.try_get::<i64, _>("push")? != 0;
+    // Servers of before do not write the two columns.
+    let bare = state == AttemptState::Prepared && !push && objects.is_empty() && !snapshot.is_empty();
+    let says_so = last_error.as_deref() == Some(WAITS);
     Ok(Attempt {
         id: row.try_get("id")?,
         project: row.try_get("project")?,
@@ -86,16 +113,19 @@ fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
         pending_branch: row.try_get("pending_branch")?,
         base: codec::oid_or_null(row.try_get("base")?)?,
         remote_base: codec::oid_or_null(row.try_get("remote_base")?)?,
-        push: row.try_get::<i64, _>("push")? != 0,
+        push,
         tree: codec::oid(&tree)?,
         commit: codec::oid(&commit)?,
         raw: row.try_get("raw")?,
-        snapshot: snapshot(row.try_get("snapshot")?)?,
+        snapshot,
         objects: codec::split_oids(&objects)?,
-        state: codec::state(row.try_get("state")?)?,
+        state,
         fence: row.try_get("fence")?,
         in_doubt,
-        last_error,
+        last_error: last_error.filter(|_| !says_so),
+        hosted: bare || row.try_get::<i64, _>("hosted")? != 0,
+        // Nor do they take it back.
+        waits: state == AttemptState::Landed && (says_so || row.try_get::<i64, _>("waits")? != 0),
         created_at_ms: row.try_get("created_at")?,
         updated_at_ms: row.try_get("updated_at")?,
     })
@@ -150,15 +180,18 @@ where
     E: sqlx::Executor<'e, Database = Database>,
 {
     let changed = sqlx::query_as::<Database, Changed>(
-        "UPDATE attempts SET state = $3, last_error = $4, fence = fence + 1, updated_at = $5, in_doubt = $6
+        "UPDATE attempts SET state = $3, last_error = $4, fence = fence + 1, updated_at = $5, in_doubt = $6,
+             waits = CASE WHEN $7 IS NULL THEN 0 ELSE 1 END, commit_oid = coalesce($7, commit_oid),
+             push = CASE WHEN $7 IS NULL THEN push ELSE 1 END
          WHERE id = $1 AND fence = $2 RETURNING fence, project, branch, commit_oid, user_id, push",
     )
     .bind(change.id)
     .bind(change.fence)
     .bind(codec::state_name(change.to))
-    .bind(said(change.in_doubt, change.last_error.as_deref()))
+    .bind(said(change.in_doubt, words(change.waits.is_some(), change.last_error.as_deref())))
     .bind(now_ms)
     .bind(i64::from(change.in_doubt))
+    .bind(change.waits.map(|oid| oid.as_slice().to_vec()))
     .fetch_optional(executor)
     .await
     .map_err(Fault::from);
@@ -173,11 +206,7 @@ pub(super) async fn insert<'e, E>(executor: E, attempt: &Attempt) -> Result<(), 
 where
     E: sqlx::Executor<'e, Database = Database>,
 {
-    let insert = sql!(
-        "INSERT INTO attempts ({COLUMNS}) VALUES
-             ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-         ON CONFLICT (id) DO NOTHING"
-    );
+    let insert = sql!("INSERT INTO attempts ({COLUMNS}) VALUES ({}) ON CONFLICT (id) DO NOTHING", parameters());
     sqlx::query_with(insert, values(attempt)?).execute(executor).await?;
     Ok(())
 }
@@ -202,9 +231,11 @@ pub(super) fn values(attempt: &Attempt) -> Result<Arguments, Fault> {
         codec::state_name(attempt.state),
         attempt.fence,
         i64::from(attempt.in_doubt),
-        said(attempt.in_doubt, attempt.last_error.as_deref()),
+        said(attempt.in_doubt, words(attempt.waits, attempt.last_error.as_deref())),
         attempt.created_at_ms,
         attempt.updated_at_ms,
+        i64::from(attempt.waits),
+        i64::from(attempt.hosted),
     ])
 }
 
@@ -293,12 +324,10 @@ impl Db {
 
     async fn find_open_attempts(&self, of: Option<(Uuid, &str)>, limit: u32) -> Result<Vec<Attempt>, Fault> {
         let rows = match of {
-            Some((project, branch)) => sqlx::query_as::<Database, Stored>(sql!(
-                "SELECT {COLUMNS} FROM attempts WHERE {OPEN} AND project = $2 AND branch = $3 ORDER BY seq LIMIT $1"
-            ))
-            .bind(i64::from(limit))
-            .bind(project)
-            .bind(branch),
+            Some((project, branch)) => sqlx::query_as::<Database, Stored>(sql!("{}", open_on_branch()))
+                .bind(i64::from(limit))
+                .bind(project)
+                .bind(branch),
             None => sqlx::query_as::<Database, Stored>(sql!(
                 "SELECT {COLUMNS} FROM attempts WHERE {OPEN} ORDER BY seq LIMIT $1"
             ))

@@ -306,14 +306,11 @@ async fn find_commits(tx: &mut Transaction, workspaces: &mut Workspaces, writes:
 
 /// Whether a commit of a user's work is under way. Whoever prepares one holds the workspace, as who asks.
 pub(super) async fn is_committing(tx: &mut Transaction, key: &WorkspaceKey) -> Result<bool, Fault> {
-    let open: i64 = sqlx::query_scalar(sql!(
-        "SELECT count(*) FROM attempts WHERE {} AND project = $1 AND pending_branch = $2 AND user_id = $3",
-        attempts::OPEN
-    ))
-    .bind(key.project)
-    .bind(&key.branch)
-    .bind(key.user)
-    .fetch_one(&mut **tx)
-    .await?;
+    let open: i64 = sqlx::query_scalar(sql!("{}", attempts::open_of_user()))
+        .bind(key.project)
+        .bind(&key.branch)
+        .bind(key.user)
+        .fetch_one(&mut **tx)
+        .await?;
     Ok(open > 0)
 }

@@ -225,6 +225,7 @@ impl Catalog for SqliteCatalog {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::attempts::{open_of_user, open_on_branch};
     use super::super::collect::stale_within;
     use super::*;
 
@@ -248,5 +249,28 @@ mod tests {
             sqlx::query_as(explain).bind(1).bind(1).bind("[]").fetch_all(&catalog.readers).await.expect("explain");
         let searched = plan.iter().any(|(.., step)| step.starts_with("SEARCH o USING INTEGER PRIMARY KEY"));
         assert!(searched, "{plan:?}");
+    }
+
+    /// Goal: whoever asks what is open on a branch, or of a user, looks it up, however many attempts there were.
+    #[tokio::test]
+    async fn open_attempts_are_looked_up() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("open");
+        catalog.migrate().await.expect("migrate");
+        for (query, index) in [
+            (open_on_branch(), "attempts_open_branch (project=? AND branch=?)"),
+            (open_of_user(), "attempts_open_user (project=? AND pending_branch=? AND user_id=?)"),
+        ] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+            let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
+                .bind(Option::<i64>::None)
+                .bind(Option::<i64>::None)
+                .bind(Option::<i64>::None)
+                .fetch_all(&catalog.readers)
+                .await
+                .expect("explain");
+            assert!(plan.iter().any(|(.., step)| step.ends_with(index)), "{plan:?}");
+            assert!(!plan.iter().any(|(.., step)| step.contains("TEMP B-TREE")), "{plan:?}");
+        }
     }
 }

@@ -66,6 +66,36 @@ async fn an_empty_file_becomes_a_catalog_and_stays_one() {
     assert_eq!(mode, "wal");
 }
 
+/// Goal: what servers of before said in words of an attempt is in its columns after the migration.
+/// Method: the tables of before, with attempts of all kinds; then the migrations that are left.
+#[tokio::test]
+async fn attempts_of_before_are_carried_over() {
+    let (_dir, path) = scratch();
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true).foreign_keys(false);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.expect("make the file");
+    sqlx::migrate!("../../migrations/sqlite").run_to(12, &pool).await.expect("the tables of before");
+    let insert = "INSERT INTO attempts (id, project, branch, pending_branch, push, tree, commit_oid, raw, snapshot, objects, state, fence,
+                                        last_error, created_at, updated_at)
+                  VALUES (randomblob(16), zeroblob(16), 'main', 'main', $1, x'', x'', x'', $2, $3, $4, 0, $5, 1, 1)";
+    let (some, waits) = (r#"[["61",1,null,0]]"#, "our branch cannot go there before a merge");
+    for (push, snapshot, objects, state, words) in [
+        (1, some, vec![0_u8; 20], "LANDED", Some(waits)),
+        (1, some, vec![0_u8; 20], "LANDED", None),
+        (1, some, vec![0_u8; 20], "PAUSED", Some("words")),
+        (0, some, Vec::new(), "PREPARED", None),
+        (0, some, vec![0_u8; 20], "PREPARED", None),
+        (1, "[]", Vec::new(), "PREPARED", None),
+    ] {
+        let insert = sqlx::query(insert).bind(push).bind(snapshot).bind(objects).bind(state).bind(words);
+        insert.execute(&pool).await.expect("insert");
+    }
+    let catalog = SqliteCatalog::open(&path).await.expect("open");
+    assert_eq!(catalog.migrate().await.expect("migrate").applied.first(), Some(&13));
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT waits, hosted FROM attempts ORDER BY seq").fetch_all(&pool).await.expect("the rows");
+    assert_eq!(rows, [(1, 0), (0, 0), (0, 0), (0, 1), (0, 0), (0, 0)]);
+}
+
 /// Goal: reads do not wait for the writer. Method: hold a write transaction open and read.
 #[tokio::test]
 async fn readers_do_not_wait_for_a_writer() {

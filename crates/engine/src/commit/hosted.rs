@@ -185,6 +185,7 @@ impl Engine {
         let Intent { project, branch, .. } = &hosted.intent;
         // Its objects come with the commit.
         attempt.push = false;
+        attempt.hosted = true;
         attempt.objects.clear();
         point("C1").await?;
         let name = self.fresh_name(&attempt.commit);

@@ -60,12 +60,13 @@ impl Engine {
         error: Option<String>,
     ) -> Result<()> {
         let last_error = error.clone();
-        let change = AttemptChange { id: attempt.id, fence: attempt.fence, to, in_doubt, last_error };
+        let change = AttemptChange { id: attempt.id, fence: attempt.fence, to, in_doubt, last_error, waits: None };
         let fence = self.catalog.change_attempt(&change, self.ambient.now_ms()).await?.ok_or(EngineError::Busy)?;
         attempt.fence = fence;
         attempt.state = to;
         attempt.in_doubt = in_doubt;
         attempt.last_error = error;
+        attempt.waits = false;
         Ok(())
     }
 
@@ -307,7 +308,7 @@ impl Engine {
             Some(refs) => publish.refs = refs,
             None => {
                 publish.refs.clear();
-                put_off(&mut publish);
+                put_off(&mut publish, attempt.commit);
             }
         }
         self.conclude(attempt, &publish).await
@@ -320,6 +321,7 @@ impl Engine {
                     attempt.state = change.to;
                     attempt.in_doubt = change.in_doubt;
                     attempt.last_error.clone_from(&change.last_error);
+                    attempt.waits = change.waits.is_some();
                     attempt.fence += 1;
                 }
                 Ok(())
@@ -391,6 +393,7 @@ impl Engine {
                 to,
                 in_doubt: false,
                 last_error: None,
+                waits: None,
             }),
             answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
             reason: "commit",

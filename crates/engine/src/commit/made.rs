@@ -32,11 +32,6 @@ pub(super) struct Made {
     seen: RefState,
 }
 
-/// Whether an attempt's commit is the forge's to make: then none of its objects are ours.
-pub(crate) fn is_hosted(attempt: &Attempt) -> bool {
-    attempt.objects.is_empty() && !attempt.snapshot.is_empty()
-}
-
 impl Engine {
     /// The commit that the forge made for an attempt, if our branch has it, or the remote's as it is known here.
     pub(super) async fn made_for(&self, attempt: &Attempt) -> Result<Option<Made>> {
@@ -85,7 +80,7 @@ impl Engine {
         // What cannot be read now is left to housekeeping.
         let open = self.catalog.open_attempts(of, ATTEMPTS).await.unwrap_or_default();
         for mut other in open {
-            if is_hosted(&other) && other.id != made.id && (other.user, other.base) == (made.user, made.base) {
+            if other.hosted && other.id != made.id && (other.user, other.base) == (made.user, made.base) {
                 self.not_made(&mut other).await;
             }
         }

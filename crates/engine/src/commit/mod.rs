@@ -26,7 +26,6 @@ use treehold_store::FinishedPack;
 use change::ChangeRow;
 pub(crate) use held::LEFT_AFTER_MS;
 pub(crate) use machine::Settled;
-pub(crate) use made::is_hosted;
 use plan::nothing_to_commit;
 pub(crate) use plan::{Intent, Planned};
 use request::Claimed;
@@ -402,7 +401,14 @@ impl Engine {
             objects: crate::writer::new_objects(pack),
             trees: crate::push::trees_of(&planned.objects),
             commit: planned.row.clone(),
-            attempt: AttemptChange { id: attempt.id, fence: attempt.fence, to, in_doubt: false, last_error: None },
+            attempt: AttemptChange {
+                id: attempt.id,
+                fence: attempt.fence,
+                to,
+                in_doubt: false,
+                last_error: None,
+                waits: None,
+            },
             now_ms: self.ambient.now_ms(),
         };
         if !attempt.push && self.land(attempt, &store, op, &request::to_store(&planned.answer)?).await? {

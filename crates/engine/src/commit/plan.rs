@@ -270,6 +270,8 @@ impl Engine {
             fence: 0,
             in_doubt: false,
             last_error: None,
+            hosted: false,
+            waits: false,
             created_at_ms: intent.now_ms,
             updated_at_ms: intent.now_ms,
         }

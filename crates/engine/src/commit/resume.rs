@@ -10,7 +10,6 @@ use super::held::LEFT_AFTER_MS;
 use super::machine::{Settled, is_in_doubt};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
-use super::waits::waits;
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
 use crate::remote::Endpoint;
 use crate::tree::Side;
@@ -114,7 +113,7 @@ impl Engine {
 
     /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
     pub(crate) async fn complete(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
-        if waits(attempt) {
+        if attempt.waits {
             self.end_wait(attempt, at).await?;
             return self.answer_of(attempt).await.map(Some);
         }
@@ -156,7 +155,7 @@ impl Engine {
         open.sort_by_key(|attempt| attempt.state == AttemptState::Paused);
         for mut attempt in open.into_iter().filter(|attempt| Some(attempt.id) != except) {
             // It stands in nobody's way.
-            if waits(&attempt) {
+            if attempt.waits {
                 cleared |= self.end_wait(&mut attempt, Some(at)).await?;
                 continue;
             }
@@ -228,7 +227,7 @@ impl Engine {
     pub(crate) async fn finished_elsewhere(&self, id: Uuid) -> Result<Option<CommitAnswer>> {
         for _ in 0..WAITS {
             match self.catalog.attempt(id).await? {
-                Some(attempt) if attempt.state == AttemptState::Finalized || waits(&attempt) => {
+                Some(attempt) if attempt.state == AttemptState::Finalized || attempt.waits => {
                     return self.answer_of(&attempt).await.map(Some);
                 }
                 Some(attempt) if matches!(attempt.state, AttemptState::Landed | AttemptState::Pushing) => {}

@@ -10,20 +10,17 @@ use std::collections::HashSet;
 
 use treehold_catalog::{Attempt, AttemptState, ClearCause, Publish};
 use treehold_fault::point;
-use treehold_object::BString;
+use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::change::ChangeRow;
 use super::machine::LAG_MS;
-use super::made::is_hosted;
 use super::plan::{Intent, MergedChanges};
 use crate::quota::unbound;
 use crate::remote::Endpoint;
 use crate::view::branch_ref;
 use crate::{Engine, Result};
 
-/// What an attempt says that waits.
-const WAITS: &str = "our branch cannot go there before a merge";
 /// Attempts of a branch that are looked at.
 const OPEN_MAX: u32 = 100;
 
@@ -36,19 +33,14 @@ enum WaitEnd {
     GivenUp,
 }
 
-/// Whether an attempt waits for a merge.
-pub(super) fn waits(attempt: &Attempt) -> bool {
-    attempt.state == AttemptState::Landed && attempt.last_error.as_deref() == Some(WAITS)
-}
-
-/// Turns the publication that ends an attempt into one that lets it wait. Where it took no pending work of the branch, nothing is left to
-/// settle, and it ends all the same.
-pub(super) fn put_off(publish: &mut Publish) {
+/// Turns the publication that ends an attempt into one that lets it wait for a merge of `commit`, which the remote has. Where it took no
+/// pending work of the branch, nothing is left to settle, and it ends all the same.
+pub(super) fn put_off(publish: &mut Publish, commit: ObjectId) {
     let taken = publish.clear_pending.take();
     let settles = taken.is_some_and(|clear| clear.cause == ClearCause::Committed && !clear.rows.is_empty());
     if let (true, Some(change)) = (settles, &mut publish.attempt) {
         change.to = AttemptState::Landed;
-        change.last_error = Some(WAITS.to_owned());
+        change.waits = Some(commit);
     }
 }
 
@@ -111,7 +103,7 @@ impl Engine {
     pub(crate) async fn settle_waiting(&self, project: Uuid, branch: &str, at: Option<&Endpoint>) -> Result<bool> {
         let mut settled = false;
         let open = self.catalog.open_attempts(Some((project, branch)), OPEN_MAX).await?;
-        for mut attempt in open.into_iter().filter(waits) {
+        for mut attempt in open.into_iter().filter(|attempt| attempt.waits) {
             // Another engine may just be at it, or it cannot be settled: that is nothing to who comes by.
             match self.end_wait(&mut attempt, at).await {
                 Ok(ended) => settled |= ended,
@@ -157,7 +149,7 @@ impl Engine {
         }
         let open = self.catalog.open_attempts(Some((intent.project.id, &intent.branch)), OPEN_MAX).await?;
         let own = |attempt: &&Attempt| {
-            let lands_elsewhere = attempt.push || is_hosted(attempt);
+            let lands_elsewhere = attempt.push || attempt.hosted;
             lands_elsewhere && attempt.user == intent.user && attempt.pending_branch == intent.branch
         };
         let taken: HashSet<&BString> =
