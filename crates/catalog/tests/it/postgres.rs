@@ -45,6 +45,34 @@ async fn keeps_every_guarantee() {
     conformance::run(fresh).await;
 }
 
+/// Goal: a usual commit takes the short way, a statement for what would be many.
+/// Method: triggers write down which statement prepares the attempt, registers the objects and moves the branch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_usual_commit_is_few_statements() {
+    let backend = fresh().await;
+    for sql in [
+        "CREATE TABLE written (at bigint GENERATED ALWAYS AS IDENTITY, query text NOT NULL)",
+        "CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO written (query) VALUES (current_query()); RETURN NULL; END $$",
+        "CREATE TRIGGER prepared AFTER INSERT ON attempts FOR EACH ROW EXECUTE FUNCTION write_down()",
+        "CREATE TRIGGER registered AFTER INSERT ON commits FOR EACH ROW EXECUTE FUNCTION write_down()",
+        "CREATE TRIGGER moved AFTER UPDATE ON refs FOR EACH ROW EXECUTE FUNCTION write_down()",
+        "CREATE TRIGGER done AFTER UPDATE ON attempts FOR EACH ROW EXECUTE FUNCTION write_down()",
+    ] {
+        backend.execute(sql).await;
+    }
+    conformance::usual_commit(backend.clone()).await;
+    // The last two are of one statement.
+    for (sql, rows) in [
+        ("DELETE FROM written WHERE query LIKE 'WITH seen AS%INSERT INTO s3_keys%INSERT INTO attempts%'", 1),
+        ("DELETE FROM written WHERE query LIKE 'WITH home AS%UPDATE ops%INSERT INTO objects%INSERT INTO commits%'", 1),
+        ("DELETE FROM written WHERE query LIKE 'WITH swapped AS%UPDATE attempts%'", 2),
+        ("DELETE FROM written", 0),
+    ] {
+        assert_eq!(backend.execute(sql).await, rows, "{sql}");
+    }
+}
+
 /// Goal: instances that start together migrate once. Method: start eight on an empty schema.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_instances_migrate_once() {
