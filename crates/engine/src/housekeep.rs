@@ -9,7 +9,7 @@ use treehold_catalog::{Attempt, AttemptState, HistoryPolicy, KeyId, VersionPlace
 use treehold_fault::point;
 use treehold_store::CacheStats;
 
-use crate::commit::LEFT_AFTER_MS;
+use crate::commit::{LEFT_AFTER_MS, Looked};
 use crate::totals::Counted;
 use crate::{Engine, EngineError, Result};
 
@@ -174,21 +174,21 @@ impl Engine {
     async fn settle_all_left(&self) -> Result<()> {
         let now_ms = self.ambient.now_ms();
         let before_ms = if self.config.sole { now_ms } else { now_ms - LEFT_AFTER_MS };
-        let mut after = 0;
+        let (mut after, mut looked) = (0, Looked::default());
         loop {
             let page = self.catalog.attempts_left(before_ms, after, ATTEMPTS).await?;
             let Some(&(last, _)) = page.last() else { return Ok(()) };
             after = last;
             for (_, attempt) in page {
                 let id = attempt.id;
-                if let Err(error) = self.settle_left(attempt, before_ms).await {
+                if let Err(error) = self.settle_left(attempt, before_ms, &mut looked).await {
                     tracing::warn!(%error, attempt = %id, "an unfinished attempt could not be settled yet");
                 }
             }
         }
     }
 
-    async fn settle_left(&self, attempt: Attempt, before_ms: i64) -> Result<()> {
+    async fn settle_left(&self, attempt: Attempt, before_ms: i64, looked: &mut Looked) -> Result<()> {
         let lock = self.branch_lock(attempt.project, &attempt.pending_branch);
         // Whoever works on the branch may wait for its remote for long; the next round looks again.
         let Ok(_turn) = lock.try_lock() else { return Ok(()) };
@@ -197,12 +197,15 @@ impl Engine {
             return Ok(());
         }
         match attempt.state {
-            AttemptState::Prepared if attempt.hosted => self.settle_hosted(&mut attempt).await,
+            AttemptState::Prepared if attempt.hosted => self.settle_hosted(&mut attempt, looked).await,
             AttemptState::Prepared => self.step(&mut attempt, AttemptState::Superseded, None).await,
             AttemptState::Stored | AttemptState::Pushing | AttemptState::Unknown | AttemptState::Landed => {
                 let project = self.find_project(&attempt.project.to_string()).await?;
                 let at = self.endpoint(&project, None);
-                self.complete(&mut attempt, at.as_ref()).await.map(|_| ())
+                match attempt.waits {
+                    true => self.end_wait(&mut attempt, at.as_ref()).await.map(|_| ()),
+                    false => self.complete(&mut attempt, at.as_ref()).await.map(|_| ()),
+                }
             }
             _ => Ok(()),
         }

@@ -5,11 +5,14 @@
 //! transaction. Its id is the forge's, as are author and committer; the author is named in a trailer.
 //!
 //! An attempt records what is asked for before it is. Where the answer is lost, the remote is looked at: by this request, by the next with the
-//! same key, or by housekeeping.
+//! same key, by housekeeping, or by another commit that would merge with it.
+
+use std::sync::Arc;
 
 use treehold_catalog::{Attempt, FinalAnswer, OpKind, Origin, Project, Publish, RefUpdate, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId};
+use uuid::Uuid;
 
 use super::change::ChangeRow;
 use super::machine::{clear_of, moved};
@@ -17,8 +20,10 @@ use super::made::{says, words};
 use super::plan::{Intent, MergedChanges, Planned};
 use super::request::{Claimed, Key, Stored};
 use super::trailers::with_trailers;
+use super::waits::is_idle;
 use super::{Changes, Policy, STEPS_BACK};
 use crate::api::{CommitAnswer, CommitRequest, Oid, OnConflict};
+use crate::graph::Known;
 use crate::quota::unbound;
 use crate::remote::forge::{HostedCommit, Hosting};
 use crate::remote::{Endpoint, ForgeSite, Secret};
@@ -43,8 +48,10 @@ struct Hosted<'a> {
 /// How a round ended.
 enum Round {
     Done(CommitAnswer),
-    /// The remote moved, and was fetched: plan again.
+    /// The remote moved, and was fetched, or what is pending changed: plan again.
     Again,
+    /// Nobody knows whether the commit of this attempt was made: plan again, unless it is there by then.
+    Unsure(Uuid),
 }
 
 fn refused(code: &'static str, detail: &str) -> EngineError {
@@ -104,10 +111,12 @@ impl Engine {
             // Its commit may be there since. Where that cannot be seen, nothing else may be answered or made.
             self.fetch_remote(&unbound(project), branch, &hosted.at, None, &()).await?;
         }
+        let mut unsure = Vec::new();
         for _ in 0..=self.config.merge_attempts {
-            match self.hosted_round(hosted).await? {
+            match self.hosted_round(hosted, &unsure).await? {
                 Round::Done(answer) => return Ok(answer),
                 Round::Again => {}
+                Round::Unsure(attempt) => unsure.push(attempt),
             }
         }
         Err(moved(branch))
@@ -122,8 +131,14 @@ impl Engine {
     }
 
     /// The answer to the same request, if a commit that it asked for before is there by now, whatever is pending or on the branch since.
-    async fn hosted_known(&self, hosted: &Hosted<'_>) -> Result<Option<CommitAnswer>> {
-        let attempts = self.asked_before(hosted).await?;
+    /// `unsure`: attempts of this very request, by which one without a key knows them.
+    async fn hosted_known(&self, hosted: &Hosted<'_>, unsure: &[Uuid]) -> Result<Option<CommitAnswer>> {
+        let mut attempts = self.asked_before(hosted).await?;
+        if hosted.key.key.is_none() {
+            for attempt in unsure {
+                attempts.extend(self.catalog.attempt(*attempt).await?);
+            }
+        }
         if attempts.is_empty() {
             return Ok(None);
         }
@@ -139,8 +154,8 @@ impl Engine {
         Ok(None)
     }
 
-    async fn hosted_round(&self, hosted: &Hosted<'_>) -> Result<Round> {
-        if let Some(answer) = self.hosted_known(hosted).await? {
+    async fn hosted_round(&self, hosted: &Hosted<'_>, unsure: &[Uuid]) -> Result<Round> {
+        if let Some(answer) = self.hosted_known(hosted, unsure).await? {
             return Ok(Round::Done(answer));
         }
         let Hosted { intent, changes, policy, .. } = hosted;
@@ -161,7 +176,10 @@ impl Engine {
         if let Some(answer) = self.hosted_before(hosted, intent, &head, &parent, &rows).await? {
             return Ok(Round::Done(answer));
         }
-        let merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
+        let mut merged = self.merge_changes(intent.project.id, &rows, &parent, false).await?;
+        if self.mind_pushes(intent, &rows, &mut merged, Some(&hosted.at)).await? {
+            return Ok(Round::Again);
+        }
         if !merged.conflicts.is_empty() {
             return Err(match policy.on_conflict {
                 OnConflict::Fail => moved(&intent.branch),
@@ -214,11 +232,11 @@ impl Engine {
                 Ok(Round::Again)
             }
             // It may still come; asked again, the forge's compare of the head lets one of the two be made.
-            Hosting::Unknown(_) => Ok(Round::Again),
+            Hosting::Unknown(_) => Ok(Round::Unsure(attempt.id)),
             Hosting::Made(oid) => {
                 if self.catalog.may_read(project.id, &[oid]).await? != [true] {
                     // The remote's answer is of the past, or its branch was set back at once: what was made is nothing of this project's.
-                    return Ok(Round::Again);
+                    return Ok(Round::Unsure(attempt.id));
                 }
                 self.not_made(&mut attempt).await;
                 Err(EngineError::RemoteFailed {
@@ -240,16 +258,18 @@ impl Engine {
         remote: &Head,
         rows: &[ChangeRow],
     ) -> Result<Option<CommitAnswer>> {
-        if remote.commit == head.commit || rows.is_empty() {
+        // What changes nothing is in any commit, and in none.
+        if remote.commit == head.commit || rows.iter().all(is_idle) {
             return Ok(None);
         }
         for there in self.first_parents(remote, head.commit).await? {
-            let Some(oid) = there.commit else { continue };
-            if !says(&self.commit_row(oid).await?.raw, &intent.message)? {
+            let Some(row) = &there.row else { continue };
+            if !says(&row.raw, &intent.message)? {
                 continue;
             }
-            let merged = self.merge_changes(intent.project.id, rows, &there, false).await?;
+            let mut merged = self.merge_changes(intent.project.id, rows, &there, false).await?;
             if merged.conflicts.is_empty() && merged.edits.is_empty() {
+                self.hold_back(intent, rows, &mut merged).await?;
                 return self.take_hosted(hosted, head, &there, &merged).await;
             }
         }
@@ -258,12 +278,13 @@ impl Engine {
 
     /// `from` and the commits before it by first parents, newest first, down to `to` and without it, as far as is looked.
     async fn first_parents(&self, from: &Head, to: Option<ObjectId>) -> Result<Vec<Head>> {
-        let mut found = Vec::new();
+        let (mut found, mut known) = (Vec::new(), Known::default());
         let mut next = from.commit;
         while let Some(oid) = next.filter(|oid| Some(*oid) != to && found.len() < STEPS_BACK) {
-            let Some(row) = self.catalog.commits(&[oid]).await?.pop().flatten() else { break };
-            found.push(Head { commit: Some(oid), tree: Some(row.tree), branch: from.branch.clone(), row: None });
+            let Some(row) = self.known_commit(&mut known, oid).await? else { break };
             next = row.parents.first().copied();
+            let (commit, tree) = (Some(oid), Some(row.tree));
+            found.push(Head { commit, tree, branch: from.branch.clone(), row: Some(Arc::new(row)) });
         }
         Ok(found)
     }

@@ -3,13 +3,17 @@
 //! Such an attempt stays PREPARED while the forge works: nothing of it is stored or pushed here, and the id of its commit is the forge's. What
 //! it records is what we would have made; a commit on the same parent, with the same tree and the same words, is the one that was asked for.
 
+use std::collections::{HashMap, HashSet};
+
 use treehold_catalog::{Attempt, AttemptState, CommitRow, OpKind, RefState};
 use treehold_fault::point;
 use treehold_object::{ObjectId, parse_commit};
+use uuid::Uuid;
 
 use super::held::LEFT_AFTER_MS;
 use super::machine::LAG_MS;
 use super::request::to_store;
+use super::waits::put_off;
 use crate::api::CommitAnswer;
 use crate::quota::unbound;
 use crate::view::branch_ref;
@@ -17,9 +21,6 @@ use crate::{Engine, EngineError, Result};
 
 /// Commits read at a time.
 const COMMITS: usize = 1000;
-
-/// Open attempts of a branch that are looked at.
-const ATTEMPTS: u32 = 100;
 
 /// For so long the remote is asked for a commit where it does not answer. A request with the same key asks later, too.
 const ASKED_MS: i64 = 24 * 3_600_000;
@@ -30,6 +31,21 @@ pub(super) struct Made {
     oid: ObjectId,
     /// As it was before the commit was found in the project's history.
     seen: RefState,
+}
+
+/// What a round of housekeeping has seen of remotes, by project and branch: each is looked at once, however many ask.
+#[derive(Debug, Default)]
+pub(crate) struct Looked(HashMap<(Uuid, String), (i64, Sight)>);
+
+/// What came of a look, which is told with its time, Unix milliseconds.
+#[derive(Debug, Clone, Copy)]
+enum Sight {
+    /// The branch was fetched.
+    Seen,
+    /// The remote did not answer, or not to the credentials that are configured.
+    Unseen,
+    /// There is no remote.
+    Nowhere,
 }
 
 impl Engine {
@@ -53,7 +69,7 @@ impl Engine {
     }
 
     /// FINALIZED, with the commit that the forge made: our branch goes there unless it is there or past it, and the revisions that it holds
-    /// are pending no more.
+    /// are pending no more. Where our branch has gone elsewhere, it waits for the merge that brings the commit, as what we push does.
     pub(super) async fn take_made(&self, attempt: &Attempt, found: Made) -> Result<CommitAnswer> {
         let made = Attempt { commit: found.oid, push: true, ..attempt.clone() };
         let answer = self.answer_of(&made).await?;
@@ -66,21 +82,50 @@ impl Engine {
         publish.remote_refs.clear();
         match refs {
             Some(refs) => publish.refs = refs,
-            // Our branch has gone elsewhere: until a merge brings the commit, the edits are in view as pending work only.
-            None => publish.clear_pending = None,
+            None => put_off(&mut publish, found.oid),
         }
-        self.publish_kept(&publish, found.seen).await?;
+        if let Err(error) = self.publish_kept(&publish, found.seen).await {
+            // Another engine that came by may have been faster.
+            let known = self.catalog.attempt(made.id).await?;
+            if !known.is_some_and(|known| known.state == AttemptState::Finalized || known.waits) {
+                return Err(error);
+            }
+        }
         self.close_beside(&made).await;
         Ok(answer)
     }
 
+    /// Takes what the forge has made, as far as it is known here, for whoever asked and did not hear of it. `true`: something was taken.
+    pub(super) async fn take_all_made(&self, open: &[Attempt]) -> Result<bool> {
+        let asked = |attempt: &&Attempt| attempt.hosted && attempt.state == AttemptState::Prepared;
+        // Of two that asked for the same, the later one has the later revisions.
+        let asked: Vec<&Attempt> = open.iter().rev().filter(asked).collect();
+        let mut taken = HashSet::new();
+        for attempt in asked {
+            // Of one parent no more than one can be made for a user, and what else they asked for is closed with it.
+            if taken.contains(&(attempt.user, attempt.base)) {
+                continue;
+            }
+            let Some(made) = self.made_for(attempt).await? else { continue };
+            match self.take_made(attempt, made).await {
+                Ok(_) => {
+                    taken.insert((attempt.user, attempt.base));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, attempt = %attempt.id, "a commit that GitHub made was not settled");
+                }
+            }
+        }
+        Ok(!taken.is_empty())
+    }
+
     /// Closes what else the user has asked for on the same parent: no more of it can land.
     async fn close_beside(&self, made: &Attempt) {
-        let of = Some((made.project, made.branch.as_str()));
         // What cannot be read now is left to housekeeping.
-        let open = self.catalog.open_attempts(of, ATTEMPTS).await.unwrap_or_default();
+        let open = self.open_on(made.project, &made.branch).await.unwrap_or_default();
         for mut other in open {
-            if other.hosted && other.id != made.id && (other.user, other.base) == (made.user, made.base) {
+            let asked = other.hosted && other.state == AttemptState::Prepared;
+            if asked && other.id != made.id && (other.user, other.base) == (made.user, made.base) {
                 self.not_made(&mut other).await;
             }
         }
@@ -95,10 +140,9 @@ impl Engine {
 
     /// Settles an attempt that was left while the forge was asked, by looking at the remote with the configured credentials. While the commit
     /// may still show itself there, the attempt stays open, so that no edit that it has is undone without a trace.
-    pub(crate) async fn settle_hosted(&self, attempt: &mut Attempt) -> Result<()> {
+    pub(crate) async fn settle_hosted(&self, attempt: &mut Attempt, looked: &mut Looked) -> Result<()> {
         // Whoever asks gives signs of life.
-        let age_ms = self.ambient.now_ms().saturating_sub(attempt.updated_at_ms);
-        if age_ms <= LEFT_AFTER_MS {
+        if self.ambient.now_ms().saturating_sub(attempt.updated_at_ms) <= LEFT_AFTER_MS {
             // Whoever asked may be about to repeat it, and hears more if it has no key.
             return Ok(());
         }
@@ -106,20 +150,7 @@ impl Engine {
             // It was deleted here, and is not made again.
             return self.step(attempt, AttemptState::Superseded, None).await;
         }
-        let project = self.find_project(&attempt.project.to_string()).await?;
-        let over = match self.endpoint(&project, None) {
-            None => true,
-            Some(at) => match self.fetch_remote(&unbound(&project), &attempt.branch, &at, None, &()).await {
-                Ok(_) => age_ms > LAG_MS,
-                // Only the request had credentials: it looks by itself if it is repeated, and a sync may show the commit.
-                Err(EngineError::RemoteAuth { .. }) => age_ms > ASKED_MS,
-                Err(error) if age_ms <= ASKED_MS => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, attempt = %attempt.id, "a commit is looked for no more");
-                    true
-                }
-            },
-        };
+        let over = self.has_had_time(attempt, looked).await?;
         if let Some(made) = self.made_for(attempt).await? {
             return self.take_made(attempt, made).await.map(|_| ());
         }
@@ -127,6 +158,39 @@ impl Engine {
             true => self.step(attempt, AttemptState::Superseded, None).await,
             false => Ok(()),
         }
+    }
+
+    /// Looks at the remote's branch of an attempt, unless that was done in this round. `true`: its commit would have shown itself by then.
+    async fn has_had_time(&self, attempt: &Attempt, looked: &mut Looked) -> Result<bool> {
+        let of = (attempt.project, attempt.branch.clone());
+        let (at_ms, sight) = match looked.0.get(&of).copied() {
+            Some(known) => known,
+            None => {
+                let new = (self.ambient.now_ms(), self.sight_of(attempt).await?);
+                looked.0.insert(of, new);
+                new
+            }
+        };
+        let age_ms = at_ms.saturating_sub(attempt.updated_at_ms);
+        Ok(match sight {
+            Sight::Seen => age_ms > LAG_MS,
+            // Only the request had credentials: it looks by itself if it is repeated, and a sync may show the commit.
+            Sight::Unseen => age_ms > ASKED_MS,
+            Sight::Nowhere => true,
+        })
+    }
+
+    async fn sight_of(&self, attempt: &Attempt) -> Result<Sight> {
+        let project = self.find_project(&attempt.project.to_string()).await?;
+        let Some(at) = self.endpoint(&project, None) else { return Ok(Sight::Nowhere) };
+        Ok(match self.fetch_remote(&unbound(&project), &attempt.branch, &at, None, &()).await {
+            Ok(_) => Sight::Seen,
+            Err(EngineError::RemoteAuth { .. }) => Sight::Unseen,
+            Err(error) => {
+                tracing::warn!(%error, project = %attempt.project, "a commit cannot be looked for at the remote");
+                Sight::Unseen
+            }
+        })
     }
 }
 

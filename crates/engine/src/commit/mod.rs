@@ -26,6 +26,7 @@ use treehold_store::FinishedPack;
 use change::ChangeRow;
 pub(crate) use held::LEFT_AFTER_MS;
 pub(crate) use machine::Settled;
+pub(crate) use made::Looked;
 use plan::nothing_to_commit;
 pub(crate) use plan::{Intent, Planned};
 use request::Claimed;

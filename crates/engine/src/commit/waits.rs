@@ -77,7 +77,7 @@ impl Engine {
     }
 
     /// Finalizes an attempt that waits, if it need not wait any more. `true`: it does not. Its answer was recorded when the wait began.
-    pub(super) async fn end_wait(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<bool> {
+    pub(crate) async fn end_wait(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<bool> {
         let Some(end) = self.end_of_wait(attempt, at).await? else { return Ok(false) };
         let op = self.reopen(attempt).await?;
         let mut publish = self.finalization(attempt, &op, None);
@@ -101,9 +101,20 @@ impl Engine {
 
     /// Finalizes what waited for a merge on a branch and waits no more. `true`: something did.
     pub(crate) async fn settle_waiting(&self, project: Uuid, branch: &str, at: Option<&Endpoint>) -> Result<bool> {
+        let open = self.open_on(project, branch).await?;
+        Ok(self.end_waits(&open, at).await)
+    }
+
+    /// What is open on a branch, oldest first.
+    pub(super) async fn open_on(&self, project: Uuid, branch: &str) -> Result<Vec<Attempt>> {
+        Ok(self.catalog.open_attempts(Some((project, branch)), OPEN_MAX).await?)
+    }
+
+    /// Finalizes those that wait for a merge and need not any more. `true`: some.
+    async fn end_waits(&self, open: &[Attempt], at: Option<&Endpoint>) -> bool {
+        let waiting: Vec<Attempt> = open.iter().filter(|attempt| attempt.waits).cloned().collect();
         let mut settled = false;
-        let open = self.catalog.open_attempts(Some((project, branch)), OPEN_MAX).await?;
-        for mut attempt in open.into_iter().filter(|attempt| attempt.waits) {
+        for mut attempt in waiting {
             // Another engine may just be at it, or it cannot be settled: that is nothing to who comes by.
             match self.end_wait(&mut attempt, at).await {
                 Ok(ended) => settled |= ended,
@@ -112,11 +123,12 @@ impl Engine {
                 }
             }
         }
-        Ok(settled)
+        settled
     }
 
-    /// Looks, before pending work is committed that was merged, or of which some changes nothing, whether a push has taken an earlier version
-    /// of it. `true`: what has landed was settled, which changes what the rows start from; plan again.
+    /// Looks, before pending work is committed that was merged, or of which some changes nothing, whether a push, or a commit that the forge
+    /// has made and nobody heard of, has taken an earlier version of it. `true`: what has landed was settled, which changes what the rows
+    /// start from, and may move our branch; plan again.
     pub(super) async fn mind_pushes(
         &self,
         intent: &Intent,
@@ -128,10 +140,12 @@ impl Engine {
         if !pending || !(merged.moved || rows.iter().any(is_idle)) {
             return Ok(false);
         }
-        if self.settle_waiting(intent.project.id, &intent.branch, at).await? {
+        let open = self.open_on(intent.project.id, &intent.branch).await?;
+        let taken = self.take_all_made(&open).await?;
+        if self.end_waits(&open, at).await || taken {
             return Ok(true);
         }
-        self.hold_back(intent, rows, merged).await?;
+        hold_back_of(&open, intent, rows, merged);
         Ok(false)
     }
 
@@ -143,23 +157,27 @@ impl Engine {
         rows: &[ChangeRow],
         merged: &mut MergedChanges,
     ) -> Result<()> {
-        let idle: HashSet<&BString> = rows.iter().filter(|row| is_idle(row)).map(|row| &row.path).collect();
-        if idle.is_empty() {
-            return Ok(());
+        if rows.iter().any(is_idle) {
+            let open = self.open_on(intent.project.id, &intent.branch).await?;
+            hold_back_of(&open, intent, rows, merged);
         }
-        let open = self.catalog.open_attempts(Some((intent.project.id, &intent.branch)), OPEN_MAX).await?;
-        let own = |attempt: &&Attempt| {
-            let lands_elsewhere = attempt.push || attempt.hosted;
-            lands_elsewhere && attempt.user == intent.user && attempt.pending_branch == intent.branch
-        };
-        let taken: HashSet<&BString> =
-            open.iter().filter(own).flat_map(|attempt| &attempt.snapshot).map(|row| &row.path).collect();
-        merged.snapshot.retain(|row| !(idle.contains(&row.path) && taken.contains(&row.path)));
         Ok(())
     }
 }
 
+/// The same, with what is open on the branch.
+fn hold_back_of(open: &[Attempt], intent: &Intent, rows: &[ChangeRow], merged: &mut MergedChanges) {
+    let idle: HashSet<&BString> = rows.iter().filter(|row| is_idle(row)).map(|row| &row.path).collect();
+    let own = |attempt: &&Attempt| {
+        let lands_elsewhere = attempt.push || attempt.hosted;
+        lands_elsewhere && attempt.user == intent.user && attempt.pending_branch == intent.branch
+    };
+    let taken: HashSet<&BString> =
+        open.iter().filter(own).flat_map(|attempt| &attempt.snapshot).map(|row| &row.path).collect();
+    merged.snapshot.retain(|row| !(idle.contains(&row.path) && taken.contains(&row.path)));
+}
+
 /// Whether a change is a pending row and as it started.
-fn is_idle(row: &ChangeRow) -> bool {
+pub(super) fn is_idle(row: &ChangeRow) -> bool {
     row.revision.is_some() && row.changes_nothing()
 }

@@ -5,14 +5,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use treehold_engine::api::{
     Author, CommitAnswer, CommitRequest, Condition, GithubFacts, OnConflict, Origin, PendingBody, PullChange,
-    PullFilter, PullPage, PullSpec, PullView, PutPending, SignBy,
+    PullFilter, PullPage, PullSpec, PullView, PutPending, SignBy, Status, SyncRequest,
 };
 use treehold_engine::remote::{
     Delivery, Endpoint, FetchSpec, Fetching, Forge, ForgeSite, GitRemote, HostedCommit, Hosting, PushSpec, Pushed,
@@ -24,10 +24,11 @@ use uuid::Uuid;
 
 use crate::ALONE;
 use crate::gate::{Gate, Rates};
-use crate::people::{self, Done};
+use crate::people::{self, Done, Person};
 use crate::world::{Plan, World};
 
 const USER: Uuid = Uuid::from_u128(1);
+const OTHER: Uuid = Uuid::from_u128(2);
 const KEY: &str = "one request";
 
 /// A remote that cannot be reached for a while.
@@ -35,6 +36,8 @@ const KEY: &str = "one request";
 struct Away {
     inner: GitRemote,
     away: AtomicBool,
+    /// How often it was asked for its refs.
+    asked: AtomicUsize,
 }
 
 #[async_trait]
@@ -44,6 +47,7 @@ impl Remote for Away {
     }
 
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         match self.away.load(Ordering::Relaxed) {
             true => Err(RemoteError::Timeout),
             false => self.inner.refs(at, prefixes).await,
@@ -167,7 +171,7 @@ impl Case {
         world.outsider(1);
         let inner =
             GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
-        let remote = Arc::new(Away { inner, away: AtomicBool::new(false) });
+        let remote = Arc::new(Away { inner, away: AtomicBool::new(false), asked: AtomicUsize::new(0) });
         let host = Arc::new(Host { origin: Repo::open(world.origin.path()), meanwhile: Mutex::default() });
         let engine = world.engine_with(Arc::clone(&remote) as _).await.with_forge(Arc::clone(&host) as _);
         let source = world.origin.path().to_str().expect("UTF-8").to_owned();
@@ -180,10 +184,15 @@ impl Case {
 
     /// The same request, whenever it is sent.
     async fn commit(&self) -> Result<CommitAnswer, EngineError> {
+        self.commit_of(USER, KEY, Some(KEY)).await
+    }
+
+    /// Another one: whose work, with which words, under which key.
+    async fn commit_of(&self, user: Uuid, words: &str, key: Option<&str>) -> Result<CommitAnswer, EngineError> {
         let author = Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None };
         let request = CommitRequest {
-            user: USER,
-            message: KEY.to_owned(),
+            user,
+            message: words.to_owned(),
             author,
             branch: None,
             paths: None,
@@ -194,7 +203,7 @@ impl Case {
             trailers: false,
             sign: Some(SignBy::Github),
         };
-        self.engine.commit(&self.project, &request, None, Some(KEY)).await
+        self.engine.commit(&self.project, &request, None, key).await
     }
 
     /// The forge makes the commit, and nobody hears of it.
@@ -206,6 +215,21 @@ impl Case {
         assert_eq!(self.made().len(), 1, "the forge has made it");
     }
 
+    /// A commit that the forge does not make.
+    async fn commit_here(&self, user: Uuid, push: bool) {
+        let done = Person::new(user).commit(0, self.engine.clone(), self.project.clone(), push).await;
+        assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
+    }
+
+    async fn status(&self, user: Uuid) -> Status {
+        self.engine.status(&self.project, Some(user), None).await.expect("a status")
+    }
+
+    /// What the user sees of the file.
+    async fn view(&self) -> Option<Vec<u8>> {
+        people::view(&self.engine, &self.project, USER, "file").await
+    }
+
     /// Commits of the request at the remote.
     fn made(&self) -> Vec<String> {
         let log = self.world.origin.git().run(["log", "--format=%H %s", "main"]);
@@ -215,6 +239,10 @@ impl Case {
 }
 
 async fn save(engine: &Engine, project: &str, path: &[u8], text: Option<&'static str>) {
+    save_of(engine, project, USER, path, text).await;
+}
+
+async fn save_of(engine: &Engine, project: &str, user: Uuid, path: &[u8], text: Option<&'static str>) {
     let body = match text {
         Some(text) => PendingBody::Content(text.as_bytes().into()),
         None => PendingBody::Deleted,
@@ -227,7 +255,7 @@ async fn save(engine: &Engine, project: &str, path: &[u8], text: Option<&'static
         body,
         origin: Origin::default(),
     };
-    engine.put_pending(project, USER, path, put).await.expect("a save");
+    engine.put_pending(project, user, path, put).await.expect("a save");
 }
 
 /// Goal: the same request has one answer, its commit, also where a pull brought that first.
@@ -284,4 +312,94 @@ async fn what_is_undone_meanwhile_stays_undone() {
     *case.host.meanwhile.lock().expect("a lock") = Some(undo);
     case.commit().await.expect("a commit");
     assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, None);
+}
+
+/// Goal: nobody's edit conflicts with what they themselves have committed, though nobody heard of that.
+/// Method: the commit is made and cannot be fetched; its file is edited, and committed by us.
+#[tokio::test]
+async fn a_plain_commit_takes_what_was_made() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.commit_in_vain().await;
+    save(&case.engine, &case.project, b"file", Some("two")).await;
+    case.commit_here(USER, true).await;
+    let status = case.status(USER).await;
+    assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
+    assert_eq!(case.view().await, Some(b"two".to_vec()));
+    assert_eq!(case.made().len(), 1);
+}
+
+/// Goal: the same where the forge makes that commit, too.
+/// Method: as above, by another request.
+#[tokio::test]
+async fn another_request_takes_what_was_made() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.commit_in_vain().await;
+    save(&case.engine, &case.project, b"file", Some("two")).await;
+    case.commit_of(USER, "Say more", Some("another request")).await.expect("a commit on top");
+    let status = case.status(USER).await;
+    assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
+    assert_eq!(case.view().await, Some(b"two".to_vec()));
+    assert_eq!(case.made().len(), 1);
+}
+
+/// Goal: an edit that says nothing until the commit is known that it undoes is not taken for a part of that commit.
+/// Method: the commit is made and cannot be fetched; its file is deleted. Once the remote was seen, another request commits in the same words.
+#[tokio::test]
+async fn what_is_undone_is_not_in_what_was_made() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.commit_in_vain().await;
+    save(&case.engine, &case.project, b"file", None).await;
+    let request = SyncRequest { dry_run: true, ..SyncRequest::default() };
+    case.engine.sync(&case.project, &request, None, &()).await.expect("a look at the remote");
+    case.commit_of(USER, KEY, Some("another request")).await.expect("a commit of the deletion");
+    assert_eq!(case.made().len(), 2);
+    assert_eq!(case.view().await, None);
+}
+
+/// Goal: what the forge made and our branch cannot go to is settled by the merge, as what we push: a deletion that was answered is kept.
+/// Method: the commit is made and cannot be fetched; somebody commits here. The request is repeated, its file deleted, and the two are merged.
+#[tokio::test]
+async fn what_was_made_beside_a_commit_waits_for_the_merge() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.commit_in_vain().await;
+    save_of(&case.engine, &case.project, OTHER, b"other", Some("other")).await;
+    case.commit_here(OTHER, false).await;
+    let answer = case.commit().await.expect("the commit that was made");
+    assert_eq!(case.made(), [answer.commit.to_string()]);
+    let status = case.status(USER).await;
+    let waiting: Vec<_> = status.attempts.iter().map(|attempt| (attempt.state.as_str(), attempt.commit)).collect();
+    assert_eq!((status.changes.len(), waiting), (1, vec![("landed", answer.commit)]));
+    save(&case.engine, &case.project, b"file", None).await;
+    let done = people::sync(case.engine.clone(), case.project.clone()).await;
+    assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}");
+    assert_eq!(case.view().await, None);
+    let status = case.status(USER).await;
+    assert_eq!((status.changes.len(), status.attempts.len()), (1, 0), "{status:?}");
+    assert_eq!(case.commit().await.expect("the same answer").commit, answer.commit);
+}
+
+/// Goal: a round of housekeeping looks at a branch once, however many commits of it are looked for.
+/// Method: two users ask for commits, and the remote cannot be seen after that; then it can.
+#[tokio::test]
+async fn a_branch_is_looked_at_once_in_a_round() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    save_of(&case.engine, &case.project, OTHER, b"other", Some("other")).await;
+    case.commit_in_vain().await;
+    case.remote.away.store(true, Ordering::Relaxed);
+    let answer = case.commit_of(OTHER, "Say more", None).await;
+    assert!(answer.is_err(), "{answer:?}");
+    case.remote.away.store(false, Ordering::Relaxed);
+    for user in [USER, OTHER] {
+        assert_eq!(case.status(user).await.attempts.len(), 1);
+    }
+    case.world.clock.pass(Duration::from_secs(180));
+    case.remote.asked.store(0, Ordering::Relaxed);
+    case.engine.housekeep().await.expect("a round of housekeeping");
+    assert_eq!(case.remote.asked.load(Ordering::Relaxed), 1);
+    assert_eq!((case.status(USER).await.attempts.len(), case.status(OTHER).await.attempts.len()), (0, 1));
 }
