@@ -24,6 +24,28 @@ const BEFORE_TOTAL: u64 = 16 << 20;
 /// Nor more than so many.
 const BEFORE_COUNT: usize = 256;
 
+/// What a push sends. It stands by itself: while its pack is made the attempt shows that it is not left, and changes.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// The objects of a commit whose parent the remote's branch is at, each once.
+    OntoParent(Vec<ObjectId>),
+    /// All that this commit of this project has, and the remote lacks.
+    Lacking(uuid::Uuid, ObjectId),
+}
+
+impl Sent {
+    pub fn of(attempt: &Attempt) -> Self {
+        if attempt.base.is_none() || attempt.base != attempt.remote_base {
+            return Self::Lacking(attempt.project, attempt.commit);
+        }
+        // Attempts of earlier versions may name an object twice.
+        let mut oids = attempt.objects.clone();
+        oids.sort_unstable();
+        oids.dedup();
+        Self::OntoParent(oids)
+    }
+}
+
 impl Engine {
     /// Records what a merge made in the commit table and the tree table (both say nothing about access).
     pub(crate) async fn record_objects(&self, objects: &[NewBytes]) -> Result<()> {
@@ -94,21 +116,14 @@ impl Engine {
     }
 
     /// The pack of exactly what the remote lacks, in a spool file. Every object is hashed by a second implementation before it is
-    /// written; a mismatch stops the push. Where the remote's branch is the parent, what is fresh goes as deltas against what
-    /// the parent has, where that is smaller.
-    pub(crate) async fn push_pack(&self, attempt: &Attempt, fresh: &Fresh) -> Result<NamedTempFile> {
-        let onto_parent = attempt.base == attempt.remote_base && attempt.base.is_some();
-        let oids = match onto_parent {
-            // Attempts of earlier versions may name an object twice.
-            true => {
-                let mut oids = attempt.objects.clone();
-                oids.sort_unstable();
-                oids.dedup();
-                oids
-            }
-            false => self.lacking(attempt.project, attempt.commit).await?.1,
+    /// written; a mismatch stops the push. With `thin`, where the remote's branch is the parent, what is fresh goes as deltas against
+    /// what the parent has, where that is smaller.
+    pub(crate) async fn push_pack(&self, sent: Sent, fresh: &Fresh, thin: bool) -> Result<NamedTempFile> {
+        let (oids, thin) = match sent {
+            Sent::OntoParent(oids) => (oids, thin),
+            Sent::Lacking(project, commit) => (self.lacking(project, commit).await?.1, false),
         };
-        self.write_push_pack(&oids, fresh, onto_parent).await
+        self.write_push_pack(&oids, fresh, thin).await
     }
 
     async fn write_push_pack(&self, oids: &[ObjectId], fresh: &Fresh, thin: bool) -> Result<NamedTempFile> {

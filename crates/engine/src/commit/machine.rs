@@ -16,6 +16,7 @@ use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use super::waits::put_off;
+use crate::push::Sent;
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
 use crate::writer::{Fresh, Operation};
@@ -74,8 +75,8 @@ impl Engine {
     /// then, nothing was sent and the attempt is where it was.
     pub(crate) async fn push_attempt(&self, attempt: &mut Attempt, at: &Endpoint, fresh: &Fresh) -> Result<Settled> {
         let doubt = is_in_doubt(attempt);
-        let of = attempt.clone();
-        let pack = self.held(attempt, self.push_pack(&of, fresh)).await?;
+        let sent = Sent::of(attempt);
+        let pack = self.held(attempt, self.push_pack(sent, fresh, true)).await?;
         let mut parcel = Parcel { pack, thin: Some(fresh).filter(|fresh| !fresh.before.is_empty()) };
         point("U1").await?;
         self.step(attempt, AttemptState::Pushing, None).await?;
@@ -90,8 +91,7 @@ impl Engine {
         let Pushed::Lacking(detail) = &pushed else { return Ok(pushed) };
         let Some(fresh) = parcel.thin.take() else { return Ok(pushed) };
         tracing::info!(detail, attempt = %attempt.id, "the remote could not unpack deltas; the push goes again, whole");
-        let whole = Fresh { objects: fresh.objects.clone(), ..Fresh::default() };
-        parcel.pack = self.push_pack(attempt, &whole).await?;
+        parcel.pack = self.push_pack(Sent::of(attempt), fresh, false).await?;
         Ok(self.post(attempt, at, parcel.pack.path()).await)
     }
 
