@@ -121,7 +121,8 @@ pub trait History {
     /// Looks at the next `limit` replaced versions after `after` (in order of workspace, path and revision) and removes those that
     /// `policy` does not keep, with their contents where neither pending work, nor a version, nor a checkpoint names them any more.
     ///
-    /// What pending work and checkpoints name is never touched. Safe beside everything else: a write that names a content again
+    /// What pending work and checkpoints name is never touched, nor a version that a commit under way has taken: an edit of it is to start
+    /// from there once the commit lands. Safe beside everything else: a write that names a content again
     /// either keeps it from going, or brings it anew. Short transactions, one for each project of the step.
     async fn thin_history(
         &self,
@@ -130,7 +131,8 @@ pub trait History {
         limit: u32,
         now_ms: i64,
     ) -> Result<Thinned, CatalogError>;
-    /// The same for up to `limit` versions of one project, or of one user of it, that were replaced by then, whatever a policy would keep.
+    /// The same for up to `limit` versions of one project, or of one user of it, that were replaced by then, whatever a policy would keep, and
+    /// whatever a commit under way has taken: an edit of that keeps what it started from, and may conflict with the commit.
     /// None are left when there is no `next`; none gone says nothing, as the thinning may have taken the same ones just then.
     async fn forget_history(
         &self,

@@ -6,7 +6,8 @@ use treehold_object::BString;
 
 use super::*;
 use crate::{
-    Answering, CatalogError, Claim, HistoryPolicy, NewCheckpoint, PendingOutcome, Thinned, Version, VersionPlace,
+    Answering, Attempt, AttemptChange, AttemptState, CatalogError, Claim, ClearCause, ClearPending, ClearedRow,
+    HistoryPolicy, NewCheckpoint, PendingOutcome, PublishOutcome, SnapshotRow, Thinned, Version, VersionPlace,
     WriteOutcome,
 };
 
@@ -239,6 +240,56 @@ pub(super) async fn keeps_contents_that_are_named(case: Case) {
     // A content that went comes back with the next write.
     case.write(&key, &[edit("z", "alone")]).await;
     assert!(case.content(key.project, "alone").await.is_some());
+}
+
+/// What a commit under way has taken stays until it has landed: what was edited since is to start from there.
+pub(super) async fn keeps_what_a_commit_has_taken(case: Case) {
+    let key = case.workspace().await;
+    let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
+    for key in [&key, &other] {
+        for content in ["replaced", "taken", "later"] {
+            case.write(key, &[edit("a", content)]).await;
+        }
+    }
+    let taken =
+        |path: &str, revision| SnapshotRow { path: path.into(), revision, oid: Some(oid("taken")), mode: 0o100644 };
+    let attempt = Attempt {
+        user: Some(key.user),
+        pending_branch: key.branch.clone(),
+        snapshot: vec![taken("a", Some(2)), taken("not pending", None)],
+        ..attempts::attempt(key.project, "elsewhere")
+    };
+    case.catalog.insert_attempt(&attempt).await.expect("insert");
+    let thin = async || {
+        let thinned = case.thin(&NOTHING, 100, NOW + 1).await;
+        (thinned.versions, thinned.contents)
+    };
+    assert_eq!(thin().await, (3, 1), "of two users, all but the version that was taken");
+    assert_eq!(thin().await, (0, 0));
+    let there = case.catalog.versions(&key, None, None, 10).await.expect("versions");
+    assert_eq!(there.iter().map(|version| version.row.revision).collect::<Vec<_>>(), [3, 2]);
+
+    let mut lands = publication(key.project, case.op(key.project).await, Vec::new());
+    lands.clear_pending = Some(ClearPending {
+        branch: key.branch.clone(),
+        user: key.user,
+        rows: vec![ClearedRow { path: "a".into(), revision: 2, oid: Some(oid("merged")) }],
+        cause: ClearCause::Committed,
+    });
+    let to = AttemptState::Finalized;
+    lands.attempt = Some(AttemptChange { id: attempt.id, fence: 0, to, in_doubt: false, last_error: None });
+    assert_eq!(case.catalog.publish(&lands).await.expect("publish"), PublishOutcome::Published);
+    let (_, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    assert_eq!((rows[0].oid, rows[0].base_oid), (Some(oid("later")), Some(oid("taken"))));
+    assert_eq!(thin().await, (1, 0), "the version, but not the content, which the edit starts from");
+
+    // Whoever wants all of it forgotten says so.
+    let attempt = Attempt { id: Uuid::new_v4(), snapshot: vec![taken("a", Some(3))], ..attempt };
+    case.catalog.insert_attempt(&attempt).await.expect("insert");
+    case.write(&key, &[edit("a", "last")]).await;
+    assert_eq!(thin().await, (0, 0));
+    let forgotten = case.catalog.forget_history(key.project, Some(key.user), 10, NOW + 1).await.expect("forget");
+    assert_eq!(forgotten.versions, 1);
 }
 
 fn checkpoint(name: &str) -> NewCheckpoint {

@@ -301,6 +301,7 @@ where
         history::answers_a_request_once,
         history::is_thinned_by_its_age,
         history::keeps_contents_that_are_named,
+        history::keeps_what_a_commit_has_taken,
         history::is_thinned_beside_writers,
         checkpoints::remember_everything_pending,
         checkpoints::have_names,

@@ -22,6 +22,8 @@ pub(super) const FOR_SHARE: &str = "FOR SHARE";
 pub(super) const FOR_KEY_SHARE: &str = "FOR KEY SHARE";
 /// What the query of `write::find_workspaces` locks.
 pub(super) const LOCK_WORKSPACES: &str = "FOR KEY SHARE OF p FOR UPDATE OF w";
+/// Of `attempts`: statistics tell PostgreSQL that those under way are few.
+pub(super) const BY_OPEN: &str = "";
 pub(super) const GREATEST: &str = "greatest";
 /// Whether an upsert's row is new, in its `RETURNING`. Without it that is looked up before, which is exact where writers are serial.
 pub(super) const IS_NEW: Option<&str> = Some("(xmax = 0)");

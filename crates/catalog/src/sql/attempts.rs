@@ -38,7 +38,7 @@ fn snapshot_json(rows: &[SnapshotRow]) -> Result<String, CatalogError> {
     serde_json::to_string(&rows.iter().map(cell).collect::<Vec<_>>()).map_err(|_| INVALID)
 }
 
-fn snapshot(json: &str) -> Result<Vec<SnapshotRow>, CatalogError> {
+pub(super) fn snapshot(json: &str) -> Result<Vec<SnapshotRow>, CatalogError> {
     let cells: Vec<SnapshotCell> = serde_json::from_str(json).map_err(|_| INVALID)?;
     let row = |SnapshotCell(path, revision, oid, mode)| {
         let oid = oid.map(|oid| ObjectId::from_hex(oid.as_bytes()).map_err(|_| INVALID)).transpose()?;

@@ -5,7 +5,7 @@
 //! finds the content gone and brings it again. What moves a name (a row that becomes a version, say) does it in one transaction, and
 //! the look is one statement, which sees the one or the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use treehold_object::ObjectId;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ impl Db {
             }
         }
         for (project, versions) in doomed {
-            let (gone, contents) = self.drop_versions(project, &versions).await?;
+            let (gone, contents) = self.drop_versions(project, versions, true).await?;
             thinned.versions += gone;
             thinned.contents += contents;
         }
@@ -84,9 +84,9 @@ impl Db {
         .bind(user)
         .fetch_all(self.reader())
         .await?;
-        let Some(last) = doomed.last() else { return Ok(Thinned::default()) };
-        let (versions, contents) = self.drop_versions(project, &doomed).await?;
-        Ok(Thinned { versions, contents, next: Some(last.place()) })
+        let Some(last) = doomed.last().map(Aged::place) else { return Ok(Thinned::default()) };
+        let (versions, contents) = self.drop_versions(project, doomed, false).await?;
+        Ok(Thinned { versions, contents, next: Some(last) })
     }
 
     async fn aged(&self, after: Option<&VersionPlace>, limit: u32) -> Result<Vec<Aged>, Fault> {
@@ -108,11 +108,15 @@ impl Db {
         .await?)
     }
 
-    /// Removes versions of one project, and what only they named; how many of each.
-    async fn drop_versions(&self, project: Uuid, versions: &[Aged]) -> Result<(u64, u64), Fault> {
+    /// Removes versions of one project, and what only they named; how many of each. `spares`: not those that a commit under way has taken.
+    async fn drop_versions(&self, project: Uuid, mut versions: Vec<Aged>, spares: bool) -> Result<(u64, u64), Fault> {
         let mut tx = self.begin().await?;
         if write::share_projects(&mut tx, [project]).await?.is_empty() {
             return Ok((0, 0));
+        }
+        if spares {
+            let taken = taken(&mut tx, project, &versions).await?;
+            versions.retain(|version| !taken.contains(&(version.workspace, version.revision)));
         }
         let mut gone = 0;
         for chunk in versions.chunks(CHUNK_ROWS) {
@@ -135,6 +139,32 @@ impl Db {
         tx.commit().await?;
         Ok((gone, contents))
     }
+}
+
+/// SQL: the attempts under way in the project `$1` that take work of the workspaces in `$2`: workspace and snapshot.
+pub(super) fn taking_sql() -> String {
+    format!(
+        "SELECT w.id, a.snapshot FROM attempts AS a {BY_OPEN}
+         JOIN workspaces w ON w.project = a.project AND w.branch = a.pending_branch AND w.user_id = a.user_id
+         WHERE {} AND a.project = $1 AND w.id {}",
+        attempts::OPEN,
+        in_ints(2)
+    )
+}
+
+/// Workspaces and revisions of what commits under way have taken, among other versions of the same workspaces. What was edited since starts
+/// from these once the commit lands (`settle::rebase_later`), which may be long after: a push waits for credentials. No attempt is
+/// prepared meanwhile that takes one: what an attempt takes was current when it was planned, and these were replaced longer ago.
+async fn taken(tx: &mut Transaction, project: Uuid, versions: &[Aged]) -> Result<HashSet<(i64, i64)>, Fault> {
+    let workspaces: BTreeSet<i64> = versions.iter().map(|version| version.workspace).collect();
+    let found: Vec<(i64, String)> =
+        sqlx::query_as(sql!("{}", taking_sql())).bind(project).bind(ints(workspaces)).fetch_all(&mut **tx).await?;
+    let mut taken = HashSet::new();
+    for (workspace, snapshot) in found {
+        let rows = attempts::snapshot(&snapshot)?;
+        taken.extend(rows.into_iter().filter_map(|row| Some((workspace, row.revision?))));
+    }
+    Ok(taken)
 }
 
 /// Removes those contents of a project that nothing names any more, and counts that it does not hold them; how many. The caller keeps the

@@ -23,6 +23,8 @@ pub(super) const FOR_NO_KEY_UPDATE: &str = "";
 pub(super) const FOR_SHARE: &str = "";
 pub(super) const FOR_KEY_SHARE: &str = "";
 pub(super) const LOCK_WORKSPACES: &str = "";
+/// Of `attempts`: those under way are few, and all that a project ever had are many; without statistics SQLite would go through these.
+pub(super) const BY_OPEN: &str = "INDEXED BY attempts_open";
 pub(super) const GREATEST: &str = "max";
 pub(super) const IS_NEW: Option<&str> = None;
 

@@ -227,6 +227,7 @@ impl Catalog for SqliteCatalog {}
 mod tests {
     use super::super::attempts::{open_of_user, open_on_branch};
     use super::super::collect::stale_within;
+    use super::super::thin::taking_sql;
     use super::*;
 
     #[test]
@@ -272,5 +273,19 @@ mod tests {
             assert!(plan.iter().any(|(.., step)| step.ends_with(index)), "{plan:?}");
             assert!(!plan.iter().any(|(.., step)| step.contains("TEMP B-TREE")), "{plan:?}");
         }
+    }
+
+    /// Goal: whoever thins local history looks at commits under way, not at all that the project ever had.
+    #[tokio::test]
+    async fn commits_under_way_are_searched_for() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("open");
+        catalog.migrate().await.expect("migrate");
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", taking_sql()));
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind(Uuid::nil()).bind("[]").fetch_all(&catalog.readers).await.expect("explain");
+        let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        assert!(steps.iter().any(|step| step.ends_with("a USING INDEX attempts_open")), "{steps:?}");
+        assert!(steps.iter().any(|step| step.starts_with("SEARCH w USING")), "{steps:?}");
     }
 }
