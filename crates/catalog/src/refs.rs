@@ -112,8 +112,11 @@ pub struct Publish {
     /// Branches, there after the moves, that from now on end so many milliseconds after their last move; `None` = that stay. Others
     /// keep what they have, and each move of an ephemeral one begins its time anew.
     pub lifetimes: Vec<(String, Option<i64>)>,
-    /// What the remote is now known to have (`None` = nothing any more), set without a condition.
+    /// What the remote is now known to have; `None` = nothing any more.
     pub remote_refs: Vec<(String, Option<ObjectId>)>,
+    /// Of names in `remote_refs`, what the remote was known to have before it was asked. Where something else is known by now, and not what
+    /// is to be recorded, another one has asked meanwhile, perhaps later, and nothing happens. Other names are set whatever is known.
+    pub remote_seen: Vec<(String, Option<ObjectId>)>,
     /// Ledger numbers of objects that became reachable: added to the project's reach.
     pub reached: RoaringTreemap,
     /// After a deletion or a rewind: `reached` is the whole closure and replaces what was there.
@@ -140,7 +143,7 @@ pub enum PublishOutcome {
     Published,
     /// A ref was not what was expected; nothing changed. The name and what it really is.
     Moved(String, Option<ObjectId>),
-    /// The guard does not hold; nothing changed. Work it out again.
+    /// The guard does not hold, a branch that must be idle is not, or the remote was seen elsewhere; nothing changed. Work it out again.
     Overtaken,
 }
 

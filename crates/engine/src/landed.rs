@@ -64,6 +64,7 @@ impl Engine {
             refs_max: self.config.limits.refs,
             lifetimes: Vec::new(),
             remote_refs: Vec::new(),
+            remote_seen: Vec::new(),
             reached: RoaringTreemap::new(),
             replace_reach: false,
             shallow: None,

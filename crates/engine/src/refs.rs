@@ -285,8 +285,15 @@ impl Engine {
         self.closure_with(project, tips, shallow).await.map(Shift::Becomes)
     }
 
-    /// Records where the remote's branch is, if nothing had to be fetched for that.
-    pub(crate) async fn note_remote(&self, project: &Project, name: &str, new: Option<ObjectId>) -> Result<()> {
+    /// Records where the remote's branch is, if nothing had to be fetched for that. `before`: where it was known to be when the remote was
+    /// asked.
+    pub(crate) async fn note_remote(
+        &self,
+        project: &Project,
+        name: &str,
+        mut before: Option<ObjectId>,
+        new: Option<ObjectId>,
+    ) -> Result<()> {
         for _ in 0..TRIES {
             let seen = self.catalog.ref_state(project.id).await?;
             let shallow = self.catalog.shallow(project.id).await?;
@@ -304,6 +311,7 @@ impl Engine {
                 let publish = Publish {
                     guard: Some(Guard::Unmoved(seen)),
                     remote_refs: vec![(name.to_owned(), new)],
+                    remote_seen: vec![(name.to_owned(), before)],
                     replace_reach,
                     ..self.publication(project.id, &op, Vec::new(), "fetch")
                 };
@@ -315,8 +323,39 @@ impl Engine {
             }
             self.end(id).await;
             published?;
+            match self.known_since(project, name, before, new).await? {
+                Since::Nothing => {}
+                Since::Behind(known) => before = Some(known),
+                Since::Passed => return Ok(()),
+                Since::Apart => break,
+            }
         }
         Err(EngineError::Busy)
+    }
+
+    /// How the remote's branch, just seen at `new`, stands to what another engine has recorded since it was known to be at `before`. The
+    /// remote goes forward, as a rule: what is on top was seen later.
+    pub(crate) async fn known_since(
+        &self,
+        project: &Project,
+        name: &str,
+        before: Option<ObjectId>,
+        new: Option<ObjectId>,
+    ) -> Result<Since> {
+        let remote = self.catalog.remote_references(project.id, name).await?;
+        let known = remote.iter().find(|known| known.name == name).map(|known| known.oid);
+        if known == before {
+            return Ok(Since::Nothing);
+        }
+        if known == new {
+            return Ok(Since::Passed);
+        }
+        let (Some(known), Some(new)) = (known, new) else { return Ok(Since::Apart) };
+        if self.is_ancestor(project.id, new, known).await? {
+            return Ok(Since::Passed);
+        }
+        let behind = self.is_ancestor(project.id, known, new).await?;
+        Ok(if behind { Since::Behind(known) } else { Since::Apart })
     }
 
     /// Ledger numbers of everything that `tips` reach, by a walk. Costs as much as the history is long: only for refs that go
@@ -374,6 +413,19 @@ impl Shift {
             Self::Grows | Self::Keeps => None,
         }
     }
+}
+
+/// What another engine has recorded of the remote's branch while this one looked at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Since {
+    /// Nothing else.
+    Nothing,
+    /// A commit below what was seen here.
+    Behind(ObjectId),
+    /// The same, or what is on top of it.
+    Passed,
+    /// Something else. Which of the two was seen later is not known, and what is recorded is not taken back.
+    Apart,
 }
 
 fn view(found: Ref) -> RefView {

@@ -227,6 +227,45 @@ pub(super) async fn carry_remote_refs_and_shallow_commits(case: Case) {
     assert_eq!(case.catalog.references(project, "").await.expect("refs"), [], "our own refs are others");
 }
 
+/// Who asked the remote earlier does not set back what another one has recorded since.
+pub(super) async fn keep_what_was_seen_of_the_remote_since(case: Case) {
+    let project = case.project().await;
+    let record = async |seen: Option<&str>, new: Option<&str>| {
+        let mut publish = publication(project, case.op(project).await, Vec::new());
+        publish.remote_refs = vec![(MAIN.to_owned(), new.map(oid))];
+        publish.remote_seen = vec![(MAIN.to_owned(), seen.map(oid))];
+        let outcome = case.catalog.publish(&publish).await.expect("publish");
+        let known = case.catalog.remote_references(project, MAIN).await.expect("refs");
+        (outcome == PublishOutcome::Published, known.first().map(|known| known.oid))
+    };
+    let at = |target: &str| Some(oid(target));
+    assert_eq!(record(None, Some("1")).await, (true, at("1")));
+    assert_eq!(record(None, Some("2")).await, (false, at("1")), "it was not known when that one asked");
+    assert_eq!(record(None, Some("1")).await, (true, at("1")), "two that saw the same agree");
+    assert_eq!(record(Some("1"), Some("2")).await, (true, at("2")));
+    assert_eq!(record(Some("1"), Some("3")).await, (false, at("2")));
+    assert_eq!(record(Some("1"), None).await, (false, at("2")));
+    assert_eq!(record(Some("2"), None).await, (true, None));
+    assert_eq!(record(Some("2"), None).await, (true, None));
+    assert_eq!(record(Some("2"), Some("3")).await, (false, None));
+
+    // Nothing else happens either, and whoever looks again goes on under the same operation.
+    let side = "refs/heads/side";
+    let mut publish = publication(project, case.op(project).await, vec![update(side, None, at("side"))]);
+    publish.remote_refs = vec![(MAIN.to_owned(), at("3"))];
+    publish.remote_seen = vec![(MAIN.to_owned(), at("2"))];
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Overtaken);
+    assert_eq!(case.catalog.reference(project, side).await.expect("ref"), None);
+    publish.remote_seen = vec![(MAIN.to_owned(), None)];
+    assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Published);
+    assert_eq!(case.catalog.reference(project, side).await.expect("ref"), at("side"));
+    // Another project's, and our own refs of the same name, are others.
+    let elsewhere = case.project().await;
+    case.remote_refs(elsewhere, &[(MAIN, at("4"))]).await;
+    case.publish(project, vec![update(MAIN, None, at("5"))]).await;
+    assert_eq!(record(Some("3"), Some("6")).await, (true, at("6")));
+}
+
 pub(super) async fn are_logged(case: Case) {
     let project = case.project().await;
     case.publish(project, vec![update(MAIN, None, Some(oid("1"))), update("refs/heads/x", None, None)]).await;

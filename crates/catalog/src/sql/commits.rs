@@ -55,7 +55,7 @@ pub(super) async fn land_in_turn(db: &Db, store: &StoreCommit, publish: &Publish
             db.tell(&recorded);
             Ok(PublishOutcome::Published)
         }
-        Err((name, actual)) => Ok(PublishOutcome::Moved(name, actual)),
+        Err(outcome) => Ok(outcome),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
 use crate::feed::{NewEvent, Told};
-use crate::refs::{Guard, Publish, PublishOutcome, RefState, RefUpdate};
+use crate::refs::{Guard, Publish, PublishOutcome, RefState};
 use crate::rows::{Rows, Type, arguments, sql};
 
 /// A ref that really changes.
@@ -51,7 +51,7 @@ impl Db {
                 self.tell(&recorded);
                 Ok(PublishOutcome::Published)
             }
-            Err((name, actual)) => Ok(PublishOutcome::Moved(name, actual)),
+            Err(outcome) => Ok(outcome),
         }
     }
 }
@@ -67,19 +67,16 @@ pub(super) struct Registered {
     pub(super) new_bytes: i64,
 }
 
-/// The name of a ref that is not what was expected, and what it is.
-pub(super) type Unexpected = (String, Option<ObjectId>);
-
-/// Refs and all that moves with them; the project is locked and the operation closed. Where the feeds end then.
+/// Refs and all that moves with them; the project is locked and the operation closed. Where the feeds end then, or what is not as expected.
 pub(super) async fn move_all(
     tx: &mut Transaction,
     publish: &Publish,
     registered: &Registered,
-) -> Result<Result<feed::Recorded, Unexpected>, Fault> {
+) -> Result<Result<feed::Recorded, PublishOutcome>, Fault> {
     let project = publish.project;
-    let moves = match compare(tx, project, &publish.refs).await? {
+    let moves = match compare(tx, publish).await? {
         Ok(moves) => moves,
-        Err(unexpected) => return Ok(Err(unexpected)),
+        Err(outcome) => return Ok(Err(outcome)),
     };
     check_room(tx, publish, &moves).await?;
     swap(tx, project, &moves, publish.now_ms).await?;
@@ -165,29 +162,60 @@ pub(super) async fn close_op(tx: &mut Transaction, op: Uuid, project: Uuid) -> R
     closed.ok_or_else(|| CatalogError::OpLost.into())
 }
 
-/// What would move, or the first ref that is not what was expected. The project's lock keeps the answer true.
-async fn compare<'a>(
-    tx: &mut Transaction,
-    project: Uuid,
-    updates: &'a [RefUpdate],
-) -> Result<Result<Vec<Move<'a>>, (String, Option<ObjectId>)>, Fault> {
-    let mut now: HashMap<String, ObjectId> = HashMap::new();
-    for chunk in updates.chunks(CHUNK_ROWS) {
-        let rows: Vec<(String, Vec<u8>)> =
-            sqlx::query_as(sql!("SELECT name, oid FROM refs WHERE project = $1 AND name {}", in_texts(2)))
-                .bind(project)
-                .bind(texts(chunk.iter().map(|update| update.name.as_str())))
-                .fetch_all(&mut **tx)
-                .await?;
-        for (name, oid) in rows {
-            now.insert(name, codec::oid(&oid)?);
+/// Refs by name.
+type Targets = HashMap<String, ObjectId>;
+
+/// The refs that a publication looks at, ours and the remote's, in one statement.
+async fn read_targets(tx: &mut Transaction, publish: &Publish) -> Result<(Targets, Targets), Fault> {
+    let (mut ours, mut theirs) = (Targets::new(), Targets::new());
+    let (mut updates, mut seen) = (publish.refs.chunks(CHUNK_ROWS), publish.remote_seen.chunks(CHUNK_ROWS));
+    loop {
+        let (updates, seen) = (updates.next(), seen.next());
+        if updates.is_none() && seen.is_none() {
+            return Ok((ours, theirs));
+        }
+        let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(sql!(
+            "SELECT CAST(0 AS BIGINT) AS remote, name, oid FROM refs WHERE project = $1 AND name {}
+             UNION ALL SELECT CAST(1 AS BIGINT) AS remote, name, oid FROM remote_refs WHERE project = $1 AND name {}",
+            in_texts(2),
+            in_texts(3)
+        ))
+        .bind(publish.project)
+        .bind(texts(updates.unwrap_or_default().iter().map(|update| update.name.as_str())))
+        .bind(texts(seen.unwrap_or_default().iter().map(|(name, _)| name.as_str())))
+        .fetch_all(&mut **tx)
+        .await?;
+        for (remote, name, oid) in rows {
+            let targets = if remote == 0 { &mut ours } else { &mut theirs };
+            targets.insert(name, codec::oid(&oid)?);
         }
     }
-    let mut moves: Vec<Move<'a>> = Vec::with_capacity(updates.len());
-    for update in updates {
+}
+
+/// Whether the remote was seen elsewhere since it was asked for what is to be recorded.
+fn is_outdated(publish: &Publish, theirs: &Targets) -> bool {
+    let news: HashMap<&str, Option<ObjectId>> =
+        publish.remote_refs.iter().map(|(name, oid)| (name.as_str(), *oid)).collect();
+    publish.remote_seen.iter().any(|(name, seen)| {
+        let known = theirs.get(name).copied();
+        known != *seen && news.get(name.as_str()) != Some(&known)
+    })
+}
+
+/// What would move, or why nothing does. The project's lock keeps the answer true.
+async fn compare<'a>(
+    tx: &mut Transaction,
+    publish: &'a Publish,
+) -> Result<Result<Vec<Move<'a>>, PublishOutcome>, Fault> {
+    let (mut now, theirs) = read_targets(tx, publish).await?;
+    if is_outdated(publish, &theirs) {
+        return Ok(Err(PublishOutcome::Overtaken));
+    }
+    let mut moves: Vec<Move<'a>> = Vec::with_capacity(publish.refs.len());
+    for update in &publish.refs {
         let actual = now.get(&update.name).copied();
         if actual != update.expected {
-            return Ok(Err((update.name.clone(), actual)));
+            return Ok(Err(PublishOutcome::Moved(update.name.clone(), actual)));
         }
         match update.new {
             Some(new) => now.insert(update.name.clone(), new),

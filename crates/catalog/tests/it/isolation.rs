@@ -147,6 +147,7 @@ impl Stage {
             refs_max: usize::MAX,
             lifetimes: Vec::new(),
             remote_refs: Vec::new(),
+            remote_seen: Vec::new(),
             reached: RoaringTreemap::new(),
             replace_reach: false,
             shallow: None,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::waits::put_off;
 use crate::push::Sent;
+use crate::refs::TRIES;
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
 use crate::writer::{Fresh, Operation};
@@ -180,6 +181,8 @@ impl Engine {
     async fn look(&self, attempt: &mut Attempt, at: &Endpoint) -> Result<Option<Settled>> {
         point("U2").await?;
         let name = branch_ref(&attempt.branch);
+        // Before it is asked, as by a fetch.
+        let known = self.catalog.remote_references(attempt.project, "refs/").await?;
         let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
         let tip = refs.refs.iter().find(|(found, _)| *found == name).map(|(_, oid)| *oid);
         if tip == attempt.remote_base || self.may_be_past(attempt, tip).await? {
@@ -191,7 +194,7 @@ impl Engine {
             Some(tip) => {
                 let project = self.find_project(&attempt.project.to_string()).await?;
                 let (project, branch) = (crate::quota::unbound(&project), attempt.branch.clone());
-                self.held(attempt, self.fetch_tip(&project, &branch, tip, at, &())).await?;
+                self.held(attempt, self.fetch_tip(&project, &branch, known, tip, at)).await?;
                 self.is_ancestor(attempt.project, attempt.commit, tip).await?
             }
         };
@@ -293,28 +296,44 @@ impl Engine {
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         point("U5").await?;
-        if !self.is_news(attempt).await? {
-            publish.remote_refs.clear();
-        }
-        // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
-        if attempt.base != Some(attempt.commit) {
-            publish.refs = vec![update(attempt, onto(attempt))];
-            if let PublishOutcome::Published = self.catalog.publish(&publish).await? {
-                attempt.state = finished(attempt);
+        for _ in 0..TRIES {
+            self.tell_news(attempt, &mut publish).await?;
+            // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
+            if attempt.base != Some(attempt.commit) {
+                publish.refs = vec![update(attempt, onto(attempt))];
+                match self.catalog.publish(&publish).await? {
+                    PublishOutcome::Published => {
+                        attempt.state = finished(attempt);
+                        return Ok(());
+                    }
+                    PublishOutcome::Overtaken => continue,
+                    PublishOutcome::Moved(..) => {}
+                }
+            }
+            let mut elsewhere = publish.clone();
+            match self.refs_to_move(attempt).await? {
+                Some(refs) => elsewhere.refs = refs,
+                None => {
+                    elsewhere.refs.clear();
+                    put_off(&mut elsewhere, attempt.commit);
+                }
+            }
+            if self.try_conclude(attempt, &elsewhere).await? {
                 return Ok(());
             }
         }
-        match self.refs_to_move(attempt).await? {
-            Some(refs) => publish.refs = refs,
-            None => {
-                publish.refs.clear();
-                put_off(&mut publish, attempt.commit);
-            }
-        }
-        self.conclude(attempt, &publish).await
+        Err(moved(&attempt.branch))
     }
 
     pub(super) async fn conclude(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
+        match self.try_conclude(attempt, publish).await? {
+            true => Ok(()),
+            false => Err(moved(&attempt.branch)),
+        }
+    }
+
+    /// `false` = the remote was seen elsewhere meanwhile; nothing happened.
+    async fn try_conclude(&self, attempt: &mut Attempt, publish: &Publish) -> Result<bool> {
         match self.catalog.publish(publish).await? {
             PublishOutcome::Published => {
                 if let Some(change) = &publish.attempt {
@@ -324,23 +343,34 @@ impl Engine {
                     attempt.waits = change.waits.is_some();
                     attempt.fence += 1;
                 }
-                Ok(())
+                Ok(true)
             }
-            PublishOutcome::Moved(..) | PublishOutcome::Overtaken => Err(moved(&attempt.branch)),
+            PublishOutcome::Overtaken => Ok(false),
+            PublishOutcome::Moved(..) => Err(moved(&attempt.branch)),
         }
     }
 
-    /// Whether the commit is the newest that is known of the remote's branch: a look may have shown what others put on top of it.
-    async fn is_news(&self, attempt: &Attempt) -> Result<bool> {
+    /// Has the end of a push say where the remote's branch is, if the commit is the newest that is known of it: a look may have shown what
+    /// others put on top of it. It says so only while nothing else is known, as another engine may be looking just now.
+    async fn tell_news(&self, attempt: &Attempt, publish: &mut Publish) -> Result<()> {
+        publish.remote_refs.clear();
+        publish.remote_seen.clear();
         if !attempt.push {
-            return Ok(false);
+            return Ok(());
         }
-        match self.remote_head(attempt.project, &attempt.branch).await? {
+        let known = self.remote_head(attempt.project, &attempt.branch).await?;
+        let is_news = match known {
             Some(known) if Some(known) != attempt.remote_base && Some(known) != attempt.base => {
-                self.is_ancestor(attempt.project, known, attempt.commit).await
+                self.is_ancestor(attempt.project, known, attempt.commit).await?
             }
-            _ => Ok(true),
+            _ => true,
+        };
+        if is_news {
+            let name = branch_ref(&attempt.branch);
+            publish.remote_refs.push((name.clone(), Some(attempt.commit)));
+            publish.remote_seen.push((name, known));
         }
+        Ok(())
     }
 
     /// What an attempt moves, from where its branch is now; `None` = the branch neither has the commit nor can go there.
@@ -366,7 +396,7 @@ impl Engine {
         })
     }
 
-    /// The publication that ends an attempt, but for the refs.
+    /// The publication that ends an attempt, but for the refs, ours and the remote's.
     pub(super) fn finalization(&self, attempt: &Attempt, op: &Operation, answer: Option<&str>) -> Publish {
         let answer = attempt.idempotency_key.clone().zip(answer);
         let to = finished(attempt);
@@ -379,10 +409,8 @@ impl Engine {
             idle: None,
             refs_max: if attempt.push { usize::MAX } else { self.config.limits.refs },
             lifetimes: Vec::new(),
-            remote_refs: match attempt.push {
-                true => vec![(branch_ref(&attempt.branch), Some(attempt.commit))],
-                false => Vec::new(),
-            },
+            remote_refs: Vec::new(),
+            remote_seen: Vec::new(),
             reached: op.numbers.clone(),
             replace_reach: false,
             shallow: None,

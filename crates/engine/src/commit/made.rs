@@ -77,9 +77,8 @@ impl Engine {
         let refs = self.refs_to_move(&made).await?;
         point("U5").await?;
         let op = self.begin_op(Some(made.project), OpKind::Refs).await?;
-        let mut publish = self.finalization(&made, &op, Some(&text));
         // The fetch that showed the commit has said where the remote is.
-        publish.remote_refs.clear();
+        let mut publish = self.finalization(&made, &op, Some(&text));
         match refs {
             Some(refs) => publish.refs = refs,
             None => put_off(&mut publish, found.oid),

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome};
+use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome, Ref, RefState};
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::Quarantine;
 
 use crate::intake::{Arriving, Refused, Rules};
 use crate::progress::Progress;
-use crate::refs::Shift;
+use crate::refs::{Shift, Since, TRIES};
 use crate::remote::{Endpoint, FetchSpec, Fetching, RemoteError};
 use crate::view::branch_ref;
+use crate::writer::Operation;
 use crate::{Engine, EngineError, Result};
 
 /// How many tips are offered to the remote as known.
@@ -25,6 +26,30 @@ pub(crate) struct Tip {
     pub tip: Option<ObjectId>,
     pub objects: u64,
     pub bytes: u64,
+}
+
+/// A branch that the remote was asked for.
+struct Shown {
+    name: String,
+    /// What was known of all its branches when it was asked.
+    known: Vec<Ref>,
+}
+
+impl Shown {
+    /// Where the branch was known to be then.
+    fn before(&self) -> Option<ObjectId> {
+        self.known.iter().find(|known| known.name == self.name).map(|known| known.oid)
+    }
+}
+
+/// What became of a tip that was fetched.
+enum Recorded {
+    /// It is recorded, and what it leads to is reached.
+    Here,
+    /// Another engine has done the same, or more.
+    Elsewhere,
+    /// What it rests on has changed.
+    No,
 }
 
 impl From<RemoteError> for EngineError {
@@ -52,50 +77,55 @@ impl Engine {
         depth: Option<u32>,
         progress: &dyn Progress,
     ) -> Result<Tip> {
-        let (name, asked_ms) = (branch_ref(branch), self.ambient.now_ms());
+        let asked_ms = self.ambient.now_ms();
+        // Before it is asked: what another engine records meanwhile may be newer.
+        let known = self.catalog.remote_references(project.id, "refs/").await?;
+        let shown = Shown { name: branch_ref(branch), known };
         point("I2").await?;
-        let refs = self.remote.refs(at, std::slice::from_ref(&name)).await?;
-        let Some(tip) = refs.refs.into_iter().find(|(found, _)| *found == name).map(|(_, oid)| oid) else {
-            self.note_remote(project, &name, None).await?;
-            self.asked_remote(project, branch, asked_ms).await?;
-            return Ok(Tip::default());
+        let refs = self.remote.refs(at, std::slice::from_ref(&shown.name)).await?;
+        let tip = refs.refs.into_iter().find(|(found, _)| *found == shown.name).map(|(_, oid)| oid);
+        let fetched = match tip {
+            Some(tip) => self.fetch_commit(project, &shown, tip, at, depth, progress).await?,
+            None => {
+                self.note_remote(project, &shown.name, shown.before(), None).await?;
+                Tip::default()
+            }
         };
-        let fetched = self.fetch_commit(project, branch, tip, at, depth, progress).await?;
         self.asked_remote(project, branch, asked_ms).await?;
         Ok(fetched)
     }
 
-    /// Fetches a tip that `ls-refs` showed.
+    /// Fetches a tip that `ls-refs` showed. `known`: what was known of the remote's branches when it was asked.
     pub(crate) async fn fetch_tip(
         &self,
         project: &Project,
         branch: &str,
+        known: Vec<Ref>,
         tip: ObjectId,
         at: &Endpoint,
-        progress: &dyn Progress,
     ) -> Result<Tip> {
-        self.fetch_commit(project, branch, tip, at, None, progress).await
+        let shown = Shown { name: branch_ref(branch), known };
+        self.fetch_commit(project, &shown, tip, at, None, &()).await
     }
 
     async fn fetch_commit(
         &self,
         project: &Project,
-        branch: &str,
+        shown: &Shown,
         tip: ObjectId,
         at: &Endpoint,
         depth: Option<u32>,
         progress: &dyn Progress,
     ) -> Result<Tip> {
-        let name = branch_ref(branch);
-        let remote = self.catalog.remote_references(project.id, "refs/").await?;
-        if remote.iter().any(|known| known.name == name && known.oid == tip) {
+        let (name, remote) = (&shown.name, &shown.known);
+        if shown.before() == Some(tip) {
             return Ok(Tip { tip: Some(tip), ..Tip::default() });
         }
         let ours = self.catalog.references(project.id, "refs/").await?;
         // The branch may also have been set back to a commit that we have: git would send nothing.
-        let tips = ours.iter().chain(&remote).any(|known| known.oid == tip);
+        let tips = ours.iter().chain(remote).any(|known| known.oid == tip);
         if tips || self.catalog.may_read(project.id, &[tip]).await? == [true] {
-            self.note_remote(project, &name, Some(tip)).await?;
+            self.note_remote(project, name, shown.before(), Some(tip)).await?;
             return Ok(Tip { tip: Some(tip), ..Tip::default() });
         }
         let shallow = self.catalog.shallow(project.id).await?;
@@ -104,7 +134,7 @@ impl Engine {
         haves.dedup();
         haves.truncate(HAVES_MAX);
         // The first fetch of a branch may cut history off; later ones keep the boundary.
-        let first = !remote.iter().any(|known| known.name == name);
+        let first = shown.before().is_none();
         let cut = match depth {
             Some(0) => None,
             Some(depth) => Some(depth),
@@ -121,14 +151,14 @@ impl Engine {
         };
         point("I3").await?;
         let fetching = self.remote.fetch(at, &spec).await?;
-        self.take_in(project, &name, tip, fetching, shallow, progress).await
+        self.take_in(project, shown, tip, fetching, shallow, progress).await
     }
 
     /// Checks and stores what came, then records where the remote's branch is.
     async fn take_in(
         &self,
         project: &Project,
-        name: &str,
+        shown: &Shown,
         tip: ObjectId,
         fetching: Fetching,
         before: Vec<ObjectId>,
@@ -167,35 +197,61 @@ impl Engine {
             tips.extend(self.catalog.references(project.id, "refs/").await?.into_iter().map(|known| known.oid));
             self.renumber(&tips).await?;
         }
-        let shift = self.kept_alive(id, self.without_remote(project, name, Some(tip), &shallow)).await;
-        let shift = match shift {
-            Ok(shift) => shift,
-            Err(error) => {
-                self.end_op(op).await;
-                return Err(error);
-            }
-        };
-        let replace_reach = shift.replaces();
-        // Where the remote was set back, what is left was worked out from all refs.
-        let guard = if matches!(shift, Shift::Grows) { Guard::Kept(seen) } else { Guard::Unmoved(seen) };
-        op.numbers = shift.reach().unwrap_or(op.numbers);
-        let publish = Publish {
-            remote_refs: vec![(name.to_owned(), Some(tip))],
-            shallow: Some(shallow),
-            guard: Some(guard),
-            replace_reach,
-            ..self.publication(project.id, &op, Vec::new(), "fetch")
-        };
-        point("I6").await?;
-        match self.catalog.publish(&publish).await? {
-            PublishOutcome::Published => Ok(Tip { tip: Some(tip), objects, bytes }),
-            PublishOutcome::Moved(..) => Err(EngineError::internal("a publication without refs was refused")),
-            PublishOutcome::Overtaken => {
-                self.end(id).await;
-                let detail = "A ref of the project was deleted or set back while it was synced; repeat.".to_owned();
-                Err(EngineError::Conflict { code: "head_moved", detail })
+        let recorded = self.record_tip(project, shown, tip, &mut op, (seen, shallow)).await;
+        if !matches!(recorded, Ok(Recorded::Here)) {
+            self.end(id).await;
+        }
+        match recorded? {
+            Recorded::Here | Recorded::Elsewhere => Ok(Tip { tip: Some(tip), objects, bytes }),
+            Recorded::No => {
+                let detail = "A ref of the project was deleted or set back while it was synced, or the remote was seen elsewhere; \
+                              repeat.";
+                Err(EngineError::Conflict { code: "head_moved", detail: detail.to_owned() })
             }
         }
+    }
+
+    /// Publishes what was fetched, and where the remote's branch is. `seen`: the refs as they were when it was checked; `shallow`: the
+    /// project's cuts from now on.
+    async fn record_tip(
+        &self,
+        project: &Project,
+        shown: &Shown,
+        tip: ObjectId,
+        op: &mut Operation,
+        (seen, shallow): (RefState, Vec<ObjectId>),
+    ) -> Result<Recorded> {
+        let (id, name, mut before) = (op.id, &shown.name, shown.before());
+        let fetched = std::mem::take(&mut op.numbers);
+        for _ in 0..TRIES {
+            let shift = self.kept_alive(id, self.without_remote(project, name, Some(tip), &shallow)).await?;
+            let replace_reach = shift.replaces();
+            // Where the remote was set back, what is left was worked out from all refs.
+            let guard = if matches!(shift, Shift::Grows) { Guard::Kept(seen) } else { Guard::Unmoved(seen) };
+            op.numbers = shift.reach().unwrap_or_else(|| fetched.clone());
+            let publish = Publish {
+                remote_refs: vec![(name.clone(), Some(tip))],
+                remote_seen: vec![(name.clone(), before)],
+                shallow: Some(shallow.clone()),
+                guard: Some(guard),
+                replace_reach,
+                ..self.publication(project.id, op, Vec::new(), "fetch")
+            };
+            point("I6").await?;
+            match self.catalog.publish(&publish).await? {
+                PublishOutcome::Published => return Ok(Recorded::Here),
+                PublishOutcome::Moved(..) => {
+                    return Err(EngineError::internal("a publication without refs was refused"));
+                }
+                PublishOutcome::Overtaken => {}
+            }
+            match self.known_since(project, name, before, Some(tip)).await? {
+                Since::Behind(known) => before = Some(known),
+                Since::Passed => return Ok(Recorded::Elsewhere),
+                Since::Nothing | Since::Apart => break,
+            }
+        }
+        Ok(Recorded::No)
     }
 }
 

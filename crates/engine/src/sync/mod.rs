@@ -209,6 +209,7 @@ impl Engine {
             refs_max: self.config.limits.refs,
             lifetimes: Vec::new(),
             remote_refs: Vec::new(),
+            remote_seen: Vec::new(),
             reached: op.numbers.clone(),
             replace_reach: false,
             shallow: None,
