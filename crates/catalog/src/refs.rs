@@ -171,6 +171,8 @@ pub trait Refs {
     async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError>;
     /// All refs whose name starts with `prefix`, in byte order.
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
+    /// How many refs the project has.
+    async fn count_references(&self, project: Uuid) -> Result<u64, CatalogError>;
     /// Ephemeral branches of all projects that end before `before_ms`, `limit` at most, those first that end first. Where somebody has
     /// pending work a branch stays.
     async fn expired_branches(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, CatalogError>;

@@ -144,9 +144,9 @@ impl Engine {
 
     /// Whether the project may have one more ref, before something is pushed that needs one.
     pub(crate) async fn check_room_for_ref(&self, project: &Project) -> Result<()> {
-        let limit = self.config.limits.refs;
-        if self.catalog.references(project.id, "refs/").await?.len() >= limit {
-            return Err(EngineError::TooLarge { what: "the project", limit: limit as u64, unit: "refs" });
+        let limit = self.config.limits.refs as u64;
+        if self.catalog.count_references(project.id).await? >= limit {
+            return Err(EngineError::TooLarge { what: "the project", limit, unit: "refs" });
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{Ephemeral, Fork, ForkOutcome, Guard, Publish, PublishOutcome, Ref, RefUpdate};
+use crate::{CatalogError, Ephemeral, Fork, ForkOutcome, Guard, Publish, PublishOutcome, Ref, RefUpdate};
 
 const TRY: &str = "refs/heads/try";
 
@@ -61,7 +61,7 @@ pub(super) async fn stay_once_they_are_promoted(case: Case) {
 }
 
 pub(super) async fn stay_where_somebody_has_pending_work(case: Case) {
-    let key = case.workspace().await;
+    let key = WorkspaceKey { branch: "try/ä".to_owned(), ..case.workspace().await };
     let name = format!("refs/heads/{}", key.branch);
     publish(&case, key.project, 100, vec![update(&name, None, Some(oid("1")))], &[(&name, Some(50))]).await;
     let other = case.project().await;
@@ -85,9 +85,21 @@ pub(super) async fn stay_where_somebody_has_pending_work(case: Case) {
         ends.idle = Some(key.branch.clone());
         assert_eq!(case.catalog.publish(&ends).await.expect("publish"), outcome);
     }
+    // Work on another branch is no reason either.
+    let beside = WorkspaceKey { branch: "try".to_owned(), ..key.clone() };
+    case.write(&beside, &[edit("a", "one")]).await;
     publish(&case, other, 90, vec![update(&name, None, Some(oid("1")))], &[(&name, Some(50))]).await;
     case.write(&key, &[reset("a")]).await;
     assert_eq!(expired(&case, 1_000).await.len(), 2);
+    let mut ends = publication(key.project, case.op(key.project).await, gone);
+    ends.idle = Some(key.branch.clone());
+    assert_eq!(case.catalog.publish(&ends).await.expect("publish"), PublishOutcome::Published);
+    // Nor is there anything to lock of a project that is gone.
+    case.catalog.delete_project(other).await.expect("delete");
+    let mut late = publication(other, Uuid::new_v4(), Vec::new());
+    late.idle = Some(key.branch.clone());
+    let outcome = case.catalog.publish(&late).await;
+    assert!(matches!(outcome, Err(CatalogError::NoProject)), "{outcome:?}");
 }
 
 pub(super) async fn end_in_forks_too(case: Case) {

@@ -316,10 +316,13 @@ pub(super) async fn are_no_more_than_the_project_may_have(case: Case) {
     refused(vec![made("a"), made("b"), made("c"), made("d")], 3).await;
     // Those of other projects do not count.
     case.publish(case.project().await, vec![made("x"), made("y")]).await;
+    let count = async || case.catalog.count_references(project).await.expect("a count");
+    assert_eq!(count().await, 0);
     passes(vec![made("a"), made("b"), made("c")], 3).await;
     refused(vec![made("d")], 3).await;
     refused(vec![gone("a"), made("d"), made("e")], 3).await;
     passes(vec![made("d"), gone("a")], 3).await;
+    assert_eq!(count().await, 3);
     passes(vec![update(&name("d"), Some(oid("d")), Some(oid("new")))], 3).await;
     passes(vec![made("e"), gone("e")], 3).await;
     // Where there are more already they stay and move, and can become fewer.

@@ -6,7 +6,9 @@ use roaring::RoaringTreemap;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
-use super::refs::{count_moves, lock_project, read_state, write_remote_refs};
+use super::refs::{
+    count_moves, count_refs, lock_project, lock_project_and_work, read_state, worked_on, write_remote_refs,
+};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -27,12 +29,10 @@ impl Db {
     pub(super) async fn publish_once(&self, publish: &Publish) -> Result<PublishOutcome, Fault> {
         let project = publish.project;
         let mut tx = self.begin().await?;
-        if publish.idle.is_some() {
-            // Whoever writes pending work holds the project, too.
-            let hold = sqlx::query(sql!("SELECT id FROM projects WHERE id = $1 {FOR_UPDATE}"));
-            hold.bind(project).execute(&mut *tx).await?;
+        match &publish.idle {
+            Some(_) => lock_project_and_work(&mut tx, project).await?,
+            None => lock_project(&mut tx, project).await?,
         }
-        lock_project(&mut tx, project).await?;
         if let Some(guard) = publish.guard
             && !holds(guard, read_state(&mut *tx, project).await?)
         {
@@ -123,13 +123,11 @@ pub(super) fn told_of_moves(publish: &Publish, moves: &[Move<'_>]) -> Vec<NewEve
 
 /// Whether somebody has pending work on a branch.
 async fn is_worked_on(tx: &mut Transaction, project: Uuid, branch: &str) -> Result<bool, Fault> {
-    let found: Option<i64> = sqlx::query_scalar(
-        "SELECT w.id FROM workspaces w JOIN pending q ON q.workspace = w.id WHERE w.project = $1 AND w.branch = $2 LIMIT 1",
-    )
-    .bind(project)
-    .bind(branch)
-    .fetch_optional(&mut **tx)
-    .await?;
+    let found: Option<i64> = sqlx::query_scalar(sql!("SELECT CAST(1 AS BIGINT) WHERE {}", worked_on("$1", "$2")))
+        .bind(project)
+        .bind(branch)
+        .fetch_optional(&mut **tx)
+        .await?;
     Ok(found.is_some())
 }
 
@@ -235,11 +233,7 @@ async fn check_room(tx: &mut Transaction, publish: &Publish, moves: &[Move<'_>])
     if made <= gone {
         return Ok(());
     }
-    let before: i64 = sqlx::query_scalar("SELECT count(*) FROM refs WHERE project = $1")
-        .bind(publish.project)
-        .fetch_one(&mut **tx)
-        .await?;
-    let after = codec::unsigned(before)?.saturating_add((made - gone) as u64);
+    let after = count_refs(&mut **tx, publish.project).await?.saturating_add((made - gone) as u64);
     if after > publish.refs_max as u64 {
         return Err(CatalogError::TooManyRefs { limit: publish.refs_max }.into());
     }

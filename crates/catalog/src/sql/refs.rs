@@ -55,13 +55,12 @@ impl Db {
 
     async fn list_expired(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, Fault> {
         // 'refs/heads/' has eleven characters.
-        let rows: Vec<(Uuid, String, Vec<u8>, i64, i64)> = sqlx::query_as(
+        let rows: Vec<(Uuid, String, Vec<u8>, i64, i64)> = sqlx::query_as(sql!(
             "SELECT r.project, r.name, r.oid, r.lifetime, r.expires_at FROM refs r
-             WHERE r.expires_at < $1 AND NOT EXISTS (
-                 SELECT 1 FROM workspaces w JOIN pending q ON q.workspace = w.id
-                 WHERE w.project = r.project AND w.branch = substr(r.name, 12))
+             WHERE r.expires_at < $1 AND NOT {}
              ORDER BY r.expires_at, r.project, r.name LIMIT $2",
-        )
+            worked_on("r.project", "substr(r.name, 12)")
+        ))
         .bind(before_ms)
         .bind(i64::from(limit))
         .fetch_all(self.reader())
@@ -157,13 +156,37 @@ impl Db {
     }
 }
 
+/// SQL: whether somebody has pending work on a branch of a project, both given as SQL.
+pub(super) fn worked_on(project: &str, branch: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM workspaces w JOIN pending q ON q.workspace = w.id
+                 WHERE w.project = {project} AND w.branch = {branch})"
+    )
+}
+
+/// How many refs a project has.
+pub(super) async fn count_refs<'e, E>(db: E, project: Uuid) -> Result<u64, Fault>
+where
+    E: sqlx::Executor<'e, Database = Database>,
+{
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM refs WHERE project = $1").bind(project).fetch_one(db).await?;
+    Ok(codec::unsigned(count)?)
+}
+
 /// Takes the lock under which a project's refs move.
 pub(super) async fn lock_project(tx: &mut Transaction, project: Uuid) -> Result<(), Fault> {
-    let found: Option<i64> =
-        sqlx::query_scalar(sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_NO_KEY_UPDATE}"))
-            .bind(project)
-            .fetch_optional(&mut **tx)
-            .await?;
+    take_project(tx, project, sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_NO_KEY_UPDATE}")).await
+}
+
+/// The same, and nobody writes pending work meanwhile: whoever does holds the project, too.
+pub(super) async fn lock_project_and_work(tx: &mut Transaction, project: Uuid) -> Result<(), Fault> {
+    take_project(tx, project, sql!("SELECT created_at FROM projects WHERE id = $1 {FOR_UPDATE}")).await
+}
+
+/// `lock`: the statement that takes the row.
+async fn take_project(tx: &mut Transaction, project: Uuid, lock: &'static str) -> Result<(), Fault> {
+    let found: Option<i64> = sqlx::query_scalar(lock).bind(project).fetch_optional(&mut **tx).await?;
     found.map(|_| ()).ok_or_else(|| CatalogError::NoProject.into())
 }
 
@@ -230,6 +253,10 @@ impl Refs for Db {
         const SQL: &str = "SELECT name, oid, lifetime, expires_at FROM refs
             WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name";
         run!("read refs", self.list_refs(SQL, project, prefix))
+    }
+
+    async fn count_references(&self, project: Uuid) -> Result<u64, CatalogError> {
+        run!("count refs", count_refs(self.reader(), project))
     }
 
     async fn expired_branches(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, CatalogError> {
