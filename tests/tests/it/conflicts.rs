@@ -131,6 +131,51 @@ both! {
         assert_eq!(told["conflicts"][0]["path"], "dir/new.txt");
     }
 
+    /// Goal: a file that the user moved is followed, too, where what the edit started from was saved and never committed.
+    async fn the_user_renamed_what_was_only_saved(d) {
+        let (project, user, _dir, _clone) = twenty_lines(&d).await;
+        let pending = format!("/pending/{project}/{user}");
+        let saved = TWENTY.replace("line 3\n", "saved\n");
+        let base = d.put(&format!("{pending}/old.txt"), saved.clone()).await.ok(201)["oid"].clone();
+        let gone = format!("{pending}/old.txt?action=deleted&base={}", base.as_str().expect("an oid"));
+        assert_eq!(d.put(&gone, "").await.ok(200)["base_oid"], base);
+        d.put(&format!("{pending}/new.txt"), saved.replace("line 17\n", "mine\n")).await.ok(201);
+        let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+        let states: Vec<_> = status["changes"].as_array().expect("changes").iter().map(|c| c["state"].clone()).collect();
+        assert_eq!(states, ["clean", "outdated"]);
+        // Line 3 is as the branch has it, which differs from what the edit started from; line 17 is as the user has it.
+        let oid = crate::deployment::blob_oid(TWENTY.replace("line 17\n", "mine\n").as_bytes());
+        let answer = d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
+        assert_eq!(answer["files"], json!([{"path": "new.txt", "action": "created", "oid": oid},
+            {"path": "old.txt", "action": "deleted", "oid": null}]));
+        let (_dir, export) = d.export(project).await;
+        assert_eq!(export.rev_parse("main:new.txt"), oid);
+    }
+
+    /// Goal: an edit is committed where the branch has moved its file, too, where what it started from was saved and never committed as it
+    /// was: a commit took and merged it, say, while its user typed on.
+    async fn the_branch_renamed_what_was_only_saved(d) {
+        let (project, user, _dir, clone) = twenty_lines(&d).await;
+        let url = format!("/pending/{project}/{user}/old.txt");
+        let saved = TWENTY.replace("line 3\n", "saved\n");
+        let base = d.put(&url, saved.clone()).await.ok(201)["oid"].clone();
+        let later = format!("{url}?base={}", base.as_str().expect("an oid"));
+        assert_eq!(d.put(&later, saved.replace("line 10\n", "mine\n")).await.ok(200)["base_oid"], base);
+        clone.git().run(["mv", "old.txt", "new.txt"]);
+        let merged = saved.replace("line 17\n", "theirs\n");
+        clone.commit_files(&[("new.txt", Some(merged.as_bytes())), ("else.txt", Some(b"something else\n"))], "Rename");
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+        assert_eq!(status["changes"][0]["state"], "outdated", "{status}");
+        let answer = d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
+        let oid = crate::deployment::blob_oid(merged.replace("line 10\n", "mine\n").as_bytes());
+        assert_eq!(answer["files"], json!([{"path": "new.txt", "action": "modified", "oid": oid}]));
+        let (_dir, export) = d.export(project).await;
+        assert_eq!(export.rev_parse("main:new.txt"), oid);
+        assert_eq!(d.get(&format!("/pending/{project}/{user}")).await.ok(200)["changes"], json!([]));
+    }
+
     /// Goal: a conflict that a commit met is resolved by what its answer names, without a sync in between.
     async fn resolved_without_a_sync(d) {
         let (project, user, _dir, clone) = both_changed(&d).await;

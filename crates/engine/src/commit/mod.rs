@@ -35,7 +35,7 @@ pub(crate) use request::Key;
 use crate::api::{CommitAnswer, CommitRequest, OnConflict, SignBy};
 use crate::quota::unbound;
 use crate::remote::{Endpoint, Secret};
-use crate::tree::Found;
+use crate::tree::Side;
 use crate::view::Head;
 use crate::writer::{Fresh, Operation};
 use crate::{Engine, EngineError, Result};
@@ -267,11 +267,22 @@ impl Engine {
     /// are what their user saw, and undo nobody's work.
     pub(crate) async fn where_clean(&self, head: &Head, rows: &[ChangeRow]) -> Result<Option<Head>> {
         let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
+        let mut clean = |_: &Head, there: &[Side]| there.iter().zip(rows).all(|(found, row)| row.base.is(*found));
+        self.walk_back(head, &paths, &mut clean).await
+    }
+
+    /// The newest commit on that way of which `is_it` says so, by the files that it has at `paths`; it is asked of each.
+    pub(crate) async fn walk_back(
+        &self,
+        head: &Head,
+        paths: &[BString],
+        is_it: &mut (dyn FnMut(&Head, &[Side]) -> bool + Send),
+    ) -> Result<Option<Head>> {
         let mut at = head.clone();
         for _ in 0..STEPS_BACK {
-            let there = self.find_paths(at.tree, &paths).await?;
-            let leaf = |found: Found| found.filter(|item| !item.is_tree());
-            if there.into_iter().zip(rows).all(|(found, row)| row.base.is(leaf(found))) {
+            let there = self.find_paths(at.tree, paths).await?;
+            let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
+            if is_it(&at, &there) {
                 return Ok(Some(at));
             }
             let Some(commit) = at.commit else { return Ok(None) };

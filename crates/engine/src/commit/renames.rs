@@ -26,7 +26,7 @@ pub(crate) enum Followed {
     Here { index: usize, resolution: Resolution3 },
 }
 
-/// A tree in which changes are as their user saw them, and what the branch added since.
+/// A tree in which changes are as their user saw them, or their files were there at last, and what the branch added since.
 struct Since {
     tree: Option<ObjectId>,
     added: Candidates,
@@ -93,15 +93,17 @@ impl Renames<'_> {
     }
 
     async fn there(&mut self, change: &ChangeRow, base: ObjectId, ours: Item) -> Result<Option<Followed>> {
-        let (engine, changes) = (self.engine, self.changes);
-        let Some((was, since)) = self.since(change).await? else { return Ok(None) };
-        let Some(index) = engine.renamed_to(&change.path, base, &mut since.added).await? else { return Ok(None) };
+        let (engine, changes, pending_of) = (self.engine, self.changes, Some(self.project));
+        let Some((was, since)) = self.since(change, base).await? else { return Ok(None) };
+        let Some(index) = engine.renamed_to(pending_of, &change.path, base, &mut since.added).await? else {
+            return Ok(None);
+        };
         let Added { path, item: theirs, .. } = since.added.added[index].clone();
         if changes.iter().any(|other| other.path == path) {
             return Ok(None);
         }
         let content = change.content.clone();
-        let resolution = engine.merge_path(None, Some(was).into(), Some(ours), Some(theirs), content).await?;
+        let resolution = engine.merge_path(pending_of, Some(was).into(), Some(ours), Some(theirs), content).await?;
         let (new, content) = match resolution {
             Resolution3::Text { mode, oid, content } => (Item { mode, oid }, Some(content)),
             Resolution3::Ours => (ours, None),
@@ -113,8 +115,9 @@ impl Renames<'_> {
         Ok(Some(Followed::There { path, theirs, new, content }))
     }
 
-    /// Where the change was clean, and what it had there. Changes that started together are looked for once.
-    async fn since(&mut self, change: &ChangeRow) -> Result<Option<(Item, &mut Since)>> {
+    /// Where the change was clean, or else where its file was last, and what it started from there. That may be in no commit: the user goes
+    /// on from an edit which a commit took and merged. Changes that started together are looked for once.
+    async fn since(&mut self, change: &ChangeRow, base: ObjectId) -> Result<Option<(Item, &mut Since)>> {
         let path = std::slice::from_ref(&change.path);
         for at in 0..self.since.len() {
             let was = self.engine.find_paths(self.since[at].tree, path).await?.pop().flatten();
@@ -122,15 +125,33 @@ impl Renames<'_> {
                 return Ok(Some((was, &mut self.since[at])));
             }
         }
-        let Some(from) = self.engine.where_clean(self.parent, std::slice::from_ref(change)).await? else {
-            return Ok(None);
+        let (mut was, mut last) = (None, None);
+        let mut is_clean = |at: &Head, there: &[Side]| {
+            was = there.first().copied().flatten();
+            if last.is_none()
+                && let Some(item) = was
+            {
+                last = Some((at.tree, item));
+            }
+            change.base.is(was)
         };
-        let Some(was) = self.engine.find_paths(from.tree, path).await?.pop().flatten() else { return Ok(None) };
-        let differences = self.engine.diff_trees_if_small(from.tree, self.parent.tree).await?.unwrap_or_default();
-        let added = differences.into_iter().filter(|found| found.old.is_none());
-        let added = added.filter_map(|found| Some(Added { path: found.path, item: found.new?, content: None }));
-        self.since.push(Since { tree: from.tree, added: Candidates::new(added) });
-        Ok(self.since.last_mut().map(|since| (was, since)))
+        let clean = self.engine.walk_back(self.parent, path, &mut is_clean).await?;
+        let (tree, was) = match (clean, was, last) {
+            (Some(clean), Some(was), _) => (clean.tree, was),
+            (None, _, Some((tree, item))) => (tree, Item { mode: change.base.mode.unwrap_or(item.mode), oid: base }),
+            _ => return Ok(None),
+        };
+        let at = match self.since.iter().position(|since| since.tree == tree) {
+            Some(at) => at,
+            None => {
+                let differences = self.engine.diff_trees_if_small(tree, self.parent.tree).await?.unwrap_or_default();
+                let added = differences.into_iter().filter(|found| found.old.is_none());
+                let added = added.filter_map(|found| Some(Added { path: found.path, item: found.new?, content: None }));
+                self.since.push(Since { tree, added: Candidates::new(added) });
+                self.since.len() - 1
+            }
+        };
+        Ok(Some((was, &mut self.since[at])))
     }
 
     async fn here(&mut self, change: &ChangeRow, base: ObjectId, theirs: Item) -> Result<Option<Followed>> {
@@ -138,9 +159,9 @@ impl Renames<'_> {
             self.own = Some(self.own_files().await?);
         }
         let Some((places, own)) = self.own.as_mut() else { return Ok(None) };
-        let Some(found) = self.engine.renamed_to(&change.path, base, own).await? else { return Ok(None) };
-        let Added { item: ours, content, .. } = own.added[found].clone();
         let pending_of = Some(self.project);
+        let Some(found) = self.engine.renamed_to(pending_of, &change.path, base, own).await? else { return Ok(None) };
+        let Added { item: ours, content, .. } = own.added[found].clone();
         let merged = self.engine.merge_path(pending_of, change.base, Some(ours), Some(theirs), content).await?;
         let item = match merged {
             Resolution3::Conflict => return Ok(None),

@@ -287,7 +287,7 @@ impl Engine {
             (None, Some(_)) => ours,
             _ => return Ok(None),
         };
-        let Some(at) = self.renamed_to(&change.path, base.oid, candidates).await? else { return Ok(None) };
+        let Some(at) = self.renamed_to(None, &change.path, base.oid, candidates).await? else { return Ok(None) };
         let Added { path, item, .. } = candidates.added[at].clone();
         let (ours, theirs) = (change.new.or(Some(item)), side.or(Some(item)));
         let arrived = match self.merge_path(None, Some(base).into(), ours, theirs, None).await? {

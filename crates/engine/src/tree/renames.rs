@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use treehold_object::{BStr, BString, ObjectId};
+use uuid::Uuid;
 
 use super::{Item, is_binary};
 use crate::{Engine, Result, blocking};
@@ -93,9 +94,10 @@ fn name(path: &BStr) -> &[u8] {
 impl Engine {
     /// Which of the candidates the file at `path` became, whose content was `base`; `None` = none of them is like it, or it was empty. First
     /// of all one of the same content, then the one that has most of it; among equals one of the same name. Contents are read only if
-    /// none is the same, and each once.
+    /// none is the same, and each once. `pending_of`: the project whose pending work `base` may be in, and nowhere else.
     pub(crate) async fn renamed_to(
         &self,
+        pending_of: Option<Uuid>,
         path: &BString,
         base: ObjectId,
         candidates: &mut Candidates,
@@ -109,7 +111,7 @@ impl Engine {
         if let Some((index, _)) = same.max_by_key(|(index, added)| (namesake(added), usize::MAX - index)) {
             return Ok(Some(index));
         }
-        let Some(old) = self.short_contents(&[base]).await?.pop().flatten() else { return Ok(None) };
+        let Some(old) = self.short_base(pending_of, base).await? else { return Ok(None) };
         let measured = match &candidates.measured {
             Some(measured) => Arc::clone(measured),
             None => Arc::clone(candidates.measured.insert(self.measure(&candidates.added).await?)),
@@ -123,6 +125,18 @@ impl Engine {
             Ok(best.map(|(.., index)| index))
         };
         blocking(best).await
+    }
+
+    /// The content that a file had, if it is not too long to be compared. What an edit starts from may be an edit that was taken by a commit
+    /// which merged it: then it was never stored as a blob.
+    async fn short_base(&self, pending_of: Option<Uuid>, base: ObjectId) -> Result<Option<Bytes>> {
+        match (self.short_contents(&[base]).await?.pop().flatten(), pending_of) {
+            (None, Some(project)) => {
+                let pending = self.catalog.pending_contents(project, &[base]).await?.pop().flatten();
+                Ok(pending.filter(|content| content.len() as u64 <= LONGEST))
+            }
+            (stored, _) => Ok(stored),
+        }
     }
 
     async fn measure(&self, added: &[Added]) -> Result<Arc<Vec<(usize, Measured)>>> {
