@@ -8,7 +8,7 @@ use crate::files::{base_of, pending_item};
 use crate::objects::Blob;
 use crate::tree::{Base, Item, Side, is_file};
 use crate::view::View;
-use crate::{Engine, Result};
+use crate::{Engine, EngineError, Result};
 
 /// Whether a row changes the mode of a file and nothing else.
 fn is_mode_alone(row: &PendingRow) -> bool {
@@ -63,7 +63,8 @@ impl Engine {
         Ok(recorded)
     }
 
-    /// The same on a branch's head, which is asked for only where there are such rows.
+    /// The same on a branch's head, which is asked for only where there are such rows. Where the branch was deleted, they are what is recorded:
+    /// pending work outlives its branch, and must stay in view.
     pub(crate) async fn set_on_branch(
         &self,
         project: &Project,
@@ -71,7 +72,10 @@ impl Engine {
         rows: &mut [PendingRow],
     ) -> Result<()> {
         if rows.iter().any(is_mode_alone) {
-            let head = self.branch_head(project, &key.branch).await?;
+            let head = match self.branch_head(project, &key.branch).await {
+                Err(EngineError::NotFound { .. }) => return Ok(()),
+                head => head?,
+            };
             self.set_on_tree(head.tree, rows.iter_mut().collect()).await?;
         }
         Ok(())

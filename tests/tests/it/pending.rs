@@ -72,6 +72,36 @@ both! {
         d.get(&format!("{url}/none")).await.problem(404, "nothing_pending");
     }
 
+    /// Goal: pending work outlives its branch, which may be deleted under an edit: it is listed and read as before, takes no more edits, can
+    /// be dropped, and is committed once the branch is back.
+    async fn outlives_its_branch(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        let head = d.put(&format!("/files/{project}/run.sh"), "run\n").await.ok(200)["commit"].clone();
+        let side = format!("/projects/{project}/refs/heads/side");
+        d.put_json(&side, json!({"oid": head})).await.ok(201);
+        let url = format!("/pending/{project}/{user}");
+        d.put(&format!("{url}/new.txt?branch=side"), "new\n").await.ok(201);
+        d.put(&format!("{url}/dropped.txt?branch=side"), "dropped\n").await.ok(201);
+        let ops = json!({"ops": [{"op": "chmod", "path": "run.sh", "mode": "100755"}]});
+        d.post(&format!("{url}?branch=side"), ops).await.ok(200);
+        let before = d.get(&format!("{url}?branch=side")).await.ok(200);
+        d.delete(&side).await.ok(204);
+        assert_eq!(d.get(&format!("{url}?branch=side")).await.ok(200), before);
+        assert_eq!(d.get(&format!("{url}/new.txt?branch=side")).await.text(), "new\n");
+        assert_eq!(d.get(&format!("{url}/run.sh?branch=side")).await.text(), "run\n");
+        d.put(&format!("{url}/new.txt?branch=side"), "newer\n").await.problem(404, "ref_not_found");
+        let commit = json!({"user": user, "branch": "side", "message": "Side", "author": {"name": "A", "email": "a@example.org"}});
+        d.post(&format!("/projects/{project}/commit"), commit.clone()).await.problem(404, "ref_not_found");
+        d.delete(&format!("{url}/dropped.txt?branch=side")).await.ok(200);
+        d.put_json(&side, json!({"oid": head, "restore": true})).await.ok(201);
+        let done = d.post(&format!("/projects/{project}/commit"), commit).await.ok(200);
+        let files: Vec<_> = done["files"].as_array().expect("files").iter().map(|file| (&file["path"], &file["action"])).collect();
+        assert_eq!(files, [(&json!("new.txt"), &json!("created")), (&json!("run.sh"), &json!("modified"))]);
+        assert_eq!(d.get(&format!("{url}?branch=side")).await.ok(200)["changes"], json!([]));
+        d.export(project).await;
+    }
+
     /// Goal: the conditions compare with the caller's view: pending, else head.
     async fn conditions(d) {
         let project = d.local_project().await;

@@ -132,6 +132,7 @@ where
         views::show_what_single_reads_show,
         views::carry_pending_rows,
         views::see_a_publication_whole_or_not_at_all,
+        views::outlive_their_branch,
         ledger::numbers_objects_in_order,
         ledger::takes_twenty_thousand_objects,
         ledger::keeps_the_first_location,

@@ -117,3 +117,26 @@ pub(super) async fn see_a_publication_whole_or_not_at_all(case: Case) {
     }
     writing.await.expect("the writer");
 }
+
+/// A branch is deleted under an edit that was judged before: the edit is there as those are that came earlier, and none is lost.
+pub(super) async fn outlive_their_branch(case: Case) {
+    let work = WorkspaceKey { branch: "side".to_owned(), ..case.workspace().await };
+    let side = |expected, new| vec![update("refs/heads/side", expected, new)];
+    let (head, _) = commit(&case, "side").await;
+    case.publish(work.project, side(None, Some(head))).await;
+    case.write(&work, &[edit("early", "e")]).await;
+    case.publish(work.project, side(Some(head), None)).await;
+    assert_eq!(case.write(&work, &[edit("late", "l")]).await, (2, vec![Some(2)]));
+    let key = key(work.project, Some("side"), Some(work.user));
+    for now in [None, Some(head)] {
+        if now.is_some() {
+            case.publish(work.project, side(None, now)).await;
+        }
+        let seen = view(&case, &key, None).await;
+        let (revision, rows) = seen.pending.expect("of a user");
+        assert_eq!((seen.commit, revision, paths_of(&rows)), (now, 2, vec![&b"early"[..], &b"late"[..]]));
+        assert_eq!(case.catalog.pending(&work, None).await.expect("pending"), (2, rows));
+        let contents = case.catalog.pending_contents(work.project, &[oid("e"), oid("l")]).await.expect("contents");
+        assert_eq!(contents, [Some("e".into()), Some("l".into())]);
+    }
+}
