@@ -9,6 +9,7 @@ mod episode;
 mod gate;
 mod hosted;
 mod life;
+mod newer;
 mod people;
 mod rebuild;
 mod remote;

@@ -1,0 +1,87 @@
+//! What another engine sees of the remote between a push and its end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use treehold_engine::api::{Condition, Origin, PendingBody, PutPending};
+use treehold_engine::remote::{GitRemote, RemoteTimeouts};
+use treehold_fault::{Decision, Faults, Injected, Moment};
+use uuid::Uuid;
+
+use crate::ALONE;
+use crate::gate::{Gate, Rates};
+use crate::life::Deed;
+use crate::people::{self, Done, Person};
+use crate::world::{Plan, World};
+
+/// Before the next publication that ends an attempt, when it is known what it will say, something else is done.
+struct Between {
+    ends: AtomicBool,
+    deed: Mutex<Option<Deed<()>>>,
+}
+
+impl Faults for Between {
+    fn decide<'a>(&'a self, point: &'static str, moment: Moment) -> Decision<'a> {
+        Box::pin(async move {
+            self.ends.fetch_or(point == "U5", Ordering::Relaxed);
+            let now = point == "publish" && moment == Moment::Before && self.ends.load(Ordering::Relaxed);
+            let deed = if now { self.deed.lock().expect("a lock").take() } else { None };
+            if let Some(deed) = deed {
+                deed.await;
+            }
+            Ok(())
+        })
+    }
+
+    fn decide_blocking(&self, _: &'static str) -> Result<(), Injected> {
+        Ok(())
+    }
+}
+
+/// Goal: an engine that is slow to end its push does not set back what another one has seen of the remote since.
+/// Method: the push has landed, and is about to be recorded; somebody commits on top of it at the remote, and another engine pulls.
+#[tokio::test]
+async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
+    let _alone = ALONE.lock();
+    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
+    let world = Arc::new(World::new(Plan { seed: 1, remote: true, engines: 2, ..Plan::default() }, &gate));
+    world.outsider(1);
+    let remote =
+        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
+    let remote = Arc::new(remote);
+    let (engine, other) =
+        (world.engine_with(Arc::clone(&remote) as _).await, world.engine_with(Arc::clone(&remote) as _).await);
+    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
+    let project =
+        engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
+    let mut person = Person::new(Uuid::from_u128(1));
+    let put = PutPending {
+        branch: None,
+        mode: None,
+        base: None,
+        condition: Condition::default(),
+        body: PendingBody::Content("one".into()),
+        origin: Origin::default(),
+    };
+    engine.put_pending(&project, person.id, b"file", put).await.expect("a save");
+
+    let (outside, pulled) = (Arc::clone(&world), project.clone());
+    let deed = async move {
+        outside.outsider(2);
+        let done = people::sync(other, pulled).await;
+        assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}");
+    };
+    let between = Arc::new(Between { ends: AtomicBool::new(false), deed: Mutex::new(Some(Box::pin(deed))) });
+    treehold_fault::arm(Arc::clone(&between) as _);
+    let done = person.commit(0, engine.clone(), project.clone(), true).await;
+    treehold_fault::disarm();
+    assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
+    assert!(between.deed.lock().expect("a lock").is_none(), "nothing came between");
+
+    let status = engine.status(&project, Some(person.id), None).await.expect("a status");
+    let known = status.remote_head.expect("a branch of the remote").to_string();
+    assert_eq!(known, world.origin.rev_parse("refs/heads/main"));
+    assert_eq!((status.ahead, status.behind), (0, 0), "our branch went there by the pull");
+    assert!(status.changes.is_empty() && status.attempts.is_empty(), "{status:?}");
+    assert_eq!(people::view(&engine, &project, person.id, "file").await, Some(b"one".to_vec()));
+}
