@@ -32,7 +32,7 @@ pub(super) fn attempt(project: Uuid, branch: &str) -> Attempt {
     }
 }
 
-fn to(attempt: &Attempt, fence: i64, to: AttemptState) -> AttemptChange {
+pub(super) fn to(attempt: &Attempt, fence: i64, to: AttemptState) -> AttemptChange {
     AttemptChange { id: attempt.id, fence, to, in_doubt: false, last_error: Some("words".to_owned()), waits: None }
 }
 

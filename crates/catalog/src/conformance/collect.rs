@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
-use crate::{AttemptChange, AttemptState, CommitRow, Lineage, Located, NameState, RootSet, Roots};
+use crate::{AttemptState, CommitRow, Lineage, Located, NameState, RootSet, Roots};
 
 const ALL: (u64, u64) = (0, u64::MAX >> 1);
 
@@ -198,14 +198,7 @@ pub(super) async fn everything_that_names_an_object_is_a_root(case: Case) {
     catalog.write_pending(&key, None, &[large], NOW).await.expect("write");
     let attempt = attempts::attempt(project, "main");
     catalog.insert_attempt(&attempt).await.expect("attempt");
-    let stored = AttemptChange {
-        id: attempt.id,
-        fence: 0,
-        to: AttemptState::Stored,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let stored = attempts::to(&attempt, 0, AttemptState::Stored);
     catalog.change_attempt(&stored, NOW).await.expect("stored").expect("the fence");
     let holder = Uuid::new_v4();
     catalog.take_job("manifest", holder, NOW, NOW).await.expect("take").expect("free");

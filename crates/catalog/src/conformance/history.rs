@@ -277,7 +277,8 @@ pub(super) async fn keeps_what_a_commit_has_taken(case: Case) {
         cause: ClearCause::Committed,
     });
     let to = AttemptState::Finalized;
-    lands.attempt = Some(AttemptChange { id: attempt.id, fence: 0, to, in_doubt: false, last_error: None });
+    lands.attempt =
+        Some(AttemptChange { id: attempt.id, fence: 0, to, in_doubt: false, last_error: None, waits: None });
     assert_eq!(case.catalog.publish(&lands).await.expect("publish"), PublishOutcome::Published);
     let (_, rows) = case.catalog.pending(&key, None).await.expect("pending");
     assert_eq!((rows[0].oid, rows[0].base_oid), (Some(oid("later")), Some(oid("taken"))));

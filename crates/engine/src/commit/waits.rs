@@ -81,8 +81,7 @@ impl Engine {
         let Some(end) = self.end_of_wait(attempt, at).await? else { return Ok(false) };
         let op = self.reopen(attempt).await?;
         let mut publish = self.finalization(attempt, &op, None);
-        // So was what the remote has, and what that leads to. By now it may have another commit.
-        publish.remote_refs.clear();
+        // So was what the remote has, and what that leads to.
         publish.reached.clear();
         if end == WaitEnd::GivenUp {
             publish.clear_pending = None;

@@ -1,7 +1,7 @@
 //! Repair: another good copy, wherever it is, goes into a fresh pack, and the ledger is told. Nothing is deleted or overwritten.
 
-mod versions;
 mod remote;
+mod versions;
 
 use std::collections::{HashMap, HashSet};
 
