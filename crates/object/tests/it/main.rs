@@ -2,6 +2,7 @@
 //! judge alike.
 
 mod commits;
+mod differential;
 mod fsck_commits;
 mod fsck_files;
 mod fsck_trees;

@@ -6,7 +6,7 @@ use treehold_object::path::{self, PathError};
 use treehold_object::{Kind, RepoPath, tree::mode};
 use treehold_tests::git::Git;
 
-const PIECES: [&[u8]; 30] = [
+pub const PIECES: [&[u8]; 30] = [
     b"a",
     b"B",
     b"/",
@@ -39,7 +39,7 @@ const PIECES: [&[u8]; 30] = [
     b"@",
 ];
 
-fn protected(oracle: &Oracle) -> Git {
+pub fn protected(oracle: &Oracle) -> Git {
     oracle.git().clone().config("core.protectHFS", "true").config("core.protectNTFS", "true")
 }
 

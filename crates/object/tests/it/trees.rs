@@ -1,10 +1,10 @@
 //! Trees: read and written as git does.
 
-use crate::oracle::{Oracle, joined, random};
+use crate::oracle::random;
 use rand::Rng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use treehold_object::tree::{self, TreeError, mode};
-use treehold_object::{BString, Kind, ObjectId, TreeEntry, encode_tree, hash, parse_tree};
+use treehold_object::{BString, ObjectId, TreeEntry, encode_tree, parse_tree};
 use treehold_tests::git::Repo;
 
 #[test]
@@ -22,38 +22,6 @@ fn every_tree_of_the_sample_is_written_as_it_was_read() {
         count += 1;
     }
     assert!(count > 20, "{count} trees");
-}
-
-#[test]
-fn git_mktree_sorts_alike() {
-    let mut random = random();
-    let oracle = Oracle::new();
-    let (blob, empty_tree) = (oracle.put(Kind::Blob, b""), oracle.put(Kind::Tree, b""));
-    let elsewhere = ObjectId::from_bytes_or_panic(&[1; 20]);
-    let pieces: [&[u8]; 8] = [b"a", b"b", b".", b"-", b"0", b"~", b"\xff", b"\x01"];
-    for _ in 0..40 {
-        let mut names: Vec<Vec<u8>> = (0..20).map(|_| joined(&mut random, &pieces, 3)).collect();
-        names.sort();
-        names.dedup();
-        names.shuffle(&mut random);
-        let modes = [mode::FILE, mode::EXECUTABLE, mode::SYMLINK, mode::TREE, mode::GITLINK];
-        let modes: Vec<u32> = names.iter().map(|_| *modes.choose(&mut random).unwrap()).collect();
-        let (mut lines, mut entries) = (Vec::new(), Vec::new());
-        for (name, &mode) in names.iter().zip(&modes) {
-            let (kind, oid) = match mode {
-                mode::TREE => ("tree", empty_tree),
-                mode::GITLINK => ("commit", elsewhere),
-                _ => ("blob", blob),
-            };
-            lines.extend_from_slice(format!("{mode:06o} {kind} {oid}\t").as_bytes());
-            lines.extend_from_slice(name);
-            lines.push(0);
-            entries.push(TreeEntry { mode, name: name.as_slice().into(), oid });
-        }
-        let theirs = oracle.git().run_with(["mktree", "-z"], &lines);
-        let ours = encode_tree(entries).unwrap();
-        assert_eq!(hash(Kind::Tree, &ours).unwrap().to_string(), theirs);
-    }
 }
 
 #[test]
