@@ -99,7 +99,7 @@ fn questions(d: &Deployment, project: Uuid, user: Uuid, oid: &str) -> Vec<reqwes
 }
 
 /// A project of one file, equal to every other one made so.
-async fn own_project(d: &Deployment) -> Uuid {
+pub async fn own_project(d: &Deployment) -> Uuid {
     let project = d.local_project().await;
     let author = json!({"name": "B", "email": "b@example.org", "date": "@1700000000 +0000"});
     let actions = json!([{"action": "create", "path": "own.txt", "content": long_secret() + "and mine\n"}]);

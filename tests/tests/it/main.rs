@@ -43,6 +43,7 @@ mod harness;
 mod history;
 mod hostile;
 mod isolation;
+mod isolation_places;
 mod landed;
 mod lists;
 mod local_history;
