@@ -179,9 +179,16 @@ fn read_key(path: &Path) -> Result<Option<Secret>, Failure> {
     }
 }
 
-/// Makes the directory, and those above it, for the owner only and durably. One that exists is left as it is.
+/// Makes the directory, and those above it, for the owner only and durably. One that exists is left as it is; its name
+/// is made durable as far as the directory above lets us.
 pub fn make_private(dir: &Path) -> Result<(), Failure> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    if missing.is_empty()
+        && let Some(parent) = dir.parent()
+    {
+        // Whoever made it may have died before that was durable. The directory above may be closed to us.
+        _ = sync_dir(parent);
+    }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.and_then(|()| missing.iter().filter_map(|dir| dir.parent()).try_for_each(sync_dir))
         .map_err(|error| Failure::failed(format!("cannot make the directory {}: {error}", dir.display())))

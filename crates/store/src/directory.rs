@@ -293,11 +293,16 @@ impl Disk {
     }
 }
 
-/// Makes a directory and those above it, each durable.
+/// Makes a directory and those above it, each durable; one that exists as far as its parent lets us.
 fn make_durable(path: &Path) -> std::io::Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     match std::fs::create_dir(path) {
-        Err(err) if err.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => {
+            // Whoever made it may have died before it was durable. A parent that is not ours may be closed to us, and
+            // a failure to sync it says nothing about what we wrote.
+            _ = File::open(parent).and_then(|parent| parent.sync_all());
+            return Ok(());
+        }
         Err(err) if err.kind() == ErrorKind::NotFound => {
             make_durable(parent)?;
             std::fs::create_dir(path)?;

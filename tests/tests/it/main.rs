@@ -57,6 +57,7 @@ mod overload;
 mod packs;
 mod paths;
 mod pending;
+mod power_cuts;
 mod probe;
 mod projects;
 mod promises;
