@@ -243,20 +243,24 @@ impl Lab {
         self.store().get_many(&locations).await
     }
 
-    /// Reads every object of the ledger, each at its place, and those of the project as its users would: what comes is right.
-    pub async fn serves_nothing_wrong(&self, project: Uuid) {
+    /// Reads every object of the ledger, each at its place, and those of the project as its users would: what comes is right. How many
+    /// could be read at their places, and how many there are.
+    pub async fn serves_nothing_wrong(&self, project: Uuid) -> [usize; 2] {
         let numbers: Vec<u64> =
             self.ints("SELECT number FROM objects ORDER BY number").await.into_iter().map(|n| n as u64).collect();
-        let Ok(located) = self.catalog.locate_numbers(&numbers).await else { return };
+        let Ok(located) = self.catalog.locate_numbers(&numbers).await else { return [0, numbers.len()] };
         let engine = self.engine();
         for object in located.iter().step_by(7) {
             if let Ok(raw) = engine.raw_object(&project.to_string(), object.kind, object.oid).await {
                 assert_eq!(second_opinion(raw.kind, &raw.content), object.oid, "wrong bytes were served");
             }
         }
+        let mut served = 0;
         for read in self.read(located).await.into_iter().flatten() {
             assert_eq!(second_opinion(read.kind, &read.content), read.oid, "wrong bytes were served");
+            served += 1;
         }
+        [served, numbers.len()]
     }
 
     /// Breaks the stored bytes of one object for good.

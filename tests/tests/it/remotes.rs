@@ -159,7 +159,8 @@ both! {
         d.git.reset_requests();
         let url = format!("/projects/{project}/sync");
         d.send(d.request("POST", &url)).await.problem(502, "remote_auth");
-        assert!(d.git.requests().iter().all(|request| !request.authorization_ok));
+        let asked = d.git.requests();
+        assert!(!asked.is_empty() && asked.iter().all(|request| !request.authorization_ok), "{asked:?}");
         sync(&d, project, json!({})).await.ok(200);
         d.send(d.request("POST", &url)).await.problem(502, "remote_auth");
         let bad = d.request("POST", &url).header("X-Remote-Token", "a\tb");

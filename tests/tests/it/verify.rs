@@ -213,6 +213,7 @@ both! {
         let project = furnish(&d, &mut random).await;
         let (_d, lab) = stop(d).await;
         clean(&lab, "before").await;
+        let (mut served, mut asked) = (0, 0);
         for round in 0..rounds(58) {
             let kind = Kind::ALL[round % Kind::ALL.len()];
             let Damaged { codes, subject, undo } = lab.damage(kind, project, &mut random).await;
@@ -223,13 +224,15 @@ both! {
             assert!(codes.iter().any(right), "round {round}: {kind:?} {subject:?}, found:{}", words(&report));
             let errors = codes.iter().any(|code| code.level() == Level::Error);
             assert_eq!(report.errors > 0, errors, "round {round}: {kind:?}:{}", words(&report));
-            lab.serves_nothing_wrong(project).await;
+            let [read, all] = lab.serves_nothing_wrong(project).await;
+            (served, asked) = (served + read, asked + all);
             lab.undo(undo).await;
             if round % 40 == 39 {
                 clean(&lab, &format!("after round {round}")).await;
             }
         }
         clean(&lab, "after").await;
+        assert!(served > asked / 10, "of {asked} objects {served} were served at all");
     }
 
     /// Goal: what has another good copy is repaired, by adding; a second verification has nothing to say.
@@ -262,7 +265,8 @@ both! {
             let report = verified(&lab, &full()).await;
             assert_eq!(report.errors, 0, "round {round}: {kind:?}, after its repair:{}", words(&report));
         }
-        lab.serves_nothing_wrong(project).await;
+        let [read, all] = lab.serves_nothing_wrong(project).await;
+        assert!(read == all && all > 0, "{read} of {all} are served after their repair");
         d.up().await;
         d.export(project).await;
     }

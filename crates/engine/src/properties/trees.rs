@@ -94,6 +94,7 @@ async fn edits_are_those_of_the_index() {
 async fn differences_are_those_of_diff_tree() {
     let world = World::new().await;
     let mut random = random();
+    let mut told = 0;
     for (old, new) in pairs(&world, &mut random).await {
         let raw = world.git().bytes([
             "diff-tree",
@@ -126,7 +127,9 @@ async fn differences_are_those_of_diff_tree() {
         assert_eq!(first, changes[..changes.len().min(3)], "{old} {new}");
         let changes: Vec<_> = changes.into_iter().map(|change| (change.path, change.old, change.new)).collect();
         assert_eq!(changes, expected, "{old} {new}");
+        told += changes.len();
     }
+    assert!(told > CASES, "{told} differences");
 }
 
 /// Goal: what a receiver needs is what `git rev-list` would pack: everything below the new tree that is not at the same place in
@@ -135,6 +138,7 @@ async fn differences_are_those_of_diff_tree() {
 async fn new_objects_complete_the_old_tree() {
     let world = World::new().await;
     let mut random = random();
+    let mut count = 0;
     let below = |tree: &ObjectId| -> Vec<String> {
         let list = world.git().run(["ls-tree", "-r", "-t", "--format=%(objectname)", &tree.to_string()]);
         list.lines().map(str::to_owned).chain(std::iter::once(tree.to_string())).collect()
@@ -145,7 +149,9 @@ async fn new_objects_complete_the_old_tree() {
         let (had, needed) = (below(&old), below(&new));
         assert!(needed.iter().all(|oid| had.contains(oid) || sent.contains(oid)), "{old} {new}");
         assert!(sent.iter().all(|oid| needed.contains(oid)), "{old} {new}");
+        count += sent.len();
     }
+    assert!(count > CASES, "{count} objects");
 }
 
 /// Goal: pages of any size, from any point, with any prefix, give what `git ls-tree` lists there, in byte order.
@@ -158,6 +164,7 @@ async fn walks_list_what_ls_tree_lists() {
 }
 
 async fn walks(world: &World, random: &mut StdRng) {
+    let mut listed = 0;
     for (tree, _) in pairs(world, random).await {
         let all = listing(world, &tree);
         for _ in 0..6 {
@@ -174,8 +181,10 @@ async fn walks(world: &World, random: &mut StdRng) {
             let from = WalkFrom { prefix: prefix.clone().into(), after: after.clone() };
             let walked = world.engine.walk(Some(tree), &from, limit).await.expect("a walk");
             assert_eq!(walked, expected, "{tree} {from:?} {limit}");
+            listed += walked.len();
         }
     }
+    assert!(listed > CASES, "{listed} files");
 }
 
 /// Goal: found paths, directories included, are those that `git ls-tree -r -t` knows; others are not found.
@@ -188,6 +197,7 @@ async fn paths_are_found_as_ls_tree_finds_them() {
 }
 
 async fn searches(world: &World, random: &mut StdRng) {
+    let (mut there, mut absent) = (0, 0);
     for (tree, _) in pairs(world, random).await {
         let listed = world.git().bytes([
             "ls-tree",
@@ -215,6 +225,8 @@ async fn searches(world: &World, random: &mut StdRng) {
             let found = found.map(|item| (format!("{:06o}", item.mode), item.oid.to_string()));
             let expected = known.get(path.as_str()).map(|(mode, oid)| ((*mode).to_owned(), (*oid).to_owned()));
             assert_eq!(found, expected, "{tree} {path}");
+            *(if found.is_some() { &mut there } else { &mut absent }) += 1;
         }
     }
+    assert!(there > CASES && absent > CASES, "{there} found, {absent} not");
 }
