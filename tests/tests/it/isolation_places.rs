@@ -1,5 +1,6 @@
-//! Every place of `/openapi.json` where a request may name an object of another project, found in the document itself: a new parameter
-//! or field is probed without being added to any list. What becomes of an answer later is asked in [`crate::isolation`].
+//! Every place of `/openapi.json`, and of the schemas of agents' tools, where a request may name an object of another project, found in the
+//! document itself: a new parameter or field is probed without being added to any list. What becomes of an answer later, and what a cursor
+//! of another project shows, is asked in [`crate::isolation`].
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -131,6 +132,15 @@ impl World {
         }
     }
 
+    /// A message to the door of agents, about this project and user.
+    async fn agent(&self, d: &Deployment, method: &str, parameters: Value) -> Reply {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters});
+        let request =
+            json_body(d.request("POST", "/mcp"), &message).header("Accept", "application/json, text/event-stream");
+        let request = request.header("Treehold-Project", self.project.to_string());
+        d.send(request.header("Treehold-User", self.user.to_string())).await
+    }
+
     /// Everything that an answer says, without what is another project's by nature: ids, times, oids that depend on times.
     fn told(&self, reply: &Reply, oid: &str) -> (u16, Vec<(String, String)>, Value) {
         let plain = |text: &str| {
@@ -154,6 +164,21 @@ impl World {
             .collect();
         headers.sort();
         (reply.status, headers, body)
+    }
+}
+
+/// What a tool cannot do without.
+fn arguments(tool: &str) -> Value {
+    match tool {
+        "read_multiple_files" => json!({"paths": ["own.txt"]}),
+        "search" => json!({"query": "secret"}),
+        "edit" => json!({"path": "own.txt", "old_string": "mine\n", "new_string": "x\n"}),
+        "write_file" => json!({"path": "own.txt", "content": "x\n"}),
+        "delete_file" | "discard" => json!({"path": "own.txt"}),
+        "move_file" => json!({"from": "own.txt", "path": "moved.txt"}),
+        "resolve" => json!({"files": [{"path": "own.txt", "take": "text", "content": "x\n"}]}),
+        "commit" => json!({"message": "m"}),
+        _ => json!({}),
     }
 }
 
@@ -231,7 +256,9 @@ fn fields(document: &Value, schema: &Value, steps: &[String], found: &mut Vec<Pl
     if schema["items"].is_object() {
         fields(document, &schema["items"], &below("[]"), found);
     }
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+    // A cursor is a place in a list: of two that are made up, one may stand before an entry and one behind it.
+    let named = schema["properties"].as_object().into_iter().flatten();
+    for (name, field) in named.filter(|(name, _)| name.as_str() != "cursor") {
         fields(document, field, &below(name), found);
     }
 }
@@ -252,7 +279,7 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
             for parameter in told["parameters"].as_array().into_iter().flatten() {
                 let text = |field: &str| parameter[field].as_str().expect("a text").to_owned();
                 let Some(is_oid) = text_of(&parameter["schema"]) else { continue };
-                if text("name") != "project" {
+                if !["project", "cursor"].contains(&text("name").as_str()) {
                     let spot = Spot::Parameter(text("in"), text("name"));
                     places.push(Place { spot, is_oid, may_be_oid: is_oid || speaks_of_oids(parameter) });
                 }
@@ -306,5 +333,37 @@ both! {
             assert!(oids.iter().any(|place| place.starts_with(known)), "{known} takes no oid: {oids:?}");
         }
         assert!(texts > 2 * oids.len(), "{texts} texts");
+    }
+
+    /// Goal: the same for the tools of agents. Method: each text that their schemas have.
+    async fn every_argument(d) {
+        let a = foreign(&d).await;
+        let victims = [&a.commit, &a.tree, &a.blobs[1]];
+        let random = victims.map(|_| nobodys());
+        let listed = World::new(&d).await.agent(&d, "tools/list", json!({})).await.ok(200);
+        let mut texts = 0;
+        for tool in listed["result"]["tools"].as_array().expect("tools") {
+            let (name, schema) = (tool["name"].as_str().expect("a name"), &tool["inputSchema"]);
+            let mut places = Vec::new();
+            fields(schema, schema, &[], &mut places);
+            let worlds = [World::new(&d).await, World::new(&d).await];
+            for place in &places {
+                let Spot::Field(steps) = &place.spot else { panic!("{place:?}") };
+                for (victim, random) in victims.into_iter().zip(&random) {
+                    let mut told = Vec::new();
+                    for (world, oid) in worlds.iter().zip([victim, random]) {
+                        let mut arguments = arguments(name);
+                        set(&mut arguments, steps, oid);
+                        let call = json!({"name": name, "arguments": arguments});
+                        let reply = world.agent(&d, "tools/call", call).await;
+                        assert_eq!(reply.status, 200, "{name} {steps:?}: {}", reply.text());
+                        told.push(world.told(&reply, oid));
+                    }
+                    assert_eq!(told[0], told[1], "{name} with an oid at {steps:?}: {victim} of another project, {random} of nobody");
+                }
+                texts += 1;
+            }
+        }
+        assert!(texts > 30, "{texts} texts");
     }
 }
