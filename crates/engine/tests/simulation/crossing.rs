@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use treehold_engine::api::{Condition, Origin, PendingBody, PutPending, Status};
+use treehold_engine::api::Status;
 use treehold_engine::remote::{
     Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs, RemoteTimeouts,
 };
@@ -81,30 +81,14 @@ async fn crossed() -> Crossed {
     let project =
         engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
     let (mut person, mut second) = (Person::new(Uuid::from_u128(1)), Person::new(Uuid::from_u128(2)));
-    save(&engine, &project, &person, b"file", Some("one")).await;
-    save(&engine, &project, &second, b"other", Some("other")).await;
+    people::save(&engine, &project, person.id, "file", Some("one")).await;
+    people::save(&engine, &project, second.id, "other", Some("other")).await;
     let meanwhile = second.commit(1, other, project.clone(), false);
     *crossing.meanwhile.lock().expect("a lock") = Some(meanwhile);
     committed(&engine, &project, &mut person, true).await;
     let status = engine.status(&project, None, None).await.expect("a status");
     assert_eq!((status.ahead, status.behind), (1, 1), "both have a commit that the other lacks");
     Crossed { world, engine, project, person }
-}
-
-async fn save(engine: &Engine, project: &str, person: &Person, path: &[u8], text: Option<&'static str>) {
-    let body = match text {
-        Some(text) => PendingBody::Content(text.as_bytes().into()),
-        None => PendingBody::Deleted,
-    };
-    let put = PutPending {
-        branch: None,
-        mode: None,
-        base: None,
-        condition: Condition::default(),
-        body,
-        origin: Origin::default(),
-    };
-    engine.put_pending(project, person.id, path, put).await.expect("a save");
 }
 
 async fn committed(engine: &Engine, project: &str, person: &mut Person, push: bool) {
@@ -134,7 +118,7 @@ async fn synced(engine: &Engine, project: &str) {
 async fn a_deletion_outlives_the_merge_of_what_it_deletes() {
     let _alone = ALONE.lock();
     let Crossed { engine, project, person, world: _world } = crossed().await;
-    save(&engine, &project, &person, b"file", None).await;
+    people::save(&engine, &project, person.id, "file", None).await;
     synced(&engine, &project).await;
     assert_eq!(people::view(&engine, &project, person.id, "file").await, None);
 }
@@ -145,7 +129,7 @@ async fn a_deletion_outlives_the_merge_of_what_it_deletes() {
 async fn an_edit_after_a_commit_that_is_not_merged_yet_merges_with_it() {
     let _alone = ALONE.lock();
     let Crossed { engine, project, mut person, world: _world } = crossed().await;
-    save(&engine, &project, &person, b"file", Some("two")).await;
+    people::save(&engine, &project, person.id, "file", Some("two")).await;
     synced(&engine, &project).await;
     committed(&engine, &project, &mut person, true).await;
     assert_eq!(people::view(&engine, &project, person.id, "file").await, Some(b"two".to_vec()));
@@ -157,8 +141,8 @@ async fn an_edit_after_a_commit_that_is_not_merged_yet_merges_with_it() {
 async fn a_deletion_outlives_a_commit_beside_it() {
     let _alone = ALONE.lock();
     let Crossed { engine, project, mut person, world: _world } = crossed().await;
-    save(&engine, &project, &person, b"file", None).await;
-    save(&engine, &project, &person, b"third", Some("three")).await;
+    people::save(&engine, &project, person.id, "file", None).await;
+    people::save(&engine, &project, person.id, "third", Some("three")).await;
     committed(&engine, &project, &mut person, false).await;
     assert_eq!(left(&seen(&engine, &project, &person).await), (1, vec!["landed"]));
     synced(&engine, &project).await;
@@ -219,7 +203,7 @@ async fn an_old_sighting_gives_no_commit_up() {
     world.clock.pass(Duration::from_secs(3600));
     engine.housekeep().await.expect("a round of housekeeping");
     assert_eq!(left(&seen(&engine, &project, &person).await), (1, vec!["landed"]));
-    save(&engine, &project, &person, b"file", None).await;
+    people::save(&engine, &project, person.id, "file", None).await;
     synced(&engine, &project).await;
     assert_eq!(
         people::view(&engine, &project, person.id, "file").await,

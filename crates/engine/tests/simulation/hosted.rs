@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use treehold_engine::api::{
-    Author, CommitAnswer, CommitRequest, Condition, GithubFacts, OnConflict, Origin, PendingBody, PullChange,
-    PullFilter, PullPage, PullSpec, PullView, PutPending, SignBy, Status, SyncRequest,
+    Author, CommitAnswer, CommitRequest, GithubFacts, OnConflict, PullChange, PullFilter, PullPage, PullSpec, PullView,
+    SignBy, Status, SyncRequest,
 };
 use treehold_engine::remote::{
     Delivery, Endpoint, FetchSpec, Fetching, Forge, ForgeSite, GitRemote, HostedCommit, Hosting, PushSpec, Pushed,
@@ -178,7 +178,7 @@ impl Case {
         let project =
             engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
         let case = Case { world, remote, host, engine, project };
-        save(&case.engine, &case.project, b"file", Some("one")).await;
+        people::save(&case.engine, &case.project, USER, "file", Some("one")).await;
         case
     }
 
@@ -238,26 +238,6 @@ impl Case {
     }
 }
 
-async fn save(engine: &Engine, project: &str, path: &[u8], text: Option<&'static str>) {
-    save_of(engine, project, USER, path, text).await;
-}
-
-async fn save_of(engine: &Engine, project: &str, user: Uuid, path: &[u8], text: Option<&'static str>) {
-    let body = match text {
-        Some(text) => PendingBody::Content(text.as_bytes().into()),
-        None => PendingBody::Deleted,
-    };
-    let put = PutPending {
-        branch: None,
-        mode: None,
-        base: None,
-        condition: Condition::default(),
-        body,
-        origin: Origin::default(),
-    };
-    engine.put_pending(project, user, path, put).await.expect("a save");
-}
-
 /// Goal: the same request has one answer, its commit, also where a pull brought that first.
 /// Method: the commit is made and cannot be fetched; it is synced, then the request is repeated.
 #[tokio::test]
@@ -278,7 +258,7 @@ async fn an_edit_meanwhile_makes_no_second_commit() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     case.commit_in_vain().await;
-    save(&case.engine, &case.project, b"other", Some("two")).await;
+    people::save(&case.engine, &case.project, USER, "other", Some("two")).await;
     let answer = case.commit().await.expect("the commit that was made");
     assert_eq!(case.made(), [answer.commit.to_string()]);
     let pending = case.engine.list_pending(&case.project, USER, None, None, None).await.expect("a list");
@@ -292,7 +272,7 @@ async fn housekeeping_takes_what_was_made() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     case.commit_in_vain().await;
-    save(&case.engine, &case.project, b"file", None).await;
+    people::save(&case.engine, &case.project, USER, "file", None).await;
     case.world.clock.pass(Duration::from_secs(180));
     case.engine.housekeep().await.expect("a round of housekeeping");
     assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, None);
@@ -308,7 +288,8 @@ async fn what_is_undone_meanwhile_stays_undone() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     let (engine, project) = (case.engine.clone(), case.project.clone());
-    let undo: BoxFuture<'static, ()> = Box::pin(async move { save(&engine, &project, b"file", None).await });
+    let undo: BoxFuture<'static, ()> =
+        Box::pin(async move { people::save(&engine, &project, USER, "file", None).await });
     *case.host.meanwhile.lock().expect("a lock") = Some(undo);
     case.commit().await.expect("a commit");
     assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, None);
@@ -321,7 +302,7 @@ async fn a_plain_commit_takes_what_was_made() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     case.commit_in_vain().await;
-    save(&case.engine, &case.project, b"file", Some("two")).await;
+    people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
     case.commit_here(USER, true).await;
     let status = case.status(USER).await;
     assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
@@ -336,7 +317,7 @@ async fn another_request_takes_what_was_made() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     case.commit_in_vain().await;
-    save(&case.engine, &case.project, b"file", Some("two")).await;
+    people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
     case.commit_of(USER, "Say more", Some("another request")).await.expect("a commit on top");
     let status = case.status(USER).await;
     assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
@@ -351,7 +332,7 @@ async fn what_is_undone_is_not_in_what_was_made() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     case.commit_in_vain().await;
-    save(&case.engine, &case.project, b"file", None).await;
+    people::save(&case.engine, &case.project, USER, "file", None).await;
     let request = SyncRequest { dry_run: true, ..SyncRequest::default() };
     case.engine.sync(&case.project, &request, None, &()).await.expect("a look at the remote");
     case.commit_of(USER, KEY, Some("another request")).await.expect("a commit of the deletion");
@@ -366,14 +347,14 @@ async fn what_was_made_beside_a_commit_waits_for_the_merge() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
     case.commit_in_vain().await;
-    save_of(&case.engine, &case.project, OTHER, b"other", Some("other")).await;
+    people::save(&case.engine, &case.project, OTHER, "other", Some("other")).await;
     case.commit_here(OTHER, false).await;
     let answer = case.commit().await.expect("the commit that was made");
     assert_eq!(case.made(), [answer.commit.to_string()]);
     let status = case.status(USER).await;
     let waiting: Vec<_> = status.attempts.iter().map(|attempt| (attempt.state.as_str(), attempt.commit)).collect();
     assert_eq!((status.changes.len(), waiting), (1, vec![("landed", answer.commit)]));
-    save(&case.engine, &case.project, b"file", None).await;
+    people::save(&case.engine, &case.project, USER, "file", None).await;
     let done = people::sync(case.engine.clone(), case.project.clone()).await;
     assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}");
     assert_eq!(case.view().await, None);
@@ -388,7 +369,7 @@ async fn what_was_made_beside_a_commit_waits_for_the_merge() {
 async fn a_branch_is_looked_at_once_in_a_round() {
     let _alone = ALONE.lock();
     let case = Case::begun().await;
-    save_of(&case.engine, &case.project, OTHER, b"other", Some("other")).await;
+    people::save(&case.engine, &case.project, OTHER, "other", Some("other")).await;
     case.commit_in_vain().await;
     case.remote.away.store(true, Ordering::Relaxed);
     let answer = case.commit_of(OTHER, "Say more", None).await;

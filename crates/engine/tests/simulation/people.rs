@@ -136,18 +136,7 @@ impl Person {
             dice if dice < 4 => Some(line.repeat(40).into_bytes()),
             _ => Some(line.into_bytes()),
         };
-        let body = match &content {
-            Some(content) => PendingBody::Content(Bytes::from(content.clone())),
-            None => PendingBody::Deleted,
-        };
-        let put = PutPending {
-            branch: None,
-            mode: None,
-            base: None,
-            condition: Condition::default(),
-            body,
-            origin: Origin::default(),
-        };
+        let put = edit(content.clone());
         let id = self.id;
         self.files.entry(path.clone()).or_default().unsure.push(content.clone());
         Box::pin(async move {
@@ -183,6 +172,18 @@ impl Person {
             Done::Committed(who, key, committed)
         })
     }
+}
+
+/// An edit that is saved whatever is there. `None` deletes.
+pub fn edit(content: Option<impl Into<Bytes>>) -> PutPending {
+    let body = content.map_or(PendingBody::Deleted, |content| PendingBody::Content(content.into()));
+    let (condition, origin) = (Condition::default(), Origin::default());
+    PutPending { branch: None, mode: None, base: None, condition, body, origin }
+}
+
+/// Saves or deletes a file while nothing goes wrong.
+pub async fn save(engine: &Engine, project: &str, user: Uuid, path: &str, text: Option<&'static str>) {
+    engine.put_pending(project, user, path.as_bytes(), edit(text)).await.expect("a save");
 }
 
 /// A git client that pushes to a branch of its own.

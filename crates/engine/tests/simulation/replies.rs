@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use treehold_engine::api::{Condition, Origin, PendingBody, PutPending};
 use treehold_engine::remote::RemoteTimeouts;
 use treehold_engine::remote::{Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs};
 use treehold_engine::{Engine, Remote};
@@ -11,7 +10,7 @@ use uuid::Uuid;
 
 use crate::ALONE;
 use crate::gate::{Gate, Rates};
-use crate::people::{Done, Person};
+use crate::people::{self, Done, Person};
 use crate::world::{Plan, World};
 
 /// Loses the answer to the next push, and then answers once with refs of the past.
@@ -76,16 +75,7 @@ async fn refs_of_the_past_settle_nothing() {
 }
 
 async fn saved_and_committed(engine: &Engine, project: &str, person: &mut Person, text: &'static str) -> String {
-    let body = PendingBody::Content(text.as_bytes().into());
-    let put = PutPending {
-        branch: None,
-        mode: None,
-        base: None,
-        condition: Condition::default(),
-        body,
-        origin: Origin::default(),
-    };
-    engine.put_pending(project, person.id, b"file", put).await.expect("a save");
+    people::save(engine, project, person.id, "file", Some(text)).await;
     person.open = None;
     match person.commit(0, engine.clone(), project.to_owned(), true).await {
         Done::Committed(_, _, Ok(answer)) => answer.commit.to_string(),
