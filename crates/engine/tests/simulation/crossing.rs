@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use treehold_engine::api::Status;
+use treehold_engine::api::{Oid, Status};
 use treehold_engine::remote::{
     Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs, RemoteTimeouts,
 };
@@ -26,6 +26,8 @@ use crate::world::{Plan, World};
 struct Crossing {
     inner: GitRemote,
     meanwhile: Mutex<Option<Deed<Done>>>,
+    /// What the next look at its refs shows in the place of what they are.
+    past: Mutex<Option<RemoteRefs>>,
 }
 
 impl fmt::Debug for Crossing {
@@ -41,7 +43,11 @@ impl Remote for Crossing {
     }
 
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
-        self.inner.refs(at, prefixes).await
+        let past = self.past.lock().expect("a lock").take();
+        match past {
+            Some(past) => Ok(past),
+            None => self.inner.refs(at, prefixes).await,
+        }
     }
 
     async fn fetch(&self, at: &Endpoint, spec: &FetchSpec) -> Result<Fetching, RemoteError> {
@@ -63,6 +69,7 @@ struct Crossed {
     /// Its files, the database, the clock.
     world: World,
     engine: Engine,
+    crossing: Arc<Crossing>,
     project: String,
     /// Whose commit of `file` the remote has, and our branch has not.
     person: Person,
@@ -74,7 +81,7 @@ async fn crossed() -> Crossed {
     world.outsider(1);
     let inner =
         GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
-    let crossing = Arc::new(Crossing { inner, meanwhile: Mutex::default() });
+    let crossing = Arc::new(Crossing { inner, meanwhile: Mutex::default(), past: Mutex::default() });
     let (engine, other) =
         (world.engine_with(Arc::clone(&crossing) as _).await, world.engine_with(Arc::clone(&crossing) as _).await);
     let source = world.origin.path().to_str().expect("UTF-8").to_owned();
@@ -88,7 +95,7 @@ async fn crossed() -> Crossed {
     committed(&engine, &project, &mut person, true).await;
     let status = engine.status(&project, None, None).await.expect("a status");
     assert_eq!((status.ahead, status.behind), (1, 1), "both have a commit that the other lacks");
-    Crossed { world, engine, project, person }
+    Crossed { world, engine, crossing, project, person }
 }
 
 async fn committed(engine: &Engine, project: &str, person: &mut Person, push: bool) {
@@ -117,7 +124,7 @@ async fn synced(engine: &Engine, project: &str) {
 #[tokio::test]
 async fn a_deletion_outlives_the_merge_of_what_it_deletes() {
     let _alone = ALONE.lock();
-    let Crossed { engine, project, person, world: _world } = crossed().await;
+    let Crossed { world: _world, engine, project, person, .. } = crossed().await;
     people::save(&engine, &project, person.id, "file", None).await;
     synced(&engine, &project).await;
     assert_eq!(people::view(&engine, &project, person.id, "file").await, None);
@@ -128,7 +135,7 @@ async fn a_deletion_outlives_the_merge_of_what_it_deletes() {
 #[tokio::test]
 async fn an_edit_after_a_commit_that_is_not_merged_yet_merges_with_it() {
     let _alone = ALONE.lock();
-    let Crossed { engine, project, mut person, world: _world } = crossed().await;
+    let Crossed { world: _world, engine, project, mut person, .. } = crossed().await;
     people::save(&engine, &project, person.id, "file", Some("two")).await;
     synced(&engine, &project).await;
     committed(&engine, &project, &mut person, true).await;
@@ -140,7 +147,7 @@ async fn an_edit_after_a_commit_that_is_not_merged_yet_merges_with_it() {
 #[tokio::test]
 async fn a_deletion_outlives_a_commit_beside_it() {
     let _alone = ALONE.lock();
-    let Crossed { engine, project, mut person, world: _world } = crossed().await;
+    let Crossed { world: _world, engine, project, mut person, .. } = crossed().await;
     people::save(&engine, &project, person.id, "file", None).await;
     people::save(&engine, &project, person.id, "third", Some("three")).await;
     committed(&engine, &project, &mut person, false).await;
@@ -158,7 +165,7 @@ async fn a_deletion_outlives_a_commit_beside_it() {
 #[tokio::test]
 async fn what_was_committed_is_settled_by_the_merge() {
     let _alone = ALONE.lock();
-    let Crossed { engine, project, mut person, world: _world } = crossed().await;
+    let Crossed { world: _world, engine, project, mut person, .. } = crossed().await;
     let waiting = seen(&engine, &project, &person).await;
     assert_eq!(left(&waiting), (1, vec!["landed"]));
     let again = person.commit(0, engine.clone(), project.clone(), true).await;
@@ -177,7 +184,7 @@ async fn what_was_committed_is_settled_by_the_merge() {
 #[tokio::test]
 async fn a_commit_that_the_remote_gave_up_is_pending_work_again() {
     let _alone = ALONE.lock();
-    let Crossed { engine, project, mut person, world } = crossed().await;
+    let Crossed { world, engine, project, mut person, .. } = crossed().await;
     world.origin.git().run(["update-ref", "refs/heads/main", "refs/heads/main^"]);
     synced(&engine, &project).await;
     assert_eq!(left(&seen(&engine, &project, &person).await), (1, vec!["landed"]));
@@ -210,4 +217,23 @@ async fn an_old_sighting_gives_no_commit_up() {
         None,
         "what was undone meanwhile stays undone"
     );
+}
+
+/// Goal: refs of before a push end no wait, however much later they are judged.
+/// Method: soon after the push, a sync is shown where the remote's branch was before it; much later, nobody having looked again, a round of
+/// housekeeping comes by.
+#[tokio::test]
+async fn an_answer_of_the_past_ends_no_wait() {
+    let _alone = ALONE.lock();
+    let Crossed { world, engine, crossing, project, person } = crossed().await;
+    let before = world.origin.rev_parse("main^").parse::<Oid>().expect("an oid");
+    let past = RemoteRefs { refs: vec![("refs/heads/main".to_owned(), before.0)], head: None };
+    *crossing.past.lock().expect("a lock") = Some(past);
+    synced(&engine, &project).await;
+    assert_eq!(seen(&engine, &project, &person).await.remote_head, Some(before));
+    world.clock.pass(Duration::from_secs(3600));
+    engine.housekeep().await.expect("a round of housekeeping");
+    assert_eq!(left(&seen(&engine, &project, &person).await), (1, vec!["landed"]));
+    synced(&engine, &project).await;
+    assert_eq!(left(&seen(&engine, &project, &person).await), (0, Vec::new()));
 }
