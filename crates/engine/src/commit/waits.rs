@@ -6,9 +6,9 @@
 //! equals our head. The request is answered at once, and the remote's ref is recorded. Nobody is kept from anything: a later push is refused as
 //! long as the two branches differ, with or without a commit that waits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use treehold_catalog::{Attempt, AttemptState, ClearCause, Publish};
+use treehold_catalog::{Attempt, AttemptState, ClearCause, Publish, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use super::plan::{Intent, MergedChanges};
 use crate::quota::unbound;
 use crate::remote::Endpoint;
 use crate::view::branch_ref;
-use crate::{Engine, Result};
+use crate::{Engine, EngineError, Result};
 
 /// Attempts of a branch that are looked at.
 const OPEN_MAX: u32 = 100;
@@ -144,8 +144,41 @@ impl Engine {
         if self.end_waits(&open, at).await || taken {
             return Ok(true);
         }
+        // Against their own commit, which the rows did not start from when they were read, an edit does not merge: that is nothing for its
+        // user to resolve.
+        if !merged.conflicts.is_empty() {
+            if self.is_behind_own(intent, at).await? {
+                return Err(EngineError::Busy);
+            }
+            if self.starts_anew(intent, rows, merged).await? {
+                return Ok(true);
+            }
+        }
         hold_back_of(&open, intent, rows, merged);
         Ok(false)
+    }
+
+    /// Whether a push of the same user waits though it need not: it could not be settled just now, or another engine is at it.
+    async fn is_behind_own(&self, intent: &Intent, at: Option<&Endpoint>) -> Result<bool> {
+        let open = self.open_on(intent.project.id, &intent.branch).await?;
+        for attempt in open.iter().filter(|attempt| attempt.waits && attempt.user == intent.user) {
+            if self.end_of_wait(attempt, at).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a row that does not merge is gone or starts from something else by now: another engine has settled what took it.
+    async fn starts_anew(&self, intent: &Intent, rows: &[ChangeRow], merged: &MergedChanges) -> Result<bool> {
+        let Some(user) = intent.user else { return Ok(false) };
+        let key = WorkspaceKey { project: intent.project.id, branch: intent.branch.clone(), user };
+        let paths: Vec<BString> = merged.conflicts.iter().map(|conflict| conflict.path.0.clone()).collect();
+        let (_, now) = self.catalog.pending(&key, Some(&paths[..])).await?;
+        let now: HashMap<&BString, Option<ObjectId>> = now.iter().map(|row| (&row.path, row.base_oid)).collect();
+        let paths: HashSet<&BString> = paths.iter().collect();
+        let mut taken = rows.iter().filter(|row| row.revision.is_some() && paths.contains(&row.path));
+        Ok(taken.any(|row| now.get(&row.path) != Some(&row.base.oid)))
     }
 
     /// Takes out of a commit those pending rows that change nothing and of which a push of the same user has taken a version that is not
