@@ -8,6 +8,7 @@ use treehold_store::Bucket;
 use treehold_tests::git::Repo;
 use uuid::Uuid;
 
+use crate::people::Edit;
 use crate::world::World;
 
 /// How far a key is on its one way.
@@ -156,6 +157,34 @@ async fn copy_bucket(bucket: &dyn Bucket, to: &Path) {
 /// What a ref of a project is called in the copy of the bucket, which is everybody's.
 pub fn copied(project: &str, name: &str) -> String {
     format!("refs/{project}/{}", name.strip_prefix("refs/").expect("a full name"))
+}
+
+/// A commit as git shows it.
+#[derive(Debug)]
+pub struct Shown {
+    pub oid: String,
+    pub subject: String,
+    /// What it changes of its parent, by path.
+    pub changes: Vec<Edit>,
+}
+
+/// All commits that a branch has and that are no merges.
+pub fn commits(copy: &Repo, branch: &str) -> Vec<Shown> {
+    let log = ["log", "--no-merges", "--no-renames", "--raw", "--no-abbrev", "--format=%H %s", branch];
+    let mut commits: Vec<Shown> = Vec::new();
+    for line in copy.git().run(log).lines().filter(|line| !line.is_empty()) {
+        let Some(change) = line.strip_prefix(':') else {
+            let (oid, subject) = line.split_once(' ').expect("a commit");
+            commits.push(Shown { oid: oid.to_owned(), subject: subject.to_owned(), changes: Vec::new() });
+            continue;
+        };
+        // Two modes, two ids and a letter; then the path.
+        let (facts, path) = change.split_once('\t').expect("a change");
+        let facts: Vec<&str> = facts.split(' ').collect();
+        let there = (facts[4] != "D").then(|| facts[3].to_owned());
+        commits.last_mut().expect("its commit").changes.push((path.to_owned(), there));
+    }
+    commits
 }
 
 /// What is in a project's pending work, that work's history, or reached by the project's refs.

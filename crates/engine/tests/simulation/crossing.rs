@@ -1,8 +1,8 @@
 //! A commit that stays here, beside another engine's push on its way to the same branch.
 //!
 //! The push lands at the remote and our branch cannot go there until a merge. What was committed stays in its user's pending work until
-//! then, with what it started from, and the attempt waits. The worlds of the simulation keep away from that: where two engines push, nothing
-//! is committed and not pushed.
+//! then, with what it started from, and the attempt waits. In the worlds of the simulation that comes by chance; here it comes for certain, and
+//! with what those keep away from: a user who commits and does not push while their own push waits.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -129,7 +129,8 @@ impl Episode {
         let wanted = self.gate.wanted();
         let next = self.random.random_range(0..engines.len());
         let mut random = StdRng::from_seed(self.random.random());
-        let mut turn = Turn { random: &mut random, wanted: &wanted, engines, next, round: self.round };
+        let (stays, round) = (self.world.plan.stays, self.round);
+        let mut turn = Turn { random: &mut random, wanted: &wanted, engines, next, round, stays };
         let mut deeds = Deeds::new();
         for (at, tenant) in self.tenants.iter_mut().enumerate().filter(|(_, tenant)| tenant.is_alive()) {
             deeds.extend(tenant.deeds(&mut turn).into_iter().map(|(name, deed)| (name, of(at, deed))));
@@ -239,7 +240,7 @@ impl Episode {
         }
     }
 
-    /// What may be answered while things go wrong: never that something is wrong with what we keep.
+    /// What may be answered while things go wrong: never that something is wrong with what we keep, or that edits are in each other's way.
     fn excused(&self, at: usize, error: &EngineError) {
         let damage = matches!(error, EngineError::Internal(_) | EngineError::Damaged { .. });
         // What goes away may be found half gone by whoever is at work in it, or forks it; not by a fork that is there.
@@ -249,6 +250,9 @@ impl Episode {
         let leaving = leaves(at) || (forking && tenant.parent.is_some_and(leaves));
         let spoiled = self.world.plan.spoiled;
         assert!(!damage || spoiled || leaving, "{error}: {error:?}\n{}", self.gate.trace());
+        // Nobody touches another one's files: whatever does not merge is somebody's own.
+        let clash = matches!(error, EngineError::MergeConflict(_) | EngineError::Diverged(_));
+        assert!(!clash || self.world.plan.misleads(), "{error}: {error:?}\n{}", self.gate.trace());
     }
 
     /// Between two rounds: what was late arrives, time passes, and everybody looks at what is there.

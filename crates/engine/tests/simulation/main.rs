@@ -95,12 +95,12 @@ fn episode(seed: u64, account: &mut Account) {
     let wanted = chosen.iter().map(|(wanted, _)| Wanted { passes: random.random_range(0..2), ..*wanted }).collect();
     let needs = |needed: Needs| chosen.iter().any(|(_, needs)| *needs == needed);
     let remote = needs(Needs::Remote) || random.random_ratio(1, 8);
-    // Where two engines push, nothing is committed and not pushed.
-    let stays = remote && chosen.iter().any(|(wanted, _)| wanted.deed == "commit");
+    let stays = remote && (chosen.iter().any(|(wanted, _)| wanted.deed == "commit") || random.random_ratio(1, 2));
     let plan = Plan {
         seed,
         remote,
-        engines: if stays || random.random_ratio(2, 3) { 1 } else { 2 },
+        stays,
+        engines: if random.random_ratio(2, 3) { 1 } else { 2 },
         second: random.random_ratio(1, 3),
         forks: needs(Needs::Forks) || random.random_ratio(1, 6),
         directory: needs(Needs::Files) || random.random_ratio(1, 8),

@@ -26,6 +26,9 @@ use crate::world::{Clock, GRACE};
 /// What a file is to its user. `None` = there is none.
 pub type Content = Option<Vec<u8>>;
 
+/// A path, and the id of what is to be there; `None` = nothing.
+pub type Edit = (String, Option<String>);
+
 /// What came out of a deed.
 #[derive(Debug)]
 pub enum Done {
@@ -107,6 +110,10 @@ pub struct Person {
     pub nothing: Vec<String>,
     /// A commit that was not answered yet.
     pub open: Option<(String, bool)>,
+    /// Whether a commit of theirs is not settled: it may be that it landed at the remote, and that our branch has not got it.
+    pub waits: bool,
+    /// How often each edit was sent.
+    pub sent: BTreeMap<Edit, u32>,
     saves: u32,
     keys: u32,
 }
@@ -117,8 +124,18 @@ impl Person {
     }
 
     pub fn of(id: Uuid, of: &str) -> Person {
-        let (files, commits, nothing) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Person { id, of: of.to_owned(), files, commits, nothing, open: None, saves: 0, keys: 0 }
+        Person {
+            id,
+            of: of.to_owned(),
+            files: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            nothing: Vec::new(),
+            open: None,
+            waits: false,
+            sent: BTreeMap::new(),
+            saves: 0,
+            keys: 0,
+        }
     }
 
     /// Saves or deletes a file.
@@ -138,11 +155,18 @@ impl Person {
         };
         let put = edit(content.clone());
         let id = self.id;
-        self.files.entry(path.clone()).or_default().unsure.push(content.clone());
+        self.sends(&path, content.clone());
         Box::pin(async move {
             let saved = engine.put_pending(&project, id, path.as_bytes(), put).await;
             Done::Saved(who, path, content, saved)
         })
+    }
+
+    /// From here on a file may have this content.
+    fn sends(&mut self, path: &str, content: Content) {
+        let oid = content.as_ref().map(|content| named(Kind::Blob, content).to_string());
+        *self.sent.entry((path.to_owned(), oid)).or_default() += 1;
+        self.files.entry(path.to_owned()).or_default().unsure.push(content);
     }
 
     /// Commits, again under the same key if the last commit was not answered.

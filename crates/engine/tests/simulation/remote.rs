@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
@@ -13,6 +14,7 @@ use treehold_fault::{Faults, Moment};
 use treehold_wire::Arrival;
 
 use crate::gate::Gate;
+use crate::world::Clock;
 
 /// A decorator around a real remote.
 #[derive(Debug)]
@@ -22,8 +24,11 @@ pub struct FaultyRemote {
     spool_dir: PathBuf,
     /// Pushes whose sender gave up, and which arrive all the same.
     late: Mutex<Vec<(Endpoint, PushSpec)>>,
-    /// What was answered before.
-    before: Mutex<HashMap<Vec<String>, RemoteRefs>>,
+    /// What was answered before, and when that was so.
+    before: Mutex<HashMap<Vec<String>, (RemoteRefs, i64)>>,
+    clock: Arc<Clock>,
+    /// So old such an answer may be when it is given once more.
+    lag_ms: i64,
 }
 
 fn again(spec: &PushSpec, pack: PathBuf) -> PushSpec {
@@ -31,8 +36,15 @@ fn again(spec: &PushSpec, pack: PathBuf) -> PushSpec {
 }
 
 impl FaultyRemote {
-    pub fn new(inner: Arc<dyn Remote>, gate: &Arc<Gate>, spool_dir: PathBuf) -> FaultyRemote {
-        FaultyRemote { inner, gate: Arc::clone(gate), spool_dir, late: Mutex::default(), before: Mutex::default() }
+    pub fn new(
+        inner: Arc<dyn Remote>,
+        gate: &Arc<Gate>,
+        spool_dir: PathBuf,
+        (clock, lag): (Arc<Clock>, Duration),
+    ) -> FaultyRemote {
+        let (gate, late, before) = (Arc::clone(gate), Mutex::default(), Mutex::default());
+        let lag_ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+        FaultyRemote { inner, gate, spool_dir, late, before, clock, lag_ms }
     }
 
     /// Pushes that are still on their way arrive.
@@ -84,10 +96,12 @@ impl Remote for FaultyRemote {
             let _outside = self.gate.outside();
             self.inner.refs(at, prefixes).await?
         };
-        let before = self.before.lock().expect("a lock").insert(prefixes.to_vec(), now.clone());
+        let seen = (now.clone(), self.clock.shows_ms());
+        let before = self.before.lock().expect("a lock").insert(prefixes.to_vec(), seen);
         self.gate.decide("remote refs", Moment::After).await.map_err(|_| RemoteError::Timeout)?;
+        let allowed = |seen_ms: i64| self.clock.shows_ms() - seen_ms < self.lag_ms;
         match before {
-            Some(before) if self.gate.roll(5) => Ok(before),
+            Some((before, seen_ms)) if allowed(seen_ms) && self.gate.roll(5) => Ok(before),
             _ => Ok(now),
         }
     }

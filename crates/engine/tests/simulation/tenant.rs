@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use treehold_engine::api::CommittedFile;
 use treehold_engine::{Engine, EngineError};
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::git::Repo;
@@ -11,7 +12,7 @@ use treehold_tests::git::Repo;
 use crate::check;
 use crate::gate::Gate;
 use crate::life::Deed;
-use crate::people::{self, CLIENT_REF, Client, Content, Done, Person};
+use crate::people::{self, CLIENT_REF, Client, Content, Done, Edit, Person};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -41,6 +42,8 @@ pub struct Turn<'a> {
     pub engines: &'a [Engine],
     pub next: usize,
     pub round: u32,
+    /// Whether some commits are not pushed where there is a remote.
+    pub stays: bool,
 }
 
 impl Turn<'_> {
@@ -116,14 +119,15 @@ impl Tenant {
     /// What its people and its git client do at the same time.
     pub fn deeds(&mut self, turn: &mut Turn<'_>) -> Vec<(&'static str, Deed<Done>)> {
         let mut deeds: Vec<(&'static str, Deed<Done>)> = Vec::new();
-        // A commit that stays here beside another engine's push on its way to the same branch: see `crossing.rs`.
-        let always = turn.engines.len() > 1;
         for (who, person) in self.people.iter_mut().enumerate() {
             if turn.random.random_ratio(1, 2) {
                 deeds.push(("autosave", person.save(who, turn.engine(), self.project.clone(), turn.random)));
             }
             if turn.random.random_ratio(if person.open.is_some() { 2 } else { 1 }, 3) {
-                let push = self.remote && (always || turn.random.random_ratio(5, 6));
+                // Beside their own commit that waits for a merge, what was edited since would be another commit that stays here, and may
+                // not merge with the first: that is for its user to settle, and nobody does here.
+                let stays = turn.stays && !person.waits && turn.random.random_ratio(1, 3);
+                let push = self.remote && !stays;
                 let deed = person.commit(who, turn.engine(), self.project.clone(), push);
                 let (key, pushes) = person.open.as_ref().expect("it was asked for just now");
                 self.asked.entry(key.clone()).or_insert(turn.round);
@@ -235,12 +239,9 @@ impl Tenant {
         (*known, *unsure) = (tip, Vec::new());
         self.main = self::tip(engine, &self.project, MAIN).await;
         self.tips.extend(self.main);
-        // A commit that landed at the remote while our branch had commits of its own is seen after the next merge.
-        let status = engine.status(&self.project, Some(self.people[0].id), None).await.expect("a status");
-        if status.behind > 0 {
-            return;
-        }
         for person in &mut self.people {
+            let status = engine.status(&self.project, Some(person.id), None).await.expect("a status");
+            person.waits = !status.attempts.is_empty();
             for (path, file) in &mut person.files {
                 let seen = people::view(engine, &self.project, person.id, path).await;
                 let sent: Vec<&Content> = file.unsure.iter().chain([&file.known]).collect();
@@ -292,6 +293,7 @@ impl Tenant {
         for tip in &self.tips {
             assert!(oids.contains(tip.to_string().as_str()), "{main} was at {tip} and went elsewhere\n{trace}");
         }
+        self.edits_are_there_once(copy, &main, trace);
         let mut answered = 0;
         for (key, answer) in self.people.iter().flat_map(|person| &person.commits) {
             assert_eq!(with_subject(&lines, key), [answer.commit.to_string()], "{key}\n{trace}");
@@ -307,6 +309,34 @@ impl Tenant {
             assert_eq!(with_subject(&lines, subject), [oid], "{subject} was forked twice\n{trace}");
             let answer = parent.people.iter().find_map(|person| person.commits.get(subject));
             assert!(answer.is_none_or(|answer| answer.commit.to_string() == oid), "{subject} is another\n{trace}");
+        }
+    }
+}
+
+impl Tenant {
+    /// A commit that was answered has what the answer says: files of its user, each as that user sent it; and nothing that was sent is in
+    /// more commits than it was sent times. What was merged is the same, by somebody who sent nothing.
+    fn edits_are_there_once(&self, copy: &Repo, main: &str, trace: &str) {
+        let mut made = BTreeMap::new();
+        for commit in check::commits(copy, main) {
+            let mut people = self.people.iter().enumerate();
+            let whose = people.find_map(|(who, person)| Some((who, person, person.commits.get(&commit.subject)?)));
+            // Others push to the remote, and a fork begins with what its source had.
+            let Some((who, person, answer)) = whose.filter(|(.., answer)| answer.commit.to_string() == commit.oid)
+            else {
+                continue;
+            };
+            let told = |file: &CommittedFile| (file.path.0.to_string(), file.oid.map(|oid| oid.to_string()));
+            let told: Vec<Edit> = answer.files.iter().map(told).collect();
+            assert_eq!(commit.changes, told, "{} is not what was answered\n{trace}", commit.subject);
+            for edit in commit.changes {
+                let (subject, own) = (&commit.subject, format!("by/{}{who}/", person.of));
+                assert!(edit.0.starts_with(&own), "{subject} has {edit:?}, which is not its user's\n{trace}");
+                let times: &mut u32 = made.entry(edit.clone()).or_default();
+                *times += 1;
+                let sent = person.sent.get(&edit).copied().unwrap_or_default();
+                assert!(*times <= sent, "{edit:?} was sent {sent} times, and {subject} has it once more\n{trace}");
+            }
         }
     }
 }

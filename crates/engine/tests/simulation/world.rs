@@ -25,6 +25,8 @@ use crate::remote::FaultyRemote;
 pub const INLINE_BYTES: u64 = 100;
 /// After so long without a sign of life an operation is dead.
 pub const OP_TIMEOUT: Duration = Duration::from_secs(60);
+/// So old an answer of the remote about its refs may be, for what the engine reckons with.
+const LAG: Duration = Duration::from_secs(600);
 /// So long the bytes of emptied keys stay.
 pub const GRACE: Duration = Duration::from_secs(3600);
 
@@ -39,6 +41,11 @@ pub struct Clock {
 impl Clock {
     pub fn pass(&self, time: Duration) {
         self.now_ms.fetch_add(i64::try_from(time.as_millis()).expect("not so long"), Ordering::Relaxed);
+    }
+
+    /// The time, which does not pass by that.
+    pub fn shows_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -73,6 +80,8 @@ pub struct Plan {
     pub seed: u64,
     /// With a remote that is pushed to and pulled from.
     pub remote: bool,
+    /// Where there is a remote, some commits are not pushed; and its answers of the past are not older than the engine allows for.
+    pub stays: bool,
     /// With a second project, which has no remote, in the same catalog and bucket from the start.
     pub second: bool,
     /// Projects are forked, and deleted while their forks live.
@@ -83,6 +92,14 @@ pub struct Plan {
     pub directory: bool,
     /// Reads from the bucket are cut or wrong now and then.
     pub spoiled: bool,
+}
+
+impl Plan {
+    /// Whether the remote may answer with a past that nobody reckons with. Its commits are then taken for gone that are not, and an edit
+    /// may conflict with what its own user has committed.
+    pub fn misleads(&self) -> bool {
+        self.remote && !self.stays
+    }
 }
 
 pub struct World {
@@ -114,11 +131,13 @@ impl World {
         };
         let bucket = Arc::new(StormyBucket::new(sound, spoiled, gate));
         let remote = GitRemote::new(Vec::new(), spool_dir.clone(), RemoteTimeouts::default()).expect("a remote");
-        let remote = Arc::new(FaultyRemote::new(Arc::new(remote), gate, spool_dir));
         let random = Mutex::new(StdRng::seed_from_u64(plan.seed ^ 1));
         let clock = Clock { now_ms: AtomicI64::new(1_800_000_000_000), random, gate: Arc::clone(gate) };
+        let clock = Arc::new(clock);
+        let lag = if plan.misleads() { Duration::MAX } else { LAG };
+        let remote = Arc::new(FaultyRemote::new(Arc::new(remote), gate, spool_dir, (Arc::clone(&clock), lag)));
         let origin = Repo::init_bare(dir.path().join("origin.git"));
-        World { plan, dir, bucket, remote, clock: Arc::new(clock), origin }
+        World { plan, dir, bucket, remote, clock, origin }
     }
 
     pub fn database(&self) -> PathBuf {
