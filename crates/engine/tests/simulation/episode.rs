@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use treehold_engine::api::ProjectSpec;
-use treehold_engine::{Engine, EngineError};
+use treehold_engine::{Engine, EngineError, VerifyOptions, VerifyReport};
 use treehold_object::Kind;
 
 use crate::check::{self, Past};
@@ -149,6 +149,9 @@ impl Episode {
             let (turns, time_ms) = (turn.random.random_range(0..60), turn.random.random_range(1_000..300_000));
             deeds.push(("time", of(0, people::time(gate, clock, turns, Duration::from_millis(time_ms)))));
         }
+        if turn.often("verify", 6) {
+            deeds.push(("verify", of(0, people::verify(turn.engine(), turn.random))));
+        }
         if turn.often("repack", 6) {
             deeds.push(("repack", of(0, people::repack(turn.engine()))));
         }
@@ -235,9 +238,19 @@ impl Episode {
     /// Takes an answer for what it says.
     fn take(&mut self, at: usize, done: Done) {
         self.gate.note(&format!("{at} {}", done.told()));
+        if let Done::Verified(Ok(report)) = &done {
+            self.no_damage(report);
+        }
         if let Some(error) = self.tenants[at].take(done, self.round) {
             self.excused(at, &error);
         }
+    }
+
+    /// Nothing is damaged here. What is read may be; and of a project that goes away, half may be found.
+    fn no_damage(&self, report: &VerifyReport) {
+        let goes = |tenant: &Tenant| matches!(tenant.stage, Stage::Leaving { .. } | Stage::Gone);
+        let excused = self.world.plan.spoiled || self.tenants.iter().any(goes);
+        assert!(report.errors == 0 || excused, "{:?}\n{}", report.findings, self.gate.trace());
     }
 
     /// What may be answered while things go wrong: never that something is wrong with what we keep, or that edits are in each other's way.
@@ -250,6 +263,8 @@ impl Episode {
         let leaving = leaves(at) || (forking && tenant.parent.is_some_and(leaves));
         let spoiled = self.world.plan.spoiled;
         assert!(!damage || spoiled || leaving, "{error}: {error:?}\n{}", self.gate.trace());
+        // A batch asks for nothing that its user does not see.
+        assert!(!matches!(error, EngineError::Batch(_)), "{error}: {error:?}\n{}", self.gate.trace());
         // Nobody touches another one's files: whatever does not merge is somebody's own.
         let clash = matches!(error, EngineError::MergeConflict(_) | EngineError::Diverged(_));
         assert!(!clash || self.world.plan.misleads(), "{error}: {error:?}\n{}", self.gate.trace());
@@ -352,6 +367,9 @@ impl Episode {
             tenant.says_it_again(engine).await;
         }
         engine.housekeep().await.expect("a round of housekeeping");
+        let options = VerifyOptions { full: true, restart: true, ..VerifyOptions::default() };
+        let report = engine.verify(&options, &()).await.expect("a verification");
+        assert_eq!(report.errors, 0, "{:?}\n{}", report.findings, self.gate.trace());
         let copy = check::settled(&self.world).await;
         for tenant in self.tenants.iter().filter(|tenant| tenant.is_alive()) {
             let parent = tenant.parent.map(|at| &self.tenants[at]);

@@ -5,6 +5,7 @@
 mod bucket;
 mod check;
 mod crossing;
+mod edits;
 mod episode;
 mod gate;
 mod hosted;
@@ -42,6 +43,8 @@ enum Needs {
 /// docs/reliability.md has what must be true after a fault at each of them.
 const STEPS: &[(&str, &[&str], Needs)] = &[
     ("autosave", &["A1", "A2", "W2", "W3", "W4", "A4", "A5"], Needs::Nothing),
+    ("batch", &["A2", "W2", "W3", "W4", "A4", "A5"], Needs::Nothing),
+    ("discard", &["clear pending work"], Needs::Nothing),
     ("commit", &["C1", "C2", "C3", "C4", "U5"], Needs::Nothing),
     ("push", &["C1", "C2", "C3", "C4", "U1", "U2", "U3", "U4", "U5"], Needs::Remote),
     ("sync", &["I1", "I2", "I3", "I4", "I5", "W2", "W3", "W4", "I6"], Needs::Remote),

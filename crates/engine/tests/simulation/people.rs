@@ -9,10 +9,10 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use treehold_engine::api::{
-    At, Author, CommitAnswer, CommitRequest, Condition, ForkSpec, Oid, OnConflict, OnDiverged, Origin, PendingAnswer,
-    PendingBody, PutPending, RefRequest, SyncRequest,
+    At, Author, BatchAnswer, CommitAnswer, CommitRequest, Condition, ForkSpec, Oid, OnConflict, OnDiverged, Origin,
+    PendingAnswer, PendingBody, PutPending, RefRequest, SyncRequest,
 };
-use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions};
+use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions, VerifyOptions, VerifyReport};
 use treehold_fault::{Faults, Moment};
 use treehold_object::{CommitSpec, Kind, ObjectId, Signature, TreeEntry, encode_tree, hash};
 use treehold_wire::push::{PackOptions, PushObject, PushPack};
@@ -35,10 +35,15 @@ pub enum Done {
     Saved(usize, String, Content, Result<PendingAnswer, EngineError>),
     Committed(usize, String, Result<CommitAnswer, EngineError>),
     Pushed(Option<ObjectId>, Result<Report, EngineError>),
+    /// Several files at once.
+    Written(usize, Vec<(String, Content)>, Result<BatchAnswer, EngineError>),
+    /// What was pending at a path, or all of it, was taken back.
+    Dropped(usize, Option<String>, Result<(), EngineError>),
     /// A push of what belongs to another project.
     Stolen(Result<Report, EngineError>),
     Forked(Result<(), EngineError>),
     Deleted(Result<(), EngineError>),
+    Verified(Result<VerifyReport, EngineError>),
     Other(&'static str, Result<(), EngineError>),
 }
 
@@ -62,6 +67,12 @@ impl Done {
                 format!("=> {key}: {} on {:?}, {files:?}", answer.commit, answer.parents)
             }
             Done::Committed(_, key, Err(error)) => format!("=> {key}: {error}"),
+            Done::Written(_, edits, answer) => {
+                let edits: Vec<_> = edits.iter().map(|(path, content)| (path, text(content))).collect();
+                format!("=> written {edits:?}: {answer:?}")
+            }
+            Done::Dropped(_, path, answer) => format!("=> dropped {path:?}: {answer:?}"),
+            Done::Verified(answer) => format!("=> verified: {answer:?}"),
             Done::Pushed(new, answer) => format!("=> pushed {new:?}: {answer:?}"),
             Done::Stolen(answer) => format!("=> stolen: {answer:?}"),
             Done::Forked(answer) => format!("=> forked: {answer:?}"),
@@ -89,6 +100,14 @@ pub fn moved(report: &Report) -> bool {
     report.unpack.is_ok() && report.refs.iter().all(|status| status.result.is_ok())
 }
 
+/// A content's id.
+pub fn named_text(content: &Content) -> Option<ObjectId> {
+    content.as_ref().map(|content| named(Kind::Blob, content))
+}
+
+/// Files of each user.
+pub const FILES: u32 = 3;
+
 /// A file of one user, which nobody else touches.
 #[derive(Debug, Default)]
 pub struct File {
@@ -114,6 +133,10 @@ pub struct Person {
     pub waits: bool,
     /// How often each edit was sent.
     pub sent: BTreeMap<Edit, u32>,
+    /// What was sent in this round to be done as a whole or not at all.
+    pub together: Vec<(String, Content)>,
+    /// Paths whose pending work was to be taken back in this round, and whether that was answered.
+    pub dropped: BTreeMap<String, bool>,
     saves: u32,
     keys: u32,
 }
@@ -133,6 +156,8 @@ impl Person {
             open: None,
             waits: false,
             sent: BTreeMap::new(),
+            together: Vec::new(),
+            dropped: BTreeMap::new(),
             saves: 0,
             keys: 0,
         }
@@ -140,19 +165,10 @@ impl Person {
 
     /// Saves or deletes a file.
     pub fn save(&mut self, who: usize, engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> {
-        let path = format!("by/{}{who}/{}", self.of, random.random_range(0..3));
-        self.saves += 1;
+        let path = self.path(who, random.random_range(0..FILES));
         let known = self.files.get(&path).is_some_and(|file| file.known.is_some() && file.unsure.is_empty());
-        // Mostly what somebody in another project saves, too.
-        let line = match random.random_ratio(1, 3) {
-            true => format!("{who} {}{OWN}{}\n", self.saves, self.of),
-            false => format!("{who} {}\n", self.saves),
-        };
-        let content = match random.random_range(0..10) {
-            0 if known => None,
-            dice if dice < 4 => Some(line.repeat(40).into_bytes()),
-            _ => Some(line.into_bytes()),
-        };
+        let gone = known && random.random_ratio(1, 10);
+        let content = (!gone).then(|| self.fresh(who, random));
         let put = edit(content.clone());
         let id = self.id;
         self.sends(&path, content.clone());
@@ -162,9 +178,24 @@ impl Person {
         })
     }
 
+    pub fn path(&self, who: usize, file: u32) -> String {
+        format!("by/{}{who}/{file}", self.of)
+    }
+
+    /// A text that they have not sent yet: mostly what somebody in another project sends, too; short, or too long to be kept inline.
+    pub fn fresh(&mut self, who: usize, random: &mut StdRng) -> Vec<u8> {
+        self.saves += 1;
+        let line = match random.random_ratio(1, 3) {
+            true => format!("{who} {}{OWN}{}\n", self.saves, self.of),
+            false => format!("{who} {}\n", self.saves),
+        };
+        let times = if random.random_ratio(2, 5) { 40 } else { 1 };
+        line.repeat(times).into_bytes()
+    }
+
     /// From here on a file may have this content.
-    fn sends(&mut self, path: &str, content: Content) {
-        let oid = content.as_ref().map(|content| named(Kind::Blob, content).to_string());
+    pub fn sends(&mut self, path: &str, content: Content) {
+        let oid = named_text(&content).map(|oid| oid.to_string());
         *self.sent.entry((path.to_owned(), oid)).or_default() += 1;
         self.files.entry(path.to_owned()).or_default().unsure.push(content);
     }
@@ -371,6 +402,13 @@ pub fn repack(engine: Engine) -> Deed<Done> {
     other("repack", async move { engine.repack(options, &()).await.map(|_| ()) })
 }
 
+/// Compares all there is, or goes on with that, and repairs what it can.
+pub fn verify(engine: Engine, random: &mut StdRng) -> Deed<Done> {
+    let (full, restart) = (random.random_ratio(1, 2), random.random_ratio(1, 2));
+    let options = VerifyOptions { full, restart, repair: true, ..VerifyOptions::default() };
+    Box::pin(async move { Done::Verified(engine.verify(&options, &()).await) })
+}
+
 /// Collects whatever nothing names at the moment, without a grace; of one project, what it gave up.
 pub fn gc(engine: Engine, project: Option<String>) -> Deed<Done> {
     let (grace, now) = (Some(Duration::ZERO), project.is_some());
@@ -402,7 +440,16 @@ pub fn refs(engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> 
 
 /// What a user sees at a path.
 pub async fn view(engine: &Engine, project: &str, user: Uuid, path: &str) -> Content {
-    let at = At { reference: None, user: Some(user) };
+    content_at(engine, project, Some(user), path).await
+}
+
+/// What the branch has at a path.
+pub async fn at_head(engine: &Engine, project: &str, path: &str) -> Content {
+    content_at(engine, project, None, path).await
+}
+
+async fn content_at(engine: &Engine, project: &str, user: Option<Uuid>, path: &str) -> Content {
+    let at = At { reference: None, user };
     match engine.find_file(project, path.as_bytes(), &at).await {
         Ok(meta) => Some(engine.file_content(&meta).await.expect("its content").to_vec()),
         Err(EngineError::NotFound { .. }) => None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use treehold_engine::api::CommittedFile;
+use treehold_engine::api::{CommittedFile, OpResult, OpStatus};
 use treehold_engine::{Engine, EngineError};
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::git::Repo;
@@ -120,7 +120,14 @@ impl Tenant {
     pub fn deeds(&mut self, turn: &mut Turn<'_>) -> Vec<(&'static str, Deed<Done>)> {
         let mut deeds: Vec<(&'static str, Deed<Done>)> = Vec::new();
         for (who, person) in self.people.iter_mut().enumerate() {
-            if turn.random.random_ratio(1, 2) {
+            if person.open.is_none() && !person.waits && turn.often("discard", 12) {
+                deeds.push(("discard", person.discard(who, turn.engine(), self.project.clone(), turn.random)));
+                continue;
+            }
+            // One edit at a time: what becomes of several is then known by what is there afterwards.
+            if turn.often("batch", 8) {
+                deeds.push(("batch", person.batch(who, turn.engine(), self.project.clone(), turn.random)));
+            } else if turn.random.random_ratio(1, 2) {
                 deeds.push(("autosave", person.save(who, turn.engine(), self.project.clone(), turn.random)));
             }
             if turn.random.random_ratio(if person.open.is_some() { 2 } else { 1 }, 3) {
@@ -162,6 +169,16 @@ impl Tenant {
                 let file = self.people[who].files.entry(path).or_default();
                 (file.known, file.unsure) = (content, Vec::new());
             }
+            Done::Written(who, edits, Ok(answer)) => {
+                let done = |result: &OpResult| matches!(result.status, OpStatus::Applied | OpStatus::Duplicate);
+                assert!(answer.results.iter().all(done), "{answer:?}");
+                self.written(who, edits, round);
+            }
+            Done::Dropped(who, path, Ok(())) => {
+                for (one, answered) in &mut self.people[who].dropped {
+                    *answered |= path.as_ref().is_none_or(|path| path == one);
+                }
+            }
             Done::Committed(who, key, Ok(answer)) => {
                 let round = self.asked.get(&key).copied().unwrap_or(round);
                 self.secrets.push(Secret { round, kind: Kind::Commit, oid: answer.commit.0 });
@@ -175,6 +192,9 @@ impl Tenant {
             }
             Done::Saved(.., Err(error))
             | Done::Committed(.., Err(error))
+            | Done::Written(.., Err(error))
+            | Done::Dropped(.., Err(error))
+            | Done::Verified(Err(error))
             | Done::Pushed(_, Err(error))
             | Done::Stolen(Err(error))
             | Done::Forked(Err(error))
@@ -193,9 +213,24 @@ impl Tenant {
                 stage => panic!("a fork was made that is {stage:?}"),
             },
             Done::Deleted(Ok(())) => self.stage = Stage::Leaving { answered: true },
-            Done::Other(_, Ok(())) => {}
+            Done::Verified(Ok(_)) | Done::Other(_, Ok(())) => {}
         }
         None
+    }
+
+    /// A batch was answered.
+    fn written(&mut self, who: usize, edits: Vec<(String, Content)>, round: u32) {
+        // What was moved may be in a fork that was made before.
+        let moved = edits.iter().any(|(_, content)| content.is_none());
+        for (path, content) in edits {
+            let oid = people::named_text(&content);
+            if let Some(oid) = oid.filter(|_| people::is_own(&content) && !moved) {
+                self.secrets.push(Secret { round, kind: Kind::Blob, oid });
+            }
+            self.saved.extend(oid.map(|oid| oid.to_string()));
+            let file = self.people[who].files.entry(path).or_default();
+            (file.known, file.unsure) = (content, Vec::new());
+        }
     }
 
     /// Whether it is there says what became of a fork or a deletion; what was answered must be so.
@@ -240,23 +275,7 @@ impl Tenant {
         self.main = self::tip(engine, &self.project, MAIN).await;
         self.tips.extend(self.main);
         for person in &mut self.people {
-            let status = engine.status(&self.project, Some(person.id), None).await.expect("a status");
-            person.waits = !status.attempts.is_empty();
-            for (path, file) in &mut person.files {
-                let seen = people::view(engine, &self.project, person.id, path).await;
-                let sent: Vec<&Content> = file.unsure.iter().chain([&file.known]).collect();
-                let text = |content: &Content| {
-                    content.as_ref().map(|c| String::from_utf8_lossy(&c[..c.len().min(8)]).into_owned())
-                };
-                let trace = gate.trace();
-                assert!(
-                    sent.contains(&&seen),
-                    "{path} is {:?}, not {:?}\n{trace}",
-                    text(&seen),
-                    sent.iter().map(|c| text(c)).collect::<Vec<_>>()
-                );
-                (file.known, file.unsure) = (seen, Vec::new());
-            }
+            person.look(engine, &self.project, gate).await;
         }
     }
 
