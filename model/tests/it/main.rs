@@ -1,5 +1,7 @@
 //! Both models hold, and each of their rules is needed.
 
+mod names;
+
 use treehold_model::check::{explore, hunt};
 use treehold_model::{collection, push};
 
