@@ -27,12 +27,15 @@ impl Push {
                 }
                 AttemptState::Paused => actions.extend([Action::Send(number), Action::GiveUp(number)]),
                 AttemptState::Landed => actions.push(Action::Finalize(number)),
+                AttemptState::Waiting => actions.push(Action::EndWait(number)),
                 AttemptState::Moved => actions.push(Action::GiveUp(number)),
                 AttemptState::Finalized | AttemptState::Rejected | AttemptState::Superseded => {}
             }
         }
         if state.left.local_commits > 0 {
             actions.push(Action::CommitLocally);
+        } else if self.local_commits > 0 {
+            actions.push(Action::Merge);
         }
         actions.extend(self.shown(state).iter().map(Action::Fetch));
         actions.push(Action::Pull);
@@ -57,10 +60,14 @@ impl Push {
             Action::Defer(number) => state.attempts[number as usize].state = AttemptState::Paused,
             Action::GiveUp(number) => state.attempts[number as usize].state = AttemptState::Superseded,
             Action::Finalize(number) => self.finalize(state, number),
+            Action::EndWait(number) => self.end_wait(state, number),
             Action::CommitLocally => {
                 state.left.local_commits -= 1;
-                let commit = Commit { parent: state.local, by: Author::Local, revision: 0, time: 0 };
-                state.local = state.number_of(commit);
+                state.local = commit_locally(state, None);
+            }
+            Action::Merge if !is_on_one_line(state) => {
+                let second = Some(state.known);
+                state.local = commit_locally(state, second);
             }
             Action::Fetch(shown) => state.known = shown,
             Action::Pull if state.is_ancestor(state.local, state.known) => state.local = state.known,
@@ -81,11 +88,11 @@ impl Push {
         if !careless && (state.answers[request as usize].is_some() || !earlier.iter().all(over)) {
             return None;
         }
-        let ahead = state.is_ancestor(state.local, state.known);
-        if !ahead && !state.is_ancestor(state.known, state.local) {
+        if !is_on_one_line(state) {
             // Diverged: a sync must merge first.
             return None;
         }
+        let ahead = state.is_ancestor(state.local, state.known);
         let base = if ahead { state.known } else { state.local };
         if !careless && let Some(number) = self.landed_before(state, request, base) {
             state.attempts[number].state = AttemptState::Landed;
@@ -179,10 +186,10 @@ impl Push {
         };
     }
 
-    /// The branch at the commit, or above it: landed. At the base: nothing is known. Elsewhere: it cannot land any more.
+    /// The branch at the commit, or above it: landed. Where it was: nothing is known. Elsewhere: it cannot land any more.
     fn look(&self, state: &mut State, number: u8, shown: u8) {
         let attempt = state.attempts[number as usize];
-        if shown == attempt.base {
+        if shown == attempt.old {
             return;
         }
         let above = state.is_ancestor(attempt.commit, shown) && !self.is(Mutant::NoAncestorCheck);
@@ -198,15 +205,37 @@ impl Push {
         let before = state.local;
         let passed = state.is_ancestor(attempt.commit, before);
         let ahead = state.is_ancestor(before, attempt.commit);
+        let settles = ahead || passed || self.is(Mutant::FinalizeElsewhere) || self.is(Mutant::FinalizeSetsBack);
         if ahead || self.is(Mutant::FinalizeSetsBack) {
             state.local = attempt.commit;
         }
         state.rewound |= !state.is_ancestor(before, state.local);
-        state.known = attempt.commit;
-        if ahead || passed || self.is(Mutant::FinalizeElsewhere) {
+        // Unless a look has shown what others put on top of it.
+        let Attempt { base, old, .. } = attempt;
+        if [base, old].contains(&state.known) || state.is_ancestor(state.known, attempt.commit) {
+            state.known = attempt.commit;
+        }
+        if settles {
             self.clear(state, attempt.revision);
         }
         state.answers[attempt.request as usize].get_or_insert(Answer::Done(attempt.commit));
+        let next = if settles { AttemptState::Finalized } else { AttemptState::Waiting };
+        state.attempts[number as usize].state = next;
+    }
+
+    /// A merge has brought the commit: its revision is settled. Or a look of now shows that the remote has given it up: what was taken is
+    /// pending work as before.
+    fn end_wait(&self, state: &mut State, number: u8) {
+        let attempt = state.attempts[number as usize];
+        let at_remote = state.is_ancestor(attempt.commit, state.tip);
+        if state.is_ancestor(attempt.commit, state.local) || at_remote && self.is(Mutant::WaitEndsAtTheRemote) {
+            self.clear(state, attempt.revision);
+        } else {
+            state.known = state.tip;
+            if at_remote {
+                return;
+            }
+        }
         state.attempts[number as usize].state = AttemptState::Finalized;
     }
 
@@ -218,22 +247,28 @@ impl Push {
     }
 }
 
-/// PREPARED: the commit and its oid are on record before anything is sent.
+/// Whether neither our branch nor the remote's, as last seen, has what the other lacks.
+fn is_on_one_line(state: &State) -> bool {
+    state.is_ancestor(state.local, state.known) || state.is_ancestor(state.known, state.local)
+}
+
+/// A commit on top of our branch that is not pushed, or a merge.
+fn commit_locally(state: &mut State, second: Option<u8>) -> u8 {
+    state.number_of(Commit { parent: state.local, second, by: Author::Local, revision: 0, time: 0 })
+}
+
+/// PREPARED: the commit, its oid and where the remote's branch is to be are on record before anything is sent. Where that is not below the
+/// base any more, the commit is planned again.
 fn prepare(state: &mut State, engine: u8) -> Option<()> {
     let planned = state.engines[engine as usize].take()?;
     state.left.attempts = state.left.attempts.checked_sub(1)?;
     let Planned { request, base, revision, time } = planned;
-    let commit = state.number_of(Commit { parent: base, by: Author::Request(request), revision, time });
+    let old = state.known;
+    if !state.is_ancestor(old, base) {
+        return None;
+    }
+    let commit = state.number_of(Commit { parent: base, second: None, by: Author::Request(request), revision, time });
     let prepared = AttemptState::Prepared;
-    state.attempts.push(Attempt {
-        request,
-        base,
-        old: base,
-        commit,
-        revision,
-        state: prepared,
-        reply: None,
-        lost: false,
-    });
+    state.attempts.push(Attempt { request, base, old, commit, revision, state: prepared, reply: None, lost: false });
     Some(())
 }

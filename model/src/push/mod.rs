@@ -72,10 +72,15 @@ pub enum Action {
     Defer(u8),
     /// What waits is replaced by the user's next request; what was only prepared, or cannot land, is given up.
     GiveUp(u8),
-    /// The one transaction that moves our branch, settles pending work and answers.
+    /// The one transaction that moves our branch, settles pending work and answers. Where our branch cannot go there, it answers, and the
+    /// attempt waits.
     Finalize(u8),
+    /// It waits no more: our branch has the commit, or the remote has given it up.
+    EndWait(u8),
     /// A commit of another user that is not pushed.
     CommitLocally,
+    /// A merge of our branch and of where the remote's was seen, where each has what the other lacks.
+    Merge,
     /// A fetch records where the remote's branch is.
     Fetch(u8),
     /// Our branch goes forward to where the remote's was seen.
@@ -110,7 +115,7 @@ impl Model for Push {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            commits: vec![Commit { parent: BASE, by: Author::Foreign, revision: 0, time: 0 }],
+            commits: vec![Commit { parent: BASE, second: None, by: Author::Foreign, revision: 0, time: 0 }],
             acknowledged: 0,
             pending: None,
             local: BASE,

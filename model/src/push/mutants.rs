@@ -39,11 +39,13 @@ pub enum Mutant {
     FinalizeSetsBack,
     /// FINALIZE settles pending work also where our branch has gone elsewhere and does not get the commit.
     FinalizeElsewhere,
+    /// What waits for a merge is settled once the remote is seen to have the commit, not our branch.
+    WaitEndsAtTheRemote,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NewTimeOnRetry,
         Self::UnknownIsFailure,
         Self::UnknownIsSuccess,
@@ -60,6 +62,7 @@ impl Mutant {
         Self::NoAncestorCheck,
         Self::FinalizeSetsBack,
         Self::FinalizeElsewhere,
+        Self::WaitEndsAtTheRemote,
     ];
 
     /// An instance in which leaving the rule out does harm.
@@ -73,7 +76,9 @@ impl Mutant {
             Self::NewTimeOnRetry | Self::RetryCommitsAnew | Self::NoLookBack => {
                 Push { saves: 2, attempts: 2, mutant, ..base() }
             }
-            Self::FinalizeElsewhere => Push { saves: 2, local_commits: 1, mutant, ..base() },
+            Self::FinalizeElsewhere | Self::WaitEndsAtTheRemote => {
+                Push { saves: 2, local_commits: 1, mutant, ..base() }
+            }
             Self::NoAncestorCheck => Push { saves: 2, attempts: 2, foreign: 1, mutant, ..base() },
             Self::SecondRoundAnew => Push { engines: 2, saves: 2, attempts: 3, mutant, ..base() },
             Self::LookBackOnce => Push { saves: 2, attempts: 3, mutant, ..base() },

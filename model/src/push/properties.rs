@@ -3,7 +3,7 @@
 use stateright::Property;
 
 use super::Push;
-use super::state::{Answer, AttemptState, State};
+use super::state::{Answer, AttemptState, Author, State};
 
 /// A1.
 pub(super) const KEPT: &str = "A1 the newest acknowledged edit is pending or in a branch";
@@ -99,6 +99,27 @@ fn possible(model: &Push) -> Vec<Property<Push>> {
                 state.pending.is_some_and(finalized)
             },
         ));
+    }
+    if model.local_commits > 0 {
+        all.push(Property::sometimes("an attempt waits for a merge", |_, state: &State| {
+            is_somewhere(state, AttemptState::Waiting)
+        }));
+        all.push(Property::sometimes("a push brings what was committed here", |_, state: &State| {
+            state.history(state.tip).iter().any(|commit| state.commits[commit as usize].by == Author::Local)
+        }));
+    }
+    if model.local_commits > 0 && model.forces == 0 {
+        all.push(Property::sometimes("what waited is settled by a merge", |_, state: &State| {
+            let merged = |commit: u8| state.commits[commit as usize].second.is_some();
+            is_somewhere(state, AttemptState::Finalized) && state.history(state.local).iter().any(merged)
+        }));
+    }
+    if model.local_commits > 0 && model.forces > 0 {
+        all.push(Property::sometimes("the remote gives up what waits, and its edit is pending", |_, state: &State| {
+            let gone = |commit: u8| !state.is_ancestor(commit, state.local) && !state.is_ancestor(commit, state.tip);
+            let mut finalized = state.attempts.iter().filter(|attempt| attempt.state == AttemptState::Finalized);
+            finalized.any(|attempt| gone(attempt.commit) && state.pending == Some(attempt.revision))
+        }));
     }
     if model.forces > 0 {
         all.push(Property::sometimes("one push lands twice", |_, state: &State| state.again));

@@ -51,7 +51,7 @@ impl Push {
             }
             Action::ForeignPush => {
                 state.left.foreign -= 1;
-                let commit = Commit { parent: state.tip, by: Author::Foreign, revision: 0, time: 1 };
+                let commit = Commit { parent: state.tip, second: None, by: Author::Foreign, revision: 0, time: 1 };
                 state.tip = state.number_of(commit);
                 state.tips.add(state.tip);
             }

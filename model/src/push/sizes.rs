@@ -27,6 +27,7 @@ pub fn small() -> Vec<(&'static str, Push)> {
         ("others force", Push { saves: 1, attempts: 2, foreign: 1, forces: 1, ..base() }),
         ("stale looks", Push { saves: 2, attempts: 2, foreign: 1, stale_looks: true, ..base() }),
         ("local commits", Push { saves: 2, attempts: 1, local_commits: 1, ..base() }),
+        ("local commits, others force", Push { local_commits: 1, forces: 1, ..base() }),
     ]
 }
 

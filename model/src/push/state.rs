@@ -12,7 +12,7 @@ pub enum Author {
     Foreign,
     /// A request, by its idempotency key.
     Request(u8),
-    /// A commit that is not pushed (`COMMITTED_LOCAL`).
+    /// A commit that is not pushed (`COMMITTED_LOCAL`), or a merge.
     Local,
 }
 
@@ -21,6 +21,8 @@ pub enum Author {
 pub struct Commit {
     /// Its parent; the first commit is its own.
     pub parent: u8,
+    /// Of a merge: what it brought, a commit of the remote's.
+    pub second: Option<u8>,
     /// Who made it.
     pub by: Author,
     /// The revision of the pending file that it holds.
@@ -44,6 +46,8 @@ pub enum AttemptState {
     Paused,
     /// The remote has it; our branch does not yet.
     Landed,
+    /// `LANDED`, and waits for a merge: our branch has gone elsewhere.
+    Waiting,
     /// Done.
     Finalized,
     /// The remote's branch is elsewhere.
@@ -56,13 +60,14 @@ pub enum AttemptState {
 
 impl AttemptState {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Prepared,
         Self::Stored,
         Self::Pushing,
         Self::Unknown,
         Self::Paused,
         Self::Landed,
+        Self::Waiting,
         Self::Finalized,
         Self::Moved,
         Self::Rejected,
@@ -88,7 +93,8 @@ pub struct Attempt {
     pub request: u8,
     /// The parent.
     pub base: u8,
-    /// What the remote's branch must be for the push to land: the base, but for a mutant.
+    /// What the remote's branch must be for the push to land (`remote_base`): where it was seen when the commit was prepared, at or below the
+    /// base.
     pub old: u8,
     /// The commit's oid, saved before anything is sent.
     pub commit: u8,
@@ -176,13 +182,14 @@ pub struct State {
 }
 
 impl State {
-    /// The revision of the file that a commit has.
+    /// The revision of the file that a commit has. Of what a merge brings together, one side only has touched it.
     pub fn content(&self, commit: u8) -> u8 {
-        let mut at = commit;
-        while self.commits[at as usize].revision == 0 && at != BASE {
-            at = self.commits[at as usize].parent;
+        let Commit { parent, second, revision, .. } = self.commits[commit as usize];
+        if revision != 0 || commit == BASE {
+            return revision;
         }
-        self.commits[at as usize].revision
+        let below = self.content(parent);
+        second.map_or(below, |second| below.max(self.content(second)))
     }
 
     /// A push is under way from now on.
@@ -199,7 +206,9 @@ impl State {
         let mut at = commit;
         while !all.has(at) {
             all.add(at);
-            at = self.commits[at as usize].parent;
+            let Commit { parent, second, .. } = self.commits[at as usize];
+            all = second.map_or(all, |second| all.and(self.history(second)));
+            at = parent;
         }
         all
     }
