@@ -384,3 +384,32 @@ async fn a_branch_is_looked_at_once_in_a_round() {
     assert_eq!(case.remote.asked.load(Ordering::Relaxed), 1);
     assert_eq!((case.status(USER).await.attempts.len(), case.status(OTHER).await.attempts.len()), (0, 1));
 }
+
+/// Goal: a deletion that was answered is kept, also where our branch cannot go to what the forge made before a merge; and the request keeps its
+/// answer.
+/// Method: another engine commits here while the forge makes the commit of a new file; that is deleted, then the two are merged, and a round of
+/// housekeeping takes the commit.
+#[tokio::test]
+async fn a_deletion_outlives_the_merge_of_what_the_forge_made() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    let (other, project) = (case.world.engine_with(Arc::clone(&case.remote) as _).await, case.project.clone());
+    let beside: BoxFuture<'static, ()> = Box::pin(async move {
+        let mut second = Person::new(Uuid::from_u128(2));
+        people::save(&other, &project, second.id, "other", Some("other")).await;
+        let done = second.commit(1, other, project, false).await;
+        assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
+    });
+    *case.host.meanwhile.lock().expect("a lock") = Some(beside);
+    let answer = case.commit().await.expect("a commit");
+    people::save(&case.engine, &case.project, USER, "file", None).await;
+    let done = people::sync(case.engine.clone(), case.project.clone()).await;
+    assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}");
+    assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, None);
+    case.world.clock.pass(Duration::from_secs(180));
+    case.engine.housekeep().await.expect("a round of housekeeping");
+    assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, None);
+    let status = case.engine.status(&case.project, Some(USER), None).await.expect("a status");
+    assert_eq!((status.changes.len(), status.attempts.len()), (1, 0), "{status:?}");
+    assert_eq!(case.commit().await.expect("the same answer"), answer);
+}
