@@ -18,6 +18,7 @@ impl Push {
         }
         for (attempt, number) in state.attempts.iter().zip(0..) {
             match attempt.state {
+                AttemptState::Prepared if self.hosted => Self::hosted_actions(number, actions),
                 AttemptState::Prepared => actions.extend([Action::Store(number), Action::GiveUp(number)]),
                 AttemptState::Stored => actions.push(Action::Send(number)),
                 AttemptState::Pushing => actions.extend([Action::Hear(number), Action::Lose(number)]),
@@ -49,8 +50,9 @@ impl Push {
                 state.acknowledged += 1;
                 state.pending = Some(state.acknowledged);
             }
+            Action::Plan(engine, request) if self.hosted => self.plan_hosted(state, engine, request)?,
             Action::Plan(engine, request) => self.plan(state, engine, request)?,
-            Action::Prepare(engine) => prepare(state, engine)?,
+            Action::Prepare(engine) => self.prepare(state, engine)?,
             Action::Crash(engine) => state.engines[engine as usize] = None,
             Action::Store(number) => state.attempts[number as usize].state = AttemptState::Stored,
             Action::Send(number) => self.send(state, number)?,
@@ -125,6 +127,34 @@ impl Push {
             false => state.is_ancestor(commit, base),
         };
         attempts.into_iter().find(|(_, attempt)| landed(attempt.commit)).map(|(number, _)| number)
+    }
+
+    /// PREPARED: the commit, its oid and where the remote's branch is to be are on record before anything is sent. Where that is not below the
+    /// base any more, the commit is planned again.
+    fn prepare(&self, state: &mut State, engine: u8) -> Option<()> {
+        let planned = state.engines[engine as usize].take()?;
+        state.left.attempts = state.left.attempts.checked_sub(1)?;
+        let Planned { request, base, revision, time } = planned;
+        // Each commit that the forge makes has an id of its own.
+        let time = if self.hosted { 4 + state.attempts.len() as u8 } else { time };
+        let old = state.known;
+        if !state.is_ancestor(old, base) {
+            return None;
+        }
+        let commit =
+            state.number_of(Commit { parent: base, second: None, by: Author::Request(request), revision, time });
+        let prepared = AttemptState::Prepared;
+        state.attempts.push(Attempt {
+            request,
+            base,
+            old,
+            commit,
+            revision,
+            state: prepared,
+            reply: None,
+            lost: false,
+        });
+        Some(())
     }
 
     /// `PUSHING` is refused while another push of the branch is undecided. The push names the base: the remote compares.
@@ -240,7 +270,7 @@ impl Push {
     }
 
     /// Pending work goes if its revision is the one that was committed.
-    fn clear(&self, state: &mut State, revision: u8) {
+    pub(super) fn clear(&self, state: &mut State, revision: u8) {
         if state.pending == Some(revision) || self.is(Mutant::ClearByPath) {
             state.pending = None;
         }
@@ -255,20 +285,4 @@ fn is_on_one_line(state: &State) -> bool {
 /// A commit on top of our branch that is not pushed, or a merge.
 fn commit_locally(state: &mut State, second: Option<u8>) -> u8 {
     state.number_of(Commit { parent: state.local, second, by: Author::Local, revision: 0, time: 0 })
-}
-
-/// PREPARED: the commit, its oid and where the remote's branch is to be are on record before anything is sent. Where that is not below the
-/// base any more, the commit is planned again.
-fn prepare(state: &mut State, engine: u8) -> Option<()> {
-    let planned = state.engines[engine as usize].take()?;
-    state.left.attempts = state.left.attempts.checked_sub(1)?;
-    let Planned { request, base, revision, time } = planned;
-    let old = state.known;
-    if !state.is_ancestor(old, base) {
-        return None;
-    }
-    let commit = state.number_of(Commit { parent: base, second: None, by: Author::Request(request), revision, time });
-    let prepared = AttemptState::Prepared;
-    state.attempts.push(Attempt { request, base, old, commit, revision, state: prepared, reply: None, lost: false });
-    Some(())
 }

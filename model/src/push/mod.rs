@@ -2,6 +2,7 @@
 //!
 //! One user, one branch, one file. Each action is one transaction of the catalog, one step of an engine or one of the remote's.
 
+mod hosted;
 mod machine;
 pub mod mutants;
 mod properties;
@@ -34,6 +35,8 @@ pub struct Push {
     pub refusals: u8,
     /// Commits of another user that are not pushed.
     pub local_commits: u8,
+    /// Whether requests ask the forge to make their commits.
+    pub hosted: bool,
     /// Whether a look at the remote's refs may show any of its past.
     pub stale_looks: bool,
     /// The rule that is left out.
@@ -72,6 +75,12 @@ pub enum Action {
     Defer(u8),
     /// What waits is replaced by the user's next request; what was only prepared, or cannot land, is given up.
     GiveUp(u8),
+    /// The forge is asked to make the commit of an attempt that stays `PREPARED`.
+    Ask(u8),
+    /// What the forge made was seen, and is taken.
+    TakeMade(u8),
+    /// The forge has made nothing, as its branch is elsewhere.
+    NotMade(u8),
     /// The one transaction that moves our branch, settles pending work and answers. Where our branch cannot go there, it answers, and the
     /// attempt waits.
     Finalize(u8),
@@ -147,7 +156,8 @@ impl Model for Push {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         // Each knows its own steps and refuses the others.
-        self.step(&mut state, action).or_else(|| self.remote(&mut state, action))?;
+        let ours = self.step(&mut state, action).or_else(|| self.host(&mut state, action));
+        ours.or_else(|| self.remote(&mut state, action))?;
         // A step that changes nothing leads nowhere new.
         (state != *before).then_some(state)
     }

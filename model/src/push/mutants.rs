@@ -41,11 +41,15 @@ pub enum Mutant {
     FinalizeElsewhere,
     /// What waits for a merge is settled once the remote is seen to have the commit, not our branch.
     WaitEndsAtTheRemote,
+    /// A repeated request asks the forge again without a look for what it has made.
+    AskUnlooked,
+    /// What the forge has made is known by its words and its parent, whatever tree it has.
+    MadeByWordsAlone,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NewTimeOnRetry,
         Self::UnknownIsFailure,
         Self::UnknownIsSuccess,
@@ -63,6 +67,8 @@ impl Mutant {
         Self::FinalizeSetsBack,
         Self::FinalizeElsewhere,
         Self::WaitEndsAtTheRemote,
+        Self::AskUnlooked,
+        Self::MadeByWordsAlone,
     ];
 
     /// An instance in which leaving the rule out does harm.
@@ -80,6 +86,9 @@ impl Mutant {
                 Push { saves: 2, local_commits: 1, mutant, ..base() }
             }
             Self::NoAncestorCheck => Push { saves: 2, attempts: 2, foreign: 1, mutant, ..base() },
+            Self::AskUnlooked | Self::MadeByWordsAlone => {
+                Push { hosted: true, saves: 2, attempts: 2, mutant, ..base() }
+            }
             Self::SecondRoundAnew => Push { engines: 2, saves: 2, attempts: 3, mutant, ..base() },
             Self::LookBackOnce => Push { saves: 2, attempts: 3, mutant, ..base() },
         }

@@ -52,27 +52,36 @@ pub(super) fn all(model: &Push) -> Vec<Property<Push>> {
                 .all(|attempt| state.is_ancestor(attempt.commit, state.local) || is_in_view(state, attempt.revision))
         }),
         Property::sometimes("an attempt is PREPARED", |_, state: &State| is_somewhere(state, AttemptState::Prepared)),
+        Property::sometimes("an attempt is FINALIZED", |_, state: &State| is_somewhere(state, AttemptState::Finalized)),
+        Property::sometimes("an attempt is SUPERSEDED", |_, state: &State| {
+            is_somewhere(state, AttemptState::Superseded)
+        }),
+    ];
+    all.extend(possible(model));
+    if !model.hosted {
+        all.extend(pushed());
+    }
+    all
+}
+
+/// What can be reached where we push ourselves.
+fn pushed() -> [Property<Push>; 6] {
+    [
         Property::sometimes("an attempt is STORED", |_, state: &State| is_somewhere(state, AttemptState::Stored)),
         Property::sometimes("an attempt is PUSHING", |_, state: &State| is_somewhere(state, AttemptState::Pushing)),
         Property::sometimes("an attempt is UNKNOWN", |_, state: &State| is_somewhere(state, AttemptState::Unknown)),
         Property::sometimes("an attempt is PAUSED", |_, state: &State| is_somewhere(state, AttemptState::Paused)),
         Property::sometimes("an attempt is LANDED", |_, state: &State| is_somewhere(state, AttemptState::Landed)),
-        Property::sometimes("an attempt is FINALIZED", |_, state: &State| is_somewhere(state, AttemptState::Finalized)),
-        Property::sometimes("an attempt is SUPERSEDED", |_, state: &State| {
-            is_somewhere(state, AttemptState::Superseded)
-        }),
         Property::sometimes("a lost answer is settled", |_, state: &State| {
             state.attempts.iter().any(|attempt| attempt.lost && attempt.state == AttemptState::Finalized)
         }),
-    ];
-    all.extend(possible(model));
-    all
+    ]
 }
 
 /// What only some instances can reach.
 fn possible(model: &Push) -> Vec<Property<Push>> {
     let mut all = Vec::new();
-    if model.foreign > 0 || model.attempts > 1 {
+    if (model.foreign > 0 || model.attempts > 1) && !model.hosted {
         all.push(Property::sometimes("an attempt is MOVED", |_, state: &State| {
             is_somewhere(state, AttemptState::Moved)
         }));
@@ -100,7 +109,7 @@ fn possible(model: &Push) -> Vec<Property<Push>> {
             },
         ));
     }
-    if model.local_commits > 0 {
+    if model.local_commits > 0 && !model.hosted {
         all.push(Property::sometimes("an attempt waits for a merge", |_, state: &State| {
             is_somewhere(state, AttemptState::Waiting)
         }));

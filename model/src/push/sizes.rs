@@ -13,6 +13,7 @@ pub fn base() -> Push {
         forces: 0,
         refusals: 0,
         local_commits: 0,
+        hosted: false,
         stale_looks: false,
         mutant: None,
     }
@@ -28,6 +29,9 @@ pub fn small() -> Vec<(&'static str, Push)> {
         ("stale looks", Push { saves: 2, attempts: 2, foreign: 1, stale_looks: true, ..base() }),
         ("local commits", Push { saves: 2, attempts: 1, local_commits: 1, ..base() }),
         ("local commits, others force", Push { local_commits: 1, forces: 1, ..base() }),
+        ("two engines, local commits", Push { engines: 2, saves: 2, attempts: 2, local_commits: 1, ..base() }),
+        ("the forge commits", Push { hosted: true, saves: 2, attempts: 2, foreign: 1, ..base() }),
+        ("the forge commits beside us", Push { hosted: true, saves: 2, attempts: 2, local_commits: 1, ..base() }),
     ]
 }
 
@@ -38,6 +42,10 @@ pub fn full() -> Vec<(&'static str, Push)> {
         ("two requests", Push { requests: 2, saves: 2, attempts: 3, foreign: 1, ..base() }),
         ("others force", Push { engines: 2, saves: 2, attempts: 2, foreign: 1, forces: 1, ..base() }),
         ("stale looks", Push { saves: 2, attempts: 3, foreign: 1, forces: 1, stale_looks: true, ..base() }),
+        (
+            "the forge commits",
+            Push { hosted: true, engines: 2, saves: 2, attempts: 2, foreign: 1, local_commits: 1, ..base() },
+        ),
         ("local commits", Push { requests: 2, saves: 2, attempts: 2, foreign: 1, local_commits: 1, ..base() }),
     ]
 }
