@@ -44,6 +44,8 @@ pub struct Collection {
     pub zombie: bool,
     /// Whether the bucket holds a name at first of which the ledger knows nothing, as after a restore.
     pub orphan: bool,
+    /// Whether another database was given the bucket: to its collector all names are unknown.
+    pub foreign: bool,
     /// Reads.
     pub reads: u8,
     /// Whether the reaper may end operations whose process is alive.
@@ -119,6 +121,8 @@ pub enum Action {
     ListOrphan(u8),
     /// It records that name as doomed (`burn_orphans`), if it still has no row.
     BurnOrphan,
+    /// The collector of another database, which was given this bucket, deletes a name that it does not know.
+    ForeignDelete(u8),
     /// A reader asks where a published object is (`locate`).
     Locate(u8),
     /// R5: it asks the bucket, and the ledger again if there is nothing.

@@ -53,6 +53,8 @@ pub enum Mutant {
     DeltaAcrossKeys,
     /// The orphan scan deletes what it listed, without burning the name first.
     DeleteUnburntOrphan,
+    /// A collector does not compare the id of its database with that of the bucket.
+    NoStoreId,
     /// R5: a reader takes the first 404 for damage.
     ReaderTrustsFirst404,
     /// W4 does not ask whether the key is still reserved. Harmless: it is, while the operation is open.
@@ -63,7 +65,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Those that do harm.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::HorizonMayFall,
         Self::NoPublishFence,
         Self::HorizonIgnoresOps,
@@ -87,6 +89,7 @@ impl Mutant {
         Self::MoveDoomsSources,
         Self::DeltaAcrossKeys,
         Self::DeleteUnburntOrphan,
+        Self::NoStoreId,
         Self::ReaderTrustsFirst404,
     ];
 
@@ -132,6 +135,7 @@ impl Mutant {
             }
             Self::DoomKeyWithRows => Collection { cycles: 1, published: true, deletions: 1, mutant, ..base() },
             Self::DeleteUnburntOrphan => Collection { ops: [1, 0], orphan: true, mutant, ..base() },
+            Self::NoStoreId => Collection { foreign: true, published: true, mutant, ..base() },
             Self::ReaderTrustsFirst404 => Collection { repacks: [1, 0], published: true, reads: 1, mutant, ..base() },
             Self::HorizonIgnoresOps
             | Self::PinWithoutEpoch

@@ -15,6 +15,7 @@ pub fn base() -> Collection {
         failovers: 0,
         zombie: false,
         orphan: false,
+        foreign: false,
         reads: 0,
         reaper: false,
         published: false,
@@ -31,7 +32,7 @@ pub fn small() -> Vec<(&'static str, Collection)> {
         ("attempts", Collection { ops: [1, 1], attempts: true, cycles: 2, deletions: 1, reaper: true, ..base() }),
         ("repack beside a writer", Collection { ops: [0, 1], repacks: [1, 0], reads: 1, ..published() }),
         ("two repackers", Collection { repacks: [1, 1], reads: 1, cycles: 1, on_top: false, ..published() }),
-        ("orphans", Collection { ops: [1, 1], orphan: true, cycles: 1, deletions: 1, ..base() }),
+        ("orphans", Collection { ops: [1, 1], orphan: true, foreign: true, cycles: 1, deletions: 1, ..base() }),
         ("fail-over", Collection { ops: [0, 1], cycles: 2, failovers: 1, ..published() }),
     ]
 }

@@ -30,6 +30,9 @@ impl Collection {
         if state.orphan.is_some() {
             actions.push(Action::BurnOrphan);
         }
+        if self.foreign {
+            actions.extend(state.bucket.stored.iter().map(Action::ForeignDelete));
+        }
         match state.reader {
             Reader::Idle if state.left.reads > 0 => actions.extend([X, C, D].map(Action::Locate)),
             Reader::Located(..) => actions.push(Action::Read),
@@ -61,6 +64,8 @@ impl Collection {
             Action::DeleteArrives(key) => state.bucket.stored.remove(key),
             Action::ListOrphan(key) => state.orphan = Some(key),
             Action::BurnOrphan => self.burn_orphan(state)?,
+            // Database and bucket have one id, which is compared before anything is deleted.
+            Action::ForeignDelete(key) if self.is(Mutant::NoStoreId) => state.bucket.deletes.add(key),
             Action::Locate(object) => {
                 let row = state.catalog.rows[object as usize]?;
                 state.left.reads -= 1;

@@ -82,6 +82,7 @@ const COLLECTION_ACTIONS: &[(&str, Is)] = &[
     ("CrashRepack", World("a process dies")),
     ("ListOrphan", Call("look up bucket keys")),
     ("BurnOrphan", Call("burn bucket keys")),
+    ("ForeignDelete", World("another database")),
     ("Locate", Call("locate objects")),
     ("Read", Call("locate objects")),
     ("Replicate", World("Postgres")),
