@@ -1,9 +1,10 @@
-//! Edits of several files at once, edits that are taken back, and what must be seen of all edits.
+//! Edits of several files at once, edits that are taken back or restored, and what must be seen of all edits.
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use treehold_engine::Engine;
-use treehold_engine::api::{Condition, OnMismatch, Origin, PendingBatch, PendingOp, PendingVerb};
+use treehold_engine::api::{Condition, OnMismatch, OpResult, OpStatus, Origin, PendingBatch, PendingOp, PendingVerb};
+use treehold_engine::{Engine, EngineError};
+use uuid::Uuid;
 
 use crate::gate::Gate;
 use crate::life::Deed;
@@ -29,6 +30,23 @@ fn op(verb: PendingVerb, path: &str) -> PendingOp {
 fn put(path: &str, content: &Content) -> PendingOp {
     let text = content.as_ref().map(|content| String::from_utf8(content.clone()).expect("text"));
     PendingOp { content: text, ..op(PendingVerb::Put, path) }
+}
+
+async fn restored(
+    engine: &Engine,
+    project: &str,
+    user: Uuid,
+    path: &str,
+    nth: usize,
+) -> Result<Option<OpResult>, EngineError> {
+    let versions = engine.versions(project, user, None, Some(path), None, None).await?.versions;
+    match versions.get(nth) {
+        Some(version) => {
+            let (condition, origin) = (Condition::default(), Origin::default());
+            engine.restore_version(project, user, &version.id, condition, origin).await.map(Some)
+        }
+        None => Ok(None),
+    }
 }
 
 impl Person {
@@ -64,6 +82,32 @@ impl Person {
             let written = engine.write_batch(&project, id, None, batch, Origin::default(), None).await;
             Done::Written(who, edits, written)
         })
+    }
+
+    /// Restores one of the last versions of a file: it is as it was then, or will be.
+    pub fn restore(&mut self, who: usize, engine: Engine, project: String, random: &mut StdRng) -> Deed<Done> {
+        let path = self.path(who, random.random_range(0..FILES));
+        let (nth, id) = (random.random_range(0..4), self.id);
+        for ((of, _), times) in &mut self.sent {
+            *times += u32::from(*of == path);
+        }
+        let texts = self.texts.get(&path).cloned().unwrap_or_default();
+        self.files.entry(path.clone()).or_default().unsure.extend(texts);
+        Box::pin(async move {
+            let restored = restored(&engine, &project, id, &path, nth).await;
+            Done::Restored(who, path, restored)
+        })
+    }
+
+    /// A restoration was answered.
+    pub fn restored(&mut self, path: &str, answer: Option<&OpResult>) {
+        let file = self.files.entry(path.to_owned()).or_default();
+        file.unsure.clear();
+        let Some(answer) = answer else { return };
+        assert!(matches!(answer.status, OpStatus::Applied | OpStatus::Duplicate), "{answer:?}");
+        let texts = self.texts.get(path).into_iter().flatten();
+        let found = texts.rev().find(|text| people::named_text(text) == answer.oid.map(|oid| oid.0));
+        file.known = found.expect("something that was sent").clone();
     }
 
     /// Takes back what is pending of one file, or of all. No commit of theirs may be under way: it would bring back what it took.

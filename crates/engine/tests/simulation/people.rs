@@ -9,8 +9,8 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use treehold_engine::api::{
-    At, Author, BatchAnswer, CommitAnswer, CommitRequest, Condition, ForkSpec, Oid, OnConflict, OnDiverged, Origin,
-    PendingAnswer, PendingBody, PutPending, RefRequest, SyncRequest,
+    At, Author, BatchAnswer, CommitAnswer, CommitRequest, Condition, ForkSpec, Oid, OnConflict, OnDiverged, OpResult,
+    Origin, PendingAnswer, PendingBody, PutPending, RefRequest, SyncRequest,
 };
 use treehold_engine::{Engine, EngineError, GcOptions, PushedPack, RepackOptions, VerifyOptions, VerifyReport};
 use treehold_fault::{Faults, Moment};
@@ -39,6 +39,8 @@ pub enum Done {
     Written(usize, Vec<(String, Content)>, Result<BatchAnswer, EngineError>),
     /// What was pending at a path, or all of it, was taken back.
     Dropped(usize, Option<String>, Result<(), EngineError>),
+    /// A version of a file was restored: what is there then; `None` = there is none to restore.
+    Restored(usize, String, Result<Option<OpResult>, EngineError>),
     /// A push of what belongs to another project.
     Stolen(Result<Report, EngineError>),
     Forked(Result<(), EngineError>),
@@ -72,6 +74,7 @@ impl Done {
                 format!("=> written {edits:?}: {answer:?}")
             }
             Done::Dropped(_, path, answer) => format!("=> dropped {path:?}: {answer:?}"),
+            Done::Restored(_, path, answer) => format!("=> restored {path}: {answer:?}"),
             Done::Verified(answer) => format!("=> verified: {answer:?}"),
             Done::Pushed(new, answer) => format!("=> pushed {new:?}: {answer:?}"),
             Done::Stolen(answer) => format!("=> stolen: {answer:?}"),
@@ -133,6 +136,8 @@ pub struct Person {
     pub waits: bool,
     /// How often each edit was sent.
     pub sent: BTreeMap<Edit, u32>,
+    /// Every content that was sent, by path.
+    pub texts: BTreeMap<String, Vec<Content>>,
     /// What was sent in this round to be done as a whole or not at all.
     pub together: Vec<(String, Content)>,
     /// Paths whose pending work was to be taken back in this round, and whether that was answered.
@@ -156,6 +161,7 @@ impl Person {
             open: None,
             waits: false,
             sent: BTreeMap::new(),
+            texts: BTreeMap::new(),
             together: Vec::new(),
             dropped: BTreeMap::new(),
             saves: 0,
@@ -197,6 +203,7 @@ impl Person {
     pub fn sends(&mut self, path: &str, content: Content) {
         let oid = named_text(&content).map(|oid| oid.to_string());
         *self.sent.entry((path.to_owned(), oid)).or_default() += 1;
+        self.texts.entry(path.to_owned()).or_default().push(content.clone());
         self.files.entry(path.to_owned()).or_default().unsure.push(content);
     }
 

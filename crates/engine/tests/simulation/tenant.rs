@@ -125,7 +125,9 @@ impl Tenant {
                 continue;
             }
             // One edit at a time: what becomes of several is then known by what is there afterwards.
-            if turn.often("batch", 8) {
+            if turn.often("restore", 12) {
+                deeds.push(("restore", person.restore(who, turn.engine(), self.project.clone(), turn.random)));
+            } else if turn.often("batch", 8) {
                 deeds.push(("batch", person.batch(who, turn.engine(), self.project.clone(), turn.random)));
             } else if turn.random.random_ratio(1, 2) {
                 deeds.push(("autosave", person.save(who, turn.engine(), self.project.clone(), turn.random)));
@@ -174,6 +176,7 @@ impl Tenant {
                 assert!(answer.results.iter().all(done), "{answer:?}");
                 self.written(who, edits, round);
             }
+            Done::Restored(who, path, Ok(answer)) => self.people[who].restored(&path, answer.as_ref()),
             Done::Dropped(who, path, Ok(())) => {
                 for (one, answered) in &mut self.people[who].dropped {
                     *answered |= path.as_ref().is_none_or(|path| path == one);
@@ -193,6 +196,7 @@ impl Tenant {
             Done::Saved(.., Err(error))
             | Done::Committed(.., Err(error))
             | Done::Written(.., Err(error))
+            | Done::Restored(.., Err(error))
             | Done::Dropped(.., Err(error))
             | Done::Verified(Err(error))
             | Done::Pushed(_, Err(error))
