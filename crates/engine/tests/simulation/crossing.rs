@@ -202,7 +202,7 @@ async fn a_commit_that_the_remote_gave_up_is_pending_work_again() {
 #[tokio::test]
 async fn an_old_sighting_gives_no_commit_up() {
     let _alone = ALONE.lock();
-    let Crossed { engine, project, person, world } = crossed().await;
+    let Crossed { engine, project, person, world, .. } = crossed().await;
     let landed = world.origin.refs()["refs/heads/main"].clone();
     world.origin.git().run(["update-ref", "refs/heads/main", "refs/heads/main^"]);
     synced(&engine, &project).await;

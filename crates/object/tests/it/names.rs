@@ -39,8 +39,9 @@ pub const PIECES: [&[u8]; 30] = [
     b"@",
 ];
 
-pub fn protected(oracle: &Oracle) -> Git {
-    oracle.git().clone().config("core.protectHFS", "true").config("core.protectNTFS", "true")
+/// git, with the protection of all file systems on.
+pub fn protected(git: &Git) -> Git {
+    git.clone().config("core.protectHFS", "true").config("core.protectNTFS", "true")
 }
 
 fn index_info(paths: &[Vec<u8>], mode: u32, oid: impl std::fmt::Display) -> Vec<u8> {
@@ -72,7 +73,7 @@ fn what_we_take_git_takes() {
     taken.dedup();
     assert!(taken.len() > 300, "{}", taken.len());
     // `--replace` lets a file take the place of a directory; the last one of each such pair stays.
-    let added = protected(&oracle)
+    let added = protected(oracle.git())
         .output_of(["update-index", "-z", "--replace", "--index-info"], &index_info(&taken, mode::FILE, blob));
     assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
 }
@@ -82,7 +83,7 @@ fn what_git_refuses_we_refuse() {
     let mut random = random();
     let oracle = Oracle::new();
     let blob = oracle.put(Kind::Blob, b"");
-    let git = protected(&oracle);
+    let git = protected(oracle.git());
     let mut refused = 0;
     for _ in 0..150 {
         let path = joined(&mut random, &PIECES, 4);
