@@ -112,7 +112,7 @@ async fn use_all(s: &Setting, plain: Uuid, scoped: &str, token: &str) -> Vec<Str
         told.push(s.d.get(&format!("/projects/{project}")).await.text());
     }
     s.d.get(&format!("/projects/{hosted}/remote?branch=main")).await.ok(200);
-    s.pushed("canary-1", &s.github.url("o/docs"), "refs/heads/main", &"1".repeat(40)).await.ok(200);
+    s.pushed("canary-1", &s.github.url("o/docs"), "refs/heads/main", &"1".repeat(40)).await.ok(202);
     told.push(s.webhook("push", "canary-2", "{}", Some("sha256=00")).await.text());
     told.push(s.d.get("/metrics").await.text());
 
