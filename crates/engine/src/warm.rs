@@ -1,30 +1,34 @@
 //! What a new process would else make its first reader wait for.
 
+use std::time::Duration;
+
+use futures::future::try_join_all;
 use treehold_catalog::{Located, ProjectKey, ViewKey};
 use treehold_object::{Kind, ObjectId};
 
 use crate::{Engine, Result};
 
+/// Connections that are open from the start.
+const CONNECTIONS: usize = 4;
+/// A connection that is given back is tried before it is idle again. Who asks for one before opens another.
+const GIVEN_BACK: Duration = Duration::from_millis(3);
+
 impl Engine {
     /// Has the database know the questions that reads of files begin with: a new connection to a server reads what its tables are, and each
-    /// statement is prepared when it first comes, which takes several times as long as the answer. Two connections, as many as are open
-    /// from the start.
+    /// statement is prepared when it first comes, which takes several times as long as the answer.
     ///
     /// Asks for what nobody has. What fails here fails again for who needs it, and is told then.
     pub async fn warm(&self) {
-        let (one, other) = tokio::join!(self.ask_for_nothing(), self.ask_for_nothing());
-        if let Err(error) = one.and(other) {
+        if let Err(error) = self.ask_for_nothing().await {
             tracing::debug!(%error, "the database could not be asked at the start");
         }
     }
 
+    /// One question after the other, each on all connections at once, so that every connection knows all of them.
     async fn ask_for_nothing(&self) -> Result<()> {
-        let nothing = ObjectId::null(gix_hash::Kind::Sha1);
+        let (catalog, nothing) = (&self.catalog, ObjectId::null(gix_hash::Kind::Sha1));
         // No project has such a name.
         let key = ViewKey { project: ProjectKey::Name(".".to_owned()), branch: None, user: None };
-        self.catalog.view(&key, None).await?;
-        self.catalog.trees(&[nothing]).await?;
-        self.catalog.locate(&[nothing]).await?;
         let delta = Located {
             oid: nothing,
             number: 0,
@@ -36,7 +40,13 @@ impl Engine {
             length: 0,
             base: Some(0),
         };
-        self.catalog.chains(&[delta]).await?;
+        try_join_all((0..CONNECTIONS).map(|_| catalog.view(&key, None))).await?;
+        tokio::time::sleep(GIVEN_BACK).await;
+        try_join_all((0..CONNECTIONS).map(|_| catalog.trees(std::slice::from_ref(&nothing)))).await?;
+        tokio::time::sleep(GIVEN_BACK).await;
+        try_join_all((0..CONNECTIONS).map(|_| catalog.locate(std::slice::from_ref(&nothing)))).await?;
+        tokio::time::sleep(GIVEN_BACK).await;
+        try_join_all((0..CONNECTIONS).map(|_| catalog.chains(std::slice::from_ref(&delta)))).await?;
         Ok(())
     }
 }

@@ -21,8 +21,8 @@ use super::wakeups::Wakeups;
 
 /// Ledger numbers in one block of the sequence.
 pub(super) const BLOCK: i64 = 1024;
-/// Connections that are there from the start.
-const CONNECTIONS_MIN: u32 = 2;
+/// Connections that are there from the start, as many as the questions of the first reads are asked on at the start.
+const CONNECTIONS_MIN: u32 = 4;
 /// A connection that was idle for longer is tried before it is used.
 const IDLE_UNTRIED: Duration = Duration::from_secs(1);
 

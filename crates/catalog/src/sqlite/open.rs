@@ -86,7 +86,8 @@ impl SqliteCatalog {
         }
         let read_only = options.pragma("query_only", "ON").pragma("cache_size", READER_CACHE);
         let count = u32::try_from(cores()).unwrap_or(u32::MAX).clamp(*READERS.start(), *READERS.end());
-        let readers = pool().max_connections(count).connect_with(read_only).await?;
+        // All at once: each has a thread, of the priority of who opened it, and who is first to read may be of a low one.
+        let readers = pool().max_connections(count).min_connections(count).connect_with(read_only).await?;
         Ok(Self { writer, readers, groups: Arc::default(), bells: Arc::default() })
     }
 
