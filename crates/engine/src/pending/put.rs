@@ -5,7 +5,7 @@ use treehold_catalog::{
     RowExpectation, WorkspaceKey,
 };
 use treehold_fault::point;
-use treehold_object::Kind;
+use treehold_object::{Kind, ObjectId};
 use uuid::Uuid;
 
 use super::change::{Wanted, based_on};
@@ -28,6 +28,8 @@ struct Seen {
     /// Revision of the workspace.
     revision: i64,
     row: Option<PendingRow>,
+    /// The tree of the branch, and what it has at the path.
+    tree: Option<ObjectId>,
     head: Option<Item>,
 }
 
@@ -166,7 +168,7 @@ impl Engine {
         };
         let head = self.find_paths(tree, std::slice::from_ref(&draft.spot.path)).await?[0];
         let key = WorkspaceKey { project: base.project.id, branch: base.branch, user: draft.spot.user };
-        Ok(Seen { project: base.project, key, revision: base.revision, row: base.row, head })
+        Ok(Seen { project: base.project, key, revision: base.revision, row: base.row, tree, head })
     }
 
     /// Refuses a base that is no object of the project. What is at the path is one for certain.
@@ -217,10 +219,9 @@ impl Engine {
             // The caller's expectation of the old revision fails, and the write is judged again.
             return Ok(true);
         }
-        let head = self.branch_head(&seen.project, &seen.key.branch).await?;
         let mut edits: Edits = rows.iter().map(|row| (row.path.clone(), pending_item(row))).collect();
         edits.insert(draft.spot.path.clone(), new);
-        self.check_additions(head.tree, &edits, std::slice::from_ref(&draft.spot.path)).await?;
+        self.check_additions(seen.tree, &edits, std::slice::from_ref(&draft.spot.path)).await?;
         Ok(true)
     }
 
