@@ -9,9 +9,9 @@ use super::apply::{
     set_rows,
 };
 use super::contents::{self, NewContent, content_values};
-use super::feed::{EVENT, Recorded, event_values};
+use super::feed::{EVENT, Recorded, event_values, places};
 use super::pending::{names, names_of, names_replaced};
-use super::record::{places, told_sql};
+use super::record::told_sql;
 use super::*;
 use crate::fault::Fault;
 use crate::plan::Plan;

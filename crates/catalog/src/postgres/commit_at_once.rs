@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::attempts::COLUMNS as ATTEMPT;
 use super::commits::{land_in_turn, prepare_in_turn, registered_of};
-use super::feed::{EVENT, Recorded, event_values};
+use super::feed::{EVENT, Recorded, event_values, places};
 use super::open::BLOCK;
 use super::pending::{names, names_of};
 use super::publish::{Move, Registered, told_of_moves};
-use super::record::{places, told_sql};
+use super::record::told_sql;
 use super::*;
 use crate::attempts::{Attempt, AttemptChange, AttemptState};
 use crate::codec;

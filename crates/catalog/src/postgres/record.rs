@@ -1,10 +1,8 @@
 //! Events into the feed in one round trip, so that the rows of `feeds` are locked for no longer than it takes.
 
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
-use super::feed::{Charges, EVENT, columns_of, event_values};
+use super::feed::{Charges, EVENT, columns_of, event_values, places};
 use super::*;
 use crate::fault::Fault;
 use crate::feed::NewEvent;
@@ -30,22 +28,6 @@ pub(super) async fn record_chunk(
     let charged = Rows::new().uuids(charged.iter().map(|charge| charge.0)).ints(charged.iter().map(|charge| charge.1));
     let values = with_rows(with_rows(arguments![], event_values(events, places(events)))?, charged)?;
     Ok(sqlx::query_as_with(statement, values).fetch_all(&mut **tx).await?)
-}
-
-/// How many events of its project come after each.
-pub(super) fn places(events: &[NewEvent]) -> Vec<i64> {
-    let mut after: HashMap<Uuid, i64> = HashMap::new();
-    let mut places: Vec<i64> = events
-        .iter()
-        .rev()
-        .map(|event| {
-            let count = after.entry(event.project).or_default();
-            *count += 1;
-            *count - 1
-        })
-        .collect();
-    places.reverse();
-    places
 }
 
 /// SQL: `told` (rows of [`EVENT`], `place` as [`places`] says) into the feeds, with what `charged` (project and bytes) says that they hold

@@ -163,16 +163,20 @@ pub(super) fn upsert_sql() -> String {
 
 /// Those contents, by their sizes, that their projects do not have yet.
 async fn unknown(tx: &mut Transaction, contents: &[(Uuid, &NewContent)]) -> Result<Vec<(Uuid, i64)>, Fault> {
-    let named = Rows::new()
-        .uuids(contents.iter().map(|(project, _)| *project))
-        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
-        .ints(contents.iter().map(|(_, content)| content.size));
     let select = sql!(
         "SELECT r.project, r.size FROM {} LEFT JOIN pending_contents c ON c.project = r.project AND c.oid = r.oid
          WHERE c.oid IS NULL",
         rows(1, &COLUMNS[..3])
     );
-    Ok(sqlx::query_as_with(select, with_rows(arguments![], named)?).fetch_all(&mut **tx).await?)
+    Ok(sqlx::query_as_with(select, with_rows(arguments![], name_values(contents))?).fetch_all(&mut **tx).await?)
+}
+
+/// The first columns of [`COLUMNS`].
+pub(super) fn name_values(contents: &[(Uuid, &NewContent)]) -> Rows {
+    Rows::new()
+        .uuids(contents.iter().map(|(project, _)| *project))
+        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+        .ints(contents.iter().map(|(_, content)| content.size))
 }
 
 impl Db {

@@ -170,6 +170,22 @@ pub(super) fn event_values(events: &[NewEvent], places: impl IntoIterator<Item =
         .texts_or_null(origin(|origin| &origin.session))
 }
 
+/// How many events of its project come after each.
+pub(super) fn places(events: &[NewEvent]) -> Vec<i64> {
+    let mut after: HashMap<Uuid, i64> = HashMap::new();
+    let mut places: Vec<i64> = events
+        .iter()
+        .rev()
+        .map(|event| {
+            let count = after.entry(event.project).or_default();
+            *count += 1;
+            *count - 1
+        })
+        .collect();
+    places.reverse();
+    places
+}
+
 fn event_code(event: PendingEvent) -> i64 {
     match event {
         PendingEvent::Set(action) => codec::action_code(action),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::apply::{Contents, PLACE, Workspaces, place_values};
 use super::contents::{NewContent, bases_of_kept, contents_of, hold_kept, in_bucket, kept_by};
 use super::feed::{Charges, Recorded};
-use super::pending::{COLUMNS, Row, names, names_of, pending_row};
+use super::pending::{COLUMNS, Row, RowOrNone, names, names_of, pending_row};
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -142,11 +142,18 @@ pub(super) async fn judge(tx: &mut Transaction, writes: &[Write]) -> Result<Judg
         share_projects(tx, writes.iter().map(|write| write.key.project)).await?;
         hold_bucket_contents(tx, &bucket).await?;
     }
-    let mut workspaces = lock_workspaces(tx, writes.iter().map(|write| &write.key)).await?;
+    let looked = look(tx, writes).await?;
+    let seen = looked.is_some();
+    let mut workspaces = match looked {
+        Some(found) => found,
+        None => lock_workspaces(tx, writes.iter().map(|write| &write.key)).await?,
+    };
     for write in writes {
         hold_kept(tx, write.key.project, &write.kept, &write.bases).await?;
     }
-    read_rows(tx, &mut workspaces, writes).await?;
+    if !seen {
+        read_rows(tx, &mut workspaces, writes).await?;
+    }
     find_commits(tx, &mut workspaces, writes).await?;
     let mut plan = Plan::default();
     let mut outcomes = Vec::with_capacity(writes.len());
@@ -256,6 +263,53 @@ pub(super) async fn lock_workspaces<'a>(
     );
     sqlx::query_with(insert, with_rows(arguments![], key_values(&missing))?).execute(&mut **tx).await?;
     find_workspaces(tx, &keys).await
+}
+
+const SPOT: &[(&str, Type)] =
+    &[("project", Type::Uuid), ("branch", Type::Text), ("user_id", Type::Uuid), ("path", Type::Blob)];
+
+/// A workspace, and its row at a path if there is one.
+#[derive(sqlx::FromRow)]
+struct Looked {
+    project: Uuid,
+    branch: String,
+    user_id: Uuid,
+    workspace: i64,
+    workspace_revision: i64,
+    #[sqlx(flatten)]
+    row: RowOrNone,
+}
+
+/// Workspaces and the rows that the writes look at in one question, where there are no locks to wait for; `None` = one is missing, or
+/// there are too many paths.
+async fn look(tx: &mut Transaction, writes: &[Write]) -> Result<Option<Workspaces>, Fault> {
+    let spots = writes.iter().flat_map(|write| write.writes.iter().map(|one| (&write.key, &one.path)));
+    let spots: BTreeSet<(&WorkspaceKey, &BString)> = spots.collect();
+    if LOCKS_ROWS || spots.len() > CHUNK_ROWS {
+        return Ok(None);
+    }
+    let values = Rows::new()
+        .uuids(spots.iter().map(|(key, _)| key.project))
+        .texts(spots.iter().map(|(key, _)| key.branch.as_str()))
+        .uuids(spots.iter().map(|(key, _)| key.user))
+        .blobs(spots.iter().map(|(_, path)| path));
+    let select = sql!(
+        "SELECT w.project, w.branch, w.user_id, w.id AS workspace, w.revision AS workspace_revision, {COLUMNS}
+         FROM {} JOIN workspaces w ON w.project = r.project AND w.branch = r.branch AND w.user_id = r.user_id
+         LEFT JOIN pending p ON p.workspace = w.id AND p.path = r.path",
+        rows(1, SPOT)
+    );
+    let found: Vec<Looked> = sqlx::query_as_with(select, with_rows(arguments![], values)?).fetch_all(&mut **tx).await?;
+    let mut workspaces = Workspaces::new();
+    for Looked { project, branch, user_id, workspace: id, workspace_revision: revision, row } in found {
+        let key = WorkspaceKey { project, branch, user: user_id };
+        let workspace = workspaces.entry(key).or_insert_with(|| Workspace { id, revision, ..Workspace::default() });
+        if let Some(row) = row.row() {
+            let row = pending_row(row)?;
+            workspace.rows.insert(row.path.clone(), row);
+        }
+    }
+    Ok(writes.iter().all(|write| workspaces.contains_key(&write.key)).then_some(workspaces))
 }
 
 /// A row and its workspace.

@@ -1,5 +1,6 @@
 //! The catalog in a SQLite file: one process, one writer, readers that wait for nobody (WAL).
 
+mod apply_at_once;
 mod dialect;
 mod enter;
 mod open;
@@ -70,7 +71,7 @@ mod vitals;
 #[path = "../sql/write.rs"]
 mod write;
 
-use apply::apply_in_turn as apply_plan;
+use apply_at_once::apply_at_once as apply_plan;
 use commits::{land_in_turn as land, prepare_in_turn as prepare};
 use dialect::*;
 use enter::enter_chunk;
