@@ -203,7 +203,7 @@ impl Engine {
                 let project = self.find_project(&attempt.project.to_string()).await?;
                 let at = self.endpoint(&project, None);
                 match attempt.waits {
-                    true => self.end_wait(&mut attempt, at.as_ref()).await.map(|_| ()),
+                    true => self.end_wait_in_round(&mut attempt, at.as_ref(), looked).await,
                     false => self.complete(&mut attempt, at.as_ref()).await.map(|_| ()),
                 }
             }

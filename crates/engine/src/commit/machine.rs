@@ -296,8 +296,13 @@ impl Engine {
 
     async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
         point("U5").await?;
-        for _ in 0..TRIES {
+        for tried in 1..=TRIES {
             self.tell_news(attempt, &mut publish).await?;
+            if tried == TRIES {
+                // Where the remote is, the next look says. That the commit has landed is recorded in any case.
+                publish.remote_refs.clear();
+                publish.remote_seen.clear();
+            }
             // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
             if attempt.base != Some(attempt.commit) {
                 publish.refs = vec![update(attempt, onto(attempt))];
@@ -318,8 +323,11 @@ impl Engine {
                     put_off(&mut elsewhere, attempt.commit);
                 }
             }
-            if self.try_conclude(attempt, &elsewhere).await? {
-                return Ok(());
+            match self.try_conclude(attempt, &elsewhere).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(EngineError::Conflict { code: "head_moved", .. }) if attempt.push => {}
+                Err(error) => return Err(error),
             }
         }
         Err(moved(&attempt.branch))

@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::held::LEFT_AFTER_MS;
 use super::machine::LAG_MS;
 use super::request::to_store;
-use super::waits::put_off;
+use super::waits::{Outlook, put_off};
 use crate::api::CommitAnswer;
 use crate::quota::unbound;
+use crate::remote::Endpoint;
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
@@ -105,7 +106,14 @@ impl Engine {
             if taken.contains(&(attempt.user, attempt.base)) {
                 continue;
             }
-            let Some(made) = self.made_for(attempt).await? else { continue };
+            let made = match self.made_for(attempt).await {
+                Ok(Some(made)) => made,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, attempt = %attempt.id, "whether GitHub made a commit cannot be seen");
+                    continue;
+                }
+            };
             match self.take_made(attempt, made).await {
                 Ok(_) => {
                     taken.insert((attempt.user, attempt.base));
@@ -157,6 +165,25 @@ impl Engine {
             true => self.step(attempt, AttemptState::Superseded, None).await,
             false => Ok(()),
         }
+    }
+
+    /// Ends the wait of an attempt for a merge if it need not wait any more, and remembers where its remote could not be seen.
+    pub(crate) async fn end_wait_in_round(
+        &self,
+        attempt: &mut Attempt,
+        at: Option<&Endpoint>,
+        looked: &mut Looked,
+    ) -> Result<()> {
+        let of = (attempt.project, attempt.branch.clone());
+        let mut outlook = match looked.0.get(&of) {
+            Some((_, Sight::Unseen)) => Outlook::unseen(at),
+            _ => Outlook::of(at),
+        };
+        self.end_wait(attempt, &mut outlook).await?;
+        if outlook.is_unseen() {
+            looked.0.insert(of, (self.ambient.now_ms(), Sight::Unseen));
+        }
+        Ok(())
     }
 
     /// Looks at the remote's branch of an attempt, unless that was done in this round. `true`: its commit would have shown itself by then.

@@ -10,6 +10,7 @@ use super::held::LEFT_AFTER_MS;
 use super::machine::{Settled, is_in_doubt};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
+use super::waits::Outlook;
 use crate::api::{CommitAnswer, CommittedFile, Oid, Path, PendingAction};
 use crate::remote::Endpoint;
 use crate::tree::Side;
@@ -114,7 +115,7 @@ impl Engine {
     /// Brings an attempt whose objects are stored to its end. `None`: it cannot land any more.
     pub(crate) async fn complete(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<Option<CommitAnswer>> {
         if attempt.waits {
-            self.end_wait(attempt, at).await?;
+            self.end_wait(attempt, &mut Outlook::of(at)).await?;
             return self.answer_of(attempt).await.map(Some);
         }
         if attempt.push {
@@ -149,14 +150,14 @@ impl Engine {
         at: &Endpoint,
         except: Option<Uuid>,
     ) -> Result<bool> {
-        let mut cleared = false;
+        let (mut cleared, mut outlook) = (false, Outlook::of(Some(at)));
         let mut open = self.catalog.open_attempts(Some((project, branch)), 100).await?;
         // One push of a branch is on its way at a time: what waits comes after those.
         open.sort_by_key(|attempt| attempt.state == AttemptState::Paused);
         for mut attempt in open.into_iter().filter(|attempt| Some(attempt.id) != except) {
             // It stands in nobody's way.
             if attempt.waits {
-                cleared |= self.end_wait(&mut attempt, Some(at)).await?;
+                cleared |= self.end_waits(std::slice::from_ref(&attempt), &mut outlook).await;
                 continue;
             }
             let own = attempt.user.is_some() && attempt.user == user;

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use treehold_catalog::{Attempt, AttemptState, ClearCause, Publish, WorkspaceKey};
+use treehold_catalog::{Attempt, AttemptState, ClearCause, OpKind, Publish, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
@@ -23,6 +23,32 @@ use crate::{Engine, EngineError, Result};
 
 /// Attempts of a branch that are looked at.
 const OPEN_MAX: u32 = 100;
+
+/// What a pass over the commits that wait on a branch sees of the remote: it is looked at once, however many wait.
+#[derive(Debug)]
+pub(crate) struct Outlook<'a> {
+    /// The remote, if the project has one.
+    at: Option<&'a Endpoint>,
+    /// Whether it could be seen; `None`: nobody has looked yet.
+    seen: Option<bool>,
+}
+
+impl<'a> Outlook<'a> {
+    /// Nobody has looked yet.
+    pub fn of(at: Option<&'a Endpoint>) -> Self {
+        Self { at, seen: None }
+    }
+
+    /// It could not be seen just now: nobody looks again.
+    pub fn unseen(at: Option<&'a Endpoint>) -> Self {
+        Self { at, seen: Some(false) }
+    }
+
+    /// Whether somebody looked in vain.
+    pub fn is_unseen(&self) -> bool {
+        self.seen == Some(false)
+    }
+}
 
 /// How a wait ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +71,9 @@ pub(super) fn put_off(publish: &mut Publish, commit: ObjectId) {
 }
 
 impl Engine {
-    /// Whether the wait of an attempt ends, and how; `None` = it waits on. It never moves our branch: that is for a sync. `at`: the remote,
-    /// if the project has one. It is looked at only where what is known of it says that the commit is given up.
-    async fn end_of_wait(&self, attempt: &Attempt, at: Option<&Endpoint>) -> Result<Option<WaitEnd>> {
+    /// Whether the wait of an attempt ends, and how; `None` = it waits on. It never moves our branch: that is for a sync. The
+    /// remote is looked at only where what is known of it says that the commit is given up.
+    async fn end_of_wait(&self, attempt: &Attempt, outlook: &mut Outlook<'_>) -> Result<Option<WaitEnd>> {
         let Some(ours) = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await? else {
             return Ok(Some(WaitEnd::GivenUp));
         };
@@ -58,14 +84,23 @@ impl Engine {
         if self.ambient.now_ms().saturating_sub(attempt.updated_at_ms) <= LAG_MS || self.is_kept(attempt).await? {
             return Ok(None);
         }
-        let Some(at) = at else { return Ok(Some(WaitEnd::GivenUp)) };
+        let Some(at) = outlook.at else { return Ok(Some(WaitEnd::GivenUp)) };
         // What is known may be as old as that, or older: the branch may have the commit again.
+        let seen = match outlook.seen {
+            Some(seen) => seen,
+            None => *outlook.seen.insert(self.is_seen(attempt, at).await?),
+        };
+        Ok((seen && !self.is_kept(attempt).await?).then_some(WaitEnd::GivenUp))
+    }
+
+    /// Looks at the remote's branch of an attempt now. `false`: it cannot be seen.
+    async fn is_seen(&self, attempt: &Attempt, at: &Endpoint) -> Result<bool> {
         let project = self.find_project(&attempt.project.to_string()).await?;
-        if let Err(error) = self.fetch_remote(&unbound(&project), &attempt.branch, at, None, &()).await {
+        let fetched = self.fetch_remote(&unbound(&project), &attempt.branch, at, None, &()).await;
+        if let Err(error) = &fetched {
             tracing::info!(%error, attempt = %attempt.id, "whether the remote gave a commit up cannot be seen; it waits on");
-            return Ok(None);
         }
-        Ok((!self.is_kept(attempt).await?).then_some(WaitEnd::GivenUp))
+        Ok(fetched.is_ok())
     }
 
     /// Whether the remote's branch, as it is known here, has the commit of an attempt.
@@ -77,12 +112,11 @@ impl Engine {
     }
 
     /// Finalizes an attempt that waits, if it need not wait any more. `true`: it does not. Its answer was recorded when the wait began.
-    pub(crate) async fn end_wait(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<bool> {
-        let Some(end) = self.end_of_wait(attempt, at).await? else { return Ok(false) };
-        let op = self.reopen(attempt).await?;
+    pub(crate) async fn end_wait(&self, attempt: &mut Attempt, outlook: &mut Outlook<'_>) -> Result<bool> {
+        let Some(end) = self.end_of_wait(attempt, outlook).await? else { return Ok(false) };
+        // What the remote has, and what that leads to, was recorded then, too: this names no object.
+        let op = self.begin_op(Some(attempt.project), OpKind::Commit).await?;
         let mut publish = self.finalization(attempt, &op, None);
-        // So was what the remote has, and what that leads to.
-        publish.reached.clear();
         if end == WaitEnd::GivenUp {
             publish.clear_pending = None;
         }
@@ -101,7 +135,7 @@ impl Engine {
     /// Finalizes what waited for a merge on a branch and waits no more. `true`: something did.
     pub(crate) async fn settle_waiting(&self, project: Uuid, branch: &str, at: Option<&Endpoint>) -> Result<bool> {
         let open = self.open_on(project, branch).await?;
-        Ok(self.end_waits(&open, at).await)
+        Ok(self.end_waits(&open, &mut Outlook::of(at)).await)
     }
 
     /// What is open on a branch, oldest first.
@@ -110,12 +144,12 @@ impl Engine {
     }
 
     /// Finalizes those that wait for a merge and need not any more. `true`: some.
-    async fn end_waits(&self, open: &[Attempt], at: Option<&Endpoint>) -> bool {
+    pub(super) async fn end_waits(&self, open: &[Attempt], outlook: &mut Outlook<'_>) -> bool {
         let waiting: Vec<Attempt> = open.iter().filter(|attempt| attempt.waits).cloned().collect();
         let mut settled = false;
         for mut attempt in waiting {
             // Another engine may just be at it, or it cannot be settled: that is nothing to who comes by.
-            match self.end_wait(&mut attempt, at).await {
+            match self.end_wait(&mut attempt, outlook).await {
                 Ok(ended) => settled |= ended,
                 Err(error) => {
                     tracing::warn!(%error, attempt = %attempt.id, "a commit that waits for a merge was not settled")
@@ -141,13 +175,14 @@ impl Engine {
         }
         let open = self.open_on(intent.project.id, &intent.branch).await?;
         let taken = self.take_all_made(&open).await?;
-        if self.end_waits(&open, at).await || taken {
+        let mut outlook = Outlook::of(at);
+        if self.end_waits(&open, &mut outlook).await || taken {
             return Ok(true);
         }
         // Against their own commit, which the rows did not start from when they were read, an edit does not merge: that is nothing for its
         // user to resolve.
         if !merged.conflicts.is_empty() {
-            if self.is_behind_own(intent, at).await? {
+            if self.is_behind_own(intent, &mut outlook).await? {
                 return Err(EngineError::Busy);
             }
             if self.starts_anew(intent, rows, merged).await? {
@@ -159,10 +194,10 @@ impl Engine {
     }
 
     /// Whether a push of the same user waits though it need not: it could not be settled just now, or another engine is at it.
-    async fn is_behind_own(&self, intent: &Intent, at: Option<&Endpoint>) -> Result<bool> {
+    async fn is_behind_own(&self, intent: &Intent, outlook: &mut Outlook<'_>) -> Result<bool> {
         let open = self.open_on(intent.project.id, &intent.branch).await?;
         for attempt in open.iter().filter(|attempt| attempt.waits && attempt.user == intent.user) {
-            if self.end_of_wait(attempt, at).await?.is_some() {
+            if self.end_of_wait(attempt, outlook).await?.is_some() {
                 return Ok(true);
             }
         }

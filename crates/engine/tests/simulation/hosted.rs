@@ -395,7 +395,7 @@ async fn a_deletion_outlives_the_merge_of_what_the_forge_made() {
     let case = Case::begun().await;
     let (other, project) = (case.world.engine_with(Arc::clone(&case.remote) as _).await, case.project.clone());
     let beside: BoxFuture<'static, ()> = Box::pin(async move {
-        let mut second = Person::new(Uuid::from_u128(2));
+        let mut second = Person::new(OTHER);
         people::save(&other, &project, second.id, "other", Some("other")).await;
         let done = second.commit(1, other, project, false).await;
         assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use treehold_engine::api::{Condition, Origin, PendingBody, PutPending};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
 use treehold_fault::{Decision, Faults, Injected, Moment};
 use uuid::Uuid;
@@ -55,15 +54,7 @@ async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
     let project =
         engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
     let mut person = Person::new(Uuid::from_u128(1));
-    let put = PutPending {
-        branch: None,
-        mode: None,
-        base: None,
-        condition: Condition::default(),
-        body: PendingBody::Content("one".into()),
-        origin: Origin::default(),
-    };
-    engine.put_pending(&project, person.id, b"file", put).await.expect("a save");
+    people::save(&engine, &project, person.id, "file", Some("one")).await;
 
     let (outside, pulled) = (Arc::clone(&world), project.clone());
     let deed = async move {
