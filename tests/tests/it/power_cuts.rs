@@ -36,7 +36,9 @@ enum Event {
 fn event(name: &str, arguments: &str, began: usize, ended: usize) -> Option<(usize, Event)> {
     let open = |at: &str| arguments.split(',').nth(if at == "first" { 0 } else { 2 }).and_then(within_angles);
     let text = |number: usize| quoted(arguments).into_iter().nth(number);
-    let is_socket = arguments.split(',').next().is_some_and(|first| first.contains("<TCP"));
+    // Where the kernel does not say whose sockets are, they have a number.
+    let is_socket =
+        arguments.split(',').next().is_some_and(|first| first.contains("<TCP") || first.contains("<socket:["));
     let event = match name {
         "write" | "writev" | "sendto" | "sendmsg" if is_socket => {
             return arguments.contains("\"HTTP/1.1 2").then_some((began, Event::Answered));
