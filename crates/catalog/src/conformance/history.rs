@@ -243,6 +243,35 @@ pub(super) async fn keeps_contents_that_are_named(case: Case) {
 }
 
 /// What a commit under way has taken stays until it has landed: what was edited since is to start from there.
+/// A content goes no sooner than the last version that started from it, which may be restored and merged.
+pub(super) async fn keeps_what_versions_started_from(case: Case) {
+    let key = case.workspace().await;
+    let started = PendingWrite {
+        change: PendingChange::Set {
+            action: Action::Deleted,
+            mode: 0,
+            oid: None,
+            size: 0,
+            base_oid: Some(oid("base")),
+            base_mode: Some(0o100644),
+            content: Content::None,
+        },
+        ..edit("b", "any")
+    };
+    for content in ["base", "other"] {
+        case.write(&key, &[edit("a", content)]).await;
+    }
+    for write in [started, edit("b", "later")] {
+        case.catalog.write_pending(&key, None, &[write], NOW + 10).await.expect("write");
+    }
+    let thinned = case.thin(&NOTHING, 100, NOW + 1).await;
+    assert_eq!((thinned.versions, thinned.contents), (1, 0));
+    assert!(case.content(key.project, "base").await.is_some(), "a version started from it");
+    let thinned = case.thin(&NOTHING, 100, NOW + 11).await;
+    assert_eq!((thinned.versions, thinned.contents), (1, 1));
+    assert!(case.content(key.project, "base").await.is_none());
+}
+
 pub(super) async fn keeps_what_a_commit_has_taken(case: Case) {
     let key = case.workspace().await;
     let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };

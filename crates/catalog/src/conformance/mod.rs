@@ -115,6 +115,7 @@ where
         refs::move_only_from_what_they_were,
         refs::move_all_or_none,
         refs::move_only_under_their_guard,
+        refs::of_a_project_made_again_are_its_own,
         refs::are_listed_by_prefix_in_byte_order,
         refs::have_one_winner_of_many,
         refs::are_never_published_by_a_lost_operation,
@@ -303,6 +304,7 @@ where
         history::answers_a_request_once,
         history::is_thinned_by_its_age,
         history::keeps_contents_that_are_named,
+        history::keeps_what_versions_started_from,
         history::keeps_what_a_commit_has_taken,
         history::is_thinned_beside_writers,
         checkpoints::remember_everything_pending,
@@ -454,6 +456,10 @@ impl Case {
             other => panic!("refused: {other:?}"),
         }
     }
+}
+
+fn new_project_at(id: Uuid, created_at_ms: i64) -> NewProject {
+    Project { created_at_ms, ..new_project(id, None) }
 }
 
 fn new_project(id: Uuid, name: Option<&str>) -> NewProject {

@@ -70,6 +70,21 @@ pub(super) async fn move_only_under_their_guard(case: Case) {
     assert_eq!(publish(Some(Guard::Unmoved(now)), side("b"), false).await, PublishOutcome::Published);
 }
 
+/// What was begun for a project that is deleted does not publish into one that is made again under its id.
+pub(super) async fn of_a_project_made_again_are_its_own(case: Case) {
+    let project = case.project().await;
+    let seen = case.catalog.ref_state(project).await.expect("state");
+    let op = case.op(project).await;
+    assert!(case.catalog.delete_project(project).await.expect("delete"));
+    let again = case.catalog.create_project(&super::new_project_at(project, NOW + 1)).await.expect("create");
+    assert!(matches!(again, crate::CreateOutcome::Created(_)), "{again:?}");
+    for guard in [Guard::Kept(seen), Guard::Unmoved(seen)] {
+        let publish =
+            Publish { guard: Some(guard), ..publication(project, op, vec![update(MAIN, None, Some(oid("1")))]) };
+        assert_eq!(case.catalog.publish(&publish).await.expect("publish"), PublishOutcome::Overtaken);
+    }
+}
+
 pub(super) async fn are_listed_by_prefix_in_byte_order(case: Case) {
     let project = case.project().await;
     let mut names = [

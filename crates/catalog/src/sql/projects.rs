@@ -165,10 +165,12 @@ impl Db {
     }
 }
 
-/// `false`: its id or name is taken. Its feed begins at `now_ms`.
+/// `false`: its id or name is taken. Its feed begins at `now_ms`, and so do the counts of its refs' moves: what was begun for another project
+/// that had the id before does not take this one for it.
 pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) -> Result<bool, Fault> {
     let inserted = sqlx::query(sql!(
-        "INSERT INTO projects ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
+        "INSERT INTO projects ({COLUMNS}, ref_moves, reach_shrinks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+         ON CONFLICT DO NOTHING"
     ))
     .bind(new.id)
     .bind(&new.name)
@@ -178,6 +180,7 @@ pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) 
     .bind(new.receive.deny_non_fast_forwards)
     .bind(new.receive.deny_deletes)
     .bind(new.quota_bytes.map(codec::signed).transpose()?)
+    .bind(now_ms)
     .execute(&mut **tx)
     .await?;
     let is_new = inserted.rows_affected() == 1;

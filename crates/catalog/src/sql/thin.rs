@@ -192,6 +192,8 @@ pub(super) async fn drop_unnamed(
                  WHERE w.project = $1 AND p.base_oid {list}
              UNION SELECT h.oid FROM pending_history h JOIN workspaces w ON w.id = h.workspace
                  WHERE w.project = $1 AND h.oid {list}
+             UNION SELECT h.base_oid FROM pending_history h JOIN workspaces w ON w.id = h.workspace
+                 WHERE w.project = $1 AND h.base_oid {list}
              UNION SELECT k.oid FROM checkpoint_rows k JOIN checkpoints c ON c.id = k.checkpoint
                  WHERE c.project = $1 AND k.oid {list}
              UNION SELECT k.base_oid FROM checkpoint_rows k JOIN checkpoints c ON c.id = k.checkpoint
