@@ -1,5 +1,7 @@
 //! Branches that end by themselves: how long they stay, how they become what stays, and their end.
 
+use std::collections::HashSet;
+
 use treehold_catalog::{Project, ProjectKey, Ref, RefUpdate};
 use treehold_object::ObjectId;
 use uuid::Uuid;
@@ -14,7 +16,7 @@ use crate::{Engine, EngineError, Result};
 const LIFETIME_MS: i64 = 7 * 24 * 3600 * 1000;
 /// The longest, seconds: a year.
 const LIFETIME_MAX_S: u64 = 365 * 24 * 3600;
-/// Branches that end in one round.
+/// Branches that are looked for at once.
 const ENDS: u32 = 100;
 
 impl Engine {
@@ -138,16 +140,29 @@ impl Engine {
 
     /// Removes branches whose time has come, but where somebody has pending work. Their reflogs have them, as those of deleted ones.
     pub(crate) async fn end_branches(&self) -> Result<()> {
-        for (project, branch) in self.catalog.expired_branches(self.ambient.now_ms(), ENDS).await? {
-            let Some(project) = self.catalog.project(&ProjectKey::Id(project)).await? else { continue };
-            match self.end_branch(&project, &branch.name).await {
-                Ok(true) => tracing::info!(project = %project.id, branch = branch.name, "an ephemeral branch ended"),
-                // It moved meanwhile, or cannot be ended now: there is another round.
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, project = %project.id, "an ephemeral branch could not be ended"),
+        // Those that cannot be ended stay in front, and must not hide the others.
+        let mut passed = HashSet::new();
+        loop {
+            let count = ENDS.saturating_add(u32::try_from(passed.len()).unwrap_or(u32::MAX));
+            let mut page = self.catalog.expired_branches(self.ambient.now_ms(), count).await?;
+            page.retain(|(project, branch)| passed.insert((*project, branch.name.clone())));
+            if page.is_empty() {
+                return Ok(());
+            }
+            for (project, branch) in page {
+                let Some(project) = self.catalog.project(&ProjectKey::Id(project)).await? else { continue };
+                self.end_expired(&project, &branch.name).await;
             }
         }
-        Ok(())
+    }
+
+    async fn end_expired(&self, project: &Project, name: &str) {
+        match self.end_branch(project, name).await {
+            Ok(true) => tracing::info!(project = %project.id, branch = name, "an ephemeral branch ended"),
+            // It moved meanwhile, or cannot be ended now: there is another round.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, project = %project.id, "an ephemeral branch could not be ended"),
+        }
     }
 
     /// `false` = it is not to end, or something moved.
