@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
-use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use rand::{Rng, rngs::StdRng};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use treehold_catalog::{Catalog, Job, Located, RoaringTreemap};

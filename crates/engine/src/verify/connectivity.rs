@@ -239,7 +239,8 @@ impl Run<'_> {
 
     /// Objects that the ledger has not, each by one edge that leads to it.
     async fn seek(&mut self, walk: &mut Walk, edges: &[&Edge]) -> Result<()> {
-        let project = Some(walk.project);
+        // Its remote hears of what the project reaches, not of what it once did.
+        let project = (!walk.past).then_some(walk.project);
         let wanted = edges.iter().map(|edge| Wanted { oid: edge.oid, kind: edge.kind, row: None, project });
         let rescued: HashSet<ObjectId> = self.rescue(wanted.collect()).await?.into_keys().collect();
         for edge in edges {
@@ -355,7 +356,9 @@ impl Run<'_> {
                 Ok(Some(object))
             }
             Look::Damaged(damage) => {
-                let object = self.rescue(vec![Wanted::of(row).needed_by(walk.project)]).await?.remove(&row.oid);
+                let project = (!walk.past).then_some(walk.project);
+                let wanted = Wanted { project, ..Wanted::of(row) };
+                let object = self.rescue(vec![wanted]).await?.remove(&row.oid);
                 let damage = if walk.past { Damage { code: Code::ReflogBroken, ..damage } } else { damage };
                 walk.find(damage, row.oid.to_string(), object.is_some());
                 Ok(object)

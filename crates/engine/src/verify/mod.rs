@@ -19,10 +19,11 @@ mod pending;
 mod projects;
 mod repair;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use crate::lease::Lease;
@@ -178,7 +179,11 @@ struct Run<'a> {
     saved: Arc<Mutex<Option<String>>>,
     /// Whether the bucket keeps versions that may be listed; `None`: not asked yet.
     versions: Option<bool>,
+    /// Packs of which the bucket keeps nothing but what they are now.
+    plain: HashSet<String>,
     remotes: Remotes,
+    /// What was looked for everywhere, in vain: it is not looked for there again.
+    vain: HashSet<ObjectId>,
 }
 
 impl Engine {
@@ -196,8 +201,17 @@ impl Engine {
         let resumed = left.is_some();
         let state = left.unwrap_or_else(|| State::new(asked, self.ambient.now_ms()));
         let pace = Pace::new(Arc::clone(&self.ambient), options.rate);
-        let (saved, remotes) = (lease.progress(), Remotes::default());
-        let mut run = Run { engine: self, progress, pace, state, saved, versions: None, remotes };
+        let mut run = Run {
+            engine: self,
+            progress,
+            pace,
+            state,
+            saved: lease.progress(),
+            versions: None,
+            plain: HashSet::new(),
+            remotes: Remotes::default(),
+            vain: HashSet::new(),
+        };
         run.save();
         match lease.kept(run.work()).await {
             Ok(()) => {

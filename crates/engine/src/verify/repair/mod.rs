@@ -23,6 +23,8 @@ pub(super) use remote::Remotes;
 const OBJECT_MAX: u64 = 1 << 30;
 /// No chain of deltas is longer.
 const CHAIN_MAX: usize = 4096;
+/// Objects that were nowhere, of which a run remembers so many.
+const VAIN_MAX: usize = 1_000_000;
 /// Rows of one key that are looked for in all packs at once.
 const FAR: usize = 50_000;
 /// What an index takes, bytes: for each entry, and beside them (gitformat-pack, version 2).
@@ -44,11 +46,6 @@ pub(super) struct Wanted {
 impl Wanted {
     pub fn of(row: &InspectedObject) -> Self {
         Self { oid: row.oid, kind: Some(row.kind), row: Some(row.clone()), project: None }
-    }
-
-    /// The same, with a project whose refs lead to it.
-    pub fn needed_by(self, project: Uuid) -> Self {
-        Self { project: Some(project), ..self }
     }
 
     /// Whether this is the object, by all that is known of it.
@@ -139,9 +136,7 @@ impl Run<'_> {
     async fn rescue_far(&mut self, key: &InspectedKey, rows: Vec<InspectedObject>) -> Result<bool> {
         let mut search = Search::new(rows.iter().map(Wanted::of).collect());
         search.window = Some(WINDOW);
-        self.search_packs(&mut search).await?;
-        self.search_versions(&mut search).await?;
-        self.search_remotes(&mut search).await?;
+        self.search_far(&mut search).await?;
         let mut rescued = std::mem::take(&mut search.rescued);
         rescued.extend(self.store_found(search.found).await?.into_keys());
         let mut whole = true;
@@ -160,10 +155,25 @@ impl Run<'_> {
         }
         let mut search = Search::new(wanted);
         self.search_nearby(&mut search).await?;
-        self.search_packs(&mut search).await?;
-        self.search_versions(&mut search).await?;
-        self.search_remotes(&mut search).await?;
+        self.search_far(&mut search).await?;
         self.store_found(search.found).await
+    }
+
+    /// Packs, older versions, remotes: each goes through all there is. What was nowhere before in this run is only asked for where the
+    /// project that needs it came from.
+    async fn search_far(&mut self, search: &mut Search) -> Result<()> {
+        let open = std::mem::take(&mut search.open).into_iter();
+        let (again, first) = open.partition(|(oid, _)| self.vain.contains(oid));
+        search.open = first;
+        self.search_packs(search).await?;
+        self.search_versions(search).await?;
+        self.search_remotes(search).await?;
+        let room = VAIN_MAX.saturating_sub(self.vain.len());
+        self.vain.extend(search.open.keys().copied().take(room));
+        let left = std::mem::replace(&mut search.open, again);
+        self.search_needed(search).await?;
+        search.open.extend(left);
+        Ok(())
     }
 
     async fn store_found(&self, found: Vec<(Wanted, Object)>) -> Result<HashMap<ObjectId, Object>> {

@@ -39,6 +39,8 @@ const PROJECTS_MAX: usize = 16;
 /// Requests to the remote of one project in one run, and how many in a row may bring nothing: what was never pushed is refused.
 const REQUESTS_MAX: u32 = 5_000;
 const VAIN_MAX: u32 = 1_000;
+/// How long the remote of one project may take in one run, all requests together, milliseconds.
+const SPENT_MAX_MS: i64 = 2 * 3600 * 1000;
 /// For so many of them counts one whose answer is no good, which may be long.
 const INVALID_COUNTS: u32 = 50;
 
@@ -52,6 +54,8 @@ struct Asked {
     requests: u32,
     /// Requests since the last one that brought something.
     vain: u32,
+    /// How long they took, milliseconds.
+    spent_ms: i64,
     /// It is not asked any more.
     silent: bool,
 }
@@ -101,6 +105,12 @@ fn split(mut wants: Vec<Want>, words: &str) -> Vec<Vec<Want>> {
 impl Run<'_> {
     /// Asks the remotes of projects that need what is looked for, then those of other projects that reach it.
     pub(super) async fn search_remotes(&mut self, search: &mut Search) -> Result<()> {
+        self.search_needed(search).await?;
+        self.search_reaching(search).await
+    }
+
+    /// Asks the remotes of projects that need what is looked for.
+    pub(super) async fn search_needed(&mut self, search: &mut Search) -> Result<()> {
         let mut needed: HashMap<Uuid, Vec<ObjectId>> = HashMap::new();
         for wanted in search.open.values() {
             if let Some(project) = wanted.project {
@@ -112,7 +122,7 @@ impl Run<'_> {
                 self.ask(&project, search, &oids).await?;
             }
         }
-        self.search_reaching(search).await
+        Ok(())
     }
 
     async fn search_reaching(&mut self, search: &mut Search) -> Result<()> {
@@ -180,6 +190,10 @@ impl Run<'_> {
         if asked.silent {
             return false;
         }
+        if asked.spent_ms >= SPENT_MAX_MS {
+            self.fall_silent(project, "it took too long; another run asks again");
+            return false;
+        }
         if enough || vain {
             let why = if vain { "brought nothing" } else { "were made" };
             let requests = if vain { asked.vain } else { asked.requests };
@@ -200,7 +214,11 @@ impl Run<'_> {
         batch: Vec<Want>,
     ) -> Result<Vec<Vec<Want>>> {
         self.progress.step("asking remotes", batch.len() as u64, None);
-        match self.bring(at, &batch).await {
+        let began_ms = self.engine.ambient.now_ms();
+        let brought = self.bring(at, &batch).await;
+        let took_ms = self.engine.ambient.now_ms().saturating_sub(began_ms);
+        self.remotes.0.entry(project.id).or_default().spent_ms += took_ms;
+        match brought {
             Ok(brought) => {
                 brought.into_iter().for_each(|(oid, kind, content)| search.offer(oid, kind, content));
                 let left: Vec<Want> =

@@ -51,13 +51,18 @@ impl Run<'_> {
     /// Every pack that the key ever was, by every index that it ever had: either may be whole where the other is not.
     async fn search_pack_versions(&mut self, key: &str, search: &mut Search) -> Result<()> {
         let Some(idx_key) = idx_key(key).filter(|_| !search.open.is_empty()) else { return Ok(()) };
+        if self.plain.contains(key) {
+            return Ok(());
+        }
         let packs = self.versions_of(key).await?;
         if packs.is_empty() {
+            self.plain.insert(key.to_owned());
             return Ok(());
         }
         let indexes = self.versions_of(&idx_key).await?;
         // What both are now was looked at before.
         if packs.iter().chain(&indexes).all(|version| version.current) {
+            self.plain.insert(key.to_owned());
             return Ok(());
         }
         let mut seen = HashSet::new();
