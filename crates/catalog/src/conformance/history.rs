@@ -252,13 +252,13 @@ pub(super) async fn keeps_what_versions_started_from(case: Case) {
             mode: 0,
             oid: None,
             size: 0,
-            base_oid: Some(oid("base")),
+            base_oid: Some(oid("start")),
             base_mode: Some(0o100644),
             content: Content::None,
         },
         ..edit("b", "any")
     };
-    for content in ["base", "other"] {
+    for content in ["start", "other"] {
         case.write(&key, &[edit("a", content)]).await;
     }
     for write in [started, edit("b", "later")] {
@@ -266,10 +266,10 @@ pub(super) async fn keeps_what_versions_started_from(case: Case) {
     }
     let thinned = case.thin(&NOTHING, 100, NOW + 1).await;
     assert_eq!((thinned.versions, thinned.contents), (1, 0));
-    assert!(case.content(key.project, "base").await.is_some(), "a version started from it");
+    assert!(case.content(key.project, "start").await.is_some(), "a version started from it");
     let thinned = case.thin(&NOTHING, 100, NOW + 11).await;
     assert_eq!((thinned.versions, thinned.contents), (1, 1));
-    assert!(case.content(key.project, "base").await.is_none());
+    assert!(case.content(key.project, "start").await.is_none());
 }
 
 pub(super) async fn keeps_what_a_commit_has_taken(case: Case) {

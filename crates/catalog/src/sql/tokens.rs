@@ -56,7 +56,11 @@ impl Row {
 
 impl Db {
     async fn create_token_once(&self, token: &Token, hash: &TokenHash) -> Result<(), Fault> {
-        insert(self.writer(), token, hash).await
+        match insert(self.writer(), token, hash).await {
+            // Of two that come at once with the same token, the second may meet the secret of the first before its id.
+            Err(fault) if fault.is_unique_violation() => insert(self.writer(), token, hash).await,
+            inserted => inserted,
+        }
     }
 
     async fn list_tokens(&self, project: Option<Uuid>, after: Option<Uuid>, limit: u32) -> Result<Vec<Token>, Fault> {
