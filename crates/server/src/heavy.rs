@@ -2,8 +2,8 @@
 //! connections and everything light, and make their answers there, too.
 //!
 //! There are no more of these threads than cores, and the operating system gives them what the others leave: a thread of lower
-//! priority yields its core at once to one that wakes, wherever it is in its work. So a light request waits neither for a heavy one to
-//! come to a pause, nor for its turn among them.
+//! priority yields its core to one that wakes, wherever it is in its work, at the latest once its slice of a few milliseconds is over. So a
+//! light request waits neither for a heavy one to come to a pause, nor for its turn among them.
 
 use std::future::Future;
 use std::io;
