@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use treehold_object::{BStr, BString, ObjectId, fsck, path};
 
 use crate::files::bad_path;
-use crate::tree::{Edits, Item, WalkFrom, entries};
+use crate::tree::{Edits, Item, SYMLINK, WalkFrom, entries};
 use crate::writer::NewBytes;
 use crate::{Engine, EngineError, Result};
 
@@ -93,10 +93,6 @@ impl Engine {
     /// directory is or the other way round, and names that differ from a sibling only in case or normalisation. `edits` is
     /// everything that changes against the tree `root`; `added` are those of its paths that are to be judged.
     pub(crate) async fn check_additions(&self, root: Option<ObjectId>, edits: &Edits, added: &[BString]) -> Result<()> {
-        for path in added {
-            let mode = edits.get(path).copied().flatten().map_or(0o100644, |item| item.mode);
-            path::check_new_name(path, mode).map_err(|error| bad_path(&error))?;
-        }
         let mut spots: Vec<BString> = Vec::new();
         for path in added {
             spots.extend(above(path).map(BString::from));
@@ -106,6 +102,14 @@ impl Engine {
         spots.dedup();
         let found: BTreeMap<BString, Option<Item>> =
             spots.iter().cloned().zip(self.find_paths(root, &spots).await?).collect();
+        for path in added {
+            let mode = edits.get(path).copied().flatten().map_or(0o100644, |item| item.mode);
+            // A name that the branch has is no new one, whatever was pending there. What becomes a link is judged.
+            let known = found[path].is_some_and(|item| !item.is_tree() && (item.mode == SYMLINK || mode != SYMLINK));
+            if !known {
+                path::check_new_name(path, mode).map_err(|error| bad_path(&error))?;
+            }
+        }
         let mut looked = Looked { found, siblings: HashMap::new(), judged: HashSet::new() };
         for path in added {
             self.check_spot(root, edits, path, &mut looked).await?;

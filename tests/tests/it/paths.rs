@@ -381,6 +381,13 @@ both! {
             assert_eq!(d.get(&url).await.status, 200, "{path:?}");
             d.put(&format!("/pending/{project}/{user}/{}", percent(path)), format!("edited {path}")).await.ok(201);
         }
+        // Marked as deleted, such a name is still the branch's, and no new one.
+        let again = format!("/pending/{project}/{user}/a%3Ab");
+        d.put(&format!("{again}?action=deleted"), "").await.ok(200);
+        d.put(&again, "edited a:b").await.ok(200);
+        d.put(&format!("{again}?action=deleted"), "").await.ok(200);
+        assert_eq!(d.put(&again, "colon").await.ok(200)["action"], "none");
+        d.put(&again, "edited a:b").await.ok(201);
         assert_eq!(d.get(&format!("/files/{project}/raw%ff")).await.text(), "bytes");
         assert_eq!(d.put(&format!("/pending/{project}/{user}/raw%ff"), "edited raw").await.status, 201);
         // Beside such names the rules hold for what is added.
