@@ -1,7 +1,6 @@
 //! Commits: written byte for byte as git writes them, read whatever they are.
 
 use crate::ident::{IdentError, Signature};
-use crate::limits::MESSAGE_BYTES_MAX;
 use bstr::{BStr, BString, ByteSlice};
 use gix_hash::ObjectId;
 
@@ -14,9 +13,6 @@ pub enum CommitError {
     /// The message is not UTF-8, and a commit without an encoding header says that it is.
     #[error("the message is not UTF-8")]
     MessageNotUtf8,
-    /// The message is longer than [`MESSAGE_BYTES_MAX`].
-    #[error("the message is longer than 1 MiB")]
-    MessageTooLong,
     /// Author or committer.
     #[error("author or committer: {0}")]
     Ident(#[from] IdentError),
@@ -59,9 +55,6 @@ impl CommitSpec {
     pub fn encode(&self) -> Result<Vec<u8>, CommitError> {
         self.author.check()?;
         self.committer.check()?;
-        if self.message.len() > MESSAGE_BYTES_MAX {
-            return Err(CommitError::MessageTooLong);
-        }
         if self.message.contains(&0) {
             return Err(CommitError::MessageNul);
         }

@@ -18,8 +18,6 @@ pub const TREE_PATH_BYTES_MAX: u16 = 4096;
 pub const BATCH_PATHS_MAX: usize = 10_000;
 /// Most changes in one commit.
 pub const COMMIT_CHANGES_MAX: usize = 100_000;
-/// Longest commit message, bytes (1 MiB).
-pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Longest name, and longest e-mail address, of an author that an edit may give, bytes.
 pub const IDENT_BYTES_MAX: usize = 1024;
 /// Longest target of a symlink that an edit may add, bytes.
