@@ -85,7 +85,9 @@ impl Engine {
             return Err(gone());
         }
         let reached = self.closure(project, vec![oid]).await?;
-        let lost: Vec<u64> = (&reached - self.catalog.reach(project.id).await?).iter().collect();
+        let lost = &reached - self.catalog.reach(project.id).await?;
+        self.check_quota(project, self.catalog.sum_sizes(&lost).await?)?;
+        let lost: Vec<u64> = lost.iter().collect();
         for chunk in lost.chunks(PINS) {
             let located = self.catalog.locate_numbers(chunk).await?;
             let oids: Vec<ObjectId> = located.iter().map(|found| found.oid).collect();

@@ -80,6 +80,16 @@ both! {
         allow(&d, project, Value::Null).await;
         clone.run(&["push", "--quiet", "origin", "main"]);
         assert!(held(&d, project).await > before);
+        // What a deleted branch had counts again before it comes back.
+        clone.commit_file("side", text("side", 9000));
+        clone.run(&["push", "--quiet", "origin", "HEAD:refs/heads/side"]);
+        let tip = clone.run(&["rev-parse", "HEAD"]);
+        clone.run(&["push", "--quiet", "origin", ":side"]);
+        allow(&d, project, json!(held(&d, project).await + 1000)).await;
+        let (side, restore) = (format!("/projects/{project}/refs/heads/side"), json!({"oid": tip.trim(), "restore": true}));
+        refused(&d.put_json(&side, restore.clone()).await);
+        allow(&d, project, Value::Null).await;
+        d.put_json(&side, restore).await.ok(201);
         d.export(project).await;
     }
 
