@@ -106,6 +106,9 @@ impl Engine {
                 None => return Ok(LogPage { commits: Vec::new(), next_cursor: None, shallow: false }),
             },
         };
+        // A cursor is the caller's word.
+        let mut seen = HashSet::new();
+        at.from.retain(|oid| seen.insert(oid.0));
         let tips: Vec<ObjectId> = at.from.iter().map(|oid| oid.0).collect();
         if self.catalog.may_read(project.id, &tips).await?.contains(&false) {
             return Err(EngineError::BadRequest("The cursor's commits are gone; list from the start.".to_owned()));
