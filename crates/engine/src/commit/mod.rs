@@ -22,6 +22,7 @@ use treehold_catalog::{Attempt, AttemptChange, AttemptState, Charged, KeyId, Pro
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
+use uuid::Uuid;
 
 use change::ChangeRow;
 pub(crate) use held::LEFT_AFTER_MS;
@@ -265,27 +266,29 @@ impl Engine {
 
     /// The newest commit on the way back from `head` (by first parents) that has what every change started from: there the changes
     /// are what their user saw, and undo nobody's work.
-    pub(crate) async fn where_clean(&self, head: &Head, rows: &[ChangeRow]) -> Result<Option<Head>> {
+    pub(crate) async fn where_clean(&self, project: Uuid, head: &Head, rows: &[ChangeRow]) -> Result<Option<Head>> {
         let paths: Vec<BString> = rows.iter().map(|row| row.path.clone()).collect();
         let mut clean = |_: &Head, there: &[Side]| there.iter().zip(rows).all(|(found, row)| row.base.is(*found));
-        self.walk_back(head, &paths, &mut clean).await
+        self.walk_back(project, head, &paths, &mut clean).await
     }
 
-    /// The newest commit on that way of which `is_it` says so, by the files that it has at `paths`; it is asked of each.
+    /// The newest commit on that way of which `is_it` says so, by the files that it has at `paths`; it is asked of each. The way ends where
+    /// the project's history is cut off, also if another project has what came before.
     pub(crate) async fn walk_back(
         &self,
+        project: Uuid,
         head: &Head,
         paths: &[BString],
         is_it: &mut (dyn FnMut(&Head, &[Side]) -> bool + Send),
     ) -> Result<Option<Head>> {
-        let mut at = head.clone();
+        let (mut at, cut) = (head.clone(), self.catalog.shallow(project).await?);
         for _ in 0..STEPS_BACK {
             let there = self.find_paths(at.tree, paths).await?;
             let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
             if is_it(&at, &there) {
                 return Ok(Some(at));
             }
-            let Some(commit) = at.commit else { return Ok(None) };
+            let Some(commit) = at.commit.filter(|commit| !cut.contains(commit)) else { return Ok(None) };
             // What a dry run made is not on record.
             let Some(row) = self.catalog.commits(&[commit]).await?.pop().flatten() else { return Ok(None) };
             let parent = row.parents.first().copied();
@@ -316,7 +319,7 @@ impl Engine {
         policy: Policy,
         at: Option<&Endpoint>,
     ) -> Result<CommitAnswer> {
-        let Some(parent) = self.where_clean(head, rows).await? else {
+        let Some(parent) = self.where_clean(intent.project.id, head, rows).await? else {
             // They started from different commits, or from one that is cut off: on any commit they would undo somebody's work.
             return Err(EngineError::MergeConflict(
                 self.merge_changes(intent.project.id, rows, head, false).await?.conflicts,

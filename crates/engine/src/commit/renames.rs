@@ -7,7 +7,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::change::ChangeRow;
-use crate::tree::{Added, Candidates, FOLLOWED_MAX, Item, Resolution3, Side};
+use crate::tree::{Added, Candidates, FOLLOWED_MAX, Item, Resolution3, Side, is_file};
 use crate::view::Head;
 use crate::{Engine, Result};
 
@@ -85,6 +85,10 @@ fn destination<'a>(followed: &'a Followed, changes: &'a [ChangeRow]) -> &'a BStr
 
 impl Renames<'_> {
     async fn follow(&mut self, change: &ChangeRow, theirs: Side) -> Result<Option<Followed>> {
+        // A link that went elsewhere may lead elsewhere, and git reads no link under some names.
+        if [change.new, theirs].into_iter().flatten().any(|item| !is_file(item.mode)) {
+            return Ok(None);
+        }
         match (change.base.oid, change.new, theirs) {
             (Some(base), Some(ours), None) => self.there(change, base, ours).await,
             (Some(base), None, Some(theirs)) => self.here(change, base, theirs).await,
@@ -135,7 +139,7 @@ impl Renames<'_> {
             }
             change.base.is(was)
         };
-        let clean = self.engine.walk_back(self.parent, path, &mut is_clean).await?;
+        let clean = self.engine.walk_back(self.project, self.parent, path, &mut is_clean).await?;
         let (tree, was) = match (clean, was, last) {
             (Some(clean), Some(was), _) => (clean.tree, was),
             (None, _, Some((tree, item))) => (tree, Item { mode: change.base.mode.unwrap_or(item.mode), oid: base }),

@@ -282,6 +282,10 @@ impl Engine {
         theirs: &mut Candidates,
     ) -> Result<Option<(BString, Arrived)>> {
         let Some(base) = change.old else { return Ok(None) };
+        // A link that went elsewhere may lead elsewhere, and git reads no link under some names.
+        if [change.new, side].into_iter().flatten().any(|item| !is_file(item.mode)) {
+            return Ok(None);
+        }
         let candidates = match (change.new, side) {
             (Some(_), None) => theirs,
             (None, Some(_)) => ours,
