@@ -8,8 +8,8 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 use treehold_catalog::{
-    Attempt, AttemptChange, AttemptState, ClearCause, ClearPending, ClearedRow, FinalAnswer, OpKind, Publish,
-    PublishOutcome, RefUpdate, SnapshotRow, StoreCommit,
+    Attempt, AttemptChange, AttemptState, ClearCause, ClearPending, ClearedRow, FinalAnswer, Guard, OpKind, Publish,
+    PublishOutcome, RefUpdate, RoaringTreemap, SnapshotRow, StoreCommit,
 };
 use treehold_fault::point;
 use treehold_object::ObjectId;
@@ -316,8 +316,14 @@ impl Engine {
                 }
             }
             let mut elsewhere = publish.clone();
+            let seen = self.catalog.ref_state(attempt.project).await?;
             match self.refs_to_move(attempt).await? {
-                Some(refs) => elsewhere.refs = refs,
+                Some(refs) if refs.is_empty() => elsewhere.refs = refs,
+                Some(refs) => {
+                    elsewhere.refs = refs;
+                    elsewhere.reached |= self.lost_below(attempt).await?;
+                    elsewhere.guard = Some(Guard::Kept(seen));
+                }
                 None => {
                     elsewhere.refs.clear();
                     put_off(&mut elsewhere, attempt.commit);
@@ -379,6 +385,17 @@ impl Engine {
             publish.remote_seen.push((name, known));
         }
         Ok(())
+    }
+
+    /// What an attempt's commit reaches where its project does not reach any more what it was made on: the branch was deleted or set back
+    /// meanwhile, and comes again. The reflog keeps that from being collected.
+    async fn lost_below(&self, attempt: &Attempt) -> Result<RoaringTreemap> {
+        let base: Vec<ObjectId> = attempt.base.into_iter().collect();
+        if !self.catalog.may_read(attempt.project, &base).await?.contains(&false) {
+            return Ok(RoaringTreemap::new());
+        }
+        let project = self.find_project(&attempt.project.to_string()).await?;
+        self.closure(&project, vec![attempt.commit]).await
     }
 
     /// What an attempt moves, from where its branch is now; `None` = the branch neither has the commit nor can go there.

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use treehold_engine::api::{Author, CommitAnswer, CommitRequest, OnConflict, PutPending, RefRequest};
 use treehold_engine::remote::{GitRemote, RemoteTimeouts};
+use treehold_engine::{Engine, VerifyOptions};
 use treehold_fault::{Decision, Faults, Injected, Moment};
 use uuid::Uuid;
 
@@ -12,6 +14,8 @@ use crate::gate::{Gate, Rates};
 use crate::life::Deed;
 use crate::people::{self, Done, Person};
 use crate::world::{Plan, World};
+
+const SIDE: &str = "side";
 
 /// Before the next publication that ends an attempt, when it is known what it will say, something else is done.
 struct Between {
@@ -75,4 +79,56 @@ async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
     assert_eq!((status.ahead, status.behind), (0, 0), "our branch went there by the pull");
     assert!(status.changes.is_empty() && status.attempts.is_empty(), "{status:?}");
     assert_eq!(people::view(&engine, &project, person.id, "file").await, Some(b"one".to_vec()));
+}
+
+/// Saves a text on a branch beside the default one, and commits it with a push.
+async fn committed(engine: &Engine, project: &str, user: Uuid, text: &'static str) -> CommitAnswer {
+    let put = PutPending { branch: Some(SIDE.to_owned()), ..people::edit(Some(text)) };
+    engine.put_pending(project, user, b"file", put).await.expect("a save");
+    let request = CommitRequest {
+        user,
+        message: text.to_owned(),
+        author: Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None },
+        branch: Some(SIDE.to_owned()),
+        paths: None,
+        expected_head_sha: None,
+        on_conflict: OnConflict::Merge,
+        push: Some(true),
+        dry_run: false,
+        trailers: false,
+        sign: None,
+    };
+    engine.commit(project, &request, None, None).await.expect("a commit")
+}
+
+/// Goal: a branch that is deleted while a push of it is on its way comes back with all of its history.
+/// Method: two commits are pushed to a branch; the second one has landed, and is about to be recorded, when the branch is deleted.
+#[tokio::test]
+async fn a_branch_that_comes_back_has_its_history() {
+    let _alone = ALONE.lock();
+    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
+    let world = Arc::new(World::new(Plan { seed: 1, remote: true, ..Plan::default() }, &gate));
+    world.outsider(1);
+    let remote =
+        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
+    let engine = world.engine_with(Arc::new(remote) as _).await;
+    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
+    let imported = engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import");
+    let (project, user) = (imported.project.id.to_string(), Uuid::from_u128(1));
+    let oid = imported.project.head.expect("a head");
+    let made = RefRequest { oid, expected_oid: None, force: false, restore: false, ephemeral: None, expires_in: None };
+    engine.put_ref(&project, &format!("refs/heads/{SIDE}"), &made).await.expect("a branch");
+    committed(&engine, &project, user, "one").await;
+
+    let (deletes, of) = (engine.clone(), project.clone());
+    let deed = async move { deletes.delete_ref(&of, &format!("refs/heads/{SIDE}"), None).await.expect("a deletion") };
+    let between = Arc::new(Between { ends: AtomicBool::new(false), deed: Mutex::new(Some(Box::pin(deed))) });
+    treehold_fault::arm(Arc::clone(&between) as _);
+    let answer = committed(&engine, &project, user, "two").await;
+    treehold_fault::disarm();
+    assert!(between.deed.lock().expect("a lock").is_none(), "nothing came between");
+    assert_eq!(world.origin.rev_parse(SIDE), answer.commit.to_string());
+    let options = VerifyOptions { full: true, restart: true, ..VerifyOptions::default() };
+    let report = engine.verify(&options, &()).await.expect("a verification");
+    assert_eq!((report.errors, report.findings.len()), (0, 0), "{:?}", report.findings);
 }
