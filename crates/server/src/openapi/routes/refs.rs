@@ -47,6 +47,7 @@ pub(crate) fn write() -> Operation {
         .limit(Limit::Refs)
         .refuses(400, &["bad_request"])
         .refuses(409, &["ref_moved", "not_fast_forward", "ref_conflict"])
+        .refuses(413, &["quota_exceeded"])
         .refuses(422, &["bad_lifetime", "bad_ref", "unknown_oid"])
 }
 
