@@ -133,7 +133,9 @@ pub async fn open_catalog_with(url: &str, options: PostgresOptions) -> Result<Ar
     Err(CatalogError::Invalid { what: "catalog URL" })
 }
 
-/// Cores of this machine, or as many as are likely where nobody tells.
+/// Cores of this machine, or as many as are likely where nobody tells. Asked once: the system reads files to tell.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+    static CORES: std::sync::LazyLock<usize> =
+        std::sync::LazyLock::new(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get));
+    *CORES
 }
