@@ -62,7 +62,7 @@ pub use jobs::{Job, Jobs};
 pub use ledger::{KeyId, Ledger, LedgerStats, LedgerSums, Located, NewObject, Op, OpKind, Pinned, Registered};
 pub use pending::{
     Action, Content, EditBase, EditSpot, HistoryRow, Origin, Pending, PendingChange, PendingOutcome, PendingRow,
-    PendingWrite, RowExpectation, WorkspaceKey,
+    PendingWrite, RowExpectation, Seen, WorkspaceKey,
 };
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use projects::{CreateOutcome, NewProject, PolicyChange, Project, ProjectKey, Projects, ReceivePolicy};

@@ -217,9 +217,22 @@ pub struct EditBase {
     pub head: Option<ObjectId>,
     /// The commit's root tree; `None` = no ref, or a ref to something that the commit graph does not have.
     pub tree: Option<ObjectId>,
+    /// Number of the workspace; `None` = it was never written.
+    pub workspace: Option<i64>,
     /// The workspace's revision; 0 if it was never written.
     pub revision: i64,
     /// What is pending at the path.
+    pub row: Option<PendingRow>,
+}
+
+/// A workspace as a writer has just read it, by [`Pending::edit_base`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number.
+    pub workspace: i64,
+    /// Its revision.
+    pub revision: i64,
+    /// What was pending at the path that is written.
     pub row: Option<PendingRow>,
 }
 
@@ -258,6 +271,16 @@ pub trait Pending {
         key: &WorkspaceKey,
         expected_revision: Option<i64>,
         writes: &[PendingWrite],
+        now_ms: i64,
+    ) -> Result<PendingOutcome, CatalogError>;
+    /// As [`Pending::write_pending`], one write by somebody who has just looked. What was seen is a hint and costs nothing if it is
+    /// not true any more: where it is, the workspace need not be read again.
+    async fn write_seen(
+        &self,
+        key: &WorkspaceKey,
+        seen: Option<Seen>,
+        expected_revision: Option<i64>,
+        write: PendingWrite,
         now_ms: i64,
     ) -> Result<PendingOutcome, CatalogError>;
     /// Removes all rows (to local history); the workspace's revision after it, and how many rows went.

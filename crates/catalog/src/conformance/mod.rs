@@ -284,6 +284,7 @@ where
         pending::clears_to_history,
         pending::reads_one_snapshot,
         pending::loses_no_write_of_many,
+        pending::loses_no_write_of_those_who_looked,
         pending::takes_large_batches,
         pending::keeps_writes_that_arrive_together_apart,
         pending::survives_callers_that_leave,

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::{ClearCause, ClearPending, ClearedRow, PendingOutcome, PublishOutcome};
+use crate::{ClearCause, ClearPending, ClearedRow, PendingOutcome, ProjectKey, PublishOutcome, Seen};
 
 /// The seed of this run: `TREEHOLD_TEST_SEED`, or a new one. It is printed, so that a failure can be replayed.
 pub(super) fn seed() -> u64 {
@@ -18,12 +18,14 @@ pub(super) fn seed() -> u64 {
 type ModelRow = (&'static str, Option<&'static str>, i64);
 
 /// A workspace as it should be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     revision: i64,
     rows: BTreeMap<String, ModelRow>,
     /// Versions by path, oldest first.
     history: BTreeMap<String, Vec<ModelRow>>,
+    /// What was seen at paths, now or some time ago.
+    seen: BTreeMap<String, Seen>,
 }
 
 const CONTENTS: [&str; 4] = ["one", "two", "three", "four"];
@@ -105,7 +107,7 @@ pub(super) async fn pending_follows_the_model(case: Case) {
 }
 
 async fn write(case: &Case, key: &WorkspaceKey, model: &mut Model, random: &mut StdRng) {
-    let mut after = Model { revision: model.revision, rows: model.rows.clone(), history: model.history.clone() };
+    let mut after = model.clone();
     let (mut writes, mut answers, mut refused) = (Vec::new(), Vec::new(), None);
     for index in 0..random.random_range(1..4) {
         let path = PATHS[random.random_range(0..PATHS.len())];
@@ -125,12 +127,26 @@ async fn write(case: &Case, key: &WorkspaceKey, model: &mut Model, random: &mut 
             }
         }
     }
-    let outcome = case.catalog.write_pending(key, Some(model.revision), &writes, NOW).await.expect("write");
+    let outcome = match &writes[..] {
+        [write] if random.random() => {
+            let path = write.path.to_string();
+            if !model.seen.contains_key(&path) || random.random() {
+                let spot = pending::spot(ProjectKey::Id(key.project), Some(&key.branch), key.user, &path);
+                let base = case.catalog.edit_base(&spot).await.expect("edit base").expect("a project");
+                let seen = base.workspace.map(|workspace| Seen { workspace, revision: base.revision, row: base.row });
+                model.seen.extend(seen.map(|seen| (path.clone(), seen)));
+            }
+            let expected = random.random::<bool>().then_some(model.revision);
+            case.catalog.write_seen(key, model.seen.get(&path).cloned(), expected, write.clone(), NOW).await
+        }
+        _ => case.catalog.write_pending(key, Some(model.revision), &writes, NOW).await,
+    };
+    let outcome = outcome.expect("write");
     match refused {
         Some(index) => assert_eq!(outcome, PendingOutcome::Mismatch(index)),
         None => {
             assert_eq!(outcome, PendingOutcome::Written { revision: after.revision, rows: answers });
-            *model = after;
+            *model = Model { seen: std::mem::take(&mut model.seen), ..after };
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use treehold_object::BString;
 
 use super::*;
-use crate::{CatalogError, CommitRow, EditBase, EditSpot, PendingOutcome, ProjectKey};
+use crate::{CatalogError, CommitRow, EditBase, EditSpot, FeedRead, PendingOutcome, ProjectKey, Seen};
 
 fn expecting(expect: RowExpectation, write: PendingWrite) -> PendingWrite {
     PendingWrite { expect, ..write }
@@ -378,6 +378,51 @@ pub(super) async fn loses_no_write_of_many(case: Case) {
     assert_eq!(history.len(), 5);
 }
 
+/// Writers who look first, four at each of two paths: whoever was overtaken is told, and looks again.
+pub(super) async fn loses_no_write_of_those_who_looked(case: Case) {
+    let key = case.workspace().await;
+    let racing = (0..8).map(|racer| {
+        let (catalog, key) = (case.catalog.clone(), key.clone());
+        async move {
+            for round in 0..5 {
+                while !look_and_write(&catalog, &key, racer, round).await {}
+            }
+        }
+    });
+    together(racing).await;
+    let (revision, rows) = case.catalog.pending(&key, None).await.expect("pending");
+    assert_eq!((revision, rows.len()), (40, 2));
+    let mut revisions: Vec<i64> = rows.iter().map(|row| row.revision).collect();
+    for path in ["a", "b"] {
+        let history = case.catalog.pending_history(&key, &path.into(), 99).await.expect("history");
+        revisions.extend(history.iter().map(|version| version.row.revision));
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=40).collect::<Vec<i64>>(), "each version is there once");
+    let told = case.catalog.events(key.project, NOW, None, 99).await.expect("events");
+    assert!(matches!(told, Some(FeedRead::Page(page)) if page.events.len() == 40));
+}
+
+/// Whether nobody came in between.
+async fn look_and_write(catalog: &Arc<dyn Catalog>, key: &WorkspaceKey, racer: usize, round: usize) -> bool {
+    let path = ["a", "b"][racer % 2];
+    let spot = spot(ProjectKey::Id(key.project), Some(&key.branch), key.user, path);
+    let base = catalog.edit_base(&spot).await.expect("edit base").expect("a project");
+    let expect = base.row.as_ref().map_or(RowExpectation::Absent, RowExpectation::of);
+    // Some care for all of the workspace.
+    let expected = (racer < 2).then_some(base.revision);
+    let seen = base.workspace.map(|workspace| Seen { workspace, revision: base.revision, row: base.row });
+    let write = expecting(expect, inline(path, format!("{racer} {round}").as_bytes()));
+    match catalog.write_seen(key, seen, expected, write, NOW).await.expect("write") {
+        PendingOutcome::Written { revision, rows } => {
+            assert_eq!(rows, [Some(revision)]);
+            true
+        }
+        PendingOutcome::Mismatch(0) | PendingOutcome::WorkspaceMoved(_) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(super) async fn takes_large_batches(case: Case) {
     let key = case.workspace().await;
     let path = |index: usize| format!("directory/{index:05}");
@@ -459,7 +504,7 @@ pub(super) async fn survives_callers_that_leave(case: Case) {
     assert!(last > answered, "{last} after {answered} answers");
 }
 
-fn spot(project: ProjectKey, branch: Option<&str>, user: Uuid, path: &str) -> EditSpot {
+pub(super) fn spot(project: ProjectKey, branch: Option<&str>, user: Uuid, path: &str) -> EditSpot {
     EditSpot { project, branch: branch.map(str::to_owned), user, path: path.into() }
 }
 
@@ -474,6 +519,7 @@ pub(super) async fn shows_what_an_edit_starts_from(case: Case) {
         branch: "main".to_owned(),
         head: None,
         tree: None,
+        workspace: None,
         revision: 0,
         row: None,
     };
@@ -488,6 +534,8 @@ pub(super) async fn shows_what_an_edit_starts_from(case: Case) {
     expected.project.bytes = 2;
     expected.row = case.catalog.pending(&key, Some(&["b".into()])).await.expect("pending").1.pop();
     assert!(expected.row.is_some());
+    expected.workspace = ask(spot(by_id(), None, key.user, "b")).await.and_then(|base| base.workspace);
+    assert!(expected.workspace.is_some());
     assert_eq!(ask(spot(by_id(), None, key.user, "b")).await, Some(expected.clone()), "not in the graph");
     let (tree, raw) = (oid("tree"), Bytes::from_static(b"raw"));
     let row = CommitRow { oid: oid("head"), tree, parents: Vec::new(), generation: 1, time: 0, raw };
@@ -501,7 +549,7 @@ pub(super) async fn shows_what_an_edit_starts_from(case: Case) {
     // Another path, user or branch.
     let elsewhere = EditBase { row: None, ..expected };
     assert_eq!(ask(spot(by_id(), None, key.user, "c")).await, Some(elsewhere.clone()));
-    let untouched = EditBase { revision: 0, ..elsewhere };
+    let untouched = EditBase { workspace: None, revision: 0, ..elsewhere };
     assert_eq!(ask(spot(by_id(), None, Uuid::new_v4(), "b")).await, Some(untouched.clone()));
     let unborn = EditBase { branch: "topic".to_owned(), head: None, tree: None, ..untouched };
     assert_eq!(ask(spot(by_id(), Some("topic"), key.user, "b")).await, Some(unborn));

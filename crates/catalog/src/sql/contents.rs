@@ -152,9 +152,14 @@ pub(super) async fn put_contents(tx: &mut Transaction, contents: &Contents<'_>) 
 
 /// SQL: records the contents that parameters from `$1` on hold. What is there is locked, and stays, unless it was only a name.
 pub(super) fn upsert_sql() -> String {
+    upsert_sql_if("true")
+}
+
+/// SQL: the same if a condition holds.
+pub(super) fn upsert_sql_if(condition: &str) -> String {
     format!(
         "INSERT INTO pending_contents (project, oid, size, encoding, content)
-         SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE true
+         SELECT r.project, r.oid, r.size, r.encoding, r.content FROM {} WHERE {condition}
          ON CONFLICT (project, oid) DO UPDATE SET encoding = excluded.encoding, content = excluded.content
          WHERE pending_contents.content IS NULL AND excluded.content IS NOT NULL",
         rows(1, COLUMNS)

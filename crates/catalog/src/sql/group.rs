@@ -14,7 +14,7 @@ use super::*;
 use crate::cores;
 use crate::error::CatalogError;
 use crate::fault::run;
-use crate::pending::{EditBase, EditSpot, PendingOutcome, PendingWrite, WorkspaceKey};
+use crate::pending::{EditBase, EditSpot, PendingOutcome};
 use write::Write;
 
 /// Calls that are answered together.
@@ -112,14 +112,7 @@ impl<Q, A> Drop for Lane<Q, A> {
 }
 
 impl Db {
-    pub(super) async fn write_grouped(
-        &self,
-        key: &WorkspaceKey,
-        expected_revision: Option<i64>,
-        writes: &[PendingWrite],
-        now_ms: i64,
-    ) -> Answer<PendingOutcome> {
-        let write = Write::new(key, expected_revision, writes, now_ms)?;
+    pub(super) async fn write_grouped(&self, write: Write) -> Answer<PendingOutcome> {
         if !write.may_share() {
             return self.write_alone(&write).await;
         }

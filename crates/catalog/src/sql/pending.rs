@@ -6,12 +6,13 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::projects::{Row as ProjectColumns, project, project_of};
+use super::write::Write;
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::{Fault, run};
 use crate::pending::{
-    EditBase, EditSpot, HistoryRow, Origin, Pending, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey,
+    EditBase, EditSpot, HistoryRow, Origin, Pending, PendingOutcome, PendingRow, PendingWrite, Seen, WorkspaceKey,
 };
 use crate::projects::ProjectKey;
 use crate::rows::{Rows, Type, arguments, sql};
@@ -191,7 +192,7 @@ fn edit_base_sql() -> String {
     const BRANCH: &str = "coalesce(nullif(r.branch, ''), j.default_branch)";
     format!(
         "SELECT r.at, {}, {BRANCH} AS branch, f.oid AS head, c.tree,
-             coalesce(w.revision, 0) AS workspace_revision, {COLUMNS}
+             w.id AS workspace, coalesce(w.revision, 0) AS workspace_revision, {COLUMNS}
          FROM {} JOIN projects j ON (r.by_name = 0 AND j.id = r.id) OR (r.by_name = 1 AND j.name = r.name)
          LEFT JOIN refs f ON f.project = j.id AND f.name = 'refs/heads/' || {BRANCH}
          LEFT JOIN commits c ON c.oid = f.oid
@@ -211,6 +212,7 @@ struct EditRow {
     branch: String,
     head: Option<Vec<u8>>,
     tree: Option<Vec<u8>>,
+    workspace: Option<i64>,
     #[sqlx(flatten)]
     view: ViewRow,
 }
@@ -222,6 +224,7 @@ impl EditRow {
             branch: self.branch,
             head: codec::oid_or_null(self.head)?,
             tree: codec::oid_or_null(self.tree)?,
+            workspace: self.workspace,
             revision: self.view.workspace_revision,
             row: self.view.row.row().map(pending_row).transpose()?,
         })
@@ -368,7 +371,18 @@ impl Pending for Db {
         writes: &[PendingWrite],
         now_ms: i64,
     ) -> Result<PendingOutcome, CatalogError> {
-        self.write_grouped(key, expected_revision, writes, now_ms).await
+        self.write_grouped(Write::new(key, expected_revision, writes, now_ms)?).await
+    }
+
+    async fn write_seen(
+        &self,
+        key: &WorkspaceKey,
+        seen: Option<Seen>,
+        expected_revision: Option<i64>,
+        write: PendingWrite,
+        now_ms: i64,
+    ) -> Result<PendingOutcome, CatalogError> {
+        self.write_grouped(Write::new(key, expected_revision, &[write], now_ms)?.after_seeing(seen)).await
     }
 
     async fn clear_pending(

@@ -1,7 +1,7 @@
 //! Pending work: writing. Writes that arrive together make one short transaction of a few statements, whatever the
 //! number of workspaces and paths.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::codec;
 use crate::error::CatalogError;
 use crate::fault::Fault;
 use crate::feed::{NewEvent, PendingEvent, Told};
-use crate::pending::{Origin, PendingChange, PendingOutcome, PendingRow, PendingWrite, WorkspaceKey};
+use crate::pending::{Origin, PendingChange, PendingOutcome, PendingRow, PendingWrite, Seen, WorkspaceKey};
 use crate::plan::{Plan, Workspace};
 use crate::rows::{Rows, Type, arguments, sql};
 
@@ -31,6 +31,8 @@ pub(super) struct Write {
     kept: Vec<ObjectId>,
     /// What rows with such a content started from: must stay if it is there.
     bases: Vec<ObjectId>,
+    /// What the caller saw of the workspace; a hint.
+    seen: Option<Seen>,
     now_ms: i64,
 }
 
@@ -44,7 +46,21 @@ impl Write {
         let contents = contents_of(writes)?;
         let kept = kept_by(writes, &contents);
         let bases = bases_of_kept(writes);
-        Ok(Self { key: key.clone(), expected_revision, writes: writes.to_vec(), contents, kept, bases, now_ms })
+        Ok(Self {
+            key: key.clone(),
+            expected_revision,
+            writes: writes.to_vec(),
+            contents,
+            kept,
+            bases,
+            seen: None,
+            now_ms,
+        })
+    }
+
+    /// With what the caller saw.
+    pub(super) fn after_seeing(self, seen: Option<Seen>) -> Self {
+        Self { seen, ..self }
     }
 
     /// The project that it is for.
@@ -61,6 +77,9 @@ impl Write {
 impl Db {
     /// Writes in order, in one transaction; `None` where the project is gone.
     pub(super) async fn write_once(&self, writes: &[Write]) -> Result<Vec<Option<PendingOutcome>>, Fault> {
+        if let Some(outcomes) = self.write_as_seen(writes).await? {
+            return Ok(outcomes);
+        }
         let mut tx = self.begin().await?;
         let judged = judge(&mut tx, writes).await?;
         // Where nothing changes, nothing is written: not even a workspace.
@@ -69,6 +88,23 @@ impl Db {
             self.tell(&recorded);
         }
         Ok(judged.outcomes)
+    }
+
+    /// The same where all callers saw their workspaces as they still are: those are locked, compared and written in one statement, and
+    /// nothing is read before. `None`: somebody did not, and nothing was written.
+    async fn write_as_seen(&self, writes: &[Write]) -> Result<Option<Vec<Option<PendingOutcome>>>, Fault> {
+        let Some((seen, mut workspaces)) = seen_by(writes) else { return Ok(None) };
+        let (outcomes, plan) = plan_writes(writes, &mut workspaces);
+        let written = outcomes.iter().all(|outcome| matches!(outcome, Some(PendingOutcome::Written { .. })));
+        if !written || plan.is_empty() {
+            return Ok(None);
+        }
+        let contents = contents_named(writes, &plan, &workspaces);
+        let recorded = apply_seen(self.writer(), &plan, (&seen, &workspaces), &contents).await?;
+        if let Some(recorded) = &recorded {
+            self.tell(recorded);
+        }
+        Ok(recorded.map(|_| outcomes))
     }
 
     pub(super) async fn clear_pending_once(
@@ -155,16 +191,54 @@ pub(super) async fn judge(tx: &mut Transaction, writes: &[Write]) -> Result<Judg
         read_rows(tx, &mut workspaces, writes).await?;
     }
     find_commits(tx, &mut workspaces, writes).await?;
-    let mut plan = Plan::default();
-    let mut outcomes = Vec::with_capacity(writes.len());
-    for write in writes {
-        outcomes.push(
-            workspaces
-                .get_mut(&write.key)
-                .map(|workspace| plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms)),
-        );
-    }
+    let (outcomes, plan) = plan_writes(writes, &mut workspaces);
     Ok(Judged { outcomes, plan, workspaces })
+}
+
+/// What each write comes to (`None` where there is no workspace), and what they change together.
+fn plan_writes(writes: &[Write], workspaces: &mut Workspaces) -> (Vec<Option<PendingOutcome>>, Plan) {
+    let mut plan = Plan::default();
+    let outcomes = writes.iter().map(|write| {
+        let workspace = workspaces.get_mut(&write.key)?;
+        Some(plan.add(&write.key, workspace, write.expected_revision, &write.writes, write.now_ms))
+    });
+    (outcomes.collect(), plan)
+}
+
+/// Revisions as they were seen, by workspace, and what was seen there; `None` = somebody saw nothing or something else, or what is to be
+/// done takes more than a look at its own row.
+fn seen_by(writes: &[Write]) -> Option<(BTreeMap<i64, i64>, Workspaces)> {
+    let (mut revisions, mut workspaces) = (BTreeMap::new(), Workspaces::new());
+    for write in writes {
+        let (Some(Seen { workspace: id, revision, row }), [one]) = (&write.seen, &write.writes[..]) else {
+            return None;
+        };
+        if one.change == PendingChange::Undo || !write.may_share() {
+            return None;
+        }
+        if *revisions.entry(*id).or_insert(*revision) != *revision {
+            return None;
+        }
+        let new = || Workspace { id: *id, revision: *revision, ..Workspace::default() };
+        let workspace = workspaces.entry(write.key.clone()).or_insert_with(new);
+        workspace.rows.extend(row.iter().map(|row| (row.path.clone(), row.clone())));
+    }
+    Some((revisions, workspaces))
+}
+
+/// The contents that rows name afterwards.
+fn contents_named<'a>(writes: &'a [Write], plan: &Plan, workspaces: &Workspaces) -> Contents<'a> {
+    let mut contents = Contents::new();
+    for write in writes {
+        let Some(workspace) = workspaces.get(&write.key).map(|workspace| workspace.id) else { continue };
+        for content in write.contents.values().filter(|content| plan.names(workspace, content.oid)) {
+            let known = contents.entry((write.key.project, content.oid)).or_insert(content);
+            if known.stored.is_none() {
+                *known = content;
+            }
+        }
+    }
+    contents
 }
 
 /// Does what they come to and tells of it; where the feeds end then, `None` = nothing changes.
@@ -176,16 +250,7 @@ pub(super) async fn write_judged(
     if plan.is_empty() {
         return Ok(None);
     }
-    let mut contents = Contents::new();
-    for write in writes {
-        let Some(workspace) = workspaces.get(&write.key).map(|workspace| workspace.id) else { continue };
-        for content in write.contents.values().filter(|content| plan.names(workspace, content.oid)) {
-            let known = contents.entry((write.key.project, content.oid)).or_insert(content);
-            if known.stored.is_none() {
-                *known = content;
-            }
-        }
-    }
+    let contents = contents_named(writes, plan, workspaces);
     apply_plan(tx, plan, workspaces, &contents).await.map(Some)
 }
 

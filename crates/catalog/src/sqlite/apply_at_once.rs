@@ -1,8 +1,9 @@
 //! A plan of writes to pending work, written and told of in one call to the connection's thread: each call is two waits for a thread, and
 //! beside busy neighbours each wait is long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use sqlx::SqlitePool;
 use uuid::Uuid;
 
 use super::apply::{
@@ -85,4 +86,14 @@ pub(super) async fn apply_at_once(
         values = with_rows(values, part)?;
     }
     Ok(sqlx::query_as_with(sql!("{}", statements()), values).fetch_all(&mut **tx).await?)
+}
+
+/// `None`: writers are serial here, and each looks once it has its turn, without a wait of its own for the connection.
+pub(super) async fn apply_seen(
+    _pool: &SqlitePool,
+    _plan: &Plan,
+    _seen: (&BTreeMap<i64, i64>, &Workspaces),
+    _contents: &Contents<'_>,
+) -> Result<Option<Recorded>, Fault> {
+    Ok(None)
 }

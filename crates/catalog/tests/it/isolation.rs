@@ -9,10 +9,10 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearCause, ClearPending, ClearedRow, Content, History, HistoryPolicy, Ledger,
-    NewObject, NewProject, OpKind, Origin, Pending, PendingChange, PendingWrite, PostgresCatalog, PostgresOptions,
-    Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs, RoaringTreemap, RowExpectation, Thinned,
-    WorkspaceKey,
+    Action, Admin, CatalogError, ClearCause, ClearPending, ClearedRow, Content, EditSpot, History, HistoryPolicy,
+    Ledger, NewObject, NewProject, OpKind, Origin, Pending, PendingChange, PendingOutcome, PendingWrite,
+    PostgresCatalog, PostgresOptions, ProjectKey, Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs,
+    RoaringTreemap, RowExpectation, Seen, Thinned, WorkspaceKey,
 };
 use treehold_object::{Kind, ObjectId};
 use treehold_tests::postgres::Postgres;
@@ -433,6 +433,53 @@ async fn a_writer_that_waits_for_a_thinning_brings_the_content_again() {
     thinning.commit().await.expect("commit");
     writing.await.expect("write");
     assert!(stage.kept("a").await, "the content is named, and went");
+}
+
+/// Somebody else's edit has not committed yet when a writer comes who has seen what was there before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_waits_for_another_edit_is_judged_by_it() {
+    let stage = Stage::set().await;
+    stage.write(Content::Inline("a".into()), "a").await.expect("write");
+    let spot = EditSpot {
+        project: ProjectKey::Id(stage.project),
+        branch: Some("main".to_owned()),
+        user: Uuid::nil(),
+        path: "p".into(),
+    };
+    let base = stage.catalog.edit_base(&spot).await.expect("look").expect("a project");
+    let (workspace, row) = (base.workspace.expect("a workspace"), base.row.clone().expect("a row"));
+    let (mut other, pid) = stage.hold().await;
+    for step in [
+        "SELECT id FROM workspaces FOR UPDATE",
+        "UPDATE pending SET revision = 2, size = 7",
+        "UPDATE workspaces SET revision = 2",
+    ] {
+        sqlx::query(step).execute(&mut *other).await.expect(step);
+    }
+    let write = |expect| {
+        let (catalog, key, base) = (stage.catalog.clone(), stage.key(), base.clone());
+        let change = PendingChange::Set {
+            action: Action::Created,
+            mode: 0o100644,
+            oid: Some(oid("b")),
+            size: 1,
+            base_oid: None,
+            base_mode: None,
+            content: Content::Inline("b".into()),
+        };
+        let seen = Seen { workspace, revision: base.revision, row: base.row };
+        let write = PendingWrite { path: "p".into(), expect, change, origin: Origin::default() };
+        tokio::spawn(async move { catalog.write_seen(&key, Some(seen), None, write, 0).await.expect("an answer") })
+    };
+    let careful = write(RowExpectation::of(&row));
+    stage.waiting_for(pid).await;
+    other.commit().await.expect("commit");
+    assert_eq!(careful.await.expect("a task"), PendingOutcome::Mismatch(0));
+    // What was seen is old by now: the version that is replaced is the one that is there.
+    let outcome = write(RowExpectation::Any).await.expect("a task");
+    assert_eq!(outcome, PendingOutcome::Written { revision: 3, rows: vec![Some(3)] });
+    let history = stage.catalog.pending_history(&stage.key(), &"p".into(), 9).await.expect("history");
+    assert_eq!(history.iter().map(|version| (version.row.revision, version.row.size)).collect::<Vec<_>>(), [(2, 7)]);
 }
 
 /// A restoration, which brings no content, finds it gone: it must not name what is not there.

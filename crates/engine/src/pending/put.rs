@@ -25,6 +25,8 @@ pub(super) const RACES: usize = 64;
 struct Seen {
     project: Project,
     key: WorkspaceKey,
+    /// Number of the workspace, if it was ever written.
+    workspace: Option<i64>,
     /// Revision of the workspace.
     revision: i64,
     row: Option<PendingRow>,
@@ -141,10 +143,12 @@ impl Engine {
         };
         let origin = draft.put.origin.clone().into();
         let write = PendingWrite { path: draft.spot.path.clone(), expect, change: change.clone(), origin };
+        let (revision, row) = (seen.revision, seen.row.clone());
+        let hint = seen.workspace.map(|workspace| treehold_catalog::Seen { workspace, revision, row });
         let now_ms = self.ambient.now_ms();
         let expected = judged.then_some(seen.revision);
         point("A4").await?;
-        match self.catalog.write_pending(&seen.key, expected, &[write], now_ms).await? {
+        match self.catalog.write_seen(&seen.key, hint, expected, write, now_ms).await? {
             PendingOutcome::Mismatch(_) | PendingOutcome::WorkspaceMoved(_) => Ok(Round::Lost(seen.key)),
             PendingOutcome::CommitUnderWay(_) => {
                 draft.explicit = true;
@@ -168,7 +172,8 @@ impl Engine {
         };
         let head = self.find_paths(tree, std::slice::from_ref(&draft.spot.path)).await?[0];
         let key = WorkspaceKey { project: base.project.id, branch: base.branch, user: draft.spot.user };
-        Ok(Seen { project: base.project, key, revision: base.revision, row: base.row, tree, head })
+        let (workspace, revision, row) = (base.workspace, base.revision, base.row);
+        Ok(Seen { project: base.project, key, workspace, revision, row, tree, head })
     }
 
     /// Refuses a base that is no object of the project. What is at the path is one for certain.
