@@ -1,22 +1,12 @@
 //! A plan of writes to pending work, written and told of in one round trip.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use sqlx::PgPool;
-use uuid::Uuid;
-
-use super::apply::{
-    Contents, PLACE, REVISION, ROW, Workspaces, apply_in_turn, gone_places, place_values, revision_values, row_values,
-    set_rows,
-};
-use super::contents::{self, NewContent, content_values};
-use super::feed::{EVENT, Recorded, event_values, places};
+use super::apply::{PLACE, REVISION, ROW};
+use super::contents;
+use super::dialect::{IS_NEW, LOCK_WORKSPACES, rows};
+use super::feed::EVENT;
 use super::pending::{names, names_of, names_replaced};
 use super::record::told_sql;
-use super::*;
-use crate::fault::Fault;
-use crate::plan::Plan;
-use crate::rows::{Rows, Type, arguments, sql};
+use crate::rows::Type;
 
 /// The writes that come before the rows of `feeds` are locked.
 const WRITTEN: &str = "(SELECT count(*) FROM history) + (SELECT count(*) FROM fresh) + (SELECT count(*) FROM gone)
@@ -46,8 +36,28 @@ impl Places {
     }
 }
 
-/// All parts see the tables as they were before, and no row is written by two of them. Nothing is written unless `condition` holds.
-fn statement(condition: &str) -> String {
+/// All parts see the tables as they were before, and no row is written by two of them.
+pub(super) fn statement() -> String {
+    format!("WITH {}", parts("true"))
+}
+
+/// The same where the workspaces, which it locks in the order of their ids, have the revisions that they must have. What is locked was waited
+/// for, so that `held` knows them as they are; the other parts see what was before that, but whoever changes a row counts its
+/// workspace up, and so it is the same.
+pub(super) const STATEMENT_HELD: Option<fn() -> String> = Some(|| {
+    let at = Places::new().held;
+    format!(
+        "WITH held AS MATERIALIZED (
+             SELECT w.id FROM {} JOIN workspaces w ON w.id = r.id AND w.revision = r.revision
+             JOIN projects p ON p.id = w.project ORDER BY w.id {LOCK_WORKSPACES}
+         ), {}",
+        rows(at, HELD),
+        parts(&format!("(SELECT count(*) FROM held) = cardinality(${at}::bigint[])")),
+    )
+});
+
+/// Nothing is written unless `condition` holds.
+fn parts(condition: &str) -> String {
     let at = Places::new();
     let (names, named, replaced) = (names(), names_of("r"), names_replaced());
     format!(
@@ -76,80 +86,4 @@ fn statement(condition: &str) -> String {
         rows(at.told, EVENT),
         told_sql(&format!("{condition} AND {WRITTEN}")),
     )
-}
-
-/// The same where the workspaces, which it locks in the order of their ids, have the revisions that they must have. What is locked was waited
-/// for, so that `held` knows them as they are; the other parts see what was before that, but whoever changes a row counts its
-/// workspace up, and so it is the same.
-fn held_statement() -> String {
-    let at = Places::new().held;
-    format!(
-        "WITH held AS MATERIALIZED (
-             SELECT w.id FROM {} JOIN workspaces w ON w.id = r.id AND w.revision = r.revision
-             JOIN projects p ON p.id = w.project ORDER BY w.id {LOCK_WORKSPACES}
-         ), {}",
-        rows(at, HELD),
-        statement(&format!("(SELECT count(*) FROM held) = cardinality(${at}::bigint[])")),
-    )
-}
-
-/// Writes what the plan says and tells of it; where the feeds end then. What is too large for one
-/// statement goes statement by statement, and so does what no event is told of.
-pub(super) async fn apply_at_once(
-    tx: &mut Transaction,
-    plan: &Plan,
-    workspaces: &Workspaces,
-    contents: &Contents<'_>,
-) -> Result<Recorded, Fault> {
-    if !fits(plan, contents) {
-        return apply_in_turn(tx, plan, workspaces, contents).await;
-    }
-    let values = plan_values(plan, workspaces, contents)?;
-    Ok(sqlx::query_as_with(sql!("WITH {}", statement("true")), values).fetch_all(&mut **tx).await?)
-}
-
-/// Does the same by itself where all workspaces have the revisions of `seen`; `None`: nothing was done.
-pub(super) async fn apply_seen(
-    pool: &PgPool,
-    plan: &Plan,
-    (seen, workspaces): (&BTreeMap<i64, i64>, &Workspaces),
-    contents: &Contents<'_>,
-) -> Result<Option<Recorded>, Fault> {
-    if !fits(plan, contents) {
-        return Ok(None);
-    }
-    let held = Rows::new().ints(seen.keys().copied()).ints(seen.values().copied());
-    let values = with_rows(plan_values(plan, workspaces, contents)?, held)?;
-    let recorded: Recorded = sqlx::query_as_with(sql!("{}", held_statement()), values).fetch_all(pool).await?;
-    // Of every change something is told.
-    Ok(Some(recorded).filter(|recorded| !recorded.is_empty()))
-}
-
-/// Whether it fits one statement that tells of every project to which it adds contents.
-fn fits(plan: &Plan, contents: &Contents<'_>) -> bool {
-    let bytes: usize = contents.values().map(|content| content.bytes()).sum();
-    let most = plan.after.len().max(plan.history.len()).max(plan.told.len());
-    let told: BTreeSet<Uuid> = plan.told.iter().map(|event| event.project).collect();
-    most <= CHUNK_ROWS
-        && bytes <= CHUNK_BYTES
-        && !told.is_empty()
-        && contents.keys().all(|(project, _)| told.contains(project))
-}
-
-fn plan_values(plan: &Plan, workspaces: &Workspaces, contents: &Contents<'_>) -> Result<Arguments, Fault> {
-    let contents: Vec<(Uuid, &NewContent)> =
-        contents.iter().map(|((project, _), content)| (*project, *content)).collect();
-    let replaced: Vec<_> = plan.history.iter().map(|(workspace, row, at)| (*workspace, row, *at)).collect();
-    let mut values = arguments![];
-    for part in [
-        content_values(&contents),
-        row_values(&replaced)?,
-        row_values(&set_rows(plan))?,
-        place_values(&gone_places(plan)),
-        revision_values(workspaces),
-        event_values(&plan.told, places(&plan.told)),
-    ] {
-        values = with_rows(values, part)?;
-    }
-    Ok(values)
 }

@@ -73,7 +73,6 @@ mod vitals;
 #[path = "../sql/write.rs"]
 mod write;
 
-use apply_at_once::{apply_at_once as apply_plan, apply_seen};
 use commit_at_once::{land_at_once as land, prepare_at_once as prepare};
 use dialect::*;
 use enter::enter_chunk;

@@ -1,12 +1,13 @@
 //! Pending work: what a plan of writes leaves in the tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use treehold_object::{BString, ObjectId};
+use uuid::Uuid;
 
 pub(super) use super::contents::Contents;
-use super::contents::put_contents;
-use super::feed::Recorded;
+use super::contents::{NewContent, content_values, name_values, put_contents};
+use super::feed::{Recorded, event_values, places};
 use super::pending::{names, names_of, names_replaced};
 use super::*;
 use crate::codec;
@@ -38,8 +39,72 @@ pub(super) const ROW: &[(&str, Type)] = &[
 pub(super) const PLACE: &[(&str, Type)] = &[("workspace", Type::Int), ("path", Type::Blob)];
 pub(super) const REVISION: &[(&str, Type)] = &[("id", Type::Int), ("revision", Type::Int)];
 
-/// Writes what the plan says and tells of it, statement by statement; where the feeds end then.
-pub(super) async fn apply_in_turn(
+/// Writes what the plan says and tells of it; where the feeds end then.
+pub(super) async fn apply_plan(
+    tx: &mut Transaction,
+    plan: &Plan,
+    workspaces: &Workspaces,
+    contents: &Contents<'_>,
+) -> Result<Recorded, Fault> {
+    if !fits_at_once(plan, contents) {
+        return apply_in_turn(tx, plan, workspaces, contents).await;
+    }
+    let values = values_at_once(plan, workspaces, contents)?;
+    Ok(sqlx::query_as_with(sql!("{}", apply_at_once::statement()), values).fetch_all(&mut **tx).await?)
+}
+
+/// Does the same in one call without a transaction around it, where all workspaces have the revisions of `seen`; `None`: they have not, or it
+/// takes more than one call, and nothing was done.
+pub(super) async fn apply_seen(
+    pool: &sqlx::Pool<Database>,
+    plan: &Plan,
+    (seen, workspaces): (&BTreeMap<i64, i64>, &Workspaces),
+    contents: &Contents<'_>,
+) -> Result<Option<Recorded>, Fault> {
+    if apply_at_once::STATEMENT_HELD.is_none() || plan.told.is_empty() || !fits_at_once(plan, contents) {
+        return Ok(None);
+    }
+    let held = Rows::new().ints(seen.keys().copied()).ints(seen.values().copied());
+    let values = with_rows(values_at_once(plan, workspaces, contents)?, held)?;
+    let statement = sql!("{}", apply_at_once::STATEMENT_HELD.map(|make| make()).unwrap_or_default());
+    let recorded: Recorded = sqlx::query_as_with(statement, values).fetch_all(pool).await?;
+    // Something is told of every change.
+    Ok(Some(recorded).filter(|recorded| !recorded.is_empty()))
+}
+
+/// Whether one call takes all of it: no event would tell of a project that is only charged, and a statement has its limits.
+fn fits_at_once(plan: &Plan, contents: &Contents<'_>) -> bool {
+    let bytes: usize = contents.values().map(|content| content.bytes()).sum();
+    let most = plan.after.len().max(plan.history.len()).max(plan.told.len()).max(contents.len());
+    let told: BTreeSet<Uuid> = plan.told.iter().map(|event| event.project).collect();
+    most <= CHUNK_ROWS && bytes <= CHUNK_BYTES && contents.keys().all(|(project, _)| told.contains(project))
+}
+
+/// What `apply_at_once::statement` takes, in its order: the names of contents once more where an upsert does not say which are new.
+fn values_at_once(plan: &Plan, workspaces: &Workspaces, contents: &Contents<'_>) -> Result<Arguments, Fault> {
+    let contents: Vec<(Uuid, &NewContent)> =
+        contents.iter().map(|((project, _), content)| (*project, *content)).collect();
+    let replaced: Vec<_> = plan.history.iter().map(|(workspace, row, at)| (*workspace, row, *at)).collect();
+    let mut parts = vec![
+        content_values(&contents),
+        row_values(&replaced)?,
+        row_values(&set_rows(plan))?,
+        place_values(&gone_places(plan)),
+        revision_values(workspaces),
+        event_values(&plan.told, places(&plan.told)),
+    ];
+    if IS_NEW.is_none() {
+        parts.push(name_values(&contents));
+    }
+    let mut values = arguments![];
+    for part in parts {
+        values = with_rows(values, part)?;
+    }
+    Ok(values)
+}
+
+/// The same statement by statement, whatever its size.
+async fn apply_in_turn(
     tx: &mut Transaction,
     plan: &Plan,
     workspaces: &Workspaces,
@@ -80,16 +145,16 @@ pub(super) async fn apply_in_turn(
 }
 
 /// Rows that are there afterwards.
-pub(super) fn set_rows(plan: &Plan) -> Vec<(i64, &PendingRow, i64)> {
+fn set_rows(plan: &Plan) -> Vec<(i64, &PendingRow, i64)> {
     plan.after.iter().filter_map(|((id, _), row)| Some((*id, row.as_ref()?, 0))).collect()
 }
 
 /// Places where no row is left.
-pub(super) fn gone_places(plan: &Plan) -> Vec<(i64, &BString)> {
+fn gone_places(plan: &Plan) -> Vec<(i64, &BString)> {
     plan.after.iter().filter(|(_, row)| row.is_none()).map(|((id, path), _)| (*id, path)).collect()
 }
 
-pub(super) fn revision_values(workspaces: &Workspaces) -> Rows {
+fn revision_values(workspaces: &Workspaces) -> Rows {
     let moved: Vec<&Workspace> = workspaces.values().filter(|workspace| workspace.moved).collect();
     Rows::new().ints(moved.iter().map(|workspace| workspace.id)).ints(moved.iter().map(|workspace| workspace.revision))
 }

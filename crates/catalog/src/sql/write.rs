@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
-use super::apply::{Contents, PLACE, Workspaces, place_values};
+use super::apply::{Contents, PLACE, Workspaces, apply_plan, apply_seen, place_values};
 use super::contents::{NewContent, bases_of_kept, contents_of, hold_kept, in_bucket, kept_by};
 use super::feed::{Charges, Recorded};
 use super::pending::{COLUMNS, Row, RowOrNone, names, names_of, pending_row};

@@ -71,7 +71,6 @@ mod vitals;
 #[path = "../sql/write.rs"]
 mod write;
 
-use apply_at_once::{apply_at_once as apply_plan, apply_seen};
 use commits::{land_in_turn as land, prepare_in_turn as prepare};
 use dialect::*;
 use enter::enter_chunk;
