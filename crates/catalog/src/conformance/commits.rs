@@ -1,8 +1,7 @@
 use super::usage::holds;
 use super::*;
 use crate::{
-    AttemptChange, AttemptState, CatalogError, CommitRow, KeyId, PendingOutcome, Prepared, PublishOutcome, SnapshotRow,
-    StoreCommit,
+    AttemptState, CatalogError, CommitRow, KeyId, PendingOutcome, Prepared, PublishOutcome, SnapshotRow, StoreCommit,
 };
 
 const NAME: &str = "objects/pack/pack-commit.pack";
@@ -35,14 +34,7 @@ fn stored(op: Uuid, key: KeyId, of: &crate::Attempt, contents: &[&'static str]) 
             time: NOW / 1000,
             raw: "a commit".into(),
         },
-        attempt: AttemptChange {
-            id: of.id,
-            fence: of.fence,
-            to: AttemptState::Stored,
-            in_doubt: false,
-            last_error: None,
-            waits: None,
-        },
+        attempt: attempts::to(of, of.fence, AttemptState::Stored),
         now_ms: NOW,
     }
 }
@@ -94,8 +86,7 @@ pub(super) async fn land_at_once(case: Case) {
     let to = AttemptState::CommittedLocal;
     let mut publish =
         publication(project, op, vec![update("refs/heads/main", Some(oid("other")), Some(oid("commit")))]);
-    publish.attempt =
-        Some(AttemptChange { id: main.id, fence: main.fence, to, in_doubt: false, last_error: None, waits: None });
+    publish.attempt = Some(attempts::to(&main, main.fence, to));
 
     let landed = case.catalog.land_commit(&store, &publish).await.expect("land");
     assert_eq!(landed, PublishOutcome::Moved("refs/heads/main".to_owned(), None));
@@ -119,18 +110,10 @@ pub(super) async fn land_at_once(case: Case) {
     let taken = attempt(project, "main");
     let op = Uuid::new_v4();
     let key = case.catalog.prepare_commit(&taken, op, "objects/pack/pack-2.pack", NOW).await.expect("prepare").key();
-    let change = AttemptChange {
-        id: taken.id,
-        fence: 0,
-        to: AttemptState::Superseded,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let change = attempts::to(&taken, 0, AttemptState::Superseded);
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     let (store, mut publish) = (stored(op, key, &taken, &["d"]), publication(project, op, Vec::new()));
-    publish.attempt =
-        Some(AttemptChange { id: taken.id, fence: 0, to, in_doubt: false, last_error: None, waits: None });
+    publish.attempt = Some(attempts::to(&taken, 0, to));
     assert!(matches!(case.catalog.land_commit(&store, &publish).await, Err(CatalogError::OpLost)));
     assert!(case.catalog.locate(&[oid("d")]).await.expect("locate")[0].is_none());
     case.catalog.heartbeat(op, NOW).await.expect("the operation is open");
@@ -229,14 +212,7 @@ pub(super) async fn race_with_undoing(case: Case) {
         let (prepared, undone) = (prepared.await.expect("a task"), undone.await.expect("a task"));
         if let Prepared::Ready(_) = prepared {
             assert_eq!(undone, PendingOutcome::CommitUnderWay(0));
-            let change = AttemptChange {
-                id: taken.id,
-                fence: 0,
-                to: AttemptState::Superseded,
-                in_doubt: false,
-                last_error: None,
-                waits: None,
-            };
+            let change = attempts::to(&taken, 0, AttemptState::Superseded);
             case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
             case.write(&key, &[undo()]).await;
         } else {
@@ -265,7 +241,6 @@ fn taking(key: &WorkspaceKey, base: ObjectId, rows: &[(&str, i64, &'static str)]
 
 /// The publication that lands it as `commit`.
 fn landing(key: &WorkspaceKey, of: &crate::Attempt, op: Uuid, commit: ObjectId) -> Publish {
-    let to = AttemptState::CommittedLocal;
     let rows = of
         .snapshot
         .iter()
@@ -277,7 +252,7 @@ fn landing(key: &WorkspaceKey, of: &crate::Attempt, op: Uuid, commit: ObjectId) 
             rows: rows.collect(),
             cause: crate::ClearCause::Committed,
         }),
-        attempt: Some(AttemptChange { id: of.id, fence: of.fence, to, in_doubt: false, last_error: None, waits: None }),
+        attempt: Some(attempts::to(of, of.fence, AttemptState::CommittedLocal)),
         answer: Some(crate::FinalAnswer { key: "key".to_owned(), body: "answer".to_owned() }),
         reason: "commit",
         ..publication(key.project, op, vec![update("refs/heads/main", of.base, Some(commit))])
@@ -299,14 +274,7 @@ pub(super) async fn are_recorded_whole_or_not_at_all(case: Case) {
     assert!(matches!(refused, Err(CatalogError::NoProject)), "{refused:?}");
 
     // Another engine took the attempt: nothing is registered, and the key is doomed with the operation.
-    let change = AttemptChange {
-        id: first.id,
-        fence: 0,
-        to: AttemptState::Superseded,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let change = attempts::to(&first, 0, AttemptState::Superseded);
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     assert_eq!(case.catalog.store_commit(&stored(op, key, &first, &["a"])).await.expect("store"), None);
     assert_eq!(seen(&case, first.id).await, (Some(AttemptState::Superseded), [false; 3]));
@@ -392,14 +360,7 @@ pub(super) async fn know_what_was_undone(case: Case) {
     let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
     case.write(&other, &[edit("a", "a")]).await;
     case.write(&other, &[undo()]).await;
-    let change = AttemptChange {
-        id: taken.id,
-        fence: 0,
-        to: AttemptState::Superseded,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let change = attempts::to(&taken, 0, AttemptState::Superseded);
     case.catalog.change_attempt(&change, NOW).await.expect("change").expect("its fence");
     case.write(&key, &[undo()]).await;
     assert!(case.catalog.pending(&key, None).await.expect("pending").1.is_empty());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::model::seed;
 use super::*;
 use crate::{
-    AttemptChange, AttemptState, CatalogError, ClearCause, ClearPending, ClearedRow, Event, FeedEnds, FeedPage,
-    FeedRead, PendingEvent, PublishOutcome, PushOutcome, Told,
+    AttemptState, CatalogError, ClearCause, ClearPending, ClearedRow, Event, FeedEnds, FeedPage, FeedRead, PendingEvent,
+    PublishOutcome, PushOutcome, Told,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -104,8 +104,7 @@ pub(super) async fn tells_of_refs_and_what_moves_with_them(case: Case) {
     let rows = vec![row("b", 2), row("a", 1)];
     publish.clear_pending =
         Some(ClearPending { branch: key.branch.clone(), user: key.user, rows, cause: ClearCause::Committed });
-    let change =
-        |fence, to| AttemptChange { id: attempt.id, fence, to, in_doubt: false, last_error: None, waits: None };
+    let change = |fence, to| attempts::to(&attempt, fence, to);
     publish.attempt = Some(change(9, AttemptState::Finalized));
     let lost = catalog.publish(&publish).await;
     assert!(matches!(lost, Err(CatalogError::OpLost)), "{lost:?}");
@@ -157,8 +156,7 @@ pub(super) async fn tells_of_pushes(case: Case) {
             let attempt = crate::Attempt { push, ..attempts::attempt(project, "main") };
             catalog.insert_attempt(&attempt).await.expect("attempt");
             for (fence, to) in (0..).zip(states) {
-                let change =
-                    AttemptChange { id: attempt.id, fence, to: *to, in_doubt: false, last_error: None, waits: None };
+                let change = attempts::to(&attempt, fence, *to);
                 assert_eq!(catalog.change_attempt(&change, NOW).await.expect("change"), Some(fence + 1));
                 assert_eq!(catalog.change_attempt(&change, NOW).await.expect("change"), None, "an old fence");
             }

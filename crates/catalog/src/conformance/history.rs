@@ -6,9 +6,8 @@ use treehold_object::BString;
 
 use super::*;
 use crate::{
-    Answering, Attempt, AttemptChange, AttemptState, CatalogError, Claim, ClearCause, ClearPending, ClearedRow,
-    HistoryPolicy, NewCheckpoint, PendingOutcome, PublishOutcome, SnapshotRow, Thinned, Version, VersionPlace,
-    WriteOutcome,
+    Answering, Attempt, AttemptState, CatalogError, Claim, ClearCause, ClearPending, ClearedRow, HistoryPolicy,
+    NewCheckpoint, PendingOutcome, PublishOutcome, SnapshotRow, Thinned, Version, VersionPlace, WriteOutcome,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -305,9 +304,7 @@ pub(super) async fn keeps_what_a_commit_has_taken(case: Case) {
         rows: vec![ClearedRow { path: "a".into(), revision: 2, oid: Some(oid("merged")) }],
         cause: ClearCause::Committed,
     });
-    let to = AttemptState::Finalized;
-    lands.attempt =
-        Some(AttemptChange { id: attempt.id, fence: 0, to, in_doubt: false, last_error: None, waits: None });
+    lands.attempt = Some(attempts::to(&attempt, 0, AttemptState::Finalized));
     assert_eq!(case.catalog.publish(&lands).await.expect("publish"), PublishOutcome::Published);
     let (_, rows) = case.catalog.pending(&key, None).await.expect("pending");
     assert_eq!((rows[0].oid, rows[0].base_oid), (Some(oid("later")), Some(oid("taken"))));

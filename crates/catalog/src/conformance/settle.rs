@@ -2,8 +2,7 @@ use treehold_object::BString;
 
 use super::*;
 use crate::{
-    Attempt, AttemptChange, AttemptState, CatalogError, Claim, ClearCause, ClearPending, ClearedRow, FinalAnswer,
-    PublishOutcome,
+    Attempt, AttemptState, CatalogError, Claim, ClearCause, ClearPending, ClearedRow, FinalAnswer, PublishOutcome,
 };
 
 fn clear(key: &WorkspaceKey, rows: &[(&str, i64, Option<&str>)]) -> Option<ClearPending> {
@@ -109,14 +108,7 @@ pub(super) async fn settles_what_landed(case: Case) {
     };
     let later = ("later".to_owned(), Some(oid("l2")), Some(oid("base")));
     assert_eq!(settle().await, [("landed".to_owned(), Some(oid("x1")), Some(oid("base"))), later.clone()]);
-    let ended = AttemptChange {
-        id: attempt.id,
-        fence: 0,
-        to: AttemptState::Rejected,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let ended = attempts::to(&attempt, 0, AttemptState::Rejected);
     assert_eq!(case.catalog.change_attempt(&ended, NOW).await.expect("change"), Some(1));
     assert_eq!(settle().await, [later]);
 }
@@ -186,14 +178,7 @@ pub(super) async fn finishes_attempt_and_request(case: Case) {
     case.catalog.insert_attempt(&attempt).await.expect("insert");
     let main = update("refs/heads/main", None, Some(attempt.commit));
     let mut publish = publication(project, case.op(project).await, vec![main]);
-    let finish = |fence| AttemptChange {
-        id: attempt.id,
-        fence,
-        to: AttemptState::Finalized,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let finish = |fence| attempts::to(&attempt, fence, AttemptState::Finalized);
     publish.answer = Some(FinalAnswer { key: "key".to_owned(), body: "answer".to_owned() });
 
     publish.attempt = Some(finish(attempt.fence + 1));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{AttemptChange, AttemptState, Vitals};
+use crate::{AttemptState, Vitals};
 
 pub(super) async fn tell_what_is_under_way(case: Case) {
     let (catalog, project) = (&case.catalog, case.project().await);
@@ -18,14 +18,7 @@ pub(super) async fn tell_what_is_under_way(case: Case) {
     catalog.insert_attempt(&attempt).await.expect("attempt");
     let vitals = catalog.vitals().await.expect("vitals");
     assert_eq!(vitals.attempts, [(AttemptState::Prepared, 1, NOW)]);
-    let over = AttemptChange {
-        id: attempt.id,
-        fence: 0,
-        to: AttemptState::Superseded,
-        in_doubt: false,
-        last_error: None,
-        waits: None,
-    };
+    let over = attempts::to(&attempt, 0, AttemptState::Superseded);
     catalog.change_attempt(&over, NOW).await.expect("change").expect("the fence");
     let late = case.op(project).await;
     catalog.reserve(late, &["objects/late".to_owned()]).await.expect("reserve");
