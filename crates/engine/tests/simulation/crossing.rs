@@ -10,17 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use treehold_engine::api::{Oid, Status};
-use treehold_engine::remote::{
-    Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs, RemoteTimeouts,
-};
+use treehold_engine::remote::{Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs};
 use treehold_engine::{Engine, Remote};
 use uuid::Uuid;
 
 use crate::ALONE;
-use crate::gate::{Gate, Rates};
 use crate::life::Deed;
 use crate::people::{self, Done, Person};
-use crate::world::{Plan, World};
+use crate::world::World;
 
 /// While the next push is on its way, something else is done.
 struct Crossing {
@@ -76,17 +73,12 @@ struct Crossed {
 }
 
 async fn crossed() -> Crossed {
-    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-    let world = World::new(Plan { seed: 1, remote: true, engines: 2, ..Plan::default() }, &gate);
-    world.outsider(1);
-    let inner =
-        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
+    let world = World::calm(2);
+    let inner = world.git_remote();
     let crossing = Arc::new(Crossing { inner, meanwhile: Mutex::default(), past: Mutex::default() });
     let (engine, other) =
         (world.engine_with(Arc::clone(&crossing) as _).await, world.engine_with(Arc::clone(&crossing) as _).await);
-    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
-    let project =
-        engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
+    let project = world.imported(&engine).await;
     let (mut person, mut second) = (Person::new(Uuid::from_u128(1)), Person::new(Uuid::from_u128(2)));
     people::save(&engine, &project, person.id, "file", Some("one")).await;
     people::save(&engine, &project, second.id, "other", Some("other")).await;

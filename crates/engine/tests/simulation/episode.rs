@@ -120,8 +120,7 @@ impl Episode {
         for number in 1000..1003 {
             self.world.outsider(number);
         }
-        let source = self.world.origin.path().to_str().expect("UTF-8");
-        engine.import(source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string()
+        self.world.imported(engine).await
     }
 
     /// What happens at the same time.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -27,6 +27,9 @@ pub enum Fate {
     Die,
 }
 
+/// What goes wrong.
+pub const FATES: [Fate; 3] = [Fate::Fail, Fate::Late, Fate::Die];
+
 /// How often, in one thousand steps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rates {
@@ -34,6 +37,14 @@ pub struct Rates {
     pub late: u32,
     pub die: u32,
 }
+
+/// From a light wind to a storm.
+pub const RATES: [Rates; 4] = [
+    Rates { fail: 0, late: 50, die: 0 },
+    Rates { fail: 5, late: 20, die: 2 },
+    Rates { fail: 20, late: 50, die: 5 },
+    Rates { fail: 60, late: 100, die: 10 },
+];
 
 /// One fault that an episode is to see, whatever else happens: where, of which deed, at which time it gets there.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +111,13 @@ impl Gate {
             trace: String::new(),
         };
         Gate { state: Mutex::new(state) }
+    }
+
+    /// One that decides over this process until that is disarmed.
+    pub fn armed(seed: u64, rates: Rates, wanted: Vec<Wanted>) -> Arc<Gate> {
+        let gate = Arc::new(Gate::new(seed, rates, wanted));
+        treehold_fault::arm(Arc::clone(&gate) as _);
+        gate
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -11,21 +11,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use treehold_engine::api::{
-    Author, CommitAnswer, CommitRequest, GithubFacts, OnConflict, PullChange, PullFilter, PullPage, PullSpec, PullView,
-    SignBy, Status, SyncRequest,
+    CommitAnswer, CommitRequest, GithubFacts, PullChange, PullFilter, PullPage, PullSpec, PullView, SignBy, Status,
+    SyncRequest,
 };
 use treehold_engine::remote::{
     Delivery, Endpoint, FetchSpec, Fetching, Forge, ForgeSite, GitRemote, HostedCommit, Hosting, PushSpec, Pushed,
-    RemoteError, RemoteRefs, RemoteTimeouts, Reported,
+    RemoteError, RemoteRefs, Reported,
 };
 use treehold_engine::{Engine, EngineError, Remote, Secret};
 use treehold_tests::git::Repo;
 use uuid::Uuid;
 
 use crate::ALONE;
-use crate::gate::{Gate, Rates};
 use crate::people::{self, Done, Person};
-use crate::world::{Plan, World};
+use crate::world::World;
 
 const USER: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
@@ -166,17 +165,12 @@ struct Case {
 impl Case {
     /// A project at a forge, with a new file in pending work.
     async fn begun() -> Case {
-        let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-        let world = World::new(Plan { seed: 1, remote: true, engines: 1, ..Plan::default() }, &gate);
-        world.outsider(1);
-        let inner =
-            GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
+        let world = World::calm(1);
+        let inner = world.git_remote();
         let remote = Arc::new(Away { inner, away: AtomicBool::new(false), asked: AtomicUsize::new(0) });
         let host = Arc::new(Host { origin: Repo::open(world.origin.path()), meanwhile: Mutex::default() });
         let engine = world.engine_with(Arc::clone(&remote) as _).await.with_forge(Arc::clone(&host) as _);
-        let source = world.origin.path().to_str().expect("UTF-8").to_owned();
-        let project =
-            engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
+        let project = world.imported(&engine).await;
         let case = Case { world, remote, host, engine, project };
         people::save(&case.engine, &case.project, USER, "file", Some("one")).await;
         case
@@ -189,20 +183,8 @@ impl Case {
 
     /// Another one: whose work, with which words, under which key.
     async fn commit_of(&self, user: Uuid, words: &str, key: Option<&str>) -> Result<CommitAnswer, EngineError> {
-        let author = Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None };
-        let request = CommitRequest {
-            user,
-            message: words.to_owned(),
-            author,
-            branch: None,
-            paths: None,
-            expected_head_sha: None,
-            on_conflict: OnConflict::Merge,
-            push: None,
-            dry_run: false,
-            trailers: false,
-            sign: Some(SignBy::Github),
-        };
+        let plain = people::request(user, words, true);
+        let request = CommitRequest { push: None, sign: Some(SignBy::Github), ..plain };
         self.engine.commit(&self.project, &request, None, key).await
     }
 
@@ -296,33 +278,24 @@ async fn what_is_undone_meanwhile_stays_undone() {
 }
 
 /// Goal: nobody's edit conflicts with what they themselves have committed, though nobody heard of that.
-/// Method: the commit is made and cannot be fetched; its file is edited, and committed by us.
+/// Method: the commit is made and cannot be fetched; its file is edited, and committed by us, or by the forge for another request.
 #[tokio::test]
-async fn a_plain_commit_takes_what_was_made() {
+async fn the_next_commit_takes_what_was_made() {
     let _alone = ALONE.lock();
-    let case = Case::begun().await;
-    case.commit_in_vain().await;
-    people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
-    case.commit_here(USER, true).await;
-    let status = case.status(USER).await;
-    assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
-    assert_eq!(case.view().await, Some(b"two".to_vec()));
-    assert_eq!(case.made().len(), 1);
-}
-
-/// Goal: the same where the forge makes that commit, too.
-/// Method: as above, by another request.
-#[tokio::test]
-async fn another_request_takes_what_was_made() {
-    let _alone = ALONE.lock();
-    let case = Case::begun().await;
-    case.commit_in_vain().await;
-    people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
-    case.commit_of(USER, "Say more", Some("another request")).await.expect("a commit on top");
-    let status = case.status(USER).await;
-    assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
-    assert_eq!(case.view().await, Some(b"two".to_vec()));
-    assert_eq!(case.made().len(), 1);
+    for by_the_forge in [false, true] {
+        let case = Case::begun().await;
+        case.commit_in_vain().await;
+        people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
+        match by_the_forge {
+            false => case.commit_here(USER, true).await,
+            true => _ = case.commit_of(USER, "Say more", Some("another request")).await.expect("a commit on top"),
+        }
+        let status = case.status(USER).await;
+        let left = (status.changes.len(), status.attempts.len(), status.behind);
+        assert_eq!(left, (0, 0, 0), "{by_the_forge}: {status:?}");
+        assert_eq!(case.view().await, Some(b"two".to_vec()));
+        assert_eq!(case.made().len(), 1);
+    }
 }
 
 /// Goal: an edit that says nothing until the commit is known that it undoes is not taken for a part of that commit.

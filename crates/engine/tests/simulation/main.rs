@@ -2,6 +2,7 @@
 //! processes die: one seed decides who goes next and what goes wrong. `TREEHOLD_TEST_SEED` replays one episode,
 //! `TREEHOLD_SIMULATIONS` says how many there are.
 
+mod account;
 mod bucket;
 mod check;
 mod crossing;
@@ -18,13 +19,12 @@ mod replies;
 mod tenant;
 mod world;
 
-use std::sync::Arc;
-
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use account::Account;
 use episode::Episode;
-use gate::{Fate, Gate, Rates, Seen, Wanted};
+use gate::{FATES, Gate, RATES, Wanted};
 use world::Plan;
 
 /// What a world must have for an operation.
@@ -59,12 +59,8 @@ const STEPS: &[(&str, &[&str], Needs)] = &[
 /// The gate is the process's: one test at a time.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-const FATES: [Fate; 3] = [Fate::Fail, Fate::Late, Fate::Die];
-
 /// Faults that one episode is to see.
 const WANTED: usize = 4;
-/// Episodes, at most, for what a round of all pairs missed: an operation that found nothing to do does not get to its later steps.
-const MORE: usize = 60;
 
 /// Every fault of every step, and what it needs.
 fn pairs() -> Vec<(Wanted, Needs)> {
@@ -75,25 +71,11 @@ fn pairs() -> Vec<(Wanted, Needs)> {
     STEPS.iter().flat_map(of).collect()
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
-/// What episodes came to.
-#[derive(Default)]
-struct Account {
-    episodes: u64,
-    grants: u64,
-    faults: u64,
-    deaths: u32,
-    seen: Seen,
-}
-
 /// All of an episode follows from its seed. Its remainder says which faults it is to see, among others that come by chance.
 fn episode(seed: u64, account: &mut Account) {
     let mut random = StdRng::seed_from_u64(seed);
     let pairs = pairs();
-    let first = usize::try_from(seed % pairs.len() as u64).expect("small");
+    let first = account::first(seed, pairs.len());
     let chosen: Vec<_> = pairs.iter().cycle().skip(first).take(WANTED).copied().collect();
     let wanted = chosen.iter().map(|(wanted, _)| Wanted { passes: random.random_range(0..2), ..*wanted }).collect();
     let needs = |needed: Needs| chosen.iter().any(|(_, needs)| *needs == needed);
@@ -109,56 +91,19 @@ fn episode(seed: u64, account: &mut Account) {
         directory: needs(Needs::Files) || random.random_ratio(1, 8),
         spoiled: random.random_ratio(1, 6),
     };
-    let rates = match random.random_range(0..4) {
-        0 => Rates { fail: 0, late: 50, die: 0 },
-        1 => Rates { fail: 5, late: 20, die: 2 },
-        2 => Rates { fail: 20, late: 50, die: 5 },
-        _ => Rates { fail: 60, late: 100, die: 10 },
-    };
+    let rates = RATES[random.random_range(0..RATES.len())];
     println!("TREEHOLD_TEST_SEED={seed}: {plan:?}, {rates:?}");
-    let gate = Arc::new(Gate::new(seed, rates, wanted));
-    treehold_fault::arm(Arc::clone(&gate) as _);
+    let gate = Gate::armed(seed, rates, wanted);
     let mut episode = Episode::new(plan, &gate);
     episode.run();
     treehold_fault::disarm();
-    let (grants, faults, seen) = gate.account();
-    account.episodes += 1;
-    account.grants += grants;
-    account.faults += faults;
-    account.deaths += episode.deaths;
-    for (what, times) in seen {
-        *account.seen.entry(what).or_default() += times;
-    }
+    account.add(&gate, episode.deaths);
 }
 
 /// Goal: whatever goes wrong, what was answered is there, once, nothing is left half done, and the bucket is a sound git repository.
 /// Method: every fault of every step of docs/reliability.md, among others by chance.
 #[test]
 fn whatever_goes_wrong() {
-    let _alone = ALONE.lock();
-    let started = std::time::Instant::now();
-    let mut account = Account::default();
-    if let Some(seed) = number("TREEHOLD_TEST_SEED") {
-        return episode(seed, &mut account);
-    }
-    let pairs = pairs();
-    let all = pairs.len().div_ceil(WANTED) as u64;
-    let count = number("TREEHOLD_SIMULATIONS").unwrap_or(all);
-    // A seed that wants the pairs from `first` on.
-    let seed = |first: usize| (rand::random::<u64>() >> 20) * pairs.len() as u64 + first as u64;
-    for nth in 0..count {
-        episode(seed(nth as usize * WANTED % pairs.len()), &mut account);
-    }
-    let key = |wanted: &Wanted| (wanted.deed, wanted.point, wanted.fate);
-    let missed = |seen: &Seen| pairs.iter().position(|(wanted, _)| !seen.contains_key(&key(wanted)));
-    for _ in 0..MORE * usize::from(count >= all) {
-        let Some(first) = missed(&account.seen) else { break };
-        episode(seed(first), &mut account);
-    }
-    let seen = pairs.iter().filter(|(wanted, _)| account.seen.contains_key(&key(wanted))).count();
-    let Account { episodes, grants, faults, deaths, .. } = account;
-    println!("{episodes} episodes, {grants} steps, {faults} faults, {deaths} deaths in {:?}", started.elapsed());
-    println!("{seen} of {} pairs of step and fault were seen", pairs.len());
-    let missed = missed(&account.seen).map(|at| key(&pairs[at].0));
-    assert!(missed.is_none() || count < all, "never seen: {missed:?}");
+    let wanted: Vec<Wanted> = pairs().into_iter().map(|(wanted, _)| wanted).collect();
+    account::see_all(&wanted, WANTED, episode);
 }

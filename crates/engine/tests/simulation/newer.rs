@@ -3,17 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use treehold_engine::api::{Author, CommitAnswer, CommitRequest, OnConflict, PutPending, RefRequest};
-use treehold_engine::remote::{GitRemote, RemoteTimeouts};
+use treehold_engine::api::{CommitAnswer, CommitRequest, PutPending, RefRequest};
 use treehold_engine::{Engine, VerifyOptions};
 use treehold_fault::{Decision, Faults, Injected, Moment};
 use uuid::Uuid;
 
 use crate::ALONE;
-use crate::gate::{Gate, Rates};
 use crate::life::Deed;
 use crate::people::{self, Done, Person};
-use crate::world::{Plan, World};
+use crate::world::World;
 
 const SIDE: &str = "side";
 
@@ -21,6 +19,21 @@ const SIDE: &str = "side";
 struct Between {
     ends: AtomicBool,
     deed: Mutex<Option<Deed<()>>>,
+}
+
+impl Between {
+    fn armed(deed: impl Future<Output = ()> + Send + 'static) -> Arc<Between> {
+        let between = Between { ends: AtomicBool::new(false), deed: Mutex::new(Some(Box::pin(deed))) };
+        let between = Arc::new(between);
+        treehold_fault::arm(Arc::clone(&between) as _);
+        between
+    }
+
+    /// It is over, and it was done.
+    fn passed(&self) {
+        treehold_fault::disarm();
+        assert!(self.deed.lock().expect("a lock").is_none(), "nothing came between");
+    }
 }
 
 impl Faults for Between {
@@ -46,17 +59,11 @@ impl Faults for Between {
 #[tokio::test]
 async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
     let _alone = ALONE.lock();
-    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-    let world = Arc::new(World::new(Plan { seed: 1, remote: true, engines: 2, ..Plan::default() }, &gate));
-    world.outsider(1);
-    let remote =
-        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
-    let remote = Arc::new(remote);
+    let world = Arc::new(World::calm(2));
+    let remote = Arc::new(world.git_remote());
     let (engine, other) =
         (world.engine_with(Arc::clone(&remote) as _).await, world.engine_with(Arc::clone(&remote) as _).await);
-    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
-    let project =
-        engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
+    let project = world.imported(&engine).await;
     let mut person = Person::new(Uuid::from_u128(1));
     people::save(&engine, &project, person.id, "file", Some("one")).await;
 
@@ -66,12 +73,10 @@ async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
         let done = people::sync(other, pulled).await;
         assert!(matches!(done, Done::Other(_, Ok(()))), "{done:?}");
     };
-    let between = Arc::new(Between { ends: AtomicBool::new(false), deed: Mutex::new(Some(Box::pin(deed))) });
-    treehold_fault::arm(Arc::clone(&between) as _);
+    let between = Between::armed(deed);
     let done = person.commit(0, engine.clone(), project.clone(), true).await;
-    treehold_fault::disarm();
+    between.passed();
     assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
-    assert!(between.deed.lock().expect("a lock").is_none(), "nothing came between");
 
     let status = engine.status(&project, Some(person.id), None).await.expect("a status");
     let known = status.remote_head.expect("a branch of the remote").to_string();
@@ -85,19 +90,7 @@ async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
 async fn committed(engine: &Engine, project: &str, user: Uuid, text: &'static str) -> CommitAnswer {
     let put = PutPending { branch: Some(SIDE.to_owned()), ..people::edit(Some(text)) };
     engine.put_pending(project, user, b"file", put).await.expect("a save");
-    let request = CommitRequest {
-        user,
-        message: text.to_owned(),
-        author: Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None },
-        branch: Some(SIDE.to_owned()),
-        paths: None,
-        expected_head_sha: None,
-        on_conflict: OnConflict::Merge,
-        push: Some(true),
-        dry_run: false,
-        trailers: false,
-        sign: None,
-    };
+    let request = CommitRequest { branch: Some(SIDE.to_owned()), ..people::request(user, text, true) };
     engine.commit(project, &request, None, None).await.expect("a commit")
 }
 
@@ -106,27 +99,19 @@ async fn committed(engine: &Engine, project: &str, user: Uuid, text: &'static st
 #[tokio::test]
 async fn a_branch_that_comes_back_has_its_history() {
     let _alone = ALONE.lock();
-    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-    let world = Arc::new(World::new(Plan { seed: 1, remote: true, ..Plan::default() }, &gate));
-    world.outsider(1);
-    let remote =
-        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
-    let engine = world.engine_with(Arc::new(remote) as _).await;
-    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
-    let imported = engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import");
-    let (project, user) = (imported.project.id.to_string(), Uuid::from_u128(1));
-    let oid = imported.project.head.expect("a head");
+    let world = World::calm(1);
+    let engine = world.engine_with(Arc::new(world.git_remote()) as _).await;
+    let (project, user) = (world.imported(&engine).await, Uuid::from_u128(1));
+    let oid = world.origin.rev_parse("main").parse().expect("an oid");
     let made = RefRequest { oid, expected_oid: None, force: false, restore: false, ephemeral: None, expires_in: None };
     engine.put_ref(&project, &format!("refs/heads/{SIDE}"), &made).await.expect("a branch");
     committed(&engine, &project, user, "one").await;
 
     let (deletes, of) = (engine.clone(), project.clone());
     let deed = async move { deletes.delete_ref(&of, &format!("refs/heads/{SIDE}"), None).await.expect("a deletion") };
-    let between = Arc::new(Between { ends: AtomicBool::new(false), deed: Mutex::new(Some(Box::pin(deed))) });
-    treehold_fault::arm(Arc::clone(&between) as _);
+    let between = Between::armed(deed);
     let answer = committed(&engine, &project, user, "two").await;
-    treehold_fault::disarm();
-    assert!(between.deed.lock().expect("a lock").is_none(), "nothing came between");
+    between.passed();
     assert_eq!(world.origin.rev_parse(SIDE), answer.commit.to_string());
     let options = VerifyOptions { full: true, restart: true, ..VerifyOptions::default() };
     let report = engine.verify(&options, &()).await.expect("a verification");

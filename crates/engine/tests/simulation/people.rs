@@ -215,24 +215,28 @@ impl Person {
             (format!("commit {keys} of {of}{who}"), push)
         });
         let (key, push) = (key.clone(), *push);
-        let author = Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None };
-        let request = CommitRequest {
-            user: self.id,
-            message: key.clone(),
-            author,
-            branch: None,
-            paths: None,
-            expected_head_sha: None,
-            on_conflict: OnConflict::Merge,
-            push: Some(push),
-            dry_run: false,
-            trailers: false,
-            sign: None,
-        };
+        let request = request(self.id, &key, push);
         Box::pin(async move {
             let committed = engine.commit(&project, &request, None, Some(&key)).await;
             Done::Committed(who, key, committed)
         })
+    }
+}
+
+/// A commit of all that a user has pending.
+pub fn request(user: Uuid, message: &str, push: bool) -> CommitRequest {
+    CommitRequest {
+        user,
+        message: message.to_owned(),
+        author: Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None },
+        branch: None,
+        paths: None,
+        expected_head_sha: None,
+        on_conflict: OnConflict::Merge,
+        push: Some(push),
+        dry_run: false,
+        trailers: false,
+        sign: None,
     }
 }
 

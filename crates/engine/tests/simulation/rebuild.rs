@@ -9,16 +9,15 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::{Connection, SqliteConnection};
-use treehold_engine::api::{
-    Author, CommitRequest, Condition, ForkSpec, OnConflict, Origin, PendingBody, ProjectSpec, PutPending,
-};
+use treehold_engine::api::{ForkSpec, ProjectSpec};
 use treehold_engine::{Engine, EngineError, GcOptions, ManifestChoice, RebuildOptions, RebuildReport, RepackOptions};
 use uuid::Uuid;
 
-use crate::gate::{Fate, Gate, Rates, Seen, Wanted};
+use crate::account::{self, Account};
+use crate::gate::{FATES, Gate, RATES, Wanted};
 use crate::life::{Deed, Life};
 use crate::world::{GRACE, Plan, World};
-use crate::{ALONE, FATES, MORE, check, number, people};
+use crate::{check, people};
 
 /// What a rebuild makes again, beside `gc_state`.
 const LEDGER: [&str; 9] = [
@@ -112,8 +111,7 @@ async fn founded(engine: &Engine, random: &mut StdRng) -> Vec<Held> {
             for (user, paths) in &people {
                 for (file, path) in paths.iter().enumerate() {
                     let times = if file == 0 { 1 } else { 40 };
-                    let body = PendingBody::Content(format!("{user} {round} {file}\n").repeat(times).into());
-                    save(engine, &project, *user, path, body).await;
+                    save(engine, &project, *user, path, Some(format!("{user} {round} {file}\n").repeat(times))).await;
                 }
                 // What the last round saved stays pending.
                 if round + 1 < ROUNDS {
@@ -122,7 +120,7 @@ async fn founded(engine: &Engine, random: &mut StdRng) -> Vec<Held> {
             }
         }
         let (user, paths) = &people[0];
-        save(engine, &project, *user, &paths[0], PendingBody::Deleted).await;
+        save(engine, &project, *user, &paths[0], None).await;
         held.push(Held { project, people });
     }
     let id = uuid::Builder::from_random_bytes(random.random()).into_uuid();
@@ -136,32 +134,12 @@ async fn founded(engine: &Engine, random: &mut StdRng) -> Vec<Held> {
     held
 }
 
-async fn save(engine: &Engine, project: &str, user: Uuid, path: &str, body: PendingBody) {
-    let put = PutPending {
-        branch: None,
-        mode: None,
-        base: None,
-        condition: Condition::default(),
-        body,
-        origin: Origin::default(),
-    };
-    engine.put_pending(project, user, path.as_bytes(), put).await.expect("a save");
+async fn save(engine: &Engine, project: &str, user: Uuid, path: &str, text: Option<String>) {
+    engine.put_pending(project, user, path.as_bytes(), people::edit(text)).await.expect("a save");
 }
 
 async fn committed(engine: &Engine, project: &str, user: Uuid, round: u32) {
-    let request = CommitRequest {
-        user,
-        message: format!("{round} of {user}"),
-        author: Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None },
-        branch: None,
-        paths: None,
-        expected_head_sha: None,
-        on_conflict: OnConflict::Merge,
-        push: Some(false),
-        dry_run: false,
-        trailers: false,
-        sign: None,
-    };
+    let request = people::request(user, &format!("{round} of {user}"), false);
     engine.commit(project, &request, None, Some(&request.message)).await.expect("a commit");
 }
 
@@ -286,36 +264,22 @@ fn all_is_well(world: &World, gate: &Arc<Gate>, held: &[Held], before: &[String]
     assert_eq!(alive.life.calm(answers(&alive.engines[0], held)), before, "{}", gate.trace());
 }
 
-/// What episodes came to.
-#[derive(Default)]
-struct Account {
-    episodes: u64,
-    faults: u64,
-    deaths: u32,
-    seen: Seen,
-}
-
 /// All of an episode follows from its seed. Its remainder says which faults it is to see, and what is lost.
 fn episode(seed: u64, account: &mut Account) {
     let mut random = StdRng::seed_from_u64(seed);
     let pairs = pairs();
-    let first = usize::try_from(seed % pairs.len() as u64).expect("small");
+    let first = account::first(seed, pairs.len());
     let all = pairs[first].0;
     let chosen = pairs.iter().cycle().skip(first).filter(|(of_all, _)| *of_all == all).take(WANTED);
     // B1 is passed once in a rebuild, all others twice or more.
     let passes = |point: &str, random: &mut StdRng| if point == "B1" { 0 } else { random.random_range(0..2) };
     let wanted =
         chosen.map(|(_, wanted)| Wanted { passes: passes(wanted.point, &mut random), ..*wanted }).collect::<Vec<_>>();
-    let rates = match random.random_range(0..3) {
-        0 => Rates { fail: 0, late: 50, die: 0 },
-        1 => Rates { fail: 5, late: 20, die: 2 },
-        _ => Rates { fail: 20, late: 50, die: 5 },
-    };
+    let rates = RATES[random.random_range(0..RATES.len() - 1)];
     let engines = random.random_range(1..3);
     let plan = Plan { seed, engines, directory: random.random_ratio(1, 6), ..Plan::default() };
     println!("TREEHOLD_TEST_SEED={seed}: everything is lost: {all}, {wanted:?}, {plan:?}, {rates:?}");
-    let gate = Arc::new(Gate::new(seed, rates, wanted));
-    treehold_fault::arm(Arc::clone(&gate) as _);
+    let gate = Gate::armed(seed, rates, wanted);
     let world = World::new(plan, &gate);
     let alive = born(&world, &gate);
     let held = alive.life.calm(founded(&alive.engines[0], &mut random));
@@ -325,40 +289,13 @@ fn episode(seed: u64, account: &mut Account) {
     let deaths = rebuilt(&world, &gate);
     all_is_well(&world, &gate, &held, &before);
     treehold_fault::disarm();
-    let (_, faults, seen) = gate.account();
-    account.episodes += 1;
-    account.faults += faults;
-    account.deaths += deaths;
-    for (what, times) in seen {
-        *account.seen.entry(what).or_default() += times;
-    }
+    account.add(&gate, deaths);
 }
 
 /// Goal: whatever goes wrong while a ledger or a database is made again, in the end every ref, its history and all pending work are as they
 /// were, and no collector takes any of it, neither beside it nor afterwards. Method: every fault of every step, among others by chance.
 #[test]
 fn whatever_is_lost_comes_back() {
-    let _alone = ALONE.lock();
-    let started = std::time::Instant::now();
-    let mut account = Account::default();
-    if let Some(seed) = number("TREEHOLD_TEST_SEED") {
-        return episode(seed, &mut account);
-    }
-    let pairs = pairs();
-    let all = pairs.len().div_ceil(WANTED) as u64;
-    let count = number("TREEHOLD_SIMULATIONS").unwrap_or(all);
-    let seed = |first: usize| (rand::random::<u64>() >> 20) * pairs.len() as u64 + first as u64;
-    for nth in 0..count {
-        episode(seed(nth as usize * WANTED % pairs.len()), &mut account);
-    }
-    let key = |wanted: &Wanted| -> (&'static str, &'static str, Fate) { (wanted.deed, wanted.point, wanted.fate) };
-    let missed = |seen: &Seen| pairs.iter().position(|(_, wanted)| !seen.contains_key(&key(wanted)));
-    for _ in 0..MORE * usize::from(count >= all) {
-        let Some(first) = missed(&account.seen) else { break };
-        episode(seed(first), &mut account);
-    }
-    let Account { episodes, faults, deaths, .. } = account;
-    println!("{episodes} rebuilds, {faults} faults, {deaths} deaths in {:?}", started.elapsed());
-    let missed = missed(&account.seen).map(|at| key(&pairs[at].1));
-    assert!(missed.is_none() || count < all, "never seen: {missed:?}");
+    let wanted: Vec<Wanted> = pairs().into_iter().map(|(_, wanted)| wanted).collect();
+    account::see_all(&wanted, WANTED, episode);
 }

@@ -3,15 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use treehold_engine::remote::RemoteTimeouts;
 use treehold_engine::remote::{Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs};
 use treehold_engine::{Engine, Remote};
 use uuid::Uuid;
 
 use crate::ALONE;
-use crate::gate::{Gate, Rates};
 use crate::people::{self, Done, Person};
-use crate::world::{Plan, World};
+use crate::world::World;
 
 /// Loses the answer to the next push, and then answers once with refs of the past.
 #[derive(Debug)]
@@ -53,17 +51,13 @@ impl Remote for Forgetful {
 #[tokio::test]
 async fn refs_of_the_past_settle_nothing() {
     let _alone = ALONE.lock();
-    let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
-    let world = World::new(Plan { seed: 1, remote: true, engines: 1, ..Plan::default() }, &gate);
-    world.outsider(1);
-    let inner =
-        GitRemote::new(Vec::new(), world.dir.path().join("spool"), RemoteTimeouts::default()).expect("a remote");
+    let world = World::calm(1);
+    let inner = world.git_remote();
     let forgetful = Arc::new(Forgetful { inner, past: Mutex::default(), loses: Mutex::default() });
     let engine = world.engine_with(Arc::clone(&forgetful) as _).await;
-    let source = world.origin.path().to_str().expect("UTF-8").to_owned();
-    let project =
-        engine.import(&source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string();
-    let at = Endpoint { url: source, credentials: None, operator: true };
+    let project = world.imported(&engine).await;
+    let url = world.origin.path().to_str().expect("UTF-8").to_owned();
+    let at = Endpoint { url, credentials: None, operator: true };
     let past = forgetful.refs(&at, &["refs/heads/main".to_owned()]).await.expect("refs");
     let mut person = Person::new(Uuid::from_u128(1));
     let first = saved_and_committed(&engine, &project, &mut person, "one").await;

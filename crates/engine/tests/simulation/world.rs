@@ -18,7 +18,7 @@ use treehold_tests::git::Repo;
 use uuid::Uuid;
 
 use crate::bucket::StormyBucket;
-use crate::gate::Gate;
+use crate::gate::{Gate, Rates};
 use crate::remote::FaultyRemote;
 
 /// Above it, pending content goes to the bucket.
@@ -130,7 +130,7 @@ impl World {
             false => Arc::clone(&sound),
         };
         let bucket = Arc::new(StormyBucket::new(sound, spoiled, gate));
-        let remote = GitRemote::new(Vec::new(), spool_dir.clone(), RemoteTimeouts::default()).expect("a remote");
+        let remote = git_remote(spool_dir.clone());
         let random = Mutex::new(StdRng::seed_from_u64(plan.seed ^ 1));
         let clock = Clock { now_ms: AtomicI64::new(1_800_000_000_000), random, gate: Arc::clone(gate) };
         let clock = Arc::new(clock);
@@ -138,6 +138,25 @@ impl World {
         let remote = Arc::new(FaultyRemote::new(Arc::new(remote), gate, spool_dir, (Arc::clone(&clock), lag)));
         let origin = Repo::init_bare(dir.path().join("origin.git"));
         World { plan, dir, bucket, remote, clock, origin }
+    }
+
+    /// With a commit at its remote, and nothing goes wrong but what a test does itself.
+    pub fn calm(engines: usize) -> World {
+        let gate = Arc::new(Gate::new(1, Rates::default(), Vec::new()));
+        let world = World::new(Plan { seed: 1, remote: true, engines, ..Plan::default() }, &gate);
+        world.outsider(1);
+        world
+    }
+
+    /// Its remote as it is.
+    pub fn git_remote(&self) -> GitRemote {
+        git_remote(self.dir.path().join("spool"))
+    }
+
+    /// What is at its remote, as a project of the engine.
+    pub async fn imported(&self, engine: &Engine) -> String {
+        let source = self.origin.path().to_str().expect("UTF-8");
+        engine.import(source, Some("p"), Some("main"), 0, &()).await.expect("an import").project.id.to_string()
     }
 
     pub fn database(&self) -> PathBuf {
@@ -196,4 +215,8 @@ impl World {
         );
         self.origin.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
     }
+}
+
+fn git_remote(spool_dir: PathBuf) -> GitRemote {
+    GitRemote::new(Vec::new(), spool_dir, RemoteTimeouts::default()).expect("a remote")
 }
