@@ -36,6 +36,26 @@ fn move_to(stranger: &mut Deployment, d: &Deployment) {
     }
 }
 
+/// Another deployment beside it: both have work, and neither of them runs.
+async fn beside(d: &mut Deployment) -> Deployment {
+    let mut stranger = Deployment::start(d.setup).await;
+    work(d, "ours.txt").await;
+    work(&stranger, "theirs.txt").await;
+    d.kill();
+    stranger.kill();
+    stranger
+}
+
+/// Makes its database one of before there were ids.
+async fn untie(d: &Deployment) {
+    execute(d, &["UPDATE gc_state SET store_id = NULL"]).await;
+}
+
+/// Where the bucket keeps its id.
+async fn id_file(d: &Deployment) -> PathBuf {
+    d.objects_dir().await.join("info/treehold-store-id")
+}
+
 async fn refused(d: &Deployment, arguments: &[&str]) {
     let done = d.cli(arguments).await;
     let words = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -60,11 +80,7 @@ both! {
     /// is of before there were ids. Method: the whole list of the bucket, before and after.
     async fn of_another_database(d) {
         let mut d = d;
-        let mut stranger = Deployment::start(d.setup).await;
-        work(&d, "ours.txt").await;
-        work(&stranger, "theirs.txt").await;
-        d.kill();
-        stranger.kill();
+        let mut stranger = beside(&mut d).await;
         let before = names(&d.objects_dir().await);
         move_to(&mut stranger, &d);
         assert!(doctor(&stranger).await.contains("FAIL  store id"), "{}", doctor(&stranger).await);
@@ -72,7 +88,7 @@ both! {
             refused(&stranger, &["serve", "--listen", "127.0.0.1:0"]).await;
             refused(&stranger, &COLLECT).await;
             assert_eq!(names(&d.objects_dir().await), before);
-            execute(&stranger, &["UPDATE gc_state SET store_id = NULL"]).await;
+            untie(&stranger).await;
         }
         assert!(doctor(&d).await.contains("ok    store id"), "{}", doctor(&d).await);
         d.up().await;
@@ -85,7 +101,7 @@ both! {
         let mut stranger = Deployment::start(d.setup).await;
         d.kill();
         stranger.kill();
-        execute(&stranger, &["UPDATE gc_state SET store_id = NULL"]).await;
+        untie(&stranger).await;
         move_to(&mut stranger, &d);
         refused(&stranger, &["serve", "--listen", "127.0.0.1:0"]).await;
         d.up().await;
@@ -95,10 +111,10 @@ both! {
     async fn of_before(d) {
         let mut d = d;
         work(&d, "ours.txt").await;
-        let file = d.objects_dir().await.join("info/treehold-store-id");
+        let file = id_file(&d).await;
         assert!(file.exists() && count(&d, TIED).await == 1, "a new one has it at once");
         d.kill();
-        execute(&d, &["UPDATE gc_state SET store_id = NULL"]).await;
+        untie(&d).await;
         std::fs::remove_file(&file).expect("the id");
         d.up().await;
         assert!(file.exists() && count(&d, TIED).await == 1);
@@ -117,12 +133,8 @@ both! {
     /// before and after.
     async fn of_another_database_for_commands(d) {
         let mut d = d;
-        let mut stranger = Deployment::start(d.setup).await;
-        work(&d, "ours.txt").await;
-        work(&stranger, "theirs.txt").await;
+        let mut stranger = beside(&mut d).await;
         let source = stranger.remote("docs", 7);
-        d.kill();
-        stranger.kill();
         let before = names(&d.objects_dir().await);
         move_to(&mut stranger, &d);
         let source = source.path().to_str().expect("UTF-8");
@@ -137,7 +149,7 @@ both! {
                 refused(&stranger, arguments).await;
                 assert_eq!(names(&d.objects_dir().await), before, "{arguments:?}");
             }
-            execute(&stranger, &["UPDATE gc_state SET store_id = NULL"]).await;
+            untie(&stranger).await;
         }
     }
 
@@ -145,20 +157,16 @@ both! {
     /// its own.
     async fn of_another_database_for_a_fence(d) {
         let mut d = d;
-        let mut stranger = Deployment::start(d.setup).await;
-        work(&d, "ours.txt").await;
-        work(&stranger, "theirs.txt").await;
-        d.kill();
-        stranger.kill();
+        let mut stranger = beside(&mut d).await;
         move_to(&mut stranger, &d);
         let epoch = "SELECT epoch FROM gc_state";
         let before = count(&stranger, epoch).await;
         for tied in [1, 0] {
             refused(&stranger, &["admin", "restore", "--fence"]).await;
             assert_eq!((count(&stranger, epoch).await, count(&stranger, TIED).await), (before, tied));
-            execute(&stranger, &["UPDATE gc_state SET store_id = NULL"]).await;
+            untie(&stranger).await;
         }
-        execute(&d, &["UPDATE gc_state SET store_id = NULL"]).await;
+        untie(&d).await;
         well(&d, &["admin", "restore", "--fence"]).await;
         assert_eq!(count(&d, TIED).await, 1);
         d.up().await;
@@ -168,11 +176,7 @@ both! {
     /// is forced.
     async fn of_another_database_for_a_rebuild(d) {
         let mut d = d;
-        let mut stranger = Deployment::start(d.setup).await;
-        work(&d, "ours.txt").await;
-        work(&stranger, "theirs.txt").await;
-        d.kill();
-        stranger.kill();
+        let mut stranger = beside(&mut d).await;
         stranger.set("TREEHOLD_FAULTS", "B2=kill");
         assert!(!stranger.cli(&["admin", "rebuild", "--force"]).await.status.success());
         stranger.set("TREEHOLD_FAULTS", "");
@@ -196,7 +200,7 @@ both! {
         let mut d = d;
         work(&d, "ours.txt").await;
         d.kill();
-        let file = d.objects_dir().await.join("info/treehold-store-id");
+        let file = id_file(&d).await;
         let objects = count(&d, "SELECT count(*) FROM objects").await;
         std::fs::remove_file(&file).expect("the id");
         std::fs::write(&file, "no id\n").expect("another value");
