@@ -34,6 +34,7 @@ use request::Claimed;
 pub(crate) use request::Key;
 
 use crate::api::{CommitAnswer, CommitRequest, OnConflict, SignBy};
+use crate::graph::Known;
 use crate::quota::unbound;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Side;
@@ -281,30 +282,27 @@ impl Engine {
         paths: &[BString],
         is_it: &mut (dyn FnMut(&Head, &[Side]) -> bool + Send),
     ) -> Result<Option<Head>> {
-        let (mut at, cut) = (head.clone(), self.catalog.shallow(project).await?);
+        let (mut at, mut known, mut cut) = (head.clone(), Known::default(), None);
         for _ in 0..STEPS_BACK {
             let there = self.find_paths(at.tree, paths).await?;
             let there: Vec<Side> = there.into_iter().map(|found| found.filter(|item| !item.is_tree())).collect();
             if is_it(&at, &there) {
                 return Ok(Some(at));
             }
-            let Some(commit) = at.commit.filter(|commit| !cut.contains(commit)) else { return Ok(None) };
+            if cut.is_none() {
+                cut = Some(self.catalog.shallow(project).await?);
+            }
+            let is_cut = |commit: &ObjectId| cut.iter().flatten().any(|cut| cut == commit);
+            let Some(commit) = at.commit.filter(|commit| !is_cut(commit)) else { return Ok(None) };
             // What a dry run made is not on record.
-            let Some(row) = self.catalog.commits(&[commit]).await?.pop().flatten() else { return Ok(None) };
-            let parent = row.parents.first().copied();
-            let row = match parent {
-                Some(parent) => self.catalog.commits(&[parent]).await?.pop().flatten(),
-                None => None,
-            };
-            at = match (parent, row) {
-                (None, _) => Head { branch: head.branch.clone(), ..Head::default() },
-                (Some(_), Some(row)) => Head {
-                    commit: Some(row.oid),
-                    tree: Some(row.tree),
-                    branch: head.branch.clone(),
-                    row: Some(Arc::new(row)),
-                },
-                (Some(_), None) => return Ok(None),
+            let Some(row) = self.known_commit(&mut known, commit).await? else { return Ok(None) };
+            at = match row.parents.first() {
+                None => Head { branch: head.branch.clone(), ..Head::default() },
+                Some(parent) => {
+                    let Some(row) = self.known_commit(&mut known, *parent).await? else { return Ok(None) };
+                    let (commit, tree, branch) = (Some(row.oid), Some(row.tree), head.branch.clone());
+                    Head { commit, tree, branch, row: Some(Arc::new(row)) }
+                }
             };
         }
         Ok(None)
