@@ -101,6 +101,51 @@ both! {
         assert_eq!(d.get(&format!("/files/{project}/here.txt")).await.text(), "their own\n");
     }
 
+    /// Goal: what became a link on one side goes to no name that the other side gave the file: it is a conflict, and nothing changes. Method:
+    /// one renames the file and one makes it a link, each way round, in pending work and in two commits.
+    async fn a_link_follows_no_rename(d) {
+        let (project, user, _dir, clone) = twenty_lines(&d).await;
+        let rename = |from: &str, to: &str| {
+            clone.git().run(["mv", from, to]);
+            clone.commit_files(&[], "Rename");
+            clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        };
+        let link = |path: &str| {
+            std::fs::remove_file(clone.path().join(path)).expect("a file");
+            std::os::unix::fs::symlink("target", clone.path().join(path)).expect("a link");
+            clone.git().run(["add", path]);
+            clone.commit_files(&[], "Link");
+            clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        };
+        let refused = |told: Value, path: &str| assert_eq!(told["conflicts"][0]["path"], path, "{told}");
+        let (url, pending) = (format!("/projects/{project}/commit"), format!("/pending/{project}/{user}"));
+        d.put(&format!("{pending}/old.txt?mode=120000"), "target").await.ok(201);
+        rename("old.txt", "new.txt");
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        refused(d.post(&url, commit(user, "merge")).await.problem(409, "conflict"), "old.txt");
+        d.delete(&pending).await.ok(200);
+        d.post(&pending, json!({"ops": [{"op": "move", "from": "new.txt", "path": "mine.txt"}]})).await.ok(200);
+        link("new.txt");
+        d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+        refused(d.post(&url, commit(user, "merge")).await.problem(409, "conflict"), "new.txt");
+
+        let here = json!({"user": user, "message": "Mine", "author": {"name": "A", "email": "a@example.org"}, "push": false});
+        let merge = json!({"on_conflict": "merge"});
+        clone.commit_file("old.txt", TWENTY);
+        clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+        let project = d.connect("docs").await;
+        d.put(&format!("/pending/{project}/{user}/old.txt?mode=120000"), "target").await.ok(201);
+        d.post(&format!("/projects/{project}/commit"), here.clone()).await.ok(200);
+        rename("old.txt", "moved.txt");
+        refused(d.post(&format!("/projects/{project}/sync"), merge.clone()).await.problem(409, "conflict"), "old.txt");
+        let project = d.connect("docs").await;
+        let moved = json!({"ops": [{"op": "move", "from": "moved.txt", "path": "mine.txt"}]});
+        d.post(&format!("/pending/{project}/{user}"), moved).await.ok(200);
+        d.post(&format!("/projects/{project}/commit"), here).await.ok(200);
+        link("moved.txt");
+        refused(d.post(&format!("/projects/{project}/sync"), merge).await.problem(409, "conflict"), "moved.txt");
+    }
+
     /// Goal: a file that the user moved and the branch changed has both; `status` says so before the commit does it.
     async fn the_user_renamed_it(d) {
         let (project, user, _dir, clone) = twenty_lines(&d).await;

@@ -310,6 +310,15 @@ both! {
             let project = d.connect(name).await;
             let mut told = vec![d.get(&format!("/projects/{project}/log")).await];
             assert_eq!(told[0].ok(200)["commits"].as_array().map(Vec::len), Some(1));
+            // An edit of a text that only a commit beyond the cut has at this path.
+            let pending = format!("/pending/{project}/{}", Uuid::from_u128(1));
+            d.put(&format!("{pending}/secret.txt"), SECRET).await.ok(201);
+            d.put(&format!("{pending}/secret.txt?base={}", a.blobs[0]), "mine\n").await.ok(200);
+            let author = json!({"name": "B", "email": "b@example.org"});
+            let body = json!({"user": Uuid::from_u128(1), "message": "m", "author": author, "on_conflict": "branch", "dry_run": true});
+            told.push(d.post(&format!("/projects/{project}/commit"), body).await);
+            told[1].problem(409, "conflict");
+            d.delete(&pending).await.ok(200);
             let user = Uuid::new_v4();
             d.put(&format!("/files/{project}/own.txt"), "own\n").await;
             bare.git().run(["update-ref", "refs/heads/main", &tips[1]]);
