@@ -94,6 +94,13 @@ pub struct Attempt {
     pub updated_at_ms: i64,
 }
 
+impl Attempt {
+    /// Its plain change to another state, if nobody moved it since it was read.
+    pub fn to(&self, to: AttemptState) -> AttemptChange {
+        AttemptChange { id: self.id, fence: self.fence, to, in_doubt: false, last_error: None, waits: None }
+    }
+}
+
 /// A change of state, conditional on the fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptChange {

@@ -1,10 +1,7 @@
 //! Pending changes that the branch has by now, as somebody else made them too. There is nothing to commit of them: a commit that finds
 //! nothing else says so, and takes them away.
 
-use roaring::RoaringTreemap;
-use treehold_catalog::{
-    ClearCause, ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey,
-};
+use treehold_catalog::{ClearCause, ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey};
 
 use crate::api::ChangeState;
 use crate::commit::change::ChangeRow;
@@ -55,25 +52,8 @@ impl Engine {
         let (project, rows) = (key.project, landed.collect());
         let landed = ClearPending { branch: key.branch.clone(), user: key.user, rows, cause: ClearCause::Landed };
         let op = self.begin_op(Some(project), OpKind::Commit).await?;
-        let publish = Publish {
-            project,
-            op: op.id,
-            guard: None,
-            refs: vec![RefUpdate { name: branch_ref(branch), expected: head.commit, new: head.commit }],
-            idle: None,
-            refs_max: self.config.limits.refs,
-            lifetimes: Vec::new(),
-            remote_refs: Vec::new(),
-            remote_seen: Vec::new(),
-            reached: RoaringTreemap::new(),
-            replace_reach: false,
-            shallow: None,
-            clear_pending: Some(landed),
-            attempt: None,
-            answer: None,
-            reason: "commit",
-            now_ms: self.ambient.now_ms(),
-        };
+        let same = RefUpdate { name: branch_ref(branch), expected: head.commit, new: head.commit };
+        let publish = Publish { clear_pending: Some(landed), ..self.publication(project, &op, vec![same], "commit") };
         let published = self.catalog.publish(&publish).await;
         if !matches!(published, Ok(PublishOutcome::Published)) {
             self.end_op(op).await;

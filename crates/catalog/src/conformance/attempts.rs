@@ -34,7 +34,7 @@ pub(super) fn attempt(project: Uuid, branch: &str) -> Attempt {
 
 /// The attempt goes to another state, if nobody moved it since `fence`.
 pub(super) fn to(attempt: &Attempt, fence: i64, to: AttemptState) -> AttemptChange {
-    AttemptChange { id: attempt.id, fence, to, in_doubt: false, last_error: None, waits: None }
+    AttemptChange { fence, ..attempt.to(to) }
 }
 
 pub(super) async fn claims_compare_bodies(case: Case) {

@@ -62,7 +62,7 @@ impl Engine {
         error: Option<String>,
     ) -> Result<()> {
         let last_error = error.clone();
-        let change = AttemptChange { id: attempt.id, fence: attempt.fence, to, in_doubt, last_error, waits: None };
+        let change = AttemptChange { in_doubt, last_error, ..attempt.to(to) };
         let fence = self.catalog.change_attempt(&change, self.ambient.now_ms()).await?.ok_or(EngineError::Busy)?;
         attempt.fence = fence;
         attempt.state = to;
@@ -424,33 +424,13 @@ impl Engine {
     /// The publication that ends an attempt, but for the refs, ours and the remote's.
     pub(super) fn finalization(&self, attempt: &Attempt, op: &Operation, answer: Option<&str>) -> Publish {
         let answer = attempt.idempotency_key.clone().zip(answer);
-        let to = finished(attempt);
         Publish {
-            project: attempt.project,
-            op: op.id,
-            guard: None,
-            refs: Vec::new(),
             // What the remote has taken is ours, too.
-            idle: None,
             refs_max: if attempt.push { usize::MAX } else { self.config.limits.refs },
-            lifetimes: Vec::new(),
-            remote_refs: Vec::new(),
-            remote_seen: Vec::new(),
-            reached: op.numbers.clone(),
-            replace_reach: false,
-            shallow: None,
             clear_pending: clear_of(attempt.user, (&attempt.branch, &attempt.pending_branch), &attempt.snapshot),
-            attempt: Some(AttemptChange {
-                id: attempt.id,
-                fence: attempt.fence,
-                to,
-                in_doubt: false,
-                last_error: None,
-                waits: None,
-            }),
+            attempt: Some(attempt.to(finished(attempt))),
             answer: answer.map(|(key, body)| FinalAnswer { key, body: body.to_owned() }),
-            reason: "commit",
-            now_ms: self.ambient.now_ms(),
+            ..self.publication(attempt.project, op, Vec::new(), "commit")
         }
     }
 

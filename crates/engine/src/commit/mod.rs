@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::{Either, select};
-use treehold_catalog::{Attempt, AttemptChange, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
+use treehold_catalog::{Attempt, AttemptState, Charged, KeyId, Project, StoreCommit, WorkspaceKey};
 use treehold_fault::point;
 use treehold_object::{BString, ObjectId};
 use treehold_store::FinishedPack;
@@ -414,14 +414,7 @@ impl Engine {
             objects: crate::writer::new_objects(pack),
             trees: crate::push::trees_of(&planned.objects),
             commit: planned.row.clone(),
-            attempt: AttemptChange {
-                id: attempt.id,
-                fence: attempt.fence,
-                to,
-                in_doubt: false,
-                last_error: None,
-                waits: None,
-            },
+            attempt: attempt.to(to),
             now_ms: self.ambient.now_ms(),
         };
         if !attempt.push && self.land(attempt, &store, op, &request::to_store(&planned.answer)?).await? {
