@@ -12,7 +12,7 @@ use crate::api::{
     Mode, Oid, OtherWork, Path,
 };
 use crate::files::{base_of, pending_item};
-use crate::text::{bytes_text, rfc3339};
+use crate::text::{bytes_text, page, read_cursor, rfc3339, write_cursor};
 use crate::tree::{GITLINK, Side, is_binary, is_file, merge_marked, merge_mode};
 use crate::view::{Head, branch_ref};
 use crate::{Engine, EngineError, Result, blocking};
@@ -38,7 +38,7 @@ impl Engine {
     /// whatever its state. Work in proportion to the pending changes; contents are read for one page.
     pub async fn conflicts(&self, project: &str, request: &ConflictsRequest) -> Result<ConflictPage> {
         let limit = request.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-        let after: Option<After> = request.cursor.as_deref().map(crate::text::read_cursor).transpose()?;
+        let after: Option<After> = request.cursor.as_deref().map(read_cursor).transpose()?;
         let project = self.find_project(project).await?;
         let branch = Self::branch_name(&project, request.branch.as_deref())?;
         let key = WorkspaceKey { project: project.id, branch: branch.clone(), user: request.user };
@@ -52,11 +52,9 @@ impl Engine {
         };
         let wanted: Vec<usize> = (0..rows.len()).filter(|at| wanted(&&rows[*at])).collect();
         let mut apart = self.apart(&project, &head, &rows, &wanted, only.is_some(), limit + 1).await?;
-        let more = apart.len() > limit;
-        apart.truncate(limit);
-        let last = apart.last().filter(|_| more).map(|last| After(last.row.path.to_vec()));
+        let last = page(&mut apart, limit).map(|last| After(last.row.path.to_vec()));
         let files = self.shown(&project, &key, apart).await?;
-        let next_cursor = last.map(|last| crate::text::write_cursor(&last)).transpose()?;
+        let next_cursor = last.map(|last| write_cursor(&last)).transpose()?;
         Ok(ConflictPage { branch, revision, against: head.commit.map(Oid), files, next_cursor })
     }
 

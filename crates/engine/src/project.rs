@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::api::{
     Oid, ProjectChange, ProjectPage, ProjectSpec, ProjectView, ReceiveSpec, ReceiveView, RemoteSpec, UsageView,
 };
-use crate::text::rfc3339;
+use crate::text::{page, read_id, rfc3339};
 use crate::view::{branch_ref, check_branch};
 use crate::{Engine, EngineError, Result};
 
@@ -114,13 +114,9 @@ impl Engine {
     /// A page of projects, in order of id.
     pub async fn list_projects(&self, cursor: Option<&str>, limit: Option<usize>) -> Result<ProjectPage> {
         let limit = limit.unwrap_or(100).clamp(1, 1000);
-        let after = cursor.map(|cursor| {
-            Uuid::try_parse(cursor).map_err(|_| EngineError::BadRequest("The cursor is not one of ours.".to_owned()))
-        });
-        let mut found = self.catalog.projects(after.transpose()?, limit as u32 + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|project| project.id.to_string());
+        let after = cursor.map(read_id).transpose()?;
+        let mut found = self.catalog.projects(after, limit as u32 + 1).await?;
+        let next_cursor = page(&mut found, limit).map(|last| last.id.to_string());
         let mut projects = Vec::with_capacity(found.len());
         for project in &found {
             projects.push(self.project_view(project).await?);

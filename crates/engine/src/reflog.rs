@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::api::{Oid, ReflogPage, ReflogView};
 use crate::refs::full_name;
-use crate::text::rfc3339;
+use crate::text::{page, read_cursor, rfc3339, write_cursor};
 use crate::{Engine, EngineError, Result};
 
 const LIST_DEFAULT: usize = 100;
@@ -28,12 +28,9 @@ impl Engine {
         let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let project = self.find_project(project).await?;
         let name = name.map(full_name).transpose()?;
-        let before: Option<i64> = cursor.map(crate::text::read_cursor).transpose()?;
+        let before: Option<i64> = cursor.map(read_cursor).transpose()?;
         let mut found = self.catalog.reflog(project.id, name.as_deref(), before, limit as u32 + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let last = found.last().filter(|_| more);
-        let next_cursor = last.map(|last| crate::text::write_cursor(&last.id)).transpose()?;
+        let next_cursor = page(&mut found, limit).map(|last| write_cursor(&last.id)).transpose()?;
         Ok(ReflogPage { entries: found.into_iter().map(view).collect(), next_cursor })
     }
 

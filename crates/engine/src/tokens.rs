@@ -14,7 +14,7 @@ use treehold_catalog::{FoundToken, ProjectKey, Token, TokenHash};
 use uuid::Uuid;
 
 use crate::api::{Authorized, NewToken, TokenPage, TokenProject, TokenSpec, TokenView};
-use crate::text::rfc3339;
+use crate::text::{page, read_id, rfc3339};
 use crate::{Engine, EngineError, Result, Secret};
 
 /// What secrets begin with, so that they are known for what they are where they should not be.
@@ -58,19 +58,15 @@ impl Engine {
         limit: Option<usize>,
     ) -> Result<TokenPage> {
         let limit = limit.unwrap_or(100).clamp(1, 1000);
-        let after = cursor.map(|cursor| {
-            Uuid::try_parse(cursor).map_err(|_| EngineError::BadRequest("The cursor is not one of ours.".to_owned()))
-        });
+        let after = cursor.map(read_id).transpose()?;
         let project = match project {
             Some(project) => Some(self.find_project(project).await?),
             None => None,
         };
         let of = project.as_ref().map(|project| project.id);
         let mut names: HashMap<Uuid, Option<String>> = project.into_iter().map(|p| (p.id, p.name)).collect();
-        let mut found = self.catalog.tokens(of, after.transpose()?, limit as u32 + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|token| token.id.to_string());
+        let mut found = self.catalog.tokens(of, after, limit as u32 + 1).await?;
+        let next_cursor = page(&mut found, limit).map(|last| last.id.to_string());
         let now_ms = self.ambient.now_ms();
         let mut tokens = Vec::with_capacity(found.len());
         for token in found {

@@ -17,7 +17,7 @@ use crate::api::{
     Diff, Mode, Oid, OnMismatch, OpStatus, Origin, Path,
 };
 use crate::files::{base_of, pending_item};
-use crate::text::{read_cursor, rfc3339, write_cursor};
+use crate::text::{page, read_cursor, rfc3339, write_cursor};
 use crate::tree::{Base, Change, GITLINK, Item};
 use crate::{Engine, EngineError, Result};
 
@@ -133,12 +133,8 @@ impl Engine {
         let after = cursor.map(|cursor| (cursor.at, cursor.id));
         let one_more = u32::try_from(limit + 1).unwrap_or(u32::MAX);
         let mut found = self.catalog.checkpoints(project.id, user, branch, after, one_more).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = match found.last().filter(|_| more) {
-            Some(last) => Some(write_cursor(&CheckpointCursor { at: last.created_at_ms, id: last.id })?),
-            None => None,
-        };
+        let last = page(&mut found, limit).map(|last| CheckpointCursor { at: last.created_at_ms, id: last.id });
+        let next_cursor = last.map(|last| write_cursor(&last)).transpose()?;
         Ok(CheckpointList { checkpoints: found.into_iter().map(entry).collect(), next_cursor })
     }
 

@@ -10,7 +10,7 @@ use super::batch::ops::{Op, Verb};
 use super::batch::{Batch, Rules};
 use crate::api::{At, Condition, Diff, Mode, Oid, OnMismatch, OpResult, Origin, Path, VersionEntry, VersionList};
 use crate::files::{pending_item, shaped_path};
-use crate::text::{read_cursor, rfc3339, write_cursor};
+use crate::text::{page, read_cursor, rfc3339, write_cursor};
 use crate::tree::{Change, GITLINK, Item};
 use crate::{Engine, EngineError, Result};
 
@@ -99,12 +99,8 @@ impl Engine {
         let one_more = u32::try_from(limit + 1).unwrap_or(u32::MAX);
         let before = cursor.map(|cursor| cursor.before);
         let mut found = self.catalog.versions(&key, path.as_ref(), before, one_more).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = match found.last().filter(|_| more) {
-            Some(last) => Some(write_cursor(&VersionCursor { before: last.row.revision })?),
-            None => None,
-        };
+        let last = page(&mut found, limit).map(|last| VersionCursor { before: last.row.revision });
+        let next_cursor = last.map(|last| write_cursor(&last)).transpose()?;
         let versions = found.into_iter().map(|version| entry(&key.branch, version)).collect::<Result<_>>()?;
         Ok(VersionList { versions, next_cursor })
     }
