@@ -80,18 +80,11 @@ impl Db {
     }
 
     async fn find_numbers(&self, wanted: &[ObjectId]) -> Result<Vec<Option<(u64, Kind)>>, Fault> {
-        let mut found: HashMap<ObjectId, (u64, Kind)> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<(Vec<u8>, i64, i64)> =
-                sqlx::query_as(sql!("SELECT oid, number, CAST(type AS BIGINT) FROM objects WHERE oid {}", in_blobs(1)))
-                    .bind(oids(chunk))
-                    .fetch_all(self.reader())
-                    .await?;
-            for (oid, number, kind) in rows {
-                found.insert(codec::oid(&oid)?, (codec::unsigned(number)?, codec::kind(kind)?));
-            }
-        }
-        Ok(wanted.iter().map(|oid| found.get(oid).copied()).collect())
+        let select = sql!("SELECT oid, number, CAST(type AS BIGINT) FROM objects WHERE oid {}", in_blobs(1));
+        let object = |(oid, number, kind): (Vec<u8>, i64, i64)| {
+            Ok((codec::oid(&oid)?, (codec::unsigned(number)?, codec::kind(kind)?)))
+        };
+        self.by_oid(select, wanted, object).await
     }
 
     async fn read_lineage(&self, tips: &[ObjectId], steps: u32) -> Result<Vec<Lineage>, Fault> {

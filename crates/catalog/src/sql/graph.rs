@@ -1,6 +1,6 @@
 //! Commits and trees.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -56,21 +56,8 @@ impl Db {
     }
 
     async fn find_commits(&self, wanted: &[ObjectId]) -> Result<Vec<Option<CommitRow>>, Fault> {
-        let mut found: HashMap<ObjectId, CommitRow> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<Row> = sqlx::query_as(sql!(
-                "SELECT oid, tree, parents, generation, time, raw FROM commits WHERE oid {}",
-                in_blobs(1)
-            ))
-            .bind(oids(chunk))
-            .fetch_all(self.reader())
-            .await?;
-            for row in rows {
-                let commit = commit(row)?;
-                found.insert(commit.oid, commit);
-            }
-        }
-        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+        let select = sql!("SELECT oid, tree, parents, generation, time, raw FROM commits WHERE oid {}", in_blobs(1));
+        self.by_oid(select, wanted, |row| commit(row).map(|commit| (commit.oid, commit))).await
     }
 
     async fn walk_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, Fault> {
@@ -131,18 +118,9 @@ impl Db {
     }
 
     async fn find_trees(&self, wanted: &[ObjectId]) -> Result<Vec<Option<Bytes>>, Fault> {
-        let mut found: HashMap<ObjectId, Bytes> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<(Vec<u8>, Vec<u8>)> =
-                sqlx::query_as(sql!("SELECT oid, raw FROM trees WHERE oid {}", in_blobs(1)))
-                    .bind(oids(chunk))
-                    .fetch_all(self.reader())
-                    .await?;
-            for (oid, raw) in rows {
-                found.insert(codec::oid(&oid)?, raw.into());
-            }
-        }
-        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+        let select = sql!("SELECT oid, raw FROM trees WHERE oid {}", in_blobs(1));
+        let tree = |(oid, raw): (Vec<u8>, Vec<u8>)| Ok((codec::oid(&oid)?, raw.into()));
+        self.by_oid(select, wanted, tree).await
     }
 }
 

@@ -117,21 +117,11 @@ impl Db {
     }
 
     async fn objects_named(&self, wanted: &[ObjectId]) -> Result<Vec<Option<InspectedObject>>, Fault> {
-        let mut found: HashMap<ObjectId, InspectedObject> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<ObjectRow> = sqlx::query_as(sql!(
-                "SELECT {OBJECT} FROM objects o LEFT JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
-                in_blobs(1)
-            ))
-            .bind(oids(chunk))
-            .fetch_all(self.reader())
-            .await?;
-            for row in rows {
-                let object = object(row)?;
-                found.insert(object.oid, object);
-            }
-        }
-        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+        let select = sql!(
+            "SELECT {OBJECT} FROM objects o LEFT JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
+            in_blobs(1)
+        );
+        self.by_oid(select, wanted, |row| object(row).map(|object| (object.oid, object))).await
     }
 
     async fn objects_at(&self, key: KeyId, from: u64, limit: u32) -> Result<Vec<InspectedObject>, Fault> {

@@ -250,36 +250,17 @@ impl Db {
     }
 
     async fn locate_once(&self, wanted: &[ObjectId]) -> Result<Vec<Option<Located>>, Fault> {
-        let mut found: HashMap<ObjectId, Located> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<LocatedRow> = sqlx::query_as(sql!(
-                "SELECT {LOCATED} FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
-                in_blobs(1)
-            ))
-            .bind(oids(chunk))
-            .fetch_all(self.reader())
-            .await?;
-            for row in rows {
-                let object = located(row)?;
-                found.insert(object.oid, object);
-            }
-        }
-        Ok(wanted.iter().map(|oid| found.get(oid).cloned()).collect())
+        let select = sql!(
+            "SELECT {LOCATED} FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
+            in_blobs(1)
+        );
+        self.by_oid(select, wanted, |row| located(row).map(|object| (object.oid, object))).await
     }
 
     async fn read_sizes(&self, wanted: &[ObjectId]) -> Result<Vec<Option<u64>>, Fault> {
-        let mut found: HashMap<ObjectId, u64> = HashMap::with_capacity(wanted.len());
-        for chunk in wanted.chunks(CHUNK_ROWS) {
-            let rows: Vec<(Vec<u8>, i64)> =
-                sqlx::query_as(sql!("SELECT oid, size FROM objects WHERE oid {}", in_blobs(1)))
-                    .bind(oids(chunk))
-                    .fetch_all(self.reader())
-                    .await?;
-            for (oid, size) in rows {
-                found.insert(codec::oid(&oid)?, codec::unsigned(size)?);
-            }
-        }
-        Ok(wanted.iter().map(|oid| found.get(oid).copied()).collect())
+        let select = sql!("SELECT oid, size FROM objects WHERE oid {}", in_blobs(1));
+        let size = |(oid, size): (Vec<u8>, i64)| Ok((codec::oid(&oid)?, codec::unsigned(size)?));
+        self.by_oid(select, wanted, size).await
     }
 
     async fn locate_numbers_once(&self, numbers: &[u64]) -> Result<Vec<Located>, Fault> {

@@ -38,6 +38,8 @@ mod inspect;
 mod jobs;
 #[path = "../sql/ledger.rs"]
 mod ledger;
+#[path = "../sql/lookup.rs"]
+mod lookup;
 #[path = "../sql/pending.rs"]
 mod pending;
 #[path = "../sql/projects.rs"]
