@@ -7,7 +7,8 @@ use treehold_object::ObjectId;
 use uuid::Uuid;
 
 use super::refs::{
-    count_moves, count_refs, lock_project, lock_project_and_work, read_state, worked_on, write_remote_refs,
+    NAMED, Named, count_moves, count_refs, lock_project, lock_project_and_work, named_values, read_state, remove_named,
+    worked_on, write_remote_refs,
 };
 use super::*;
 use crate::codec;
@@ -242,28 +243,17 @@ async fn check_room(tx: &mut Transaction, publish: &Publish, moves: &[Move<'_>])
 
 async fn swap(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>], now_ms: i64) -> Result<(), Fault> {
     // Of several updates of one name the last one counts; the comparison went through all of them.
-    let last: HashMap<&str, Option<ObjectId>> = moves.iter().map(|moved| (moved.name, moved.new)).collect();
-    let set: Vec<(&str, ObjectId)> = last.iter().filter_map(|(name, oid)| Some((*name, (*oid)?))).collect();
+    let Named { set, gone } = Named::last(moves.iter().map(|moved| (moved.name, moved.new)));
     for chunk in set.chunks(CHUNK_ROWS) {
-        let rows_set = Rows::new()
-            .texts(chunk.iter().map(|(name, _)| *name))
-            .blobs(chunk.iter().map(|(_, oid)| oid.as_slice().to_vec()));
         let upsert = sql!(
             "INSERT INTO refs (project, name, oid) SELECT $1, r.name, r.oid FROM {} WHERE true
              ON CONFLICT (project, name) DO UPDATE SET oid = excluded.oid, expires_at = refs.lifetime + $2",
-            rows(3, &[("name", Type::Text), ("oid", Type::Blob)])
+            rows(3, NAMED)
         );
-        sqlx::query_with(upsert, with_rows(arguments![project, now_ms], rows_set)?).execute(&mut **tx).await?;
+        let arguments = with_rows(arguments![project, now_ms], named_values(chunk))?;
+        sqlx::query_with(upsert, arguments).execute(&mut **tx).await?;
     }
-    let gone: Vec<&str> = last.iter().filter(|(_, oid)| oid.is_none()).map(|(name, _)| *name).collect();
-    for chunk in gone.chunks(CHUNK_ROWS) {
-        sqlx::query(sql!("DELETE FROM refs WHERE project = $1 AND name {}", in_texts(2)))
-            .bind(project)
-            .bind(texts(chunk.iter().copied()))
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
+    remove_named(tx, sql!("DELETE FROM refs WHERE project = $1 AND name {}", in_texts(2)), project, &gone).await
 }
 
 /// Which branches are ephemeral from now on, or are no more.

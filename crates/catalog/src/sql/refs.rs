@@ -212,35 +212,60 @@ pub(super) async fn count_moves(tx: &mut Transaction, project: Uuid, moved: bool
     Ok(())
 }
 
+/// What names come to, each once.
+pub(super) struct Named<'a> {
+    pub(super) set: Vec<(&'a str, ObjectId)>,
+    pub(super) gone: Vec<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    /// Of repeated names the last counts; `None` = nothing is under it any more.
+    pub(super) fn last(refs: impl Iterator<Item = (&'a str, Option<ObjectId>)>) -> Self {
+        let last: HashMap<&str, Option<ObjectId>> = refs.collect();
+        let set = last.iter().filter_map(|(name, oid)| Some((*name, (*oid)?))).collect();
+        let gone = last.iter().filter(|(_, oid)| oid.is_none()).map(|(name, _)| *name).collect();
+        Self { set, gone }
+    }
+}
+
+pub(super) const NAMED: &[(&str, Type)] = &[("name", Type::Text), ("oid", Type::Blob)];
+
+pub(super) fn named_values(refs: &[(&str, ObjectId)]) -> Rows {
+    Rows::new()
+        .texts(refs.iter().map(|(name, _)| *name))
+        .blobs(refs.iter().map(|(_, oid)| oid.as_slice().to_vec()))
+}
+
+/// Removes names by a statement that takes the project and some of them.
+pub(super) async fn remove_named(
+    tx: &mut Transaction,
+    delete: &'static str,
+    project: Uuid,
+    gone: &[&str],
+) -> Result<(), Fault> {
+    for chunk in gone.chunks(CHUNK_ROWS) {
+        sqlx::query(delete).bind(project).bind(texts(chunk.iter().copied())).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
 /// Records what the remote has; `None` = nothing under this name. Of repeated names the last counts.
 pub(super) async fn write_remote_refs(
     tx: &mut Transaction,
     project: Uuid,
     refs: &[(String, Option<ObjectId>)],
 ) -> Result<(), Fault> {
-    let last: HashMap<&str, Option<ObjectId>> = refs.iter().map(|(name, oid)| (name.as_str(), *oid)).collect();
-    let set: Vec<(&str, ObjectId)> = last.iter().filter_map(|(name, oid)| Some((*name, (*oid)?))).collect();
+    let Named { set, gone } = Named::last(refs.iter().map(|(name, oid)| (name.as_str(), *oid)));
     for chunk in set.chunks(CHUNK_ROWS) {
-        let rows_set = Rows::new()
-            .texts(chunk.iter().map(|(name, _)| *name))
-            .blobs(chunk.iter().map(|(_, oid)| oid.as_slice().to_vec()));
         let upsert = sql!(
             "INSERT INTO remote_refs (project, name, oid) SELECT $1, r.name, r.oid FROM {} WHERE true
              ON CONFLICT (project, name) DO UPDATE SET oid = excluded.oid WHERE remote_refs.oid <> excluded.oid",
-            rows(2, &[("name", Type::Text), ("oid", Type::Blob)])
+            rows(2, NAMED)
         );
-        let arguments = with_rows(crate::rows::arguments![project], rows_set)?;
+        let arguments = with_rows(crate::rows::arguments![project], named_values(chunk))?;
         sqlx::query_with(upsert, arguments).execute(&mut **tx).await?;
     }
-    let gone: Vec<&str> = last.iter().filter(|(_, oid)| oid.is_none()).map(|(name, _)| *name).collect();
-    for chunk in gone.chunks(CHUNK_ROWS) {
-        sqlx::query(sql!("DELETE FROM remote_refs WHERE project = $1 AND name {}", in_texts(2)))
-            .bind(project)
-            .bind(texts(chunk.iter().copied()))
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
+    remove_named(tx, sql!("DELETE FROM remote_refs WHERE project = $1 AND name {}", in_texts(2)), project, &gone).await
 }
 
 #[async_trait]

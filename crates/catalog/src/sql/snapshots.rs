@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
+use super::refs::NAMED;
 use super::*;
 use crate::codec;
 use crate::error::CatalogError;
@@ -14,8 +15,6 @@ use crate::pending::PendingRow;
 use crate::refs::Ref;
 use crate::rows::{Rows, Type, arguments, sql};
 use crate::snapshots::{ProjectSnapshot, Snapshots, WorkspaceSnapshot};
-
-const NAMED: &[(&str, Type)] = &[("name", Type::Text), ("oid", Type::Blob)];
 
 impl Db {
     async fn read_snapshot(&self, id: Uuid) -> Result<Option<ProjectSnapshot>, Fault> {
