@@ -9,6 +9,7 @@ use treehold_engine::api::{Mode, Oid, Source};
 use treehold_object::ObjectId;
 
 use crate::conditions::{Verdict, etag, judge, range_holds};
+use crate::context::holding;
 use crate::error::Problem;
 use crate::range::{Part, part};
 
@@ -70,6 +71,22 @@ pub(crate) fn not_expected(oid: ObjectId) -> Problem {
 }
 
 impl FileHead {
+    /// Of pending work, or of what was.
+    pub(crate) fn of_pending(Oid(oid): Oid, mode: Mode, revision: i64, content: &Bytes) -> Self {
+        Self { oid, mode, size: content.len() as u64, commit: None, source: None, revision: Some(revision) }
+    }
+
+    /// The whole answer where the content is at hand; `held` goes with it.
+    pub(crate) fn answer<T>(&self, method: &Method, headers: &HeaderMap, content: Bytes, held: T) -> Answer
+    where
+        T: Send + Sync + 'static,
+    {
+        match self.judge(method, headers)? {
+            Next::Done(response) => Ok(response),
+            Next::Content(part) => Ok(self.send(content, part).map(|body| holding(body, held))),
+        }
+    }
+
     /// Judges conditions and the range, and answers what needs no content: 304, 412, 416 and HEAD.
     pub(crate) fn judge(&self, method: &Method, headers: &HeaderMap) -> Result<Next, Problem> {
         match judge(headers, &self.oid)? {

@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::body::{Expect, read_json};
-use crate::context::holding;
 use crate::error::Problem;
 use crate::handlers::history::{DIFF_FACTOR, compared};
 use crate::headers::origin;
@@ -55,8 +54,7 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
     let (project, user, id) = named(&params, &query)?;
     let read =
         app.reading_within(DIFF_FACTOR, |engine| async move { engine.checkpoint_diff(&project, user, id).await });
-    let (diff, room) = read.await?;
-    compared(&diff, &headers).map(|response| response.map(|body| holding(body, room)))
+    compared(read.await?, &headers)
 }
 
 /// `POST /projects/{project}/checkpoints/{id}/restore?user`

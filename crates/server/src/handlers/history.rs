@@ -1,11 +1,13 @@
 //! Status, diff, log, blame.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, header};
 use treehold_engine::api::{BlameRequest, ConflictsRequest, Diff, DiffRequest, LogRequest, MergeWith};
 
-use crate::app::App;
+use crate::app::{App, Room};
 use crate::auth::Caller;
 use crate::context::holding;
 use crate::error::Problem;
@@ -75,20 +77,20 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
         let why = "a diff as text has no pages; ask for JSON, or without `limit` and `cursor`";
         return Err(Problem::bad_parameter("bad_parameter", "limit", why));
     }
-    let (diff, room) =
-        app.reading_within(DIFF_FACTOR, |engine| async move { engine.diff(&project, &request).await }).await?;
-    compared(&diff, &headers).map(|response| response.map(|body| holding(body, room)))
+    let read = app.reading_within(DIFF_FACTOR, |engine| async move { engine.diff(&project, &request).await });
+    compared(read.await?, &headers)
 }
 
-/// Unified text, or JSON if that is preferred.
-pub(crate) fn compared(diff: &Diff, headers: &HeaderMap) -> Answer {
-    match negotiate(headers, &["text/x-diff", "application/json"]) {
+/// Unified text, or JSON if that is preferred; its memory goes with it.
+pub(crate) fn compared((diff, room): (Diff, Arc<Room>), headers: &HeaderMap) -> Answer {
+    let response = match negotiate(headers, &["text/x-diff", "application/json"]) {
         0 => {
             let kind = [(header::CONTENT_TYPE, "text/x-diff; charset=utf-8")];
-            Ok((StatusCode::OK, kind, diff.to_unified()).into_response())
+            (StatusCode::OK, kind, diff.to_unified()).into_response()
         }
-        _ => ok(diff),
-    }
+        _ => ok(&diff)?,
+    };
+    Ok(response.map(|body| holding(body, room)))
 }
 
 /// `GET /projects/{project}/log?ref&path&first_parent&limit&cursor`

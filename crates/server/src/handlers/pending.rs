@@ -3,16 +3,15 @@
 use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, Method, StatusCode, header};
-use treehold_engine::api::{Mode, PendingAnswer, PendingBody, PutPending};
+use treehold_engine::api::{PendingAnswer, PendingBody, PutPending};
 
 use crate::app::App;
 use crate::body;
 use crate::conditions::{condition, etag, unconditional};
-use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::origin;
 use crate::params::{Params, Query};
-use crate::respond::{Answer, FileHead, Next, json, ok, value};
+use crate::respond::{Answer, FileHead, json, ok, value};
 
 /// `PUT /pending/{project}/{user}/{*path}?branch&mode&base&action`: autosave.
 pub(crate) async fn write(
@@ -91,13 +90,7 @@ pub(crate) async fn read(
     let (Some(oid), Some(mode)) = (entry.oid, entry.mode) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "pending_deletion", "the file is pending as deleted"));
     };
-    let revision = Some(entry.revision);
-    let head =
-        FileHead { oid: oid.0, mode: Mode(mode.0), size: content.len() as u64, commit: None, source: None, revision };
-    match head.judge(&method, &headers)? {
-        Next::Done(response) => Ok(response),
-        Next::Content(part) => Ok(head.send(content, part).map(|body| holding(body, room))),
-    }
+    FileHead::of_pending(oid, mode, entry.revision, &content).answer(&method, &headers, content, room)
 }
 
 /// `DELETE /pending/{project}/{user}/{*path}?branch`: one change goes.

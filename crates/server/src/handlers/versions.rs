@@ -4,17 +4,16 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, Method, StatusCode};
 use treehold_engine::Against;
-use treehold_engine::api::{Nothing, Oid};
+use treehold_engine::api::Nothing;
 
 use crate::app::App;
 use crate::body::{Expect, read_json};
 use crate::conditions::condition;
-use crate::context::holding;
 use crate::error::Problem;
 use crate::handlers::history::{DIFF_FACTOR, compared};
 use crate::headers::origin;
 use crate::params::{Params, Query};
-use crate::respond::{Answer, FileHead, Next, ok};
+use crate::respond::{Answer, FileHead, ok};
 
 /// `GET /projects/{project}/history?user&branch&path&limit&cursor`
 pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -> Answer {
@@ -36,15 +35,10 @@ pub(crate) async fn read(
     let user = query.required_uuid("user")?;
     let found = app.reading_within(1, |engine| async move { engine.version_file(&project, user, &id).await }).await?;
     let ((entry, content), room) = found;
-    let (Some(Oid(oid)), Some(mode)) = (entry.oid, entry.mode) else {
+    let (Some(oid), Some(mode)) = (entry.oid, entry.mode) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "version_deletion", "the version is a deletion of the file"));
     };
-    let revision = Some(entry.revision);
-    let head = FileHead { oid, mode, size: content.len() as u64, commit: None, source: None, revision };
-    match head.judge(&method, &headers)? {
-        Next::Done(response) => Ok(response),
-        Next::Content(part) => Ok(head.send(content, part).map(|body| holding(body, room))),
-    }
+    FileHead::of_pending(oid, mode, entry.revision, &content).answer(&method, &headers, content, room)
 }
 
 /// `GET /projects/{project}/history/{id}/diff?user&against`: `current` if not given, `head`, or the id of another version.
@@ -54,8 +48,7 @@ pub(crate) async fn diff(State(app): State<App>, params: Params, query: Query, h
     let against = query.parse("against")?.unwrap_or(Against::Current);
     let read = app
         .reading_within(DIFF_FACTOR, |engine| async move { engine.version_diff(&project, user, &id, &against).await });
-    let (diff, room) = read.await?;
-    compared(&diff, &headers).map(|response| response.map(|body| holding(body, room)))
+    compared(read.await?, &headers)
 }
 
 /// `POST /projects/{project}/history/{id}/restore?user`, with `If-Match` as for an autosave.
