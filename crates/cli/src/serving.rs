@@ -212,17 +212,21 @@ async fn round<T: Send + 'static>(
     }
 }
 
+/// Waits so long; `false`: the server stops first.
+async fn passes(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}
+
 /// Writes a manifest whenever the last one, whoever wrote it, is older than `interval`; never if that is zero.
 async fn write_manifests(opened: Arc<Opened>, interval: Duration, stop: CancellationToken) {
     if interval.is_zero() {
         return;
     }
     let mut pause = interval.min(FIRST_MANIFEST);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
+    while passes(pause, &stop).await {
         pause = interval.min(MANIFEST_LOOK);
         let engine = opened.engine.clone();
         let Some(ended) = round("manifest", &stop, async move {
@@ -276,10 +280,11 @@ async fn housekeep(opened: Arc<Opened>, probe: bool, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(due) => {}
-            () = opened.engine.stored() => tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(SWEEP_AFTER) => {}
-            },
+            () = opened.engine.stored() => {
+                if !passes(SWEEP_AFTER, &stop).await {
+                    return;
+                }
+            }
         }
     }
 }
@@ -290,11 +295,7 @@ async fn collect(opened: Arc<Opened>, interval: Duration, stop: CancellationToke
         return;
     }
     let mut pause = interval.min(LOOK);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
+    while passes(pause, &stop).await {
         pause = interval.min(LOOK);
         let engine = opened.engine.clone();
         let Some(ended) = round("gc", &stop, async move { engine.gc_if_due(interval).await }).await else { return };
