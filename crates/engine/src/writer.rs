@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 use treehold_catalog::{Attempt, KeyId, NewObject, OpKind, Prepared, RoaringTreemap};
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, hash};
-use treehold_store::{FinishedPack, Object};
+use treehold_store::{FinishedPack, Object, PackEntry};
 use uuid::Uuid;
 
 use crate::{Engine, EngineError, Result};
@@ -179,16 +179,13 @@ impl Engine {
 
 /// What the ledger is told of a pack that is durable.
 pub(crate) fn new_objects(pack: &FinishedPack) -> Vec<NewObject> {
-    let rows = pack.entries.iter().map(|entry| NewObject {
-        oid: entry.oid,
-        kind: entry.kind,
-        size: entry.size,
-        sha256: entry.sha256,
-        offset: entry.offset,
-        length: entry.length,
-        base: entry.base,
-    });
-    rows.collect()
+    pack.entries.iter().cloned().map(new_object).collect()
+}
+
+/// An object of a pack, as the ledger takes it.
+pub(crate) fn new_object(entry: PackEntry) -> NewObject {
+    let PackEntry { oid, kind, size, sha256, offset, length, base } = entry;
+    NewObject { oid, kind, size, sha256, offset, length, base }
 }
 
 /// What a commit has just made, in memory: it is pushed from here, without a look into the store.

@@ -77,19 +77,16 @@ async fn kept(quarantine: Arc<Quarantine>, path: TempPath) -> Result<FinishedPac
     blocking(move || {
         let checksum = quarantine.checksum();
         let idx = treehold_object::idx::write(&quarantine.index_entries(), &checksum).map_err(EngineError::internal)?;
-        let entry = |object: PackedObject| PackEntry {
-            oid: object.oid,
-            kind: object.kind,
-            size: object.size,
-            sha256: object.sha256,
-            offset: object.offset,
-            length: object.packed_len,
-            base: object.base,
-        };
         let entries = quarantine.iter().map(entry).collect();
         Ok(FinishedPack::received(checksum, entries, idx.into(), quarantine.pack_len(), path))
     })
     .await
+}
+
+/// An object of a received pack, where it stands in that.
+pub(crate) fn entry(object: PackedObject) -> PackEntry {
+    let PackedObject { oid, kind, size, sha256, offset, packed_len: length, base } = object;
+    PackEntry { oid, kind, size, sha256, offset, length, base }
 }
 
 /// Why nothing of a pack is taken in.

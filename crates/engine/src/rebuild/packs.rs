@@ -12,7 +12,8 @@ use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest
 use super::BucketFinding;
 use super::keys::OBJECT_MAX;
 use super::salvage::salvage;
-use crate::intake::{BASES_BYTES, threads, unreadable};
+use crate::intake::{BASES_BYTES, entry, threads, unreadable};
+use crate::writer::new_object;
 use crate::{Engine, EngineError, Result, blocking};
 
 /// A pack comes in pieces of this length, bytes.
@@ -133,16 +134,7 @@ fn whole(quarantine: Quarantine, key: &str, beside: Beside) -> Result<PackRead> 
             read.findings.push(BucketFinding::DamagedIndex { key });
         }
     }
-    let object = |object: treehold_wire::ingest::PackedObject| NewObject {
-        oid: object.oid,
-        kind: object.kind,
-        size: object.size,
-        sha256: object.sha256,
-        offset: object.offset,
-        length: object.packed_len,
-        base: object.base,
-    };
-    read.objects = quarantine.iter().map(object).collect();
+    read.objects = quarantine.iter().map(entry).map(new_object).collect();
     read.quarantine = Some(Arc::new(quarantine));
     Ok(read)
 }

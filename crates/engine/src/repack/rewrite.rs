@@ -3,13 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
-use treehold_catalog::{KeyId, Located, Move, NewObject, StoredKey};
+use treehold_catalog::{KeyId, Located, Move, StoredKey};
 use treehold_fault::point;
 use treehold_object::{ObjectId, delta, hash, runs};
 use treehold_store::{FinishedPack, Object, PackBuilder, PackEntry, StoreError};
 use uuid::Uuid;
 
 use super::RepackReport;
+use crate::writer::new_object;
 use crate::{Engine, Result, blocking};
 
 /// Rows read at once.
@@ -101,8 +102,7 @@ impl<'a> Rewriting<'a> {
 }
 
 fn moved(from: KeyId, entry: PackEntry) -> Move {
-    let PackEntry { oid, kind, size, sha256, offset, length, base } = entry;
-    Move { from, object: NewObject { oid, kind, size, sha256, offset, length, base } }
+    Move { from, object: new_object(entry) }
 }
 
 /// A pack, where its objects came from, and what was added lately.
