@@ -95,6 +95,40 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// One that was just prepared, at a commit (its tree, its id, its bytes) on a branch: nobody's, of no parent, that changes nothing.
+    pub fn prepared(
+        id: Uuid,
+        project: Uuid,
+        branch: &str,
+        (tree, commit, raw): (ObjectId, ObjectId, Vec<u8>),
+        now_ms: i64,
+    ) -> Self {
+        Self {
+            id,
+            project,
+            idempotency_key: None,
+            user: None,
+            branch: branch.to_owned(),
+            pending_branch: branch.to_owned(),
+            base: None,
+            remote_base: None,
+            push: false,
+            tree,
+            commit,
+            raw,
+            snapshot: Vec::new(),
+            objects: Vec::new(),
+            state: AttemptState::Prepared,
+            fence: 0,
+            in_doubt: false,
+            last_error: None,
+            hosted: false,
+            waits: false,
+            created_at_ms: now_ms,
+            updated_at_ms: now_ms,
+        }
+    }
+
     /// Its plain change to another state, if nobody moved it since it was read.
     pub fn to(&self, to: AttemptState) -> AttemptChange {
         AttemptChange { id: self.id, fence: self.fence, to, in_doubt: false, last_error: None, waits: None }

@@ -247,30 +247,13 @@ impl Engine {
         objects: Vec<ObjectId>,
     ) -> Result<Attempt> {
         let row = self.commit_row(commit).await?;
-        let now_ms = self.ambient.now_ms();
+        let (made, now_ms) = ((tree.unwrap_or(row.tree), commit, row.raw.to_vec()), self.ambient.now_ms());
         Ok(Attempt {
-            id: self.ambient.uuid(),
-            project: project.id,
-            idempotency_key: None,
-            user: None,
-            branch: answer.branch.clone(),
-            pending_branch: answer.branch.clone(),
             base: Some(commit),
             remote_base,
             push: true,
-            tree: tree.unwrap_or(row.tree),
-            commit,
-            raw: row.raw.to_vec(),
-            snapshot: Vec::new(),
             objects,
-            state: AttemptState::Prepared,
-            fence: 0,
-            in_doubt: false,
-            last_error: None,
-            hosted: false,
-            waits: false,
-            created_at_ms: now_ms,
-            updated_at_ms: now_ms,
+            ..Attempt::prepared(self.ambient.uuid(), project.id, &answer.branch, made, now_ms)
         })
     }
 }

@@ -3,32 +3,19 @@ use crate::{Attempt, AttemptChange, AttemptState, Claim, FinalAnswer, SnapshotRo
 
 /// An attempt that was just prepared.
 pub(super) fn attempt(project: Uuid, branch: &str) -> Attempt {
+    let made = (oid("tree"), oid("commit"), b"tree \0\xff".to_vec());
     Attempt {
-        id: Uuid::new_v4(),
-        project,
         idempotency_key: Some("key".to_owned()),
         user: Some(Uuid::new_v4()),
-        branch: branch.to_owned(),
         pending_branch: "main".to_owned(),
         base: Some(oid("base")),
-        remote_base: None,
         push: true,
-        tree: oid("tree"),
-        commit: oid("commit"),
-        raw: b"tree \0\xff".to_vec(),
         snapshot: vec![
             SnapshotRow { path: b"a/\xff".into(), revision: Some(4), oid: Some(oid("a")), mode: 0o100755 },
             SnapshotRow { path: "gone".into(), revision: None, oid: None, mode: 0 },
         ],
         objects: vec![oid("a"), oid("tree"), oid("commit")],
-        state: AttemptState::Prepared,
-        fence: 0,
-        in_doubt: false,
-        last_error: None,
-        hosted: false,
-        waits: false,
-        created_at_ms: NOW,
-        updated_at_ms: NOW,
+        ..Attempt::prepared(Uuid::new_v4(), project, branch, made, NOW)
     }
 }
 

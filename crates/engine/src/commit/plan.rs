@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use treehold_catalog::{Attempt, AttemptState, CommitRow, Origin, Project, SnapshotRow};
+use treehold_catalog::{Attempt, CommitRow, Origin, Project, SnapshotRow};
 use treehold_object::commit::CommitSpec;
 use treehold_object::ident::Signature;
 use treehold_object::{BString, Kind, ObjectId};
@@ -251,29 +251,15 @@ impl Engine {
         snapshot: Vec<SnapshotRow>,
         objects: &[NewBytes],
     ) -> Attempt {
+        let made = (tree, commit.oid, commit.content.to_vec());
         Attempt {
-            id: self.ambient.uuid(),
-            project: intent.project.id,
             idempotency_key: intent.idempotency_key.clone(),
             user: intent.user,
-            branch: intent.branch.clone(),
-            pending_branch: intent.branch.clone(),
             base: parent.commit,
-            remote_base: None,
             push: intent.push,
-            tree,
-            commit: commit.oid,
-            raw: commit.content.to_vec(),
             snapshot,
             objects: objects.iter().map(|object| object.oid).collect(),
-            state: AttemptState::Prepared,
-            fence: 0,
-            in_doubt: false,
-            last_error: None,
-            hosted: false,
-            waits: false,
-            created_at_ms: intent.now_ms,
-            updated_at_ms: intent.now_ms,
+            ..Attempt::prepared(self.ambient.uuid(), intent.project.id, &intent.branch, made, intent.now_ms)
         }
     }
 }
