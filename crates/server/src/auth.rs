@@ -62,20 +62,20 @@ pub(crate) fn digest(key: &[u8]) -> [u8; 32] {
 
 /// Who sent a request, and what it may do: an extension of every request that a key or a token opened. Handlers take it as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The one project that is there for it; `None` = all of them.
-    pub project: Option<Uuid>,
+    pub(crate) project: Option<Uuid>,
     /// The one user whose pending work it may see and change; `None` = everybody's.
-    pub user: Option<Uuid>,
+    pub(crate) user: Option<Uuid>,
     /// What it may do.
-    pub scopes: Scopes,
+    pub(crate) scopes: Scopes,
     /// The token that it showed; `None` = a key.
-    pub token: Option<Uuid>,
+    pub(crate) token: Option<Uuid>,
 }
 
 impl Caller {
     /// Whoever has a key of all scopes: a trusted service, which may do everything.
-    pub fn with_key() -> Self {
+    pub(crate) fn with_key() -> Self {
         Self::with_scoped_key(Scopes::all())
     }
 
@@ -88,7 +88,7 @@ impl Caller {
     }
 
     /// 403 `scope_missing` without this scope.
-    pub fn require(&self, scope: Scope) -> Result<(), Problem> {
+    pub(crate) fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.scopes.has(scope) {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Caller {
     }
 
     /// 403 unless it may see and change this user's pending work. The same for users who have some, have none, or are none.
-    pub fn may_open(&self, user: Uuid) -> Result<(), Problem> {
+    pub(crate) fn may_open(&self, user: Uuid) -> Result<(), Problem> {
         self.require(Scope::Pending)?;
         if self.sees(user) {
             return Ok(());
@@ -108,17 +108,17 @@ impl Caller {
     }
 
     /// The same where a request need not name anybody: `None` is what was committed, which is nobody's.
-    pub fn may_open_view(&self, user: Option<Uuid>) -> Result<(), Problem> {
+    pub(crate) fn may_open_view(&self, user: Option<Uuid>) -> Result<(), Problem> {
         user.map_or(Ok(()), |user| self.may_open(user))
     }
 
     /// Whether this user's pending work may be told of.
-    pub fn sees(&self, user: Uuid) -> bool {
+    pub(crate) fn sees(&self, user: Uuid) -> bool {
         self.scopes.has(Scope::Pending) && self.user.is_none_or(|own| own == user)
     }
 
     /// Whether everybody's may.
-    pub fn sees_everybody(&self) -> bool {
+    pub(crate) fn sees_everybody(&self) -> bool {
         self.scopes.has(Scope::Pending) && self.user.is_none()
     }
 }
@@ -162,15 +162,6 @@ pub(crate) async fn require_credentials(State(app): State<App>, mut request: Req
         }
         Err(problem) => problem.into_response(),
     }
-}
-
-/// For a socket that only its owner can open. What git may do there is said by its password, as everywhere.
-pub(crate) async fn trust(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Caller::with_key());
-    if template(&request).starts_with(GIT) {
-        return let_git_in(&app, request, next).await;
-    }
-    next.run(request).await
 }
 
 /// Git clients send their key or token in another way, and are refused in their own words. What a project allows them is up to the

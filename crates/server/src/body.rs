@@ -30,20 +30,20 @@ pub(crate) struct Upload {
 
 /// What a JSON route expects of its body.
 #[derive(Debug, Clone, Copy)]
-pub struct Expect {
+pub(crate) struct Expect {
     /// Largest body, bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// No body at all stands for `{}`.
-    pub optional: bool,
+    pub(crate) optional: bool,
     /// A list in the body that is bounded: its name and the most items.
-    pub list: Option<(&'static str, usize)>,
+    pub(crate) list: Option<(&'static str, usize)>,
 }
 
 impl Expect {
     /// A small object.
-    pub const SMALL: Self = Self { bytes: 64 << 10, optional: false, list: None };
+    pub(crate) const SMALL: Self = Self { bytes: 64 << 10, optional: false, list: None };
     /// A small object, which may be left out.
-    pub const OPTIONAL: Self = Self { optional: true, ..Self::SMALL };
+    pub(crate) const OPTIONAL: Self = Self { optional: true, ..Self::SMALL };
 }
 
 /// Reads a body of at most `limit` bytes; `what` is its name in the problem.
@@ -125,7 +125,7 @@ pub(crate) async fn read_large_json<T: DeserializeOwned + JsonSchema>(
 
 /// Reads a JSON body: 415 for another type, 413 over the limit, 400 `bad_json` if it is not JSON, 422 `bad_shape` if it is
 /// JSON of another shape.
-pub async fn read_json<T: DeserializeOwned + JsonSchema>(
+pub(crate) async fn read_json<T: DeserializeOwned + JsonSchema>(
     app: &App,
     headers: &HeaderMap,
     body: Body,

@@ -229,13 +229,3 @@ async fn who_has_no_right_takes_no_place() {
     assert_eq!(refs(app.router(), &project, "second-key").await.status(), 200);
     assert_eq!(refs(app.router(), "no-project", "second-key").await.status(), 404);
 }
-
-#[tokio::test]
-async fn git_shows_its_password_at_the_private_door_too() {
-    let stage = Stage::set().await;
-    let (router, project) = (stage.app.private_router(axum::Router::new()), stage.project.to_string());
-    assert_eq!(refs(router.clone(), &project, "wrong").await.status(), 401);
-    assert_eq!(refs(router.clone(), &project, "second-key").await.status(), 200);
-    let token = stage.token("git:read", None).await.secret;
-    assert_eq!(refs(router, &project, token.expose()).await.status(), 200);
-}

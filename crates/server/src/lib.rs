@@ -1,7 +1,6 @@
 //! The HTTP API. It translates between HTTP and the engine's verbs, and holds no rule of the product.
 //!
-//! [`App`] carries what every request needs; [`App::router`] is the public API, [`App::private_router`] the same without a
-//! key, for a socket that only its owner can open. `router.rs` lists every route.
+//! [`App`] carries what every request needs; [`App::router`] is the public API. `router.rs` lists every route.
 
 #![warn(missing_docs)]
 
@@ -40,12 +39,9 @@ mod watched;
 
 pub use admission::{AdmissionConfig, Bounds, PATIENCE};
 pub use app::{App, ServerConfig};
-pub use auth::Caller;
-pub use body::{Expect, read_json};
 pub use error::Problem;
 pub use mcp::{McpHost, mcp_over};
-pub use params::{Params, Query};
 pub use rates::RateLimits;
 pub use router::document;
-pub use serve::{ServeOptions, serve, serve_on};
+pub use serve::{ServeOptions, serve};
 pub use traces::{TraceParent, TracedAnswer, TracedRequest, Traces};

@@ -24,7 +24,7 @@ const NAME_SHOWN: usize = 100;
 
 /// The captures of a route.
 #[derive(Debug)]
-pub struct Params(Vec<(String, Vec<u8>)>);
+pub(crate) struct Params(Vec<(String, Vec<u8>)>);
 
 impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
@@ -46,19 +46,19 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
 impl Params {
     /// The decoded bytes of a capture; empty if the route has none of that name.
-    pub fn bytes(&self, name: &str) -> &[u8] {
+    pub(crate) fn bytes(&self, name: &str) -> &[u8] {
         self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value)
     }
 
     /// A capture that must be text.
-    pub fn text(&self, name: &str) -> Result<&str, Problem> {
+    pub(crate) fn text(&self, name: &str) -> Result<&str, Problem> {
         std::str::from_utf8(self.bytes(name)).map_err(|_| {
             Problem::bad_parameter("bad_encoding", name, format!("`{name}` in the path must be UTF-8, percent-encoded"))
         })
     }
 
     /// A capture that must be a UUID.
-    pub fn uuid(&self, name: &str) -> Result<Uuid, Problem> {
+    pub(crate) fn uuid(&self, name: &str) -> Result<Uuid, Problem> {
         uuid(name, self.text(name)?)
     }
 
@@ -122,7 +122,7 @@ fn oid(name: &str, text: &str) -> Result<ObjectId, Problem> {
 
 /// The query. A parameter that is given twice, or has a value that it cannot have, is 400; unknown ones were refused before the route.
 #[derive(Debug)]
-pub struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Problem;
@@ -165,7 +165,7 @@ impl Query {
     }
 
     /// The value of a parameter.
-    pub fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let first = values.next();
         match values.next() {
@@ -179,7 +179,7 @@ impl Query {
     }
 
     /// A parameter that must be a UUID.
-    pub fn uuid(&self, name: &str) -> Result<Option<Uuid>, Problem> {
+    pub(crate) fn uuid(&self, name: &str) -> Result<Option<Uuid>, Problem> {
         self.text(name)?.map(|text| uuid(name, text)).transpose()
     }
 

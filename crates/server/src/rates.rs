@@ -192,7 +192,7 @@ impl Payer {
     }
 }
 
-/// Set on requests that count, for routes that see by themselves what to count. Not on those through the private door.
+/// Set on requests that count, for routes that see by themselves what to count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limited;
 

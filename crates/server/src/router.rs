@@ -20,32 +20,20 @@ macro_rules! routes {
 }
 
 impl App {
-    /// The public API: what a key or a token opens is told by `access.rs`.
+    /// The public API: what a key or a token opens is told by `access.rs`. From the outside in: request id and log, compression, key or token,
+    /// rates, place among the requests at work, route.
     pub fn router(&self) -> Router {
-        let routes = routes().checked();
-        self.finish(routes, true)
-    }
-
-    /// The same routes without a key, and `admin` beside them: for a socket that only its owner can open.
-    pub fn private_router(&self, admin: Router<App>) -> Router {
-        self.finish(routes().checked().merge(admin), false)
-    }
-
-    /// From the outside in: request id and log, compression, key or token, rates, place among the requests at work, route.
-    fn finish(&self, routes: Router<App>, keyed: bool) -> Router {
-        let routes = routes
+        let routes = routes()
+            .checked()
             .route_layer(from_fn(context::name_route))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(route_not_found)
             .layer(from_fn_with_state(self.clone(), admission::admit));
         let routes = match self.rates() {
-            Some(_) if keyed => routes.layer(from_fn_with_state(self.clone(), rates::limit)),
-            _ => routes,
+            Some(_) => routes.layer(from_fn_with_state(self.clone(), rates::limit)),
+            None => routes,
         };
-        let routes = match keyed {
-            true => routes.layer(from_fn_with_state(self.clone(), auth::require_credentials)),
-            false => routes.layer(from_fn_with_state(self.clone(), auth::trust)),
-        };
+        let routes = routes.layer(from_fn_with_state(self.clone(), auth::require_credentials));
         let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
         routes.layer(from_fn_with_state(self.clone(), context::around)).with_state(self.clone())
     }

@@ -89,8 +89,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// As [`serve`], for any router on any listener (a unix socket, say). Returns when the draining is to end at the latest.
-pub async fn serve_on<L: Listener>(
+/// Serves the connections. Returns when the draining is to end at the latest.
+async fn serve_on<L: Listener>(
     mut listener: L,
     router: Router,
     shutdown: impl Future<Output = ()>,

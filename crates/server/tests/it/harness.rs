@@ -73,7 +73,6 @@ pub fn log() -> Log {
 
 /// A running server; it stops when dropped.
 pub struct Server {
-    pub app: App,
     address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<std::io::Result<()>>>,
@@ -168,8 +167,8 @@ impl Server {
         let stopped = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(treehold_server::serve(listener, app.clone(), stopped, Duration::from_secs(20)));
-        Server { app, address, stop: Some(stop), task: Some(task), database, directory }
+        let task = tokio::spawn(treehold_server::serve(listener, app, stopped, Duration::from_secs(20)));
+        Server { address, stop: Some(stop), task: Some(task), database, directory }
     }
 
     pub async fn stop(mut self) {
