@@ -1,7 +1,5 @@
-//! The default limits. Each is checked before memory is spent; servers may be configured to other values.
+//! What objects, refs and edits may be at most. Each is checked before memory is spent.
 
-/// Largest file, bytes (100 MiB).
-pub const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// Longest path that an edit may add, bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Longest path component that an edit may add, bytes.
@@ -14,17 +12,13 @@ pub const ENTRY_NAME_BYTES_MAX: usize = 4096;
 pub const TREE_DEPTH_MAX: u16 = 2048;
 /// Longest path in a tree that is received or imported, bytes.
 pub const TREE_PATH_BYTES_MAX: u16 = 4096;
-/// Most paths in one batch.
-pub const BATCH_PATHS_MAX: usize = 10_000;
-/// Most changes in one commit.
-pub const COMMIT_CHANGES_MAX: usize = 100_000;
 /// Longest name, and longest e-mail address, of an author that an edit may give, bytes.
 pub const IDENT_BYTES_MAX: usize = 1024;
 /// Longest target of a symlink that an edit may add, bytes.
 pub const SYMLINK_TARGET_BYTES_MAX: usize = 4096;
 /// Longest full name of a ref, bytes.
 pub const REF_NAME_BYTES_MAX: usize = 255;
-/// Most refs of a project.
+/// Most refs of a project, where a server is told nothing else.
 pub const REFS_MAX: usize = 50_000;
 /// Largest tree, commit or tag object, bytes (32 MiB: a directory of more than 500,000 files).
 pub const STRUCTURED_OBJECT_BYTES_MAX: u64 = 32 * 1024 * 1024;

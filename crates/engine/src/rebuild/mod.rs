@@ -123,7 +123,7 @@ pub enum BucketFinding {
 
 impl BucketFinding {
     /// Whether something is lost, or may be.
-    pub fn is_damage(&self) -> bool {
+    fn is_damage(&self) -> bool {
         !matches!(self, Self::MissingIndex { .. } | Self::ProjectExists { .. })
     }
 }

@@ -9,8 +9,6 @@ use url::{Host, Url};
 
 use super::RemoteError;
 
-/// The allow-list of a server that was told nothing else.
-pub const DEFAULT_PREFIX: &str = "https://github.com/";
 /// Longest URL, bytes.
 const URL_LEN_MAX: usize = 2_048;
 /// Hosts that are known to be public: an entry that names them vouches for no private address.
