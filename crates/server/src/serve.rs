@@ -42,8 +42,6 @@ pub struct ServeOptions {
     /// Longest time in which a caller takes nearly nothing of its answer; then the connection is closed, so that what the
     /// answer holds is free again.
     pub send_timeout: Duration,
-    /// Longest wait for the requests at work when shutting down.
-    pub drain_timeout: Duration,
 }
 
 impl Default for ServeOptions {
@@ -53,7 +51,6 @@ impl Default for ServeOptions {
             connections_max: 8_192,
             head_bytes: 64 << 10,
             send_timeout: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -76,13 +73,13 @@ pub async fn serve(
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
     });
-    let options = ServeOptions { drain_timeout: drain, ..app.config().connections.clone() };
+    let options = app.config().connections.clone();
     let ending = app.clone();
     let shutdown = async move {
         shutdown.await;
         ending.close();
     };
-    let until = serve_on(listener, app.router(), shutdown, options).await;
+    let until = serve_on(listener, app.router(), shutdown, (options, drain)).await;
     if tokio::time::timeout_at(until, app.drained()).await.is_err() {
         tracing::warn!("gave up waiting for writes at work; they are settled at the next start");
     }
@@ -94,7 +91,7 @@ async fn serve_on<L: Listener>(
     mut listener: L,
     router: Router,
     shutdown: impl Future<Output = ()>,
-    options: ServeOptions,
+    (options, drain): (ServeOptions, Duration),
 ) -> Instant {
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
@@ -118,7 +115,7 @@ async fn serve_on<L: Listener>(
         });
     }
     drop(listener);
-    let until = Instant::now() + options.drain_timeout;
+    let until = Instant::now() + drain;
     stop.cancel();
     tasks.close();
     if tokio::time::timeout_at(until, tasks.wait()).await.is_err() {
