@@ -63,16 +63,6 @@ impl Flags {
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Flags::NAMES.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
     }
-
-    /// As a number, to be stored; the meaning of a bit never changes.
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
-
-    /// The flags that a stored number stands for.
-    pub const fn from_bits(bits: u16) -> Flags {
-        Flags(bits)
-    }
 }
 
 impl std::ops::BitOr for Flags {
@@ -104,7 +94,6 @@ mod tests {
         let flags = Flags::IDENT | Flags::ODD_MODE;
         assert_eq!(flags.names().collect::<Vec<_>>(), ["odd_mode", "ident"]);
         assert!(flags.contains(Flags::IDENT) && !flags.contains(Flags::GITMODULES) && !flags.is_empty());
-        assert_eq!(Flags::from_bits(flags.bits()), flags);
         assert_eq!(format!("{flags:?}"), r#"{"odd_mode", "ident"}"#);
     }
 }
