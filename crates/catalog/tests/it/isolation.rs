@@ -168,21 +168,31 @@ impl Stage {
         WorkspaceKey { project: self.project, branch: "main".to_owned(), user: Uuid::nil() }
     }
 
-    fn write(&self, content: Content, of: &str) -> JoinHandle<()> {
-        let (catalog, key, id) = (self.catalog.clone(), self.key(), oid(of));
+    /// Writes an edit, of what was `base`.
+    fn edit(
+        &self,
+        path: &str,
+        of: &str,
+        base: Option<&str>,
+        content: Content,
+    ) -> JoinHandle<Result<PendingOutcome, CatalogError>> {
+        let (catalog, key) = (self.catalog.clone(), self.key());
         let change = PendingChange::Set {
-            action: Action::Created,
+            action: if base.is_some() { Action::Modified } else { Action::Created },
             mode: 0o100644,
-            oid: Some(id),
+            oid: Some(oid(of)),
             size: 1,
-            base_oid: None,
-            base_mode: None,
+            base_oid: base.map(oid),
+            base_mode: base.map(|_| 0o100644),
             content,
         };
-        let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
-        tokio::spawn(async move {
-            catalog.write_pending(&key, None, &[write], 0).await.expect("write");
-        })
+        let write = PendingWrite { path: path.into(), expect: RowExpectation::Any, change, origin: Origin::default() };
+        tokio::spawn(async move { catalog.write_pending(&key, None, &[write], 0).await })
+    }
+
+    fn write(&self, content: Content, of: &str) -> JoinHandle<()> {
+        let writing = self.edit("p", of, None, content);
+        tokio::spawn(async move { _ = writing.await.expect("a task").expect("write") })
     }
 }
 
@@ -390,6 +400,18 @@ impl Stage {
         tokio::spawn(async move { catalog.thin_history(None, &NOTHING, 10, 1).await.expect("thin") })
     }
 
+    /// A thinning that has removed the content of `a`, and not committed yet.
+    async fn thinned(&self) -> (Transaction<'static, Database>, i32) {
+        let (mut thinning, pid) = self.hold().await;
+        for step in [
+            "SELECT oid FROM pending_contents WHERE oid = $1 FOR UPDATE",
+            "DELETE FROM pending_contents WHERE oid = $1",
+        ] {
+            sqlx::query(step).bind(oid("a").as_slice().to_vec()).execute(&mut *thinning).await.expect(step);
+        }
+        (thinning, pid)
+    }
+
     async fn kept(&self, content: &str) -> bool {
         self.catalog.pending_contents(self.project, &[oid(content)]).await.expect("contents")[0].is_some()
     }
@@ -422,12 +444,7 @@ async fn a_thinning_that_waits_for_a_writer_sees_what_it_names() {
 async fn a_writer_that_waits_for_a_thinning_brings_the_content_again() {
     let stage = Stage::set().await;
     stage.replaced().await;
-    let (mut thinning, pid) = stage.hold().await;
-    for step in
-        ["SELECT oid FROM pending_contents WHERE oid = $1 FOR UPDATE", "DELETE FROM pending_contents WHERE oid = $1"]
-    {
-        sqlx::query(step).bind(oid("a").as_slice().to_vec()).execute(&mut *thinning).await.expect(step);
-    }
+    let (thinning, pid) = stage.thinned().await;
     let writing = stage.write(Content::Inline("a".into()), "a");
     stage.waiting_for(pid).await;
     thinning.commit().await.expect("commit");
@@ -487,24 +504,8 @@ async fn a_writer_that_waits_for_another_edit_is_judged_by_it() {
 async fn a_restoration_that_waits_for_a_thinning_is_refused() {
     let stage = Stage::set().await;
     stage.replaced().await;
-    let (mut thinning, pid) = stage.hold().await;
-    for step in
-        ["SELECT oid FROM pending_contents WHERE oid = $1 FOR UPDATE", "DELETE FROM pending_contents WHERE oid = $1"]
-    {
-        sqlx::query(step).bind(oid("a").as_slice().to_vec()).execute(&mut *thinning).await.expect(step);
-    }
-    let (catalog, key) = (stage.catalog.clone(), stage.key());
-    let change = PendingChange::Set {
-        action: Action::Created,
-        mode: 0o100644,
-        oid: Some(oid("a")),
-        size: 1,
-        base_oid: None,
-        base_mode: None,
-        content: Content::Kept,
-    };
-    let write = PendingWrite { path: "p".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
-    let restoring = tokio::spawn(async move { catalog.write_pending(&key, None, &[write], 0).await });
+    let (thinning, pid) = stage.thinned().await;
+    let restoring = stage.edit("p", "a", None, Content::Kept);
     stage.waiting_for(pid).await;
     thinning.commit().await.expect("commit");
     let outcome = restoring.await.expect("a task");
@@ -519,23 +520,12 @@ async fn a_thinning_that_waits_for_a_restoration_leaves_its_base() {
     // The restoration has looked at what it keeps and stops at the feed, which comes last.
     let (mut test, pid) = stage.hold().await;
     sqlx::query("SELECT project FROM feeds FOR UPDATE").execute(&mut *test).await.expect("lock");
-    let (catalog, key) = (stage.catalog.clone(), stage.key());
-    let change = PendingChange::Set {
-        action: Action::Modified,
-        mode: 0o100644,
-        oid: Some(oid("b")),
-        size: 1,
-        base_oid: Some(oid("a")),
-        base_mode: Some(0o100644),
-        content: Content::Kept,
-    };
-    let write = PendingWrite { path: "q".into(), expect: RowExpectation::Any, change, origin: Origin::default() };
-    let restoring = tokio::spawn(async move { catalog.write_pending(&key, None, &[write], 0).await.expect("write") });
+    let restoring = stage.edit("q", "b", Some("a"), Content::Kept);
     let writer = stage.waiting_for(pid).await;
     let thinning = stage.thin();
     stage.waiting_for(writer).await;
     test.rollback().await.expect("let go");
-    restoring.await.expect("a task");
+    restoring.await.expect("a task").expect("write");
     let thinned = thinning.await.expect("thin");
     assert_eq!((thinned.versions, thinned.contents), (1, 0));
     assert!(stage.kept("a").await, "a row starts from it, and it went");
