@@ -4,69 +4,25 @@
 //! then, with what it started from, and the attempt waits. In the worlds of the simulation that comes by chance; here it comes for certain, and
 //! with what those keep away from: a user who commits and does not push while their own push waits.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use treehold_engine::Engine;
 use treehold_engine::api::{Oid, Status};
-use treehold_engine::remote::{Endpoint, FetchSpec, Fetching, GitRemote, PushSpec, Pushed, RemoteError, RemoteRefs};
-use treehold_engine::{Engine, Remote};
+use treehold_engine::remote::RemoteRefs;
 use uuid::Uuid;
 
 use crate::ALONE;
-use crate::life::Deed;
 use crate::people::{self, Done, Person};
+use crate::staged::Staged;
 use crate::world::World;
-
-/// While the next push is on its way, something else is done.
-struct Crossing {
-    inner: GitRemote,
-    meanwhile: Mutex<Option<Deed<Done>>>,
-    /// What the next look at its refs shows in the place of what they are.
-    past: Mutex<Option<RemoteRefs>>,
-}
-
-impl fmt::Debug for Crossing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crossing").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Remote for Crossing {
-    fn check_url(&self, url: &str) -> Result<(), RemoteError> {
-        self.inner.check_url(url)
-    }
-
-    async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
-        let past = self.past.lock().expect("a lock").take();
-        match past {
-            Some(past) => Ok(past),
-            None => self.inner.refs(at, prefixes).await,
-        }
-    }
-
-    async fn fetch(&self, at: &Endpoint, spec: &FetchSpec) -> Result<Fetching, RemoteError> {
-        self.inner.fetch(at, spec).await
-    }
-
-    async fn push(&self, at: &Endpoint, spec: &PushSpec) -> Pushed {
-        let meanwhile = self.meanwhile.lock().expect("a lock").take();
-        if let Some(meanwhile) = meanwhile {
-            let done = meanwhile.await;
-            assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
-        }
-        self.inner.push(at, spec).await
-    }
-}
 
 /// Where one has pushed and the other has committed meanwhile.
 struct Crossed {
     /// Its files, the database, the clock.
     world: World,
     engine: Engine,
-    crossing: Arc<Crossing>,
+    remote: Arc<Staged>,
     project: String,
     /// Whose commit of `file` the remote has, and our branch has not.
     person: Person,
@@ -74,20 +30,19 @@ struct Crossed {
 
 async fn crossed() -> Crossed {
     let world = World::calm(2);
-    let inner = world.git_remote();
-    let crossing = Arc::new(Crossing { inner, meanwhile: Mutex::default(), past: Mutex::default() });
+    let remote = Arc::new(Staged::new(world.git_remote()));
     let (engine, other) =
-        (world.engine_with(Arc::clone(&crossing) as _).await, world.engine_with(Arc::clone(&crossing) as _).await);
+        (world.engine_with(Arc::clone(&remote) as _).await, world.engine_with(Arc::clone(&remote) as _).await);
     let project = world.imported(&engine).await;
     let (mut person, mut second) = (Person::new(Uuid::from_u128(1)), Person::new(Uuid::from_u128(2)));
     people::save(&engine, &project, person.id, "file", Some("one")).await;
     people::save(&engine, &project, second.id, "other", Some("other")).await;
     let meanwhile = second.commit(1, other, project.clone(), false);
-    *crossing.meanwhile.lock().expect("a lock") = Some(meanwhile);
+    *remote.meanwhile.lock().expect("a lock") = Some(meanwhile);
     committed(&engine, &project, &mut person, true).await;
     let status = engine.status(&project, None, None).await.expect("a status");
     assert_eq!((status.ahead, status.behind), (1, 1), "both have a commit that the other lacks");
-    Crossed { world, engine, crossing, project, person }
+    Crossed { world, engine, remote, project, person }
 }
 
 async fn committed(engine: &Engine, project: &str, person: &mut Person, push: bool) {
@@ -217,10 +172,10 @@ async fn an_old_sighting_gives_no_commit_up() {
 #[tokio::test]
 async fn an_answer_of_the_past_ends_no_wait() {
     let _alone = ALONE.lock();
-    let Crossed { world, engine, crossing, project, person } = crossed().await;
+    let Crossed { world, engine, remote, project, person } = crossed().await;
     let before = world.origin.rev_parse("main^").parse::<Oid>().expect("an oid");
     let past = RemoteRefs { refs: vec![("refs/heads/main".to_owned(), before.0)], head: None };
-    *crossing.past.lock().expect("a lock") = Some(past);
+    *remote.past.lock().expect("a lock") = Some(past);
     synced(&engine, &project).await;
     assert_eq!(seen(&engine, &project, &person).await.remote_head, Some(before));
     world.clock.pass(Duration::from_secs(3600));

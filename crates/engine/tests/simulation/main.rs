@@ -16,6 +16,7 @@ mod people;
 mod rebuild;
 mod remote;
 mod replies;
+mod staged;
 mod tenant;
 mod world;
 
