@@ -1,7 +1,8 @@
 use super::usage::holds;
 use super::*;
 use crate::{
-    AttemptState, CatalogError, CommitRow, KeyId, PendingOutcome, Prepared, PublishOutcome, SnapshotRow, StoreCommit,
+    AttemptChange, AttemptState, CatalogError, CommitRow, Guard, KeyId, PendingOutcome, Prepared, PublishOutcome,
+    SnapshotRow, StoreCommit,
 };
 
 const NAME: &str = "objects/pack/pack-commit.pack";
@@ -178,6 +179,34 @@ pub(super) async fn land_with_what_they_took(case: Case) {
     assert_eq!(rows, [("a".to_owned(), Some(oid("5")), Some(oid("3")), 7)]);
     assert_eq!(revision, 9, "one row went, one has another base");
     assert_eq!(case.catalog.reference(key.project, main).await.expect("ref"), Some(oid("second")));
+}
+
+/// What a landing rests on is judged as for a publication: reach loses something, then somebody works on a branch that must be idle.
+pub(super) async fn land_if_what_they_rest_on_holds(case: Case) {
+    let key = case.workspace().await;
+    let (main, base) = ("refs/heads/main", oid("base"));
+    case.publish(key.project, vec![update(main, None, Some(base))]).await;
+    let (new, op) = (crate::Attempt { base: Some(base), ..attempt(key.project, "new") }, Uuid::new_v4());
+    let pack = case.catalog.prepare_commit(&new, op, NAME, NOW).await.expect("prepare").key();
+    let store = stored(op, pack, &new, &["a"]);
+    let before = case.catalog.ref_state(key.project).await.expect("state");
+    let gone = Publish {
+        replace_reach: true,
+        ..publication(key.project, case.op(key.project).await, vec![update(main, Some(base), None)])
+    };
+    assert_eq!(case.catalog.publish(&gone).await.expect("publish"), PublishOutcome::Published);
+
+    let on_new = vec![update("refs/heads/new", None, Some(oid("commit")))];
+    let mut publish = Publish { refs: on_new, guard: Some(Guard::Kept(before)), ..landing(&key, &new, op, base) };
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Overtaken);
+    assert_eq!(seen(&case, new.id).await, (Some(AttemptState::Prepared), [false; 3]));
+    publish.guard = Some(Guard::Kept(case.catalog.ref_state(key.project).await.expect("state")));
+    case.write(&key, &[edit("a", "1")]).await;
+    publish.idle = Some(key.branch.clone());
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Overtaken);
+    publish.idle = None;
+    assert_eq!(case.catalog.land_commit(&store, &publish).await.expect("land"), PublishOutcome::Published);
+    assert_eq!(seen(&case, new.id).await, (Some(AttemptState::CommittedLocal), [true; 3]));
 }
 
 /// A commit with nothing unusual about it.

@@ -322,6 +322,7 @@ where
         commits::are_recorded_step_by_step,
         commits::land_at_once,
         commits::land_with_what_they_took,
+        commits::land_if_what_they_rest_on_holds,
         commits::are_recorded_whole_or_not_at_all,
         commits::may_make_the_same_objects,
         commits::start_from_what_the_project_has,

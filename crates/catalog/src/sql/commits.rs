@@ -44,7 +44,9 @@ pub(super) async fn prepare_in_turn(
 pub(super) async fn land_in_turn(db: &Db, store: &StoreCommit, publish: &Publish) -> Result<PublishOutcome, Fault> {
     let project = publish.project;
     let mut tx = db.begin().await?;
-    refs::lock_project(&mut tx, project).await?;
+    if !publish::still_holds(&mut tx, publish).await? {
+        return Ok(PublishOutcome::Overtaken);
+    }
     // The one key that the operation reserved becomes present here, so that none is left to go.
     let epoch = publish::close_op(&mut tx, store.op, project).await?;
     let rows = record(&mut tx, store, epoch).await?;

@@ -30,18 +30,7 @@ impl Db {
     pub(super) async fn publish_once(&self, publish: &Publish) -> Result<PublishOutcome, Fault> {
         let project = publish.project;
         let mut tx = self.begin().await?;
-        match &publish.idle {
-            Some(_) => lock_project_and_work(&mut tx, project).await?,
-            None => lock_project(&mut tx, project).await?,
-        }
-        if let Some(guard) = publish.guard
-            && !holds(guard, read_state(&mut *tx, project).await?)
-        {
-            return Ok(PublishOutcome::Overtaken);
-        }
-        if let Some(branch) = &publish.idle
-            && is_worked_on(&mut tx, project, branch).await?
-        {
+        if !still_holds(&mut tx, publish).await? {
             return Ok(PublishOutcome::Overtaken);
         }
         close_op(&mut tx, publish.op, project).await?;
@@ -54,6 +43,24 @@ impl Db {
             }
             Err(outcome) => Ok(outcome),
         }
+    }
+}
+
+/// Locks the project, and says whether what the publication rests on is still so; it is until the transaction ends.
+pub(super) async fn still_holds(tx: &mut Transaction, publish: &Publish) -> Result<bool, Fault> {
+    let project = publish.project;
+    match &publish.idle {
+        Some(_) => lock_project_and_work(tx, project).await?,
+        None => lock_project(tx, project).await?,
+    }
+    if let Some(guard) = publish.guard
+        && !holds(guard, read_state(&mut **tx, project).await?)
+    {
+        return Ok(false);
+    }
+    match &publish.idle {
+        Some(branch) => Ok(!is_worked_on(tx, project, branch).await?),
+        None => Ok(true),
     }
 }
 
