@@ -9,7 +9,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 use treehold_catalog::{
     Attempt, AttemptChange, AttemptState, ClearCause, ClearPending, ClearedRow, FinalAnswer, Guard, OpKind, Publish,
-    PublishOutcome, RefUpdate, RoaringTreemap, SnapshotRow, StoreCommit,
+    PublishOutcome, RefUpdate, SnapshotRow, StoreCommit,
 };
 use treehold_fault::point;
 use treehold_object::ObjectId;
@@ -264,7 +264,7 @@ impl Engine {
     pub(crate) async fn finalize(&self, attempt: &mut Attempt, op: Operation, answer: Option<&str>) -> Result<()> {
         let id = op.id;
         let publish = self.finalization(attempt, &op, answer);
-        let published = self.publish_end(attempt, publish).await;
+        let published = self.publish_end(attempt, &publish).await;
         if published.is_err() {
             // It may have been published all the same; then this changes nothing.
             self.end(id).await;
@@ -273,7 +273,7 @@ impl Engine {
     }
 
     /// PREPARED → COMMITTED_LOCAL in one transaction, of a commit that is not pushed and whose pack is durable. `false` = the branch is not
-    /// where the commit was made for it; nothing was written.
+    /// where the commit was made for it, or what that was made on has gone just now; nothing was written.
     pub(super) async fn land(
         &self,
         attempt: &mut Attempt,
@@ -286,6 +286,9 @@ impl Engine {
         }
         let mut publish = self.finalization(attempt, op, Some(answer));
         publish.refs = vec![update(attempt, onto(attempt))];
+        if onto(attempt) != attempt.base {
+            self.bring_history(attempt, &mut publish).await?;
+        }
         point("U5").await?;
         let landed = self.catalog.land_commit(store, &publish).await? == PublishOutcome::Published;
         if landed {
@@ -294,49 +297,38 @@ impl Engine {
         Ok(landed)
     }
 
-    async fn publish_end(&self, attempt: &mut Attempt, mut publish: Publish) -> Result<()> {
+    /// Ends an attempt in one transaction. What that is to say is decided before it, and anew for each try, as something has moved then.
+    async fn publish_end(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
         point("U5").await?;
-        for tried in 1..=TRIES {
-            self.tell_news(attempt, &mut publish).await?;
-            if tried == TRIES {
-                // Where the remote is, the next look says. That the commit has landed is recorded in any case.
-                publish.remote_refs.clear();
-                publish.remote_seen.clear();
+        // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
+        let expected = onto(attempt) == attempt.base && attempt.base != Some(attempt.commit);
+        for tried in 0..=TRIES {
+            let mut end = publish.clone();
+            // At last where the remote is, the next look says. That the commit has landed is recorded in any case.
+            if tried < TRIES {
+                self.tell_news(attempt, &mut end).await?;
             }
-            // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
-            if attempt.base != Some(attempt.commit) {
-                publish.refs = vec![update(attempt, onto(attempt))];
-                match self.catalog.publish(&publish).await? {
-                    PublishOutcome::Published => {
-                        attempt.state = finished(attempt);
-                        return Ok(());
-                    }
-                    PublishOutcome::Overtaken => continue,
-                    PublishOutcome::Moved(..) => {}
-                }
+            match expected && tried == 0 {
+                true => end.refs = vec![update(attempt, attempt.base)],
+                false => self.direct(attempt, &mut end).await?,
             }
-            let mut elsewhere = publish.clone();
-            let seen = self.catalog.ref_state(attempt.project).await?;
-            match self.refs_to_move(attempt).await? {
-                Some(refs) if refs.is_empty() => elsewhere.refs = refs,
-                Some(refs) => {
-                    elsewhere.refs = refs;
-                    elsewhere.reached |= self.lost_below(attempt).await?;
-                    elsewhere.guard = Some(Guard::Kept(seen));
-                }
-                None => {
-                    elsewhere.refs.clear();
-                    put_off(&mut elsewhere, attempt.commit);
-                }
-            }
-            match self.try_conclude(attempt, &elsewhere).await {
+            match self.try_conclude(attempt, &end).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(EngineError::Conflict { code: "head_moved", .. }) if attempt.push => {}
+                Ok(false) | Err(EngineError::Conflict { code: "head_moved", .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(moved(&attempt.branch))
+    }
+
+    /// Has the end of an attempt move our branch from where it is now, or wait for a merge if it cannot go to the commit.
+    async fn direct(&self, attempt: &Attempt, end: &mut Publish) -> Result<()> {
+        match self.refs_to_move(attempt).await? {
+            Some(refs) => end.refs = refs,
+            None => put_off(end, attempt.commit),
+        }
+        // The remote's branch, which may be recorded with it, keeps the commit in the project's reach, too.
+        self.bring_history(attempt, end).await
     }
 
     pub(super) async fn conclude(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
@@ -387,15 +379,17 @@ impl Engine {
         Ok(())
     }
 
-    /// What an attempt's commit reaches where its project does not reach any more what it was made on: the branch was deleted or set back
-    /// meanwhile, and comes again. The reflog keeps that from being collected.
-    async fn lost_below(&self, attempt: &Attempt) -> Result<RoaringTreemap> {
+    /// Adds what an attempt's commit was made on to what a publication brings, where the project does not reach that any more: the branch that
+    /// had it was deleted or set back meanwhile. The reflog keeps it from being collected.
+    async fn bring_history(&self, attempt: &Attempt, publish: &mut Publish) -> Result<()> {
         let base: Vec<ObjectId> = attempt.base.into_iter().collect();
-        if !self.catalog.may_read(attempt.project, &base).await?.contains(&false) {
-            return Ok(RoaringTreemap::new());
+        let seen = self.catalog.ref_state(attempt.project).await?;
+        if self.catalog.may_read(attempt.project, &base).await?.contains(&false) {
+            let project = self.find_project(&attempt.project.to_string()).await?;
+            publish.reached |= self.kept_alive(publish.op, self.closure(&project, base)).await?;
         }
-        let project = self.find_project(&attempt.project.to_string()).await?;
-        self.closure(&project, vec![attempt.commit]).await
+        publish.guard = Some(Guard::Kept(seen));
+        Ok(())
     }
 
     /// What an attempt moves, from where its branch is now; `None` = the branch neither has the commit nor can go there.

@@ -1,9 +1,9 @@
-//! What another engine sees of the remote between a push and its end.
+//! What others do between the last look of a commit and its end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use treehold_engine::api::{CommitAnswer, CommitRequest, PutPending, RefRequest};
+use treehold_engine::api::{Author, CommitAnswer, CommitRequest, Oid, OnConflict, PutPending, RefRequest};
 use treehold_engine::{Engine, VerifyOptions};
 use treehold_fault::{Decision, Faults, Injected, Moment};
 use uuid::Uuid;
@@ -14,6 +14,8 @@ use crate::people::{self, Done, Person};
 use crate::world::World;
 
 const SIDE: &str = "side";
+const USER: Uuid = Uuid::from_u128(1);
+const OTHER: Uuid = Uuid::from_u128(2);
 
 /// Before the next publication that ends an attempt, when it is known what it will say, something else is done.
 struct Between {
@@ -40,7 +42,8 @@ impl Faults for Between {
     fn decide<'a>(&'a self, point: &'static str, moment: Moment) -> Decision<'a> {
         Box::pin(async move {
             self.ends.fetch_or(point == "U5", Ordering::Relaxed);
-            let now = point == "publish" && moment == Moment::Before && self.ends.load(Ordering::Relaxed);
+            let ends = matches!(point, "publish" | "land a commit") && moment == Moment::Before;
+            let now = ends && self.ends.load(Ordering::Relaxed);
             let deed = if now { self.deed.lock().expect("a lock").take() } else { None };
             if let Some(deed) = deed {
                 deed.await;
@@ -86,12 +89,82 @@ async fn what_was_seen_of_the_remote_since_a_push_stays_known() {
     assert_eq!(people::view(&engine, &project, person.id, "file").await, Some(b"one".to_vec()));
 }
 
-/// Saves a text on a branch beside the default one, and commits it with a push.
-async fn committed(engine: &Engine, project: &str, user: Uuid, text: &'static str) -> CommitAnswer {
-    let put = PutPending { branch: Some(SIDE.to_owned()), ..people::edit(Some(text)) };
-    engine.put_pending(project, user, b"file", put).await.expect("a save");
-    let request = CommitRequest { branch: Some(SIDE.to_owned()), ..people::request(user, text, true) };
-    engine.commit(project, &request, None, None).await.expect("a commit")
+/// A project with a remote and a branch beside the default one, which is where that is.
+struct Case {
+    world: World,
+    engine: Engine,
+    project: String,
+}
+
+impl Case {
+    async fn begun() -> Case {
+        let world = World::calm(1);
+        let engine = world.engine_with(Arc::new(world.git_remote()) as _).await;
+        let project = world.imported(&engine).await;
+        let case = Case { world, engine, project };
+        let head = case.world.origin.rev_parse("main").parse().expect("an oid");
+        case.engine.put_ref(&case.project, &branch(SIDE), &to(head, None)).await.expect("a branch");
+        case
+    }
+
+    async fn saved(&self, user: Uuid, branch: &str, path: &str, text: &'static str) {
+        let put = PutPending { branch: Some(branch.to_owned()), ..people::edit(Some(text)) };
+        self.engine.put_pending(&self.project, user, path.as_bytes(), put).await.expect("a save");
+    }
+
+    async fn committed(&self, user: Uuid, branch: &str, push: bool) -> CommitAnswer {
+        let request = CommitRequest {
+            user,
+            message: "Say it".to_owned(),
+            author: Author { name: "A".to_owned(), email: "a@example.org".to_owned(), date: None },
+            branch: Some(branch.to_owned()),
+            paths: None,
+            expected_head_sha: None,
+            on_conflict: OnConflict::Branch,
+            push: Some(push),
+            dry_run: false,
+            trailers: false,
+            sign: None,
+        };
+        self.engine.commit(&self.project, &request, None, None).await.expect("a commit")
+    }
+
+    /// A commit that is not pushed, onto the branch beside the default one.
+    async fn begun_aside(&self, user: Uuid) {
+        self.saved(user, SIDE, "first", "first").await;
+        self.committed(user, SIDE, false).await;
+    }
+
+    /// The same as `committed`; when it is known what its end will say, something else is done.
+    async fn committed_while(&self, user: Uuid, push: bool, deed: Deed<()>) -> CommitAnswer {
+        let between = Between::armed(deed);
+        let answer = self.committed(user, SIDE, push).await;
+        between.passed();
+        answer
+    }
+
+    /// Deletes the branch beside the default one.
+    fn deletes_side(&self) -> Deed<()> {
+        let (engine, project) = (self.engine.clone(), self.project.clone());
+        Box::pin(async move { engine.delete_ref(&project, &branch(SIDE), None).await.expect("a deletion") })
+    }
+
+    /// Whatever refs lead to is there, and the project's to read.
+    async fn is_whole(&self) {
+        let options = VerifyOptions { full: true, restart: true, ..VerifyOptions::default() };
+        let report = self.engine.verify(&options, &()).await.expect("a verification");
+        assert_eq!((report.errors, report.findings.len()), (0, 0), "{:?}", report.findings);
+    }
+}
+
+fn branch(name: &str) -> String {
+    format!("refs/heads/{name}")
+}
+
+/// A branch goes there: it is made, or set elsewhere from where it is expected.
+fn to(oid: Oid, expected_oid: Option<Oid>) -> RefRequest {
+    let force = expected_oid.is_some();
+    RefRequest { oid, expected_oid, force, restore: false, ephemeral: None, expires_in: None }
 }
 
 /// Goal: a branch that is deleted while a push of it is on its way comes back with all of its history.
@@ -99,21 +172,52 @@ async fn committed(engine: &Engine, project: &str, user: Uuid, text: &'static st
 #[tokio::test]
 async fn a_branch_that_comes_back_has_its_history() {
     let _alone = ALONE.lock();
-    let world = World::calm(1);
-    let engine = world.engine_with(Arc::new(world.git_remote()) as _).await;
-    let (project, user) = (world.imported(&engine).await, Uuid::from_u128(1));
-    let oid = world.origin.rev_parse("main").parse().expect("an oid");
-    let made = RefRequest { oid, expected_oid: None, force: false, restore: false, ephemeral: None, expires_in: None };
-    engine.put_ref(&project, &format!("refs/heads/{SIDE}"), &made).await.expect("a branch");
-    committed(&engine, &project, user, "one").await;
+    let case = Case::begun().await;
+    case.saved(USER, SIDE, "file", "one").await;
+    case.committed(USER, SIDE, true).await;
+    case.saved(USER, SIDE, "file", "two").await;
+    let answer = case.committed_while(USER, true, case.deletes_side()).await;
+    assert_eq!(case.world.origin.rev_parse(SIDE), answer.commit.to_string());
+    case.is_whole().await;
+}
 
-    let (deletes, of) = (engine.clone(), project.clone());
-    let deed = async move { deletes.delete_ref(&of, &format!("refs/heads/{SIDE}"), None).await.expect("a deletion") };
-    let between = Between::armed(deed);
-    let answer = committed(&engine, &project, user, "two").await;
-    between.passed();
-    assert_eq!(world.origin.rev_parse(SIDE), answer.commit.to_string());
-    let options = VerifyOptions { full: true, restart: true, ..VerifyOptions::default() };
-    let report = engine.verify(&options, &()).await.expect("a verification");
-    assert_eq!((report.errors, report.findings.len()), (0, 0), "{:?}", report.findings);
+/// Goal: a commit that makes a branch of its own has its history there, also if the branch that it started from goes meanwhile.
+/// Method: an edit that does not merge is committed to a branch of its own, pushed or not, on top of a commit that only the deleted branch has.
+#[tokio::test]
+async fn a_branch_of_its_own_has_its_history() {
+    let _alone = ALONE.lock();
+    for push in [false, true] {
+        let case = Case::begun().await;
+        case.begun_aside(USER).await;
+        case.saved(OTHER, SIDE, "file", "theirs").await;
+        case.saved(USER, SIDE, "file", "ours").await;
+        case.committed(USER, SIDE, false).await;
+        let answer = case.committed_while(OTHER, push, case.deletes_side()).await;
+        assert_ne!(answer.branch, SIDE);
+        assert_eq!(answer.pushed, push);
+        let refs = case.engine.refs(&case.project, Some(&branch(&answer.branch)), None, None).await.expect("refs");
+        assert_eq!(refs.refs.iter().map(|found| found.oid).collect::<Vec<_>>(), [answer.commit]);
+        case.is_whole().await;
+    }
+}
+
+/// Goal: the remote's branch, as it is recorded at the end of a push, has its history, also where ours cannot go there.
+/// Method: a commit that was not pushed goes with the push of the next one; before that is recorded, the branch is set elsewhere.
+#[tokio::test]
+async fn the_remotes_branch_has_its_history() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.begun_aside(USER).await;
+    case.saved(OTHER, "main", "other", "other").await;
+    let elsewhere = case.committed(OTHER, "main", false).await.commit;
+    case.saved(USER, SIDE, "file", "one").await;
+    let (engine, project) = (case.engine.clone(), case.project.clone());
+    let deed = Box::pin(async move {
+        let known = engine.refs(&project, Some(&branch(SIDE)), None, None).await.expect("refs");
+        let expected_oid = known.refs.first().map(|found| found.oid);
+        engine.put_ref(&project, &branch(SIDE), &to(elsewhere, expected_oid)).await.expect("a move");
+    });
+    let answer = case.committed_while(USER, true, deed).await;
+    assert_eq!(case.world.origin.rev_parse(SIDE), answer.commit.to_string());
+    case.is_whole().await;
 }
