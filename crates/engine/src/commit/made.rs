@@ -52,21 +52,54 @@ enum Sight {
 impl Engine {
     /// The commit that the forge made for an attempt, if our branch has it, or the remote's as it is known here.
     pub(super) async fn made_for(&self, attempt: &Attempt) -> Result<Option<Made>> {
-        let Some(base) = attempt.base else { return Ok(None) };
-        let seen = self.catalog.ref_state(attempt.project).await?;
-        let ours = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
-        let theirs = self.remote_head(attempt.project, &attempt.branch).await?;
+        Ok(self.made_for_all(&[attempt]).await?.pop().flatten())
+    }
+
+    /// The same of attempts on one branch, in the order given: it is walked once for all.
+    async fn made_for_all(&self, asked: &[&Attempt]) -> Result<Vec<Option<Made>>> {
+        let mut made = vec![None; asked.len()];
+        let Some(Attempt { project, branch, .. }) = asked.first() else { return Ok(made) };
+        let seen = self.catalog.ref_state(*project).await?;
+        let Some(base) = self.lowest_base(*project, asked).await? else { return Ok(made) };
+        let ours = self.catalog.reference(*project, &branch_ref(branch)).await?;
+        let theirs = self.remote_head(*project, branch).await?;
         let tips: Vec<ObjectId> = ours.into_iter().chain(theirs).collect();
         // By all parents: others may have merged it into theirs.
-        let since = self.compare(attempt.project, &tips, &[base]).await?.ours;
+        let since = self.compare(*project, &tips, &[base]).await?.ours;
         for chunk in since.chunks(COMMITS) {
             for row in self.catalog.commits(chunk).await?.into_iter().flatten() {
-                if is_made(&row, attempt)? {
-                    return Ok(Some(Made { oid: row.oid, seen }));
+                for (attempt, made) in asked.iter().zip(&mut made) {
+                    if made.is_none() && is_made(&row, attempt)? {
+                        *made = Some(Made { oid: row.oid, seen });
+                    }
                 }
             }
+            if made.iter().all(Option::is_some) {
+                break;
+            }
         }
-        Ok(None)
+        Ok(made)
+    }
+
+    /// Of what attempts were made on, the commit of the lowest generation: it reaches nothing that was made on any of them, all of which is
+    /// of a higher one.
+    async fn lowest_base(&self, project: Uuid, of: &[&Attempt]) -> Result<Option<ObjectId>> {
+        let mut bases: Vec<ObjectId> = of.iter().filter_map(|attempt| attempt.base).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        if bases.len() <= 1 {
+            return Ok(bases.pop());
+        }
+        let mut known = self.known(project, &bases).await?;
+        let mut lowest: Option<(u64, ObjectId)> = None;
+        for base in bases {
+            if let Some(row) = self.known_commit(&mut known, base).await?
+                && lowest.is_none_or(|(generation, _)| row.generation < generation)
+            {
+                lowest = Some((row.generation, base));
+            }
+        }
+        Ok(lowest.map(|(_, base)| base))
     }
 
     /// FINALIZED, with the commit that the forge made: our branch goes there unless it is there or past it, and the revisions that it holds
@@ -100,20 +133,17 @@ impl Engine {
         let asked = |attempt: &&Attempt| attempt.hosted && attempt.state == AttemptState::Prepared;
         // Of two that asked for the same, the later one has the later revisions.
         let asked: Vec<&Attempt> = open.iter().rev().filter(asked).collect();
-        let mut taken = HashSet::new();
-        for attempt in asked {
-            // Of one parent no more than one can be made for a user, and what else they asked for is closed with it.
-            if taken.contains(&(attempt.user, attempt.base)) {
-                continue;
+        let made = match self.made_for_all(&asked).await {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(%error, "whether GitHub made commits that were asked for cannot be seen");
+                return Ok(false);
             }
-            let made = match self.made_for(attempt).await {
-                Ok(Some(made)) => made,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::warn!(%error, attempt = %attempt.id, "whether GitHub made a commit cannot be seen");
-                    continue;
-                }
-            };
+        };
+        let mut taken = HashSet::new();
+        for (attempt, made) in asked.into_iter().zip(made) {
+            // Of one parent no more than one can be made for a user, and what else they asked for is closed with it.
+            let Some(made) = made.filter(|_| !taken.contains(&(attempt.user, attempt.base))) else { continue };
             match self.take_made(attempt, made).await {
                 Ok(_) => {
                     taken.insert((attempt.user, attempt.base));

@@ -298,6 +298,30 @@ async fn the_next_commit_takes_what_was_made() {
     }
 }
 
+/// Goal: what was made on top of another commit that nobody heard of is taken with that.
+/// Method: two users ask, one after the other, and neither commit can be fetched; the first one's file is edited, and committed by us.
+#[tokio::test]
+async fn a_plain_commit_takes_all_that_was_made() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    people::save(&case.engine, &case.project, OTHER, "other", Some("other")).await;
+    case.commit_in_vain().await;
+    let request = SyncRequest { dry_run: true, ..SyncRequest::default() };
+    case.engine.sync(&case.project, &request, None, &()).await.expect("a look at the remote");
+    case.remote.away.store(true, Ordering::Relaxed);
+    let answer = case.commit_of(OTHER, "Say more", None).await;
+    assert!(answer.is_err(), "{answer:?}");
+    case.remote.away.store(false, Ordering::Relaxed);
+    case.engine.sync(&case.project, &request, None, &()).await.expect("a look at the remote");
+    people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
+    case.commit_here(USER, true).await;
+    for user in [USER, OTHER] {
+        let status = case.status(user).await;
+        assert_eq!((status.changes.len(), status.attempts.len(), status.behind), (0, 0, 0), "{status:?}");
+    }
+    assert_eq!(case.view().await, Some(b"two".to_vec()));
+}
+
 /// Goal: an edit that says nothing until the commit is known that it undoes is not taken for a part of that commit.
 /// Method: the commit is made and cannot be fetched; its file is deleted. Once the remote was seen, another request commits in the same words.
 #[tokio::test]
