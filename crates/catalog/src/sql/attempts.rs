@@ -22,8 +22,6 @@ pub(super) const OPEN: &str = "state IN ('PREPARED', 'STORED', 'PUSHING', 'UNKNO
 /// How servers of before say in `last_error` that an attempt is in doubt. They may still be at work beside this one, so that it is understood and
 /// said until all have the column.
 const DOUBT: &str = "it is not known whether an earlier push arrived";
-/// How they say that it waits for a merge; likewise.
-const WAITS: &str = "our branch cannot go there before a merge";
 const INVALID: CatalogError = CatalogError::Invalid { what: "attempt" };
 
 /// A snapshot row as JSON: path and oid in hex, since paths are bytes.
@@ -55,11 +53,6 @@ fn unhex(hex: &str) -> Result<BString, CatalogError> {
     let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(INVALID);
     let bytes: Result<Vec<u8>, _> = pairs.iter().map(|[high, low]| Ok(digit(*high)? << 4 | digit(*low)?)).collect();
     Ok(bytes?.into())
-}
-
-/// An attempt's words; of one that waits, that it does.
-fn words(waits: bool, words: Option<&str>) -> Option<&str> {
-    if waits { Some(WAITS) } else { words }
 }
 
 /// What is stored of an attempt's words.
@@ -99,11 +92,6 @@ fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
     let commit: Vec<u8> = row.try_get("commit_oid")?;
     let objects: Vec<u8> = row.try_get("objects")?;
     let (in_doubt, last_error) = heard(row.try_get("in_doubt")?, row.try_get("last_error")?);
-    let (state, snapshot) = (codec::state(row.try_get("state")?)?, snapshot(row.try_get("snapshot")?)?);
-    let push = row.try_get::<i64, _>("push")? != 0;
-    // Servers of before do not write the two columns.
-    let bare = state == AttemptState::Prepared && !push && objects.is_empty() && !snapshot.is_empty();
-    let says_so = last_error.as_deref() == Some(WAITS);
     Ok(Attempt {
         id: row.try_get("id")?,
         project: row.try_get("project")?,
@@ -113,19 +101,18 @@ fn attempt(row: &<Database as sqlx::Database>::Row) -> Result<Attempt, Fault> {
         pending_branch: row.try_get("pending_branch")?,
         base: codec::oid_or_null(row.try_get("base")?)?,
         remote_base: codec::oid_or_null(row.try_get("remote_base")?)?,
-        push,
+        push: row.try_get::<i64, _>("push")? != 0,
         tree: codec::oid(&tree)?,
         commit: codec::oid(&commit)?,
         raw: row.try_get("raw")?,
-        snapshot,
+        snapshot: snapshot(row.try_get("snapshot")?)?,
         objects: codec::split_oids(&objects)?,
-        state,
+        state: codec::state(row.try_get("state")?)?,
         fence: row.try_get("fence")?,
         in_doubt,
-        last_error: last_error.filter(|_| !says_so),
-        hosted: bare || row.try_get::<i64, _>("hosted")? != 0,
-        // Nor do they take it back.
-        waits: state == AttemptState::Landed && (says_so || row.try_get::<i64, _>("waits")? != 0),
+        last_error,
+        hosted: row.try_get::<i64, _>("hosted")? != 0,
+        waits: row.try_get::<i64, _>("waits")? != 0,
         created_at_ms: row.try_get("created_at")?,
         updated_at_ms: row.try_get("updated_at")?,
     })
@@ -188,7 +175,7 @@ where
     .bind(change.id)
     .bind(change.fence)
     .bind(codec::state_name(change.to))
-    .bind(said(change.in_doubt, words(change.waits.is_some(), change.last_error.as_deref())))
+    .bind(said(change.in_doubt, change.last_error.as_deref()))
     .bind(now_ms)
     .bind(i64::from(change.in_doubt))
     .bind(change.waits.map(|oid| oid.as_slice().to_vec()))
@@ -231,7 +218,7 @@ pub(super) fn values(attempt: &Attempt) -> Result<Arguments, Fault> {
         codec::state_name(attempt.state),
         attempt.fence,
         i64::from(attempt.in_doubt),
-        said(attempt.in_doubt, words(attempt.waits, attempt.last_error.as_deref())),
+        said(attempt.in_doubt, attempt.last_error.as_deref()),
         attempt.created_at_ms,
         attempt.updated_at_ms,
         i64::from(attempt.waits),
