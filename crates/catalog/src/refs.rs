@@ -173,9 +173,14 @@ pub trait Refs {
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// How many refs the project has.
     async fn count_references(&self, project: Uuid) -> Result<u64, CatalogError>;
-    /// Ephemeral branches of all projects that end before `before_ms`, `limit` at most, those first that end first. Where somebody has
-    /// pending work a branch stays.
-    async fn expired_branches(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, CatalogError>;
+    /// Ephemeral branches of all projects that end before `before_ms`, `limit` at most, those first that end first; `after` = only those
+    /// behind this one. Where somebody has pending work a branch stays.
+    async fn expired_branches(
+        &self,
+        before_ms: i64,
+        after: Option<&(Uuid, Ref)>,
+        limit: u32,
+    ) -> Result<Vec<(Uuid, Ref)>, CatalogError>;
     /// What the remote last had; none of it is ephemeral.
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// Commits of this project whose parents were cut off by a shallow fetch.

@@ -1,7 +1,5 @@
 //! Branches that end by themselves: how long they stay, how they become what stays, and their end.
 
-use std::collections::HashSet;
-
 use treehold_catalog::{Project, ProjectKey, Ref, RefUpdate};
 use treehold_object::ObjectId;
 use uuid::Uuid;
@@ -140,18 +138,17 @@ impl Engine {
 
     /// Removes branches whose time has come, but where somebody has pending work. Their reflogs have them, as those of deleted ones.
     pub(crate) async fn end_branches(&self) -> Result<()> {
-        // Those that cannot be ended stay in front, and must not hide the others.
-        let mut passed = HashSet::new();
+        let (now_ms, mut last) = (self.ambient.now_ms(), None);
         loop {
-            let count = ENDS.saturating_add(u32::try_from(passed.len()).unwrap_or(u32::MAX));
-            let mut page = self.catalog.expired_branches(self.ambient.now_ms(), count).await?;
-            page.retain(|(project, branch)| passed.insert((*project, branch.name.clone())));
-            if page.is_empty() {
-                return Ok(());
-            }
-            for (project, branch) in page {
-                let Some(project) = self.catalog.project(&ProjectKey::Id(project)).await? else { continue };
+            // Those that cannot be ended stay, and hide no others.
+            let page = self.catalog.expired_branches(now_ms, last.as_ref(), ENDS).await?;
+            for (project, branch) in &page {
+                let Some(project) = self.catalog.project(&ProjectKey::Id(*project)).await? else { continue };
                 self.end_expired(&project, &branch.name).await;
+            }
+            last = page.into_iter().next_back();
+            if last.is_none() {
+                return Ok(());
             }
         }
     }

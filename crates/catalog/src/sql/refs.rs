@@ -53,16 +53,29 @@ impl Db {
         Ok(rows.into_iter().map(named).collect::<Result<_, _>>()?)
     }
 
-    async fn list_expired(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, Fault> {
+    async fn list_expired(
+        &self,
+        before_ms: i64,
+        after: Option<&(Uuid, Ref)>,
+        limit: u32,
+    ) -> Result<Vec<(Uuid, Ref)>, Fault> {
+        let end_of = |branch: &Ref| branch.ephemeral.map_or(i64::MIN, |end| end.expires_at_ms);
+        let (end, of, name) = match after {
+            Some((project, branch)) => (end_of(branch), *project, branch.name.as_str()),
+            None => (i64::MIN, Uuid::nil(), ""),
+        };
         // 'refs/heads/' has eleven characters.
         let rows: Vec<(Uuid, String, Vec<u8>, i64, i64)> = sqlx::query_as(sql!(
             "SELECT r.project, r.name, r.oid, r.lifetime, r.expires_at FROM refs r
-             WHERE r.expires_at < $1 AND NOT {}
+             WHERE r.expires_at < $1 AND (r.expires_at, r.project, r.name) > ($3, $4, $5) AND NOT {}
              ORDER BY r.expires_at, r.project, r.name LIMIT $2",
             worked_on("r.project", "substr(r.name, 12)")
         ))
         .bind(before_ms)
         .bind(i64::from(limit))
+        .bind(end)
+        .bind(of)
+        .bind(name)
         .fetch_all(self.reader())
         .await?;
         let found = |(project, name, oid, lifetime, end)| Ok((project, named((name, oid, Some(lifetime), Some(end)))?));
@@ -284,8 +297,13 @@ impl Refs for Db {
         run!("count refs", count_refs(self.reader(), project))
     }
 
-    async fn expired_branches(&self, before_ms: i64, limit: u32) -> Result<Vec<(Uuid, Ref)>, CatalogError> {
-        run!("find branches that end", self.list_expired(before_ms, limit))
+    async fn expired_branches(
+        &self,
+        before_ms: i64,
+        after: Option<&(Uuid, Ref)>,
+        limit: u32,
+    ) -> Result<Vec<(Uuid, Ref)>, CatalogError> {
+        run!("find branches that end", self.list_expired(before_ms, after, limit))
     }
 
     async fn remote_references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError> {
