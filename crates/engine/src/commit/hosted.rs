@@ -119,7 +119,13 @@ impl Engine {
                 Round::Unsure(attempt) => unsure.push(attempt),
             }
         }
-        Err(moved(branch))
+        if unsure.is_empty() {
+            return Err(moved(branch));
+        }
+        // One of them may be made yet: that is nothing that a look at the branch would answer.
+        let detail = "GitHub does not say whether it made the commit, and the branch does not have it yet: repeat the \
+                      request, which looks for it first.";
+        Err(EngineError::RemoteFailed { code: "remote_failed", detail: detail.to_owned(), retry_after_s: None })
     }
 
     /// What the same request asked for before, oldest first.

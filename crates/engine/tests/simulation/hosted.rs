@@ -67,6 +67,8 @@ struct Host {
     origin: Repo,
     /// What is done while it makes the next commit.
     meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// It makes nothing, and does not say so.
+    silent: AtomicBool,
 }
 
 impl fmt::Debug for Host {
@@ -142,7 +144,10 @@ impl Forge for Host {
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
         }
-        Ok(self.made(commit))
+        match self.silent.load(Ordering::Relaxed) {
+            true => Ok(Hosting::Unknown("no answer".to_owned())),
+            false => Ok(self.made(commit)),
+        }
     }
 
     fn takes_webhooks(&self) -> bool {
@@ -168,7 +173,8 @@ impl Case {
         let world = World::calm(1);
         let inner = world.git_remote();
         let remote = Arc::new(Away { inner, away: AtomicBool::new(false), asked: AtomicUsize::new(0) });
-        let host = Arc::new(Host { origin: Repo::open(world.origin.path()), meanwhile: Mutex::default() });
+        let origin = Repo::open(world.origin.path());
+        let host = Arc::new(Host { origin, meanwhile: Mutex::default(), silent: AtomicBool::new(false) });
         let engine = world.engine_with(Arc::clone(&remote) as _).await.with_forge(Arc::clone(&host) as _);
         let project = world.imported(&engine).await;
         let case = Case { world, remote, host, engine, project };
@@ -261,6 +267,23 @@ async fn housekeeping_takes_what_was_made() {
     case.remote.away.store(true, Ordering::Relaxed);
     let answer = case.commit().await.expect("the commit that was made");
     assert_eq!(case.made(), [answer.commit.to_string()]);
+}
+
+/// Goal: a request whose commit may be made yet says so, and not that the branch moved; repeated, it makes one commit.
+/// Method: the forge neither makes the commit nor says so, whenever it is asked; then the request is repeated, and it does.
+#[tokio::test]
+async fn a_silent_forge_has_failed() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    case.host.silent.store(true, Ordering::Relaxed);
+    let answer = case.commit().await;
+    assert!(matches!(answer, Err(EngineError::RemoteFailed { code: "remote_failed", .. })), "{answer:?}");
+    assert!(!case.status(USER).await.attempts.is_empty());
+    case.host.silent.store(false, Ordering::Relaxed);
+    let answer = case.commit().await.expect("a commit");
+    assert_eq!(case.made(), [answer.commit.to_string()]);
+    let status = case.status(USER).await;
+    assert_eq!((status.changes.len(), status.attempts.len()), (0, 0), "{status:?}");
 }
 
 /// Goal: an edit that is undone while its commit is made stays undone.
