@@ -204,7 +204,7 @@ impl Engine {
                 let at = self.endpoint(&project, None);
                 match attempt.waits {
                     true => self.end_wait_in_round(&mut attempt, at.as_ref(), looked).await,
-                    false => self.complete(&mut attempt, at.as_ref()).await.map(|_| ()),
+                    false => self.complete_left(&mut attempt, at.as_ref()).await,
                 }
             }
             _ => Ok(()),

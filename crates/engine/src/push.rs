@@ -190,9 +190,9 @@ impl Engine {
         let _turn = lock.lock().await;
         for mut attempt in self.catalog.open_attempts(Some((project.id, &branch)), 100).await? {
             if attempt.state == AttemptState::Paused {
-                match self.complete(&mut attempt, Some(&at)).await {
+                match self.complete_left(&mut attempt, Some(&at)).await {
                     // Its own request hears of it; the others go on.
-                    Ok(_) | Err(EngineError::PushRejected { .. }) => {}
+                    Ok(()) | Err(EngineError::PushRejected { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -281,7 +281,7 @@ impl Engine {
         op: &Operation,
         answer: &str,
     ) -> Result<bool> {
-        if attempt.base == Some(attempt.commit) {
+        if is_push_of_head(attempt) {
             return Ok(false);
         }
         let mut publish = self.finalization(attempt, op, Some(answer));
@@ -301,7 +301,7 @@ impl Engine {
     async fn publish_end(&self, attempt: &mut Attempt, publish: &Publish) -> Result<()> {
         point("U5").await?;
         // Mostly the branch is where the commit was made for it, and the transaction itself finds that out.
-        let expected = onto(attempt) == attempt.base && attempt.base != Some(attempt.commit);
+        let expected = onto(attempt) == attempt.base && !is_push_of_head(attempt);
         for tried in 0..=TRIES {
             let mut end = publish.clone();
             // At last where the remote is, the next look says. That the commit has landed is recorded in any case.
@@ -394,6 +394,10 @@ impl Engine {
 
     /// What an attempt moves, from where its branch is now; `None` = the branch neither has the commit nor can go there.
     pub(super) async fn refs_to_move(&self, attempt: &Attempt) -> Result<Option<Vec<RefUpdate>>> {
+        // Where the branch has been set back since, that is not undone.
+        if is_push_of_head(attempt) {
+            return Ok(Some(Vec::new()));
+        }
         let head = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
@@ -439,6 +443,11 @@ impl Engine {
 /// Whether an earlier push of an attempt may still land.
 pub(super) fn is_in_doubt(attempt: &Attempt) -> bool {
     attempt.in_doubt || matches!(attempt.state, AttemptState::Pushing | AttemptState::Unknown)
+}
+
+/// Whether an attempt pushes what the branch had when it was made, and commits nothing.
+pub(super) fn is_push_of_head(attempt: &Attempt) -> bool {
+    attempt.base == Some(attempt.commit)
 }
 
 fn unknown(attempt: &Attempt) -> EngineError {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use treehold_catalog::{Attempt, AttemptState};
+use treehold_catalog::{Attempt, AttemptState, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::held::LEFT_AFTER_MS;
-use super::machine::{Settled, is_in_doubt};
+use super::machine::{Settled, is_in_doubt, is_push_of_head};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
 use super::waits::Outlook;
@@ -138,6 +138,34 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same for one whose request is not repeated, unless it was taken back: then it is given up.
+    pub(crate) async fn complete_left(&self, attempt: &mut Attempt, at: Option<&Endpoint>) -> Result<()> {
+        match self.is_taken_back(attempt).await? {
+            true => self.step(attempt, AttemptState::Superseded, None).await,
+            false => self.complete(attempt, at).await.map(|_| ()),
+        }
+    }
+
+    /// Whether nothing of an attempt was sent and it is not wanted any more: its branch does not have what was to be pushed, or a pending row
+    /// that it takes is gone, discarded or committed since.
+    async fn is_taken_back(&self, attempt: &Attempt) -> Result<bool> {
+        if !matches!(attempt.state, AttemptState::Stored | AttemptState::Paused) || is_in_doubt(attempt) {
+            return Ok(false);
+        }
+        if is_push_of_head(attempt) {
+            return match self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await? {
+                Some(head) => Ok(!self.is_ancestor(attempt.project, attempt.commit, head).await?),
+                None => Ok(true),
+            };
+        }
+        let taken = attempt.snapshot.iter().filter(|row| row.revision.is_some());
+        let taken: Vec<BString> = taken.map(|row| row.path.clone()).collect();
+        let Some(user) = attempt.user.filter(|_| !taken.is_empty()) else { return Ok(false) };
+        let key = WorkspaceKey { project: attempt.project, branch: attempt.pending_branch.clone(), user };
+        let (_, there) = self.catalog.pending(&key, Some(&taken[..])).await?;
+        Ok(there.len() < taken.len())
     }
 
     /// Settles what other requests left undecided on the branch, so that a push can go ahead: at most one may be on its way. The

@@ -13,6 +13,7 @@ mod hosted;
 mod life;
 mod newer;
 mod people;
+mod pushes;
 mod rebuild;
 mod remote;
 mod replies;
