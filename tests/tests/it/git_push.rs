@@ -259,6 +259,8 @@ both! {
         clone.refused(&["push", "origin", "main:refs/heads/new/x", "main:refs/heads/new"], "new/x");
         // What goes makes room for what comes.
         clone.run(&["push", "--quiet", "origin", ":dir/one", "main:dir"]);
+        let words = clone.refused(&["push", "origin", ":main", "main:refs/heads/main/x"], "the default branch cannot be deleted");
+        assert!(words.contains("cannot be beside refs/heads/main"), "{words}");
         clone.refused(&["push", "origin", "main:tree", "main^{tree}:refs/heads/tree"], "");
         assert!(!api_refs(&d, project).await.contains_key("refs/heads/tree"));
         clone.run(&["push", "--quiet", "origin", "main^{tree}:refs/tags/tree", "main:refs/heads/üñí-✓"]);

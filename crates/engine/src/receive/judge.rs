@@ -66,17 +66,17 @@ impl Verdicts {
     /// project has no more than `refs_max` refs then, or than it has now.
     pub fn judge_names(&mut self, project: &Project, existing: &[Ref], commands: &[RefCommand], refs_max: usize) {
         let now: HashMap<&[u8], _> = existing.iter().map(|found| (found.name.as_bytes(), found.oid)).collect();
-        // What goes away makes room for what comes.
-        let gone: HashSet<&[u8]> =
-            commands.iter().filter(|command| command.new.is_none()).map(|command| command.name.as_slice()).collect();
+        // What goes away makes room for what comes; a deletion that is refused does not.
+        let leaves = |command: &&RefCommand| {
+            let there = command.old.is_some() && now.get(command.name.as_slice()).copied() == command.old;
+            let allowed = !self.refused.contains_key(&command.name) && refuse_deletion(project, command).is_none();
+            command.new.is_none() && there && allowed
+        };
+        let gone: HashSet<&[u8]> = commands.iter().filter(leaves).map(|command| command.name.as_slice()).collect();
         let mut taken = refname::Taken::default();
         let stays = existing.iter().map(|found| found.name.as_bytes()).filter(|name| !gone.contains(name));
         stays.for_each(|name| taken.insert(name));
-        let leaves = |command: &&RefCommand| {
-            let there = command.old.is_some() && now.get(command.name.as_slice()).copied() == command.old;
-            command.new.is_none() && there && refuse_deletion(project, command).is_none()
-        };
-        let mut count = existing.len().saturating_sub(commands.iter().filter(leaves).count());
+        let mut count = existing.len().saturating_sub(gone.len());
         let most = refs_max.max(existing.len());
         for command in commands {
             let actual = now.get(command.name.as_slice()).copied();
