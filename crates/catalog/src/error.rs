@@ -29,6 +29,14 @@ pub enum CatalogError {
         /// How many it may have.
         limit: usize,
     },
+    /// A new ref cannot be beside another one of the project ([`treehold_object::refname::Conflict`]). Nothing changed.
+    #[error("the ref {name:?} cannot be beside {existing:?}")]
+    RefConflict {
+        /// The new one.
+        name: String,
+        /// The other one.
+        existing: String,
+    },
     /// A stored row does not decode: damage, or a newer schema.
     #[error("a stored {what} row is invalid")]
     Invalid {

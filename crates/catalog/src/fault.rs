@@ -147,7 +147,8 @@ pub(crate) fn failure<T>(answer: &Result<T, CatalogError>) -> Option<&'static st
             CatalogError::OpLost
             | CatalogError::NoProject
             | CatalogError::Collision(_)
-            | CatalogError::TooManyRefs { .. },
+            | CatalogError::TooManyRefs { .. }
+            | CatalogError::RefConflict { .. },
         ) => None,
         Err(CatalogError::Unavailable { .. }) => Some("unavailable"),
         Err(CatalogError::Failed { .. }) => Some("failed"),

@@ -171,8 +171,6 @@ pub trait Refs {
     async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError>;
     /// All refs whose name starts with `prefix`, in byte order.
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
-    /// How many refs the project has.
-    async fn count_references(&self, project: Uuid) -> Result<u64, CatalogError>;
     /// Ephemeral branches of all projects that end before `before_ms`, `limit` at most, those first that end first; `after` = only those
     /// behind this one. Where somebody has pending work a branch stays.
     async fn expired_branches(
@@ -202,8 +200,8 @@ pub trait Refs {
     async fn may_read(&self, project: Uuid, oids: &[ObjectId]) -> Result<Vec<bool>, CatalogError>;
     /// Moves refs and everything that must move with them, in one transaction: under the project's row lock, checks the op
     /// against the horizon (W5), compares and swaps every ref, writes the reflog, grows reach, settles pending work, the attempt
-    /// and the request. `OpLost` if the op is no longer open, `TooManyRefs` if there would be more than `refs_max`. A ref that already is
-    /// `new` when `expected` differs counts as `Moved`.
+    /// and the request. `OpLost` if the op is no longer open, `TooManyRefs` if there would be more than `refs_max`, `RefConflict` if a ref
+    /// that is made cannot be beside another one that there is then. A ref that already is `new` when `expected` differs counts as `Moved`.
     ///
     /// After `Unavailable` the outcome is unknown (the connection may have ended during the commit). Repeating is safe: under the
     /// same op it is `OpLost` if it had been committed, under a new one `Moved` with the very oid that was to be set.

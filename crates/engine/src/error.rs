@@ -239,6 +239,7 @@ impl From<CatalogError> for EngineError {
             CatalogError::TooManyRefs { limit } => {
                 Self::TooLarge { what: "the project", limit: limit as u64, unit: "refs" }
             }
+            CatalogError::RefConflict { name, existing } => crate::refs::ref_conflict(&name, &existing),
             CatalogError::Collision(_) | CatalogError::Invalid { .. } | CatalogError::Failed { .. } => {
                 Self::Internal(Box::new(error))
             }

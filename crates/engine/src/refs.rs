@@ -17,6 +17,9 @@ const LIST_MAX: usize = 10_000;
 /// How often a move is worked out again because other refs moved meanwhile.
 pub(crate) const TRIES: usize = 5;
 
+/// The code of a ref that cannot be beside another one: one of them would have to be a directory, or only case tells them apart.
+pub(crate) const REF_CONFLICT: &str = "ref_conflict";
+
 /// What moves together.
 #[derive(Debug)]
 pub(crate) struct Moves {
@@ -94,11 +97,7 @@ impl Engine {
             return Err(ref_moved(&name, old));
         }
         if old.is_none() {
-            let names = existing.iter().map(|found| found.name.as_bytes());
-            if let Some(clash) = refname::conflicts(names, &name) {
-                let detail = format!("{name:?} cannot be beside the ref {:?}.", clash.existing());
-                return Err(EngineError::Conflict { code: "ref_conflict", detail });
-            }
+            refuse_beside(&existing, &name)?;
         }
         if request.restore {
             if old.is_some() {
@@ -142,11 +141,14 @@ impl Engine {
         Ok(RefView { name, oid: Oid(oid), expires_at })
     }
 
-    /// Whether the project may have one more ref, before something is pushed that needs one.
-    pub(crate) async fn check_room_for_ref(&self, project: &Project) -> Result<()> {
-        let limit = self.config.limits.refs as u64;
-        if self.catalog.count_references(project.id).await? >= limit {
-            return Err(EngineError::TooLarge { what: "the project", limit, unit: "refs" });
+    /// Whether the project may have one more ref of this name, before something is fetched or pushed that needs it. What counts is what
+    /// the publication finds.
+    pub(crate) async fn check_room_for_ref(&self, project: &Project, name: &str) -> Result<()> {
+        let existing = self.catalog.references(project.id, "refs/").await?;
+        refuse_beside(&existing, name)?;
+        let limit = self.config.limits.refs;
+        if existing.len() >= limit {
+            return Err(EngineError::TooLarge { what: "the project", limit: limit as u64, unit: "refs" });
         }
         Ok(())
     }
@@ -442,6 +444,21 @@ pub(crate) fn full_name(name: &str) -> Result<String> {
         return Err(bad("only refs/heads/ and refs/tags/ can be changed".to_owned()));
     }
     Ok(full)
+}
+
+/// Refuses a new ref that cannot be beside those that are there.
+pub(crate) fn refuse_beside(existing: &[Ref], name: &str) -> Result<()> {
+    let names = existing.iter().map(|found| found.name.as_bytes());
+    match refname::conflicts(names, name) {
+        Some(clash) => Err(ref_conflict(name, &clash.existing().to_string())),
+        None => Ok(()),
+    }
+}
+
+/// See [`REF_CONFLICT`].
+pub(crate) fn ref_conflict(name: &str, existing: &str) -> EngineError {
+    let detail = format!("{name:?} cannot be beside the ref {existing:?}.");
+    EngineError::Conflict { code: REF_CONFLICT, detail }
 }
 
 pub(crate) fn not_fast_forward(detail: &str) -> EngineError {

@@ -66,6 +66,7 @@ mod push;
 mod quotas;
 mod rates;
 mod rebuild;
+mod ref_conflicts;
 mod ref_history;
 mod ref_limits;
 mod remote_repairs;

@@ -126,6 +126,8 @@ where
         refs::keep_what_was_seen_of_the_remote_since,
         refs::are_logged,
         refs::are_no_more_than_the_project_may_have,
+        refs::are_beside_none_that_they_cannot_be_beside,
+        refs::have_one_winner_of_those_that_cannot_be_together,
         refs::come_in_thousands,
         forks::begin_with_the_refs_of_another,
         forks::take_what_they_are_told,

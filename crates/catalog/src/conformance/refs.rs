@@ -330,7 +330,7 @@ pub(super) async fn are_no_more_than_the_project_may_have(case: Case) {
     refused(vec![made("a"), made("b"), made("c"), made("d")], 3).await;
     // Those of other projects do not count.
     case.publish(case.project().await, vec![made("x"), made("y")]).await;
-    let count = async || case.catalog.count_references(project).await.expect("a count");
+    let count = async || case.catalog.references(project, "").await.expect("refs").len();
     assert_eq!(count().await, 0);
     passes(vec![made("a"), made("b"), made("c")], 3).await;
     refused(vec![made("d")], 3).await;
@@ -346,6 +346,68 @@ pub(super) async fn are_no_more_than_the_project_may_have(case: Case) {
     passes(vec![gone("c"), gone("d")], 1).await;
     assert_eq!(case.catalog.references(project, "").await.expect("refs").len(), 1);
     refused(vec![made("b")], 1).await;
+}
+
+pub(super) async fn are_beside_none_that_they_cannot_be_beside(case: Case) {
+    let project = case.project().await;
+    let name = |n: &str| format!("refs/heads/{n}");
+    let made = |n: &str| update(&name(n), None, Some(oid(n)));
+    let gone = |n: &str| update(&name(n), Some(oid(n)), None);
+    let publish = async |refs| case.catalog.publish(&publication(project, case.op(project).await, refs)).await;
+    let passes = async |refs| assert_eq!(publish(refs).await.expect("publish"), PublishOutcome::Published);
+    let refused = async |refs, new: &str, beside: &str| {
+        let before = case.catalog.references(project, "").await.expect("refs");
+        let told = (name(new), name(beside));
+        match publish(refs).await {
+            Err(CatalogError::RefConflict { name, existing }) => assert_eq!((name, existing), told),
+            outcome => panic!("{outcome:?}"),
+        }
+        assert_eq!(case.catalog.references(project, "").await.expect("refs"), before);
+    };
+    passes(vec![made("a"), made("b/c"), made("Ünï")]).await;
+    refused(vec![made("a/b")], "a/b", "a").await;
+    refused(vec![made("d"), made("A/b/c")], "A/b/c", "a").await;
+    refused(vec![made("b")], "b", "b/c").await;
+    refused(vec![made("B/C")], "B/C", "b/c").await;
+    refused(vec![made("u\u{308}nÏ")], "u\u{308}nÏ", "Ünï").await;
+    refused(vec![made("e/f"), made("e")], "e/f", "e").await;
+    refused(vec![made("e/f"), made("E/F")], "e/f", "E/F").await;
+    // What goes with them does not count, wherever it stands, nor does what is made and goes again, and another project's never does.
+    case.publish(case.project().await, vec![made("d/e")]).await;
+    passes(vec![made("d"), made("ab"), made("b/d")]).await;
+    passes(vec![made("a/b"), gone("a")]).await;
+    passes(vec![made("d/e"), gone("d/e")]).await;
+    passes(vec![gone("d"), made("D")]).await;
+    refused(vec![gone("b/c"), made("b")], "b", "b/d").await;
+    // What is there moves, whatever it is beside.
+    case.backend.execute("UPDATE refs SET name = 'refs/heads/ab/x' WHERE name = 'refs/heads/b/d'").await;
+    passes(vec![update(&name("ab"), Some(oid("ab")), Some(oid("new")))]).await;
+    passes(vec![made("f")]).await;
+}
+
+pub(super) async fn have_one_winner_of_those_that_cannot_be_together(case: Case) {
+    for _ in 0..6 {
+        let project = case.project().await;
+        let racing = ["a", "a/b", "A", "a/b/c"].into_iter().map(|short| {
+            let (catalog, name) = (case.catalog.clone(), format!("refs/heads/{short}"));
+            async move {
+                let op = Uuid::new_v4();
+                catalog.begin_op(op, Some(project), OpKind::Commit, NOW).await.expect("begin");
+                let publish = publication(project, op, vec![update(&name, None, Some(oid("1")))]);
+                (name, catalog.publish(&publish).await)
+            }
+        });
+        let outcomes = together(racing).await;
+        let winners: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).collect();
+        assert_eq!(winners.len(), 1, "{outcomes:?}");
+        for (name, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.is_err()) {
+            let Err(CatalogError::RefConflict { name: new, existing }) = outcome else { panic!("{outcome:?}") };
+            assert_eq!((new, existing), (name, &winners[0].0));
+        }
+        let there = case.catalog.references(project, "").await.expect("refs");
+        let names: Vec<&String> = there.iter().map(|found| &found.name).collect();
+        assert_eq!(names, [&winners[0].0]);
+    }
 }
 
 pub(super) async fn come_in_thousands(case: Case) {

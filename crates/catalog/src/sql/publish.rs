@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use roaring::RoaringTreemap;
 use treehold_object::ObjectId;
+use treehold_object::refname::Taken;
 use uuid::Uuid;
 
 use super::refs::{
@@ -86,6 +87,7 @@ pub(super) async fn move_all(
         Ok(moves) => moves,
         Err(outcome) => return Ok(Err(outcome)),
     };
+    check_names(tx, project, &moves).await?;
     check_room(tx, publish, &moves).await?;
     swap(tx, project, &moves, publish.now_ms).await?;
     set_lifetimes(tx, publish).await?;
@@ -232,6 +234,38 @@ async fn compare<'a>(
         }
     }
     Ok(Ok(moves))
+}
+
+/// Refuses to make a ref that cannot be beside another one which the project has then, as git keeps refs in files. Whoever makes a ref comes by
+/// here, and the project's lock keeps the answer true. Refs that are there already are not judged.
+async fn check_names(tx: &mut Transaction, project: Uuid, moves: &[Move<'_>]) -> Result<(), Fault> {
+    if !moves.iter().any(|moved| moved.old.is_none()) {
+        return Ok(());
+    }
+    let there: Vec<String> = sqlx::query_scalar("SELECT name FROM refs WHERE project = $1 ORDER BY name")
+        .bind(project)
+        .fetch_all(&mut **tx)
+        .await?;
+    let last: HashMap<&str, Option<ObjectId>> = moves.iter().map(|moved| (moved.name, moved.new)).collect();
+    let is_there = |name: &str| there.binary_search_by(|found| found.as_bytes().cmp(name.as_bytes())).is_ok();
+    let mut new: Vec<&str> = last.iter().filter(|(_, oid)| oid.is_some()).map(|(name, _)| *name).collect();
+    new.retain(|name| !is_there(name));
+    new.sort_unstable();
+    let conflict = |name: String, existing: String| Fault::from(CatalogError::RefConflict { name, existing });
+    let mut made = Taken::default();
+    for name in new {
+        if let Some(clash) = made.conflict(name.as_bytes()) {
+            return Err(conflict(name.to_owned(), clash.existing().to_string()));
+        }
+        made.insert(name.as_bytes());
+    }
+    // Mostly one is made, beside many.
+    for name in there.into_iter().filter(|name| last.get(name.as_str()) != Some(&None)) {
+        if let Some(clash) = made.conflict(name.as_bytes()) {
+            return Err(conflict(clash.existing().to_string(), name));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to let a project grow beyond the refs that it may have. The project's lock keeps the count true.

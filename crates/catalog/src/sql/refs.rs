@@ -293,10 +293,6 @@ impl Refs for Db {
         run!("read refs", self.list_refs(SQL, project, prefix))
     }
 
-    async fn count_references(&self, project: Uuid) -> Result<u64, CatalogError> {
-        run!("count refs", count_refs(self.reader(), project))
-    }
-
     async fn expired_branches(
         &self,
         before_ms: i64,

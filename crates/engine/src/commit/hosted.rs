@@ -170,6 +170,9 @@ impl Engine {
         if policy.expected_head.is_some() && policy.expected_head != head.commit {
             return Err(moved(&intent.branch));
         }
+        if head.commit.is_none() {
+            self.check_room_for_ref(&intent.project, &branch_ref(&intent.branch)).await?;
+        }
         let pending = self.changes_from_pending(&intent.project, changes).await?;
         let rows = self.change_rows(&intent.project, pending, changes, &head).await?;
         if std::mem::take(&mut intent.trailers) {

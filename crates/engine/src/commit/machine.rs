@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::waits::put_off;
 use crate::push::Sent;
-use crate::refs::TRIES;
+use crate::refs::{REF_CONFLICT, TRIES, refuse_beside};
 use crate::remote::{Endpoint, PushSpec, Pushed};
 use crate::view::branch_ref;
 use crate::writer::{Fresh, Operation};
@@ -314,7 +314,7 @@ impl Engine {
             }
             match self.try_conclude(attempt, &end).await {
                 Ok(true) => return Ok(()),
-                Ok(false) | Err(EngineError::Conflict { code: "head_moved", .. }) => {}
+                Ok(false) | Err(EngineError::Conflict { code: "head_moved" | REF_CONFLICT, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -398,7 +398,8 @@ impl Engine {
         if is_push_of_head(attempt) {
             return Ok(Some(Vec::new()));
         }
-        let head = self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await?;
+        let name = branch_ref(&attempt.branch);
+        let head = self.catalog.reference(attempt.project, &name).await?;
         // A pull may have moved our branch to or past the commit already.
         let passed = match head {
             Some(head) => self.is_ancestor(attempt.project, attempt.commit, head).await?,
@@ -406,10 +407,11 @@ impl Engine {
         };
         let behind = match head {
             Some(head) => !passed && self.is_ancestor(attempt.project, head, attempt.commit).await?,
-            None => true,
+            // Another ref may have come meanwhile that it cannot be beside; the remote may have taken it all the same.
+            None => refuse_beside(&self.catalog.references(attempt.project, "refs/").await?, &name).is_ok(),
         };
         // What is not pushed goes onto the very commit that it was made for.
-        if !attempt.push && !passed && head != onto(attempt) {
+        if !attempt.push && !passed && (head != onto(attempt) || !behind) {
             return Err(moved(&attempt.branch));
         }
         Ok(match (behind, passed) {

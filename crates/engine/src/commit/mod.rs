@@ -38,7 +38,7 @@ use crate::graph::Known;
 use crate::quota::unbound;
 use crate::remote::{Endpoint, Secret};
 use crate::tree::Side;
-use crate::view::Head;
+use crate::view::{Head, branch_ref};
 use crate::writer::{Fresh, Operation};
 use crate::{Engine, EngineError, Result};
 
@@ -164,7 +164,7 @@ impl Engine {
             return Err(machine::moved(&intent.branch));
         }
         if head.commit.is_none() {
-            self.check_room_for_ref(&intent.project).await?;
+            self.check_room_for_ref(&intent.project, &branch_ref(&intent.branch)).await?;
         }
         let rows = self.change_rows(&intent.project, pending, changes, &head).await?;
         if rows.len() > self.config.limits.commit_changes {
@@ -323,13 +323,13 @@ impl Engine {
                 self.merge_changes(intent.project.id, rows, head, false).await?.conflicts,
             ));
         };
-        self.check_room_for_ref(&intent.project).await?;
         let mut merged = self.merge_changes(intent.project.id, rows, &parent, true).await?;
         self.hold_back(intent, rows, &mut merged).await?;
         let mut planned = self.plan_commit(intent, &parent, merged).await?;
         let user = intent.user.map(|user| user.simple().to_string()).unwrap_or_default();
         let commit = planned.attempt.commit.to_string();
         let branch = format!("treehold/{}/{}", &user[..8.min(user.len())], &commit[..8]);
+        self.check_room_for_ref(&intent.project, &branch_ref(&branch)).await?;
         planned.attempt.branch.clone_from(&branch);
         planned.answer.branch = branch;
         if policy.dry_run {

@@ -115,9 +115,10 @@ impl Engine {
 
     /// Whether the branch is there or may come. Its whole history is not fetched to find out that it may not.
     async fn check_room_for_branch(&self, project: &Project, branch: &str) -> Result<()> {
-        match self.catalog.reference(project.id, &branch_ref(branch)).await? {
+        let name = branch_ref(branch);
+        match self.catalog.reference(project.id, &name).await? {
             Some(_) => Ok(()),
-            None => self.check_room_for_ref(project).await,
+            None => self.check_room_for_ref(project, &name).await,
         }
     }
 

@@ -55,7 +55,7 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (409, "not_fast_forward", "The ref can move there only with `force`."),
     (409, "not_pushed", "The remote does not have the branch, or not its last commits."),
     (409, "project_exists", "A project with this id exists, and is another one."),
-    (409, "ref_conflict", "A ref's name is the beginning of another one's."),
+    (409, "ref_conflict", "A new ref would lie above or below another one, or only case tells them apart."),
     (409, "ref_moved", "The ref is not what the caller expects."),
     (409, "snapshot_moved", "The user's pending work changed while pages of it were read; begin again."),
     (410, "cursor_expired", "Events after the cursor are not kept any more."),

@@ -27,7 +27,7 @@ fn committing(id: &'static str, summary: &'static str) -> Operation {
         .limit(Limit::Refs)
         .refuses(403, &["remote_not_allowed"])
         .refuses(404, &["ref_not_found"])
-        .refuses(409, &["conflict", "head_moved", "diverged"])
+        .refuses(409, &["conflict", "head_moved", "diverged", "ref_conflict"])
         .refuses(422, &["bad_author", "bad_message", "bad_path", "bad_ref", "no_remote", "push_rejected"])
         .refuses(422, &["path_conflict", "unsafe_content", "nothing_to_commit", "ephemeral_branch"])
         .refuses(429, &["remote_rate_limited"])

@@ -73,7 +73,7 @@ fn committing(id: &'static str, summary: &'static str) -> Operation {
         .example(200, commits::committed())
         .limit(Limit::MessageBytes)
         .refuses(404, &["ref_not_found"])
-        .refuses(409, &["head_moved"])
+        .refuses(409, &["head_moved", "ref_conflict"])
         .refuses(422, &["bad_ref", "bad_author", "bad_message", "nothing_to_commit", "path_conflict", "unsafe_content"])
 }
 

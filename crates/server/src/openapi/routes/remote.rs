@@ -40,6 +40,7 @@ pub(crate) fn sync() -> Operation {
         .limit(Limit::PackObjects)
         .limit(Limit::InflatedBytes)
         .limit(Limit::Refs)
+        .refuses(409, &["ref_conflict"])
         .refuses(413, &["quota_exceeded"])
         .refuses(422, &["path_conflict", "bad_path", "unsafe_content", "shallow_history"])
 }
