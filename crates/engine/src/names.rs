@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use treehold_object::{BStr, BString, ObjectId, fsck, path};
+use treehold_object::{BStr, BString, ObjectId, Policy, fsck, path};
 
 use crate::files::bad_path;
 use crate::tree::{Edits, Item, SYMLINK, WalkFrom, entries};
@@ -36,6 +36,12 @@ pub(crate) fn check_git_file(path: &[u8], content: &[u8]) -> Result<()> {
         _ => Ok(()),
     };
     verdict.map_err(|error| EngineError::unprocessable("unsafe_content", format!("The content is refused: {error}.")))
+}
+
+/// Refuses what no tree may have at this path, whatever it came from: git reads no link as `.gitmodules`.
+fn check_git_mode(path: &[u8], mode: u32) -> Result<()> {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    path::check_entry(name, mode, Policy::Import).map(drop).map_err(|error| bad_path(&error))
 }
 
 /// What was looked at for several additions at once.
@@ -76,10 +82,12 @@ fn under(dir: &[u8]) -> BString {
 }
 
 impl Engine {
-    /// Refuses what the edits put where git reads it and git's own checks refuse. `fresh`: new contents by id; others are stored.
+    /// Refuses what the edits put where git reads it and git's own checks refuse, whatever made them: edits, a merge, a file that went
+    /// along with a rename. `fresh`: new contents by id; others are stored.
     pub(crate) async fn check_git_files(&self, edits: &Edits, fresh: &[NewBytes]) -> Result<()> {
         let judged = edits.iter().filter(|(path, _)| read_by_git(path));
         for (path, item) in judged.filter_map(|(path, edit)| edit.map(|item| (path, item))) {
+            check_git_mode(path, item.mode)?;
             let content = match fresh.iter().find(|object| object.oid == item.oid) {
                 Some(object) => Some(object.content.clone()),
                 None => self.contents(&[item.oid]).await?.pop().flatten(),
@@ -244,5 +252,25 @@ impl Engine {
             Some(item) if item.is_tree() => self.survives(root, edits, path).await,
             item => Ok(item.is_some()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_reads_no_link_as_gitmodules() {
+        for path in [".gitmodules", "a/.GITMODULES", "a/gitmod~1", "gi7eba~1", ".git\u{200c}modules", ".gitmodules ."] {
+            assert!(read_by_git(path.as_bytes()), "{path}");
+            let refused = check_git_mode(path.as_bytes(), SYMLINK).unwrap_err();
+            assert_eq!(refused.code(), "bad_path", "{path}");
+            for mode in [0o100644, 0o100755] {
+                check_git_mode(path.as_bytes(), mode).unwrap();
+            }
+        }
+        // Git warns of these, and an import carries them.
+        check_git_mode(b".gitattributes", SYMLINK).unwrap();
+        check_git_mode(b".gitmodules/link", SYMLINK).unwrap();
     }
 }

@@ -125,6 +125,27 @@ both! {
         assert_eq!(head(&d, project).await, before);
     }
 
+    /// Goal: a merge makes no `.gitmodules` that git's own checks refuse, though a pull carries one as it is; nothing moves then.
+    async fn unsafe_merge(d) {
+        let remote = small_remote(&d, "docs");
+        let section = |name: &str| format!("[submodule \"{name}\"]\n\tpath = {name}\n\turl = https://example.org/{name}\n");
+        let base = ["a", "b", "c"].map(section).concat();
+        remote.moves(&[(".gitmodules", Some(base.as_bytes()))]);
+        let project = d.connect("docs").await;
+        d.put(&format!("/files/{project}/.gitmodules"), base.replace("org/a", "org/aa")).await.ok(200);
+        let ours = head(&d, project).await;
+        remote.moves(&[(".gitmodules", Some(base.replace("https://example.org/c", "--upload-pack=x").as_bytes()))]);
+        for dry_run in [true, false] {
+            let body = json!({"on_conflict": "merge", "dry_run": dry_run});
+            sync(&d, project, body).await.problem(422, "unsafe_content");
+            assert_eq!(head(&d, project).await, ours);
+        }
+        remote.moves(&[(".gitmodules", Some(base.replace("org/c", "org/cc").as_bytes()))]);
+        sync(&d, project, json!({"on_conflict": "merge"})).await.ok(200);
+        let merged = d.get(&format!("/files/{project}/.gitmodules")).await.text();
+        assert_eq!(merged, base.replace("org/a", "org/aa").replace("org/c", "org/cc"));
+    }
+
     /// Goal: pending work on changed paths is told apart: merges by itself, conflicts, or lies elsewhere; none is touched.
     async fn pending_states(d) {
         let remote = small_remote(&d, "docs");

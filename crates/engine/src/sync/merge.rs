@@ -30,6 +30,10 @@ impl Engine {
         if !merged.conflicts.is_empty() {
             return Err(EngineError::Diverged(merged.conflicts));
         }
+        let mut objects: Vec<NewBytes> =
+            merged.blobs.into_iter().map(|(oid, content)| NewBytes { oid, kind: Kind::Blob, content }).collect();
+        // An import carries what is wrong there; what is made here is ours.
+        self.check_git_files(&merged.edits, &objects).await?;
         let edited = self.edit_tree(theirs.tree, &merged.edits).await?;
         let branch = ours.branch.clone().unwrap_or_else(|| project.default_branch.clone());
         let (name, email) = &self.config.author;
@@ -46,8 +50,6 @@ impl Engine {
         let raw = self.encode_commit(spec)?;
         let commit = NewBytes::of(Kind::Commit, raw.into())?;
         let to = Head { commit: Some(commit.oid), tree: Some(edited.root), branch: Some(branch.clone()), row: None };
-        let mut objects: Vec<NewBytes> =
-            merged.blobs.into_iter().map(|(oid, content)| NewBytes { oid, kind: Kind::Blob, content }).collect();
         let trees = edited.trees.into_iter();
         objects.extend(trees.map(|(oid, content)| NewBytes { oid, kind: Kind::Tree, content }));
         objects.push(commit);
