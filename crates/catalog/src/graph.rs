@@ -34,8 +34,11 @@ pub trait Graph {
     async fn put_commits(&self, commits: &[CommitRow]) -> Result<(), CatalogError>;
     /// Commits by id, in the order given.
     async fn commits(&self, oids: &[ObjectId]) -> Result<Vec<Option<CommitRow>>, CatalogError>;
+    /// Their generations alone, in the order given: a commit may be megabytes long, and many may be asked for.
+    async fn generations(&self, oids: &[ObjectId]) -> Result<Vec<Option<u64>>, CatalogError>;
     /// The commits reached from `tips` in at most `depth` steps (0 = the tips alone), each once, in no particular order: one
-    /// round trip ahead of a walk. Commits that are not recorded end the walk.
+    /// round trip ahead of a walk. Commits that are not recorded end the walk. Beyond the tips, which are all there, it also ends after
+    /// 4 MiB of raw commits: what was not read ahead has to be asked for.
     async fn commits_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, CatalogError>;
     /// Records raw trees (idempotent; any number).
     async fn put_trees(&self, trees: &[(ObjectId, Bytes)]) -> Result<(), CatalogError>;

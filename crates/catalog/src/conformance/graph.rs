@@ -29,11 +29,15 @@ pub(super) async fn commits_come_back(case: Case) {
     let asked = [commit_oid(2), oid("nowhere"), commit_oid(0), commit_oid(2)];
     let expected = [Some(commits[2].clone()), None, Some(commits[0].clone()), Some(commits[2].clone())];
     assert_eq!(case.catalog.commits(&asked).await.expect("commits"), expected);
+    let generations = case.catalog.generations(&asked).await.expect("generations");
+    assert_eq!(generations, [Some(3), None, Some(1), Some(3)]);
     let many: Vec<CommitRow> = (10..10_010).map(|index| commit(index, &[index - 1])).collect();
     case.catalog.put_commits(&many).await.expect("put many");
     let asked: Vec<ObjectId> = many.iter().map(|commit| commit.oid).collect();
     let found: Vec<CommitRow> = case.catalog.commits(&asked).await.expect("commits").into_iter().flatten().collect();
     assert_eq!(found, many);
+    let found = case.catalog.generations(&asked).await.expect("generations");
+    assert_eq!(found, many.iter().map(|commit| Some(commit.generation)).collect::<Vec<_>>());
 }
 
 pub(super) async fn walks_stop_at_the_depth(case: Case) {
@@ -49,6 +53,34 @@ pub(super) async fn walks_stop_at_the_depth(case: Case) {
     }
     assert_eq!(case.catalog.commits_back(&[oid("nowhere")], 5).await.expect("walk"), []);
     assert_eq!(case.catalog.commits_back(&[], 5).await.expect("walk"), []);
+}
+
+/// Goal: however wide and long commits are, few bytes of them are read ahead; the nearest come first, and what was asked for always does.
+pub(super) async fn walks_read_few_bytes_ahead(case: Case) {
+    let large = |index: usize, parents: &[usize]| CommitRow { raw: vec![b'x'; 1 << 20].into(), ..commit(index, parents) };
+    // A line of eight; and eight roots, which are all parents of one commit, and that of a line of small ones.
+    let line = (0..8).map(|index| large(index, &Vec::from_iter(index.checked_sub(1))));
+    let roots = (10..18).map(|index| large(index, &[]));
+    let small = (19..40).map(|index| commit(index, &[index - 1]));
+    let wide = commit(18, &Vec::from_iter(10..18));
+    let commits: Vec<CommitRow> = line.chain(roots).chain([wide]).chain(small).collect();
+    case.catalog.put_commits(&commits).await.expect("put");
+    let walks = [(vec![7], 50), (vec![18], 1), (vec![18], 50), (vec![20], 50), (vec![33], 50), (vec![34], 50)];
+    for (tips, depth) in walks.into_iter().chain([(vec![7, 6, 18], 50)]) {
+        let asked: Vec<ObjectId> = tips.iter().map(|tip| commit_oid(*tip)).collect();
+        let found = case.catalog.commits_back(&asked, depth).await.expect("walk");
+        let distinct: BTreeSet<ObjectId> = found.iter().map(|commit| commit.oid).collect();
+        assert_eq!(distinct.len(), found.len(), "each once");
+        assert!(asked.iter().all(|tip| distinct.contains(tip)), "{tips:?}: what was asked for is there");
+        let ahead = found.iter().filter(|commit| !asked.contains(&commit.oid));
+        let bytes: usize = ahead.map(|commit| commit.raw.len()).sum();
+        assert!((3 << 20..=4 << 20).contains(&bytes), "{tips:?}, {depth}: {bytes} bytes ahead");
+    }
+    let found = case.catalog.commits_back(&[commit_oid(7)], 50).await.expect("walk");
+    let found: BTreeSet<ObjectId> = found.iter().map(|commit| commit.oid).collect();
+    assert_eq!(found, (3..8).map(commit_oid).collect(), "the nearest");
+    let many: Vec<ObjectId> = (0..8).chain(10..18).map(commit_oid).collect();
+    assert_eq!(case.catalog.commits_back(&many, 0).await.expect("walk").len(), 16, "all that were asked for");
 }
 
 pub(super) async fn walks_agree_with_a_plain_search(case: Case) {

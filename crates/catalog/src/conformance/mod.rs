@@ -175,6 +175,7 @@ where
         chains::follow_the_model,
         graph::commits_come_back,
         graph::walks_stop_at_the_depth,
+        graph::walks_read_few_bytes_ahead,
         graph::walks_agree_with_a_plain_search,
         graph::trees_come_back,
     );

@@ -15,6 +15,9 @@ use crate::rows::{Rows, Type, runs, sql};
 
 /// Steps of one recursive query. It meets a commit once per distance, so that long walks go in several.
 const STEPS: i64 = 16;
+/// Raw commits that one walk answers with beyond those that were asked for, bytes: they are read ahead of need, and a commit may be
+/// megabytes long and have any number of parents that are.
+const AHEAD_BYTES: i64 = 4 << 20;
 
 type Row = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>);
 
@@ -60,8 +63,25 @@ impl Db {
         self.by_oid(select, wanted, |row| commit(row).map(|commit| (commit.oid, commit))).await
     }
 
+    async fn find_generations(&self, wanted: &[ObjectId]) -> Result<Vec<Option<u64>>, Fault> {
+        let mut found: HashMap<ObjectId, u64> = HashMap::with_capacity(wanted.len());
+        for chunk in wanted.chunks(CHUNK_ROWS) {
+            let rows: Vec<(Vec<u8>, i64)> =
+                sqlx::query_as(sql!("SELECT oid, generation FROM commits WHERE oid {}", in_blobs(1)))
+                    .bind(oids(chunk))
+                    .fetch_all(self.reader())
+                    .await?;
+            for (oid, generation) in rows {
+                found.insert(codec::oid(&oid)?, codec::unsigned(generation)?);
+            }
+        }
+        Ok(wanted.iter().map(|oid| found.get(oid).copied()).collect())
+    }
+
     async fn walk_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, Fault> {
-        let mut left = i64::from(depth);
+        let (mut left, mut room) = (i64::from(depth), AHEAD_BYTES);
+        // What was asked for is answered whatever its size.
+        let mut asked = 0;
         let mut next: Vec<ObjectId> = tips.to_vec();
         let mut seen: HashSet<ObjectId> = HashSet::new();
         let mut commits = Vec::new();
@@ -69,28 +89,13 @@ impl Db {
             let steps = left.min(STEPS);
             let mut edge = Vec::new();
             for chunk in next.chunks(CHUNK_ROWS) {
-                let rows: Vec<WalkedRow> = sqlx::query_as(sql!(
-                    "WITH RECURSIVE walk (oid, distance) AS (
-                         SELECT oid, CAST(0 AS BIGINT) FROM commits WHERE oid {}
-                         UNION
-                         SELECT p.parent, w.distance + 1 FROM walk w JOIN commit_parents p ON p.oid = w.oid
-                         WHERE w.distance < $2
-                     )
-                     SELECT c.oid, c.tree, c.parents, c.generation, c.time, c.raw, w.distance
-                     FROM (SELECT oid, min(distance) AS distance FROM walk GROUP BY oid) w
-                     JOIN commits c ON c.oid = w.oid",
-                    in_blobs(1)
-                ))
-                .bind(oids(chunk))
-                .bind(steps)
-                .fetch_all(self.reader())
-                .await?;
-                for (oid, tree, parents, generation, time, raw, distance) in rows {
-                    let commit = commit((oid, tree, parents, generation, time, raw))?;
+                for (commit, distance) in self.walk_some(chunk, steps, (asked, room)).await? {
                     if distance == steps {
                         edge.extend(commit.parents.iter().copied());
                     }
                     if seen.insert(commit.oid) {
+                        let spent = if distance > asked { commit.raw.len() as u64 } else { 0 };
+                        room = room.saturating_sub_unsigned(spent);
                         commits.push(commit);
                     }
                 }
@@ -100,11 +105,50 @@ impl Db {
             edge.retain(|oid| !seen.contains(oid));
             edge.sort_unstable();
             edge.dedup();
-            if left < 0 || edge.is_empty() {
+            if left < 0 || edge.is_empty() || room <= 0 {
                 return Ok(commits);
             }
-            next = edge;
+            (next, asked) = (edge, -1);
         }
+    }
+
+    /// Commits at most so many steps back, and how many: all that are `asked` steps away or nearer, and of the others the nearest that
+    /// `room` bytes hold. What is left out is not read.
+    async fn walk_some(
+        &self,
+        tips: &[ObjectId],
+        steps: i64,
+        (asked, room): (i64, i64),
+    ) -> Result<Vec<(CommitRow, i64)>, Fault> {
+        let rows: Vec<WalkedRow> = sqlx::query_as(sql!(
+            "WITH RECURSIVE walk (oid, distance) AS (
+                 SELECT oid, CAST(0 AS BIGINT) FROM commits WHERE oid {}
+                 UNION
+                 SELECT p.parent, w.distance + 1 FROM walk w JOIN commit_parents p ON p.oid = w.oid
+                 WHERE w.distance < $2
+             ),
+             met (oid, distance) AS (SELECT oid, min(distance) FROM walk GROUP BY oid),
+             summed (oid, distance, bytes) AS (
+                 SELECT m.oid, m.distance,
+                     sum(CASE WHEN m.distance > $3 THEN length(c.raw) ELSE 0 END) OVER (ORDER BY m.distance, m.oid)
+                 FROM met m JOIN commits c ON c.oid = m.oid
+             )
+             SELECT c.oid, c.tree, c.parents, c.generation, c.time, c.raw, s.distance
+             FROM summed s JOIN commits c ON c.oid = s.oid
+             WHERE s.distance <= $3 OR s.bytes <= $4",
+            in_blobs(1)
+        ))
+        .bind(oids(tips))
+        .bind(steps)
+        .bind(asked)
+        .bind(room)
+        .fetch_all(self.reader())
+        .await?;
+        let mut commits = Vec::with_capacity(rows.len());
+        for (oid, tree, parents, generation, time, raw, distance) in rows {
+            commits.push((commit((oid, tree, parents, generation, time, raw))?, distance));
+        }
+        Ok(commits)
     }
 
     async fn put_trees_once(&self, trees: &[(ObjectId, Bytes)]) -> Result<(), Fault> {
@@ -230,6 +274,10 @@ impl Graph for Db {
 
     async fn commits(&self, oids: &[ObjectId]) -> Result<Vec<Option<CommitRow>>, CatalogError> {
         run!("read commits", self.find_commits(oids))
+    }
+
+    async fn generations(&self, oids: &[ObjectId]) -> Result<Vec<Option<u64>>, CatalogError> {
+        run!("read generations", self.find_generations(oids))
     }
 
     async fn commits_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, CatalogError> {
