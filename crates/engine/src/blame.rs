@@ -281,7 +281,7 @@ impl Engine {
             if let Entry::Vacant(place) = told.entry(commit) {
                 let lost = || EngineError::internal("a commit of a blame was lost");
                 let row = self.known_commit(&mut tracing.known, commit).await?.ok_or_else(lost)?;
-                let entry = crate::log::entry(&row)?;
+                let entry = crate::log::entry(&row, &self.raw_of(&row).await?)?;
                 place.insert((entry.author, summary(&entry.message)));
             }
             let (author, summary) = told[&commit].clone();

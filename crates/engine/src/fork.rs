@@ -73,7 +73,7 @@ impl Engine {
         if remote.iter().all(|oid| tips.binary_search(oid).is_ok()) {
             return Ok(None);
         }
-        let commits = self.catalog.commits(&remote).await?.iter().all(Option::is_some);
+        let commits = self.catalog.generations(&remote).await?.iter().all(Option::is_some);
         if commits && self.compare(project.id, &remote, &tips).await?.ours.is_empty() {
             return Ok(None);
         }

@@ -15,13 +15,18 @@ use crate::{Engine, Result};
 /// How many steps one query reads ahead.
 const STEPS: u32 = 32;
 
-/// Rows written to the catalog at once.
-const ROWS: usize = 1000;
+/// Commits that are read again and written at once: they may be long.
+const AGAIN: usize = 64;
+
+/// Raw commits that a walk keeps, bytes. Later ones are read again by whoever needs them ([`Engine::raw_of`]).
+const RAW_BYTES_MAX: usize = 16 << 20;
 
 /// Commits of one project, read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     rows: HashMap<ObjectId, Option<CommitRow>>,
+    /// Raw bytes in `rows`.
+    raw_bytes: usize,
     /// Commits are kept without their raw bytes.
     slim: bool,
     /// All that the project has was read: it ends where its history was cut off, also where other projects have more.
@@ -46,8 +51,20 @@ impl Known {
     /// For walks that need no more of a commit than its row.
     pub fn slim(mut self) -> Self {
         self.slim = true;
+        self.raw_bytes = 0;
         self.rows.values_mut().flatten().for_each(|row| row.raw = Bytes::new());
         self
+    }
+
+    fn keep(&mut self, mut row: CommitRow) {
+        if matches!(self.rows.get(&row.oid), Some(Some(_))) {
+            return;
+        }
+        if self.slim || self.raw_bytes + row.raw.len() > RAW_BYTES_MAX {
+            row.raw = Bytes::new();
+        }
+        self.raw_bytes += row.raw.len();
+        self.rows.insert(row.oid, Some(row));
     }
 
     /// Trees of up to `most` commits before `commit`, the nearest first, as far as they were read.
@@ -75,7 +92,9 @@ impl Engine {
             return Ok(Known::default());
         }
         let rows = with_generations(self.reached(Known::default(), tips, &cut).await?, HashMap::new());
-        Ok(Known { rows: rows.into_iter().map(|row| (row.oid, Some(row))).collect(), slim: false, whole: true })
+        let raw_bytes = rows.iter().map(|row| row.raw.len()).sum();
+        let rows = rows.into_iter().map(|row| (row.oid, Some(row))).collect();
+        Ok(Known { rows, raw_bytes, slim: false, whole: true })
     }
 
     /// Every commit that `tips` reach, without its raw bytes; those of `cut` have no parents.
@@ -87,7 +106,7 @@ impl Engine {
         self.reached(Known::default().slim(), tips, cut).await
     }
 
-    /// Every commit that `tips` reach; those of `cut` have no parents.
+    /// Every commit that `tips` reach, without the raw bytes of most; those of `cut` have no parents.
     async fn reached(
         &self,
         mut known: Known,
@@ -113,8 +132,18 @@ impl Engine {
     /// Numbers the generations of a history again that is whole now: its later commits were numbered from a cut.
     pub(crate) async fn renumber(&self, tips: &[ObjectId]) -> Result<()> {
         let rows = with_generations(self.reached(Known::default(), tips, &HashSet::new()).await?, HashMap::new());
-        for chunk in rows.chunks(ROWS) {
-            self.catalog.put_commits(chunk).await?;
+        for chunk in rows.chunks(AGAIN) {
+            let stripped: Vec<ObjectId> =
+                chunk.iter().filter(|row| row.raw.is_empty()).map(|row| row.oid).collect();
+            let again = self.catalog.commits(&stripped).await?.into_iter().flatten();
+            let mut raws: HashMap<ObjectId, Bytes> = again.map(|row| (row.oid, row.raw)).collect();
+            let mut chunk = chunk.to_vec();
+            for row in chunk.iter_mut().filter(|row| row.raw.is_empty()) {
+                row.raw = raws.remove(&row.oid).unwrap_or_default();
+            }
+            // What is gone meanwhile needs no number.
+            chunk.retain(|row| !row.raw.is_empty());
+            self.catalog.put_commits(&chunk).await?;
         }
         Ok(())
     }
@@ -127,13 +156,15 @@ impl Engine {
         if known.whole {
             return Ok(None);
         }
-        for mut row in self.catalog.commits_back(&[oid], STEPS).await? {
-            if known.slim {
-                row.raw = Bytes::new();
-            }
-            known.rows.insert(row.oid, Some(row));
+        for row in self.catalog.commits_back(&[oid], STEPS).await? {
+            known.keep(row);
         }
         Ok(known.rows.entry(oid).or_insert(None).clone())
+    }
+
+    /// The raw bytes of a commit that a walk came to.
+    pub(crate) async fn raw_of(&self, row: &CommitRow) -> Result<Bytes> {
+        if row.raw.is_empty() { Ok(self.commit_row(row.oid).await?.raw) } else { Ok(row.raw.clone()) }
     }
 
     /// Compares two histories by painting down from both tips.

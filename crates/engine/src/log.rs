@@ -24,6 +24,8 @@ const CURSOR_MAX: usize = 48;
 /// Work for one page of a path's log: trees looked at, and commits passed over. Then it goes on with the cursor.
 const LOOKS_MAX: usize = 4_000;
 const PASSED_MAX: u64 = 100_000;
+/// A page ends once its commits come to so many bytes, however few they are.
+const PAGE_BYTES: usize = 4 << 20;
 /// Commits that are walked again to come to where a page goes on: longer histories than anybody has.
 const SKIPS_MAX: u64 = 10_000_000;
 
@@ -118,8 +120,8 @@ impl Engine {
         let mut walk = self.start_log(known, &tips).await?;
         let mut page = LogPage { commits: Vec::new(), next_cursor: None, shallow: false };
         let mut picking = Picking::new(lens, request.first_parent, &at);
-        let (mut passed, mut skipped) = (0, 0);
-        while page.commits.len() < limit && passed < PASSED_MAX && picking.looked() < LOOKS_MAX {
+        let (mut passed, mut skipped, mut bytes) = (0, 0, 0);
+        while page.commits.len() < limit && bytes < PAGE_BYTES && passed < PASSED_MAX && picking.looked() < LOOKS_MAX {
             // Where nothing waits whose history counts, the rest has nothing to show.
             if picking.live.is_empty() {
                 return Ok(page);
@@ -139,7 +141,9 @@ impl Engine {
             passed += 1;
             page.shallow |= is_live && cut.contains(&row.oid);
             if shown {
-                page.commits.push(entry(&row)?);
+                let raw = self.raw_of(&row).await?;
+                bytes += raw.len();
+                page.commits.push(entry(&row, &raw)?);
             }
         }
         let shown = at.shown.saturating_add(passed);
@@ -267,9 +271,9 @@ fn log_path(path: &[u8]) -> Result<Option<BString>> {
     if path.is_empty() { Ok(None) } else { shaped_path(path).map(Some) }
 }
 
-pub(crate) fn entry(row: &CommitRow) -> Result<LogEntry> {
+pub(crate) fn entry(row: &CommitRow, raw: &[u8]) -> Result<LogEntry> {
     let bad = |_| EngineError::internal("a stored commit does not decode");
-    let commit = gix_object::CommitRef::from_bytes(&row.raw, gix_hash::Kind::Sha1).map_err(bad)?;
+    let commit = gix_object::CommitRef::from_bytes(raw, gix_hash::Kind::Sha1).map_err(bad)?;
     let (author, committer) = (commit.author().map_err(bad)?, commit.committer().map_err(bad)?);
     Ok(LogEntry {
         commit: Oid(row.oid),

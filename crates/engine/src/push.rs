@@ -55,8 +55,8 @@ impl Engine {
         let mut rows = Vec::new();
         for object in objects.iter().filter(|object| object.kind == Kind::Commit) {
             let mut row = crate::intake::commit_row(object.oid, object.content.clone())?;
-            let parents = self.catalog.commits(&row.parents).await?;
-            row.generation = 1 + parents.into_iter().flatten().map(|parent| parent.generation).max().unwrap_or(0);
+            let parents = self.catalog.generations(&row.parents).await?;
+            row.generation = 1 + parents.into_iter().flatten().max().unwrap_or(0);
             rows.push(row);
         }
         Ok(self.catalog.put_commits(&rows).await?)

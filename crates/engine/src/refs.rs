@@ -155,7 +155,7 @@ impl Engine {
 
     async fn check_reached_commit(&self, project: &Project, oid: ObjectId) -> Result<()> {
         let readable = self.catalog.may_read(project.id, &[oid]).await?[0];
-        let is_commit = self.catalog.commits(&[oid]).await?[0].is_some();
+        let is_commit = self.catalog.generations(&[oid]).await?[0].is_some();
         if readable && is_commit {
             return Ok(());
         }
@@ -252,7 +252,7 @@ impl Engine {
         tips.dedup();
         let touched = existing.iter().filter(|found| updates.contains_key(found.name.as_str()));
         let gone: Vec<ObjectId> = touched.map(|found| found.oid).collect();
-        let commits = self.catalog.commits(&gone).await?.iter().all(Option::is_some);
+        let commits = self.catalog.generations(&gone).await?.iter().all(Option::is_some);
         if commits && self.compare(project.id, &gone, &tips).await?.ours.is_empty() {
             return Ok(None);
         }

@@ -132,7 +132,7 @@ pub struct LogEntry {
 /// A page of history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LogPage {
-    /// Newest first. With a path a page may be shorter than its limit, or empty, and go on.
+    /// Newest first. A page may be shorter than its limit, or empty with a path, and go on.
     pub commits: Vec<LogEntry>,
     /// Give it as `cursor` to go on.
     pub next_cursor: Option<String>,

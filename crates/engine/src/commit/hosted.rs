@@ -273,7 +273,7 @@ impl Engine {
         }
         for there in self.first_parents(remote, head.commit).await? {
             let Some(row) = &there.row else { continue };
-            if !says(&row.raw, &intent.message)? {
+            if !says(&self.raw_of(row).await?, &intent.message)? {
                 continue;
             }
             let mut merged = self.merge_changes(intent.project.id, rows, &there, false).await?;

@@ -21,7 +21,7 @@ use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
 
 /// Commits read at a time.
-const COMMITS: usize = 1000;
+const COMMITS: usize = 32;
 
 /// For so long the remote is asked for a commit where it does not answer. A request with the same key asks later, too.
 const ASKED_MS: i64 = 24 * 3_600_000;

@@ -44,8 +44,8 @@ impl Engine {
         let outside: Vec<ObjectId> = outside.into_iter().collect();
         let mut generations: HashMap<ObjectId, u64> = HashMap::new();
         for chunk in outside.chunks(ROWS) {
-            let known = self.catalog.commits(chunk).await?;
-            generations.extend(known.into_iter().flatten().map(|row| (row.oid, row.generation)));
+            let known = chunk.iter().copied().zip(self.catalog.generations(chunk).await?);
+            generations.extend(known.filter_map(|(parent, generation)| Some((parent, generation?))));
         }
         let mut sorted = with_generations(rows, generations).into_iter().peekable();
         while sorted.peek().is_some() {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{World, oid, random};
 use crate::api::LogRequest;
+use crate::graph::Known;
 
 /// A history of `count` commits in which clocks go wrong, with all of its ends merged on `main`; returns how many there are.
 pub(super) fn some_history(world: &World, random: &mut StdRng, count: usize) -> usize {
@@ -140,6 +141,45 @@ async fn logs_are_those_of_git() {
     check_logs(&world, project, world.git(), &mut random).await;
     let (shown, shallow) = paged_log(&world, project, "main", &mut random).await;
     assert_eq!((shown.len(), shallow), (count, false));
+}
+
+/// Goal: however long messages are, a page of a log and a walk hold few of them, and none is lost.
+#[tokio::test]
+async fn long_messages_are_held_a_few_at_a_time() {
+    const COUNT: usize = 40;
+    const LEN: usize = 600_000;
+    let world = World::new().await;
+    let (mut stream, message) = (String::new(), "x".repeat(LEN));
+    for mark in 1..=COUNT {
+        stream.push_str(&format!("commit refs/heads/main\nmark :{mark}\n"));
+        stream.push_str(&format!("committer T <t@example.org> {} +0000\n", 1_700_000_000 + mark));
+        stream.push_str(&format!("data {LEN}\n{message}\n"));
+        if mark > 1 {
+            stream.push_str(&format!("from :{}\n", mark - 1));
+        }
+        stream.push_str(&format!("M 100644 inline file\ndata <<E\n{mark}\nE\n\n"));
+    }
+    world.git().run_with(["fast-import", "--quiet", "--force"], stream.as_bytes());
+    let project = world.import("long", 0).await;
+    let (mut sizes, mut cursor) = (Vec::new(), None);
+    loop {
+        let request = LogRequest { cursor, limit: Some(1000), ..LogRequest::default() };
+        let page = world.engine.log(&project.to_string(), &request).await.expect("a page");
+        assert!(page.commits.len() <= 7, "{} of them are more than 4 MiB", page.commits.len());
+        sizes.extend(page.commits.iter().map(|entry| entry.message.len()));
+        match page.next_cursor {
+            None => break,
+            next => cursor = next,
+        }
+    }
+    assert_eq!(sizes, vec![LEN; COUNT]);
+    let (mut known, mut held, mut all) = (Known::default(), 0, 0);
+    for oid in commits(world.git()) {
+        let row = world.engine.known_commit(&mut known, oid).await.expect("an answer").expect("a commit");
+        held += row.raw.len();
+        all += world.engine.raw_of(&row).await.expect("its bytes").len();
+    }
+    assert!(held <= 16 << 20 && all >= COUNT * LEN, "{held} of {all} bytes are held");
 }
 
 /// Goal: a history as broad as 100 branches is paged through with a short cursor.
