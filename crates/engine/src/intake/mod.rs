@@ -118,9 +118,12 @@ impl From<IngestError> for Refused {
     }
 }
 
-/// A quarantine whose spool file cannot be read any more.
+/// A quarantine whose spool file cannot be read any more, or that was built to be dear to read.
 pub(crate) fn unreadable(error: IngestError) -> EngineError {
     match error {
+        IngestError::Limit { limit, .. } => {
+            EngineError::TooLarge { what: "the work to read the pack", limit, unit: "bytes" }
+        }
         IngestError::Io(source) => EngineError::Unavailable { what: "the spool disk", source: Box::new(source) },
         other => EngineError::internal(other),
     }

@@ -1,6 +1,7 @@
 //! A verified pack: its objects by id, and what it refers to outside of itself.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -20,6 +21,10 @@ use treehold_object::delta;
 
 /// Fewer entries are sorted sooner than a thread begins.
 const ALONE_MAX: usize = 4096;
+
+/// What all reads of single objects may inflate and copy, as a multiple of what the pack may inflate to. Whoever takes a pack in reads
+/// its objects up to five times, each with the part of its chain that is not in the cache.
+const READS: u64 = 16;
 
 /// An object of a [`Quarantine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,9 @@ pub struct Quarantine {
     cache_bytes: usize,
     readers: Mutex<Vec<Inflater>>,
     cache: Mutex<Cache>,
+    /// Bytes inflated and copied by [`Quarantine::read`], and how many may be.
+    work: AtomicU64,
+    work_max: u64,
 }
 
 impl std::fmt::Debug for Quarantine {
@@ -86,8 +94,22 @@ impl Quarantine {
         };
         let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();
-        let (readers, cache) = (Mutex::default(), Mutex::new(Cache::new(cache_bytes)));
-        Ok(Self { file, slots, by_oid, nestings, external, data_end, checksum, received, cache_bytes, readers, cache })
+        let work_max = options.limits.inflated_bytes_in(data_end).saturating_mul(READS);
+        Ok(Self {
+            file,
+            slots,
+            by_oid,
+            nestings,
+            external,
+            data_end,
+            checksum,
+            received,
+            cache_bytes,
+            readers: Mutex::default(),
+            cache: Mutex::new(Cache::new(cache_bytes)),
+            work: AtomicU64::new(0),
+            work_max,
+        })
     }
 
     /// Number of distinct objects.
@@ -217,6 +239,9 @@ impl Quarantine {
     }
 
     /// Kind and content of an object; `None` if the pack does not have it.
+    ///
+    /// Bases that are not in the cache are made again each time, so that whoever built the pack has a say in what reading costs. All reads
+    /// together have a budget ([`IngestError::Limit`]); [`Quarantine::visit`] needs none.
     pub fn read(&self, oid: &ObjectId) -> Result<Option<(Kind, Bytes)>, IngestError> {
         let Some(at) = self.position(oid) else { return Ok(None) };
         let slot = &self.slots[at as usize];
@@ -317,6 +342,15 @@ impl Quarantine {
         }
     }
 
+    fn charge(&self, bytes: u64) -> Result<(), IngestError> {
+        let work = self.work.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if work > self.work_max {
+            let what = "bytes to make again of what its deltas rest on";
+            return Err(IngestError::Limit { what, limit: self.work_max });
+        }
+        Ok(())
+    }
+
     /// From the nearest base in the cache, or from the whole object at the end of the chain.
     fn content(&self, at: u32, inflater: &mut Inflater) -> Result<Bytes, IngestError> {
         let mut path = Vec::new();
@@ -334,11 +368,12 @@ impl Quarantine {
         }
         while let Some(at) = path.pop() {
             let (offset, end) = self.span(at);
+            let slot = &self.slots[at as usize];
+            self.charge(end - offset + u64::from(slot.size))?;
             let own = read_entry(&self.file, inflater, offset, end)?;
             let made = match content {
                 None => own,
-                Some(base) => delta::apply(&base, &own, u64::from(self.slots[at as usize].size))
-                    .map_err(|error| damaged(offset, error))?,
+                Some(base) => delta::apply(&base, &own, u64::from(slot.size)).map_err(|error| damaged(offset, error))?,
             };
             let made = Bytes::from(made);
             lock(&self.cache).put(at, &made);

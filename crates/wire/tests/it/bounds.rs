@@ -9,7 +9,7 @@ use bytes::Bytes;
 use treehold_object::pack::EntryKind;
 use treehold_object::{Kind, ObjectId, second_opinion};
 use treehold_wire::ingest::{Bases, INFLATED_BYTES_FREE, Whole};
-use treehold_wire::{IngestError, IngestLimits, IngestOptions, ingest};
+use treehold_wire::{IngestError, IngestLimits, IngestOptions, Quarantine, ingest};
 
 use crate::git::{history, seed, spool};
 use crate::hostile::{Forge, delta};
@@ -71,6 +71,41 @@ fn what_deltas_rest_on_counts_before_it_is_read() {
     let tight = IngestLimits { inflated_bytes: 99 << 20, ..limits };
     let refused = ingest(spool(&pack), &IngestOptions { bases: Some(&shelf), ..options(tight) });
     assert!(matches!(refused, Err(IngestError::Limit { what: "inflated bytes", .. })), "{refused:?}");
+}
+
+/// Goal: nobody can have the same bases made again and again, in whichever order objects are read; reading all in the order of the
+/// pack's deltas is not concerned.
+#[test]
+fn reads_have_a_budget() {
+    const LEN: usize = 256 << 10;
+    let count = 300_u32;
+    let mut forge = Forge::new();
+    forge.entry(EntryKind::Whole(Kind::Blob), LEN as u64, &vec![0; LEN]);
+    for at in 1..count {
+        // Four bytes of its own, then all but the first four of the one before.
+        let ops = [&[4_u8][..], &at.to_be_bytes(), &[0xf1, 4, 0xfc, 0xff, 0x03]].concat();
+        forge.ofs_delta(at as usize - 1, &delta(LEN as u64, LEN as u64, &ops));
+    }
+    let limits = IngestLimits { inflated_ratio: 20_000, ..IngestLimits::default() };
+    let pack = forge.finish();
+    let take = |cache_bytes| ingest(spool(&pack), &IngestOptions { cache_bytes, ..options(limits) }).unwrap();
+    let read_all = |taken: &Quarantine| taken.oids(Kind::Blob).try_for_each(|oid| taken.read(&oid).map(|_| ()));
+    // What the cache holds is made once, however often it is read.
+    let taken = take(0);
+    for _ in 0..20 {
+        read_all(&taken).unwrap();
+    }
+    // 300 times 150 of them are 11 GiB.
+    let taken = take(1);
+    let refused = read_all(&taken);
+    assert!(matches!(refused, Err(IngestError::Limit { .. })), "{refused:?}");
+    let mut bytes = 0;
+    let visited = taken.visit(|_, content| {
+        bytes += content.len();
+        Ok::<(), ()>(())
+    });
+    visited.unwrap();
+    assert_eq!(bytes, count as usize * LEN);
 }
 
 /// Goal: memory for the table of objects is asked for before it is used; without it the pack is refused.
