@@ -125,6 +125,21 @@ fn delta_bomb(copies: usize) -> (String, Vec<u8>) {
     (tip, pack(&entries))
 }
 
+/// A commit, and `count` more that name it 40,000 times each as their parent: a few kilobytes for each of these. The last one's oid.
+fn parents_bomb(count: usize) -> (String, Vec<u8>) {
+    let (root, first, tree) = commit_of(oid(Kind::Blob, b"x"), None);
+    let who = "A <a@example.org> 1700000000 +0000";
+    let parents = format!("parent {root}\n").repeat(40_000);
+    let of = oid(Kind::Tree, &tree);
+    let commits: Vec<Vec<u8>> = (0..count)
+        .map(|at| format!("tree {of}\n{parents}author {who}\ncommitter {who}\n\n{at}\n").into_bytes())
+        .collect();
+    let mut entries = vec![Entry::Whole(Kind::Blob, b"x"), Entry::Whole(Kind::Tree, &tree), Entry::Whole(Kind::Commit, &first)];
+    entries.extend(commits.iter().map(|commit| Entry::Whole(Kind::Commit, commit)));
+    let tip = commits.last().map(|commit| oid(Kind::Commit, commit)).expect("some commits");
+    (tip.to_string(), pack(&entries))
+}
+
 /// The pack with another object count, and a checksum that fits or does not.
 fn counting(mut pack: Vec<u8>, count: u32) -> Vec<u8> {
     pack[8..12].copy_from_slice(&count.to_be_bytes());
@@ -241,6 +256,22 @@ both! {
         let wants: Vec<&str> = wants.iter().map(String::as_str).collect();
         let many = d.send(request(&d, project, "git-upload-pack", "2", fetch_v2(&wants, &[], &["done"]))).await;
         assert!(many.text().contains("500000 wants"), "{} {}", many.status, many.text());
+        calm(&d, project, &clone, before + SLACK).await;
+    }
+
+    /// Goal: rows of commits count as memory before they are made: a small pack that names millions of parents is refused.
+    async fn many_parents(d) {
+        let mut d = d;
+        d.set("TREEHOLD_MAX_MEMORY_BYTES", &(128_u64 << 20).to_string());
+        let (project, clone, before) = start(&mut d).await;
+        let (tip, bomb) = parents_bomb(40);
+        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+        let text = receive_pack(&d, project, push_of(&bomb, &tip)).await.text();
+        assert!(text.contains("ng refs/heads/evil") && !text.contains("unpack ok"), "{text}");
+        let (tip, few) = parents_bomb(1);
+        let text = receive_pack(&d, project, push_of(&few, &tip)).await.text();
+        assert!(text.contains("ok refs/heads/evil"), "{text}");
+        clone.run(&["push", "--quiet", &url(&d, project), ":evil"]);
         calm(&d, project, &clone, before + SLACK).await;
     }
 

@@ -9,24 +9,34 @@ use treehold_object::{Kind, ObjectId};
 use treehold_wire::Quarantine;
 
 use super::{ROW_BYTES, ROWS, unreadable};
-use crate::{Engine, EngineError, Result, blocking};
+use crate::{Engine, EngineError, Result, Room, blocking};
 
 /// Content of commits that is kept from the first reading, bytes.
 const COMMITS_BYTES: usize = 16 << 20;
 
+/// What a commit takes until its row is written, and each of its parents, bytes: a few kilobytes of pack may name millions of these.
+const ROW_COST: u64 = 300;
+const PARENT_COST: u64 = 64;
+/// Memory is asked for in steps of this many bytes.
+const COST_STEP: u64 = 1 << 20;
+
 /// The commits of a pack, taken apart; without their contents beyond the first megabytes.
 pub(crate) type Commits = HashMap<ObjectId, CommitRow>;
 
-/// Reads all commits of a pack, which takes no more than the pack.
-pub(crate) async fn read_commits(quarantine: &Arc<Quarantine>) -> Result<Commits> {
+/// Reads all commits of a pack, if there is room for their rows.
+pub(crate) async fn read_commits(quarantine: &Arc<Quarantine>, room: Arc<dyn Room>) -> Result<Commits> {
     let source = Arc::clone(quarantine);
     blocking(move || {
         let commits = source.iter().filter(|object| object.kind == Kind::Commit);
-        let mut room = COMMITS_BYTES;
+        let (mut left, mut cost) = (COMMITS_BYTES, 0);
         let rows = commits.map(|commit| {
             let mut row = read_commit(&source, commit.oid)?;
-            match room.checked_sub(row.raw.len()) {
-                Some(rest) => room = rest,
+            cost += ROW_COST + PARENT_COST * row.parents.len() as u64;
+            if cost >= COST_STEP {
+                room.take(std::mem::take(&mut cost))?;
+            }
+            match left.checked_sub(row.raw.len()) {
+                Some(rest) => left = rest,
                 None => row.raw = Bytes::new(),
             }
             Ok((row.oid, row))

@@ -70,6 +70,8 @@ const KEPT_MAX: usize = 600_000;
 pub(crate) struct Received {
     pub quarantine: Arc<Quarantine>,
     pack: TempPath,
+    /// Memory for what is made of it ([`Rules::room`]).
+    room: Arc<dyn Room>,
 }
 
 /// The received pack as it goes to the bucket.
@@ -148,7 +150,7 @@ pub(crate) struct Rules<'a> {
     pub thin: bool,
     /// See [`IngestLimits::inflated_ratio`].
     pub inflated_ratio: u64,
-    /// Memory for the table of its objects.
+    /// Memory for the table of its objects, and for the rows of its commits.
     pub room: Arc<dyn Room>,
 }
 
@@ -198,7 +200,7 @@ impl Engine {
     ) -> std::result::Result<Received, Refused> {
         let limits = IngestLimits { inflated_ratio: rules.inflated_ratio, ..self.ingest_limits() };
         let shallow: HashSet<ObjectId> = rules.shallow.iter().copied().collect();
-        let room = Arc::clone(&rules.room);
+        let (room, kept_room) = (Arc::clone(&rules.room), Arc::clone(&rules.room));
         let (policy, bases) = (rules.policy, rules.thin.then(|| OwnBases::of(self, project)));
         let (told, mut heard) = mpsc::channel(1);
         let Arriving { pack, arrival, mut rest } = arriving;
@@ -242,7 +244,7 @@ impl Engine {
         let resolved = async { Ok::<_, Refused>(resolving.await.map_err(EngineError::internal)??) };
         let (quarantine, git_files) = both(received, resolved, policy).await?;
         let quarantine = self.check_whole(project, quarantine, git_files, policy).await?;
-        Ok(Received { quarantine, pack })
+        Ok(Received { quarantine, pack, room: kept_room })
     }
 
     /// What can be told only once all of a pack is there.
@@ -298,13 +300,13 @@ impl Engine {
         tip: Option<ObjectId>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let Received { quarantine, pack } = received;
+        let Received { quarantine, pack, room } = received;
         let keep = (KEPT_MIN..KEPT_MAX).contains(&quarantine.len()) && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
         let told = |stored| progress.step("storing", stored, Some(total));
         if !keep {
             self.store_copies(op, &quarantine, Copies::Everything, tip, &told).await?;
-            let commits = read_commits(&quarantine).await?;
+            let commits = read_commits(&quarantine, room).await?;
             return self.put_commits_of(quarantine, commits).await;
         }
         let id = op.id;
@@ -316,7 +318,7 @@ impl Engine {
         };
         // The ledger keeps the first place of an object: copies for reading come first.
         let copied = self.store_copies(op, &quarantine, Copies::WhereTheyPay, tip, &told);
-        let ((key, finished), (), commits) = futures::try_join!(upload, copied, read_commits(&quarantine))?;
+        let ((key, finished), (), commits) = futures::try_join!(upload, copied, read_commits(&quarantine, room))?;
         op.numbers.extend(self.register_pack(op.id, key, finished).await?);
         told(total);
         // Rows of commits that were known before may go with an object that the collector gives up; now it cannot any more.

@@ -1,6 +1,7 @@
 //! What the bucket holds, and in which order it is read.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use treehold_catalog::{CatalogError, FoundKey, NameState, NewObject};
 use treehold_fault::point;
@@ -153,7 +154,7 @@ impl Engine {
         }
         self.record_commits(commits).await?;
         if let Some(quarantine) = quarantine {
-            let commits = read_commits(&quarantine).await?;
+            let commits = read_commits(&quarantine, Arc::new(())).await?;
             self.put_commits_of(quarantine, commits).await?;
         }
         self.record_key(FoundKey { name: key.to_owned(), objects }, size, report).await?;
