@@ -57,7 +57,8 @@ pub(super) async fn walks_stop_at_the_depth(case: Case) {
 
 /// Goal: however wide and long commits are, few bytes of them are read ahead; the nearest come first, and what was asked for always does.
 pub(super) async fn walks_read_few_bytes_ahead(case: Case) {
-    let large = |index: usize, parents: &[usize]| CommitRow { raw: vec![b'x'; 1 << 20].into(), ..commit(index, parents) };
+    let long = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    let large = |index: usize, parents: &[usize]| CommitRow { raw: long.clone(), ..commit(index, parents) };
     // A line of eight; and eight roots, which are all parents of one commit, and that of a line of small ones.
     let line = (0..8).map(|index| large(index, &Vec::from_iter(index.checked_sub(1))));
     let roots = (10..18).map(|index| large(index, &[]));

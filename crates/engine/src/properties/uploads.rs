@@ -225,6 +225,41 @@ async fn tags_of_tags_are_read_once() {
     assert!(read < TAGS * 1_000, "{read} bytes were read");
 }
 
+/// The most that was asked for at once.
+#[derive(Debug, Default)]
+struct Largest(AtomicU64);
+
+impl Room for Largest {
+    fn take(&self, bytes: u64) -> crate::Result<()> {
+        self.0.fetch_max(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Goal: of tags with long messages few are in memory at a time, however many there are.
+#[tokio::test]
+async fn long_tags_are_read_a_few_at_a_time() {
+    let world = World::new().await;
+    commit_contents(&world, &[vec![("a".to_owned(), b"a".to_vec())]]);
+    let project = world.import("long-tags", 0).await;
+    let (main, message) = (world.git().run(["rev-parse", "main"]), "x".repeat(1 << 20));
+    let mut stream = String::new();
+    for number in 0..20 {
+        stream.push_str(&format!("tag t{number}\nfrom {main}\ntagger T <t@example.org> 1700000000 +0000\n"));
+        stream.push_str(&format!("data {}\n{message}\n", message.len()));
+    }
+    world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+    let names: Vec<String> = (0..20).map(|number| format!("refs/tags/t{number}")).collect();
+    push(&world, project, &names).await;
+    let wants: Vec<ObjectId> = names.iter().map(|name| oid(&world.git().run(["rev-parse", name]))).collect();
+    let largest = Arc::new(Largest::default());
+    let arguments = FetchArguments { wants, done: true, ..FetchArguments::default() };
+    let upload = world.engine.within(largest.clone()).begin_upload(&project.to_string(), arguments, false).await;
+    assert!(upload.is_ok(), "{upload:?}");
+    let largest = largest.0.load(Ordering::Relaxed);
+    assert!((1 << 20..=4 << 20).contains(&largest), "{largest} bytes at once");
+}
+
 /// Goal: who was admitted to a branch that is deleted before its pack is written hears so, and gets no pack that lacks it.
 #[tokio::test]
 async fn a_branch_that_goes_before_its_pack_is_sent() {

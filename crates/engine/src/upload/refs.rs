@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use treehold_object::{Kind, ObjectId};
+use treehold_catalog::Located;
+use treehold_object::{Kind, ObjectId, runs};
 use treehold_wire::serve::AdvertisedRef;
 
 use crate::view::branch_ref;
@@ -11,8 +12,9 @@ use crate::{Engine, EngineError, Result};
 
 /// What a ref takes until it is sent, bytes: its name, twice, and what it points at.
 const REF_BYTES: u64 = 1 << 10;
-/// Tags that are in memory at once.
+/// Tags that are in memory at once, and their bytes; a single one may be larger.
 const CHUNK: usize = 64;
+const TAG_BYTES: u64 = 4 << 20;
 /// Tags of tags are followed so far for what is only told on the side, so that nobody's chain of tags makes all listings slow.
 pub(super) const TAGS_MAX: usize = 64;
 
@@ -98,21 +100,29 @@ impl Engine {
             if open.is_empty() {
                 break;
             }
-            let mut next = Vec::new();
-            for oids in open.chunks(CHUNK) {
-                for (oid, object) in oids.iter().zip(self.objects(oids).await?) {
-                    let object = object.ok_or_else(|| EngineError::internal(format!("tag {oid} is not stored")))?;
-                    let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
-                        .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
-                    targets.insert(*oid, (tag.target_kind, tag.target()));
-                    if tag.target_kind == Kind::Tag {
-                        next.push(tag.target());
-                    }
+            for chunk in open.chunks(super::CHUNK) {
+                let located = self.catalog.locate(chunk).await?;
+                let size = |found: Option<Located>| found.map_or(0, |found| found.size);
+                let sized: Vec<(ObjectId, u64)> = chunk.iter().copied().zip(located.into_iter().map(size)).collect();
+                for few in runs(&sized, TAG_BYTES, |(_, size)| *size).flat_map(|run| run.chunks(CHUNK)) {
+                    let oids: Vec<ObjectId> = few.iter().map(|(oid, _)| *oid).collect();
+                    self.read_targets(&oids, &mut targets).await?;
                 }
             }
-            next.retain(|oid| !targets.contains_key(oid));
-            open = next;
+            let reached = open.iter().filter_map(|oid| targets.get(oid));
+            let tags = reached.filter(|(kind, _)| *kind == Kind::Tag).map(|(_, oid)| *oid);
+            open = tags.filter(|oid| !targets.contains_key(oid)).collect();
         }
         Ok(targets)
+    }
+
+    async fn read_targets(&self, tags: &[ObjectId], targets: &mut HashMap<ObjectId, (Kind, ObjectId)>) -> Result<()> {
+        for (oid, object) in tags.iter().zip(self.objects(tags).await?) {
+            let object = object.ok_or_else(|| EngineError::internal(format!("tag {oid} is not stored")))?;
+            let tag = gix_object::TagRef::from_bytes(&object.content, gix_hash::Kind::Sha1)
+                .map_err(|_| EngineError::internal("a stored tag does not decode"))?;
+            targets.insert(*oid, (tag.target_kind, tag.target()));
+        }
+        Ok(())
     }
 }
