@@ -62,15 +62,21 @@ impl Engine {
         let mut at: Vec<(usize, ObjectId)> = roots.iter().copied().enumerate().collect();
         let mut names = path.split(|b| *b == b'/').peekable();
         while let Some(name) = names.next() {
-            let trees = self.decoded_trees(&at.iter().map(|(_, tree)| *tree).collect::<Vec<_>>()).await?;
             let mut below = Vec::new();
-            for (index, tree) in at {
-                let item = trees.get(&tree).and_then(|tree| tree.find(name));
-                match item {
-                    Some(item) if names.peek().is_some() && item.is_tree() => below.push((index, item.oid)),
-                    item if names.peek().is_none() => found[index] = item,
-                    _ => {}
+            let mut rest = &at[..];
+            while !rest.is_empty() {
+                let oids: Vec<ObjectId> = rest.iter().map(|(_, tree)| *tree).collect();
+                let (now, later) = rest.split_at(self.few_trees(&oids).await?);
+                let trees = self.decoded_trees(&oids[..now.len()]).await?;
+                for (index, tree) in now {
+                    let item = trees.get(tree).and_then(|tree| tree.find(name));
+                    match item {
+                        Some(item) if names.peek().is_some() && item.is_tree() => below.push((*index, item.oid)),
+                        item if names.peek().is_none() => found[*index] = item,
+                        _ => {}
+                    }
                 }
+                rest = later;
             }
             at = below;
         }

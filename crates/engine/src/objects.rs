@@ -18,6 +18,11 @@ use crate::{Engine, EngineError, Result};
 /// How much content is taken from memory and local disk before it is known how much there is, bytes.
 const AT_HAND_BYTES: u64 = 8 << 20;
 
+/// Trees that are read at once, bytes; a single one may be larger…
+const TREES_BYTES: u64 = 16 << 20;
+/// …and so many are, whatever their size: it is not asked for.
+const TREES_FREE: usize = 8;
+
 /// An object, or why it could not be read.
 pub(crate) type ReadResult = std::result::Result<Object, StoreError>;
 
@@ -104,6 +109,27 @@ impl Engine {
             }
         }
         Ok(trees)
+    }
+
+    /// How many of these trees, from the first one on, are to be read at once, at least that one: a tree may be megabytes long, and takes
+    /// a few bytes to push. What is in memory counts as nothing. `oids` has at least one.
+    pub(crate) async fn few_trees(&self, oids: &[ObjectId]) -> Result<usize> {
+        let mut absent = oids.to_vec();
+        absent.sort_unstable();
+        absent.dedup();
+        absent.retain(|oid| self.cached_tree(oid).is_none());
+        if absent.len() <= TREES_FREE {
+            return Ok(oids.len());
+        }
+        let sizes = self.catalog.sizes(&absent).await?;
+        let mut sizes: HashMap<ObjectId, u64> =
+            absent.into_iter().zip(sizes).map(|(oid, size)| (oid, size.unwrap_or(0))).collect();
+        let mut bytes = 0u64;
+        let fits = |oid: &&ObjectId| {
+            bytes = bytes.saturating_add(sizes.remove(*oid).unwrap_or(0));
+            bytes <= TREES_BYTES
+        };
+        Ok(oids.iter().take_while(fits).count().max(1))
     }
 
     /// Fills in the sizes of the files in trees that lack them: one query for all.

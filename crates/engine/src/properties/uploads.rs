@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::graphs::{commits, some_history};
 use super::{Files, World, edited, oid, random, some_files};
-use crate::api::{Oid, RefRequest};
+use crate::api::{LogRequest, Oid, RefRequest};
 use crate::{EngineError, PushedPack, Room};
 
 fn some_of(random: &mut StdRng, all: &[ObjectId], most: usize) -> Vec<ObjectId> {
@@ -258,6 +258,40 @@ async fn long_tags_are_read_a_few_at_a_time() {
     assert!(upload.is_ok(), "{upload:?}");
     let largest = largest.0.load(Ordering::Relaxed);
     assert!((1 << 20..=4 << 20).contains(&largest), "{largest} bytes at once");
+}
+
+/// Goal: of directories of many files few are in memory at a time, in whichever way they are read.
+#[tokio::test]
+async fn large_trees_are_read_a_few_at_a_time() {
+    const COMMITS: u64 = 12;
+    let world = World::with_cache(0).await;
+    // Some 2 MiB each, all different, and small where they are kept.
+    let mut stream = String::from("blob\nmark :1\ndata 1\nx\n");
+    for number in 0..COMMITS {
+        let time = 1_700_000_000 + number;
+        stream.push_str(&format!("commit refs/heads/main\ncommitter T <t@example.org> {time} +0000\ndata 1\nx\n"));
+        let names = if number == 0 { 0..40_000 } else { 40_000 + number..40_001 + number };
+        names.for_each(|name| stream.push_str(&format!("M 100644 :1 {name:020}\n")));
+    }
+    world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+    let project = world.import("large-trees", 0).await;
+    let largest = Arc::new(Largest::default());
+    let engine = world.engine.within(largest.clone());
+    let request = LogRequest { path: Some(format!("{:020}", 0).into_bytes()), ..LogRequest::default() };
+    let log = engine.log(&project.to_string(), &request).await.expect("a log");
+    assert_eq!(log.commits.len(), 1);
+    let arguments = FetchArguments {
+        wants: vec![oid(&world.git().run(["rev-parse", "main"]))],
+        haves: vec![oid(&world.git().run(["rev-parse", &format!("main~{}", COMMITS - 1)]))],
+        done: true,
+        ..FetchArguments::default()
+    };
+    let upload = engine.begin_upload(&project.to_string(), arguments, false).await.expect("an upload");
+    let (_, sent) = upload.send(Vec::new(), &|_, _| ()).await.expect("a pack");
+    // Each commit and its tree; and the one file that all names have, as it is at new places.
+    assert!((22..=23).contains(&sent.objects), "{}", sent.objects);
+    let largest = largest.0.load(Ordering::Relaxed);
+    assert!((1 << 20..=16 << 20).contains(&largest), "{largest} bytes at once");
 }
 
 /// Goal: who was admitted to a branch that is deleted before its pack is written hears so, and gets no pack that lacks it.

@@ -37,7 +37,9 @@ impl Engine {
         let mut waiting: Vec<Pair> = vec![(old, new)];
         graph.place((old, new), &mut Vec::new());
         while !waiting.is_empty() {
-            let pairs = waiting.split_off(waiting.len().saturating_sub(PAIRS));
+            let mut pairs = waiting.split_off(waiting.len().saturating_sub(PAIRS));
+            let few = self.few_pairs(&pairs).await?;
+            waiting.extend(pairs.split_off(few));
             let oids: Vec<ObjectId> = pairs.iter().flat_map(|(old, new)| [*old, *new]).flatten().collect();
             let trees = self.trees(&oids).await?;
             for pair in pairs {

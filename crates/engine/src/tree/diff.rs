@@ -81,8 +81,10 @@ impl Engine {
         let mut at_once = if limit == usize::MAX { PAIRS } else { 1 };
         while !comparing.waiting.is_empty() && comparing.done.len() < limit {
             let first = std::iter::from_fn(|| comparing.waiting.pop_first());
-            let pairs: Vec<(BString, Pair)> = first.take(at_once).collect();
+            let mut pairs: Vec<(BString, Pair)> = first.take(at_once).collect();
             at_once = (at_once * 2).min(PAIRS);
+            let few = self.few_pairs(&pairs.iter().map(|(_, pair)| *pair).collect::<Vec<_>>()).await?;
+            comparing.waiting.extend(pairs.split_off(few));
             let oids: Vec<ObjectId> = pairs.iter().flat_map(|(_, (old, new))| [*old, *new]).flatten().collect();
             let trees = self.trees(&oids).await?;
             for (lead, (old, new)) in &pairs {
@@ -93,6 +95,18 @@ impl Engine {
         }
         comparing.done.truncate(limit);
         Ok(comparing.done)
+    }
+
+    /// How many of these pairs, from the first one on, are to be read at once, at least that one.
+    pub(super) async fn few_pairs(&self, pairs: &[Pair]) -> Result<usize> {
+        let oids: Vec<ObjectId> = pairs.iter().flat_map(|(old, new)| [*old, *new]).flatten().collect();
+        let (mut left, mut count) = (self.few_trees(&oids).await?, 0);
+        while let Some((old, new)) = pairs.get(count)
+            && let Some(rest) = left.checked_sub(usize::from(old.is_some()) + usize::from(new.is_some()))
+        {
+            (left, count) = (rest, count + 1);
+        }
+        Ok(count.max(1))
     }
 
     /// The trees and blobs that `new` has and `old` lacks, gitlinks left out: what a receiver of `old` needs for `new`. `seen`: what was
@@ -109,7 +123,9 @@ impl Engine {
             waiting.push((old, new));
         }
         while !waiting.is_empty() {
-            let pairs = waiting.split_off(waiting.len().saturating_sub(PAIRS));
+            let mut pairs = waiting.split_off(waiting.len().saturating_sub(PAIRS));
+            let few = self.few_pairs(&pairs.iter().map(|(old, new)| (*old, Some(*new))).collect::<Vec<_>>()).await?;
+            waiting.extend(pairs.split_off(few));
             found.extend(pairs.iter().map(|(_, new)| *new));
             let oids: Vec<ObjectId> = pairs.iter().flat_map(|(old, new)| [*old, Some(*new)]).flatten().collect();
             let trees = self.trees(&oids).await?;

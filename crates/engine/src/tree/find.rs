@@ -36,7 +36,12 @@ impl Engine {
         let mut known: HashMap<ObjectId, Arc<Tree>> = HashMap::new();
         while !waiting.is_empty() {
             let missing: Vec<ObjectId> = waiting.iter().map(|cursor| cursor.tree).collect();
-            known.extend(self.decoded_trees(&missing).await?);
+            let few = self.few_trees(&missing).await?;
+            if few < missing.len() {
+                // They are large, and go as soon as all that stand in them were looked up.
+                known.clear();
+            }
+            known.extend(self.decoded_trees(&missing[..few]).await?);
             waiting.retain_mut(|cursor| !self.descend(cursor, &mut known, &mut found));
         }
         Ok(found)

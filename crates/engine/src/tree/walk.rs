@@ -198,7 +198,9 @@ impl Walk {
 impl Engine {
     /// Reads the tree that a walk wants, and some of those that it will want on its way to the next `files` files, in one batch.
     pub(crate) async fn walk_on(&self, walk: &mut Walk, wants: ObjectId, files: usize) -> Result<()> {
-        let wanted = walk.wanted(self, wants, files);
+        let mut wanted = walk.wanted(self, wants, files);
+        let few = self.few_trees(&wanted).await?;
+        wanted.truncate(few);
         let trees = self.decoded_trees(&wanted).await?;
         if walk.sized {
             self.size_trees(trees.values()).await?;

@@ -79,6 +79,12 @@ pub(super) struct Place {
     pub depth: u64,
 }
 
+impl Place {
+    fn trees(&self) -> impl Iterator<Item = ObjectId> {
+        std::iter::once(self.tree).chain(self.bases.iter().copied())
+    }
+}
+
 /// What was found to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -140,9 +146,17 @@ impl Engine {
             found.entry(item, &bases, place.depth, sift, &mut stack);
         }
         while !stack.is_empty() {
-            let batch = stack.split_off(stack.len().saturating_sub(BATCH));
-            let oids: HashSet<ObjectId> =
-                batch.iter().flat_map(|place| std::iter::once(&place.tree).chain(&place.bases)).copied().collect();
+            let mut batch = stack.split_off(stack.len().saturating_sub(BATCH));
+            let all: Vec<ObjectId> = batch.iter().flat_map(Place::trees).collect();
+            // Those that fit with all their bases, and the first one in any case.
+            let (mut left, mut count) = (self.few_trees(&all).await?, 0);
+            while let Some(place) = batch.get(count)
+                && let Some(rest) = left.checked_sub(1 + place.bases.len())
+            {
+                (left, count) = (rest, count + 1);
+            }
+            stack.extend(batch.split_off(count.max(1)));
+            let oids: HashSet<ObjectId> = batch.iter().flat_map(Place::trees).collect();
             let trees = self.decoded_trees(&oids.into_iter().collect::<Vec<_>>()).await?;
             for place in batch {
                 let Some(tree) = trees.get(&place.tree) else { continue };
