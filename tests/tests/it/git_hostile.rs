@@ -20,8 +20,17 @@ const SLACK: u64 = 96 << 20;
 
 /// What the server has in memory now, bytes.
 fn resident(d: &Deployment) -> u64 {
+    memory(d, "VmRSS:")
+}
+
+/// The most that it ever had.
+fn peak(d: &Deployment) -> u64 {
+    memory(d, "VmHWM:")
+}
+
+fn memory(d: &Deployment, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", d.server_pid())).expect("the server's status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a figure of memory");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
@@ -123,6 +132,29 @@ fn delta_bomb(copies: usize) -> (String, Vec<u8>) {
         Entry::Delta(oid(Kind::Blob, &base), &delta),
     ];
     (tip, pack(&entries))
+}
+
+/// A commit with `count` large `.gitattributes`, each with a line that git does not read.
+fn attributes_bomb(count: usize) -> (String, Vec<u8>) {
+    const LEN: usize = 20 << 20;
+    let content = |at: usize| {
+        let mut content = format!("# {at}\n{}\n", "x".repeat(3_000)).into_bytes();
+        content.extend(b"x text\n".repeat(LEN / 7));
+        content
+    };
+    let blobs: Vec<Vec<u8>> = (0..count).map(content).collect();
+    let tree = |blob: &Vec<u8>| [b"100644 .gitattributes\0", oid(Kind::Blob, blob).as_slice()].concat();
+    let trees: Vec<Vec<u8>> = blobs.iter().map(tree).collect();
+    let entry = |(at, tree): (usize, &Vec<u8>)| {
+        [format!("40000 d{at:02}\0").as_bytes(), oid(Kind::Tree, tree).as_slice()].concat()
+    };
+    let root: Vec<u8> = trees.iter().enumerate().flat_map(entry).collect();
+    let who = "A <a@example.org> 1700000000 +0000";
+    let commit = format!("tree {}\nauthor {who}\ncommitter {who}\n\nx\n", oid(Kind::Tree, &root)).into_bytes();
+    let mut entries = vec![Entry::Whole(Kind::Commit, &commit), Entry::Whole(Kind::Tree, &root)];
+    entries.extend(trees.iter().map(|tree| Entry::Whole(Kind::Tree, tree)));
+    entries.extend(blobs.iter().map(|blob| Entry::Whole(Kind::Blob, blob)));
+    (oid(Kind::Commit, &commit).to_string(), pack(&entries))
 }
 
 /// A commit, and `count` more that name it 40,000 times each as their parent: a few kilobytes for each of these. The last one's oid.
@@ -256,6 +288,19 @@ both! {
         let wants: Vec<&str> = wants.iter().map(String::as_str).collect();
         let many = d.send(request(&d, project, "git-upload-pack", "2", fetch_v2(&wants, &[], &["done"]))).await;
         assert!(many.text().contains("500000 wants"), "{} {}", many.status, many.text());
+        calm(&d, project, &clone, before + SLACK).await;
+    }
+
+    /// Goal: files that git acts on are looked at one at a time, however many of them a push brings.
+    async fn large_attributes(d) {
+        let mut d = d;
+        let (project, clone, before) = start(&mut d).await;
+        let (tip, bomb) = attributes_bomb(20);
+        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+        let text = receive_pack(&d, project, push_of(&bomb, &tip)).await.text();
+        assert!(text.contains("ng refs/heads/evil") && text.contains("gitattributes"), "{text}");
+        let peak = peak(&d);
+        assert!(peak < before + (300 << 20), "it grew from {before} to {peak} bytes");
         calm(&d, project, &clone, before + SLACK).await;
     }
 

@@ -3,16 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use treehold_object::fsck::{self, GitFile};
+use treehold_object::fsck::{self, FsckError, GitFile};
 use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::{IngestError, Quarantine};
 
 use super::{Refused, unreadable};
 use crate::{Engine, blocking};
-
-/// Objects read at once.
-const BATCH: usize = 64;
 
 /// What the trees of a pack name as a file that git acts on.
 #[derive(Debug, Default)]
@@ -38,25 +34,33 @@ impl Engine {
         if policy == Policy::Import {
             return Ok(());
         }
-        let files: Vec<_> = files.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-        for files in files.chunks(BATCH) {
-            let oids: Vec<ObjectId> = files.iter().map(|(oid, _)| *oid).collect();
-            let source = Arc::clone(quarantine);
-            let pushed = blocking(move || oids.iter().map(|oid| source.read(oid).map_err(unreadable)).collect());
-            let pushed: Vec<Option<(Kind, Bytes)>> = pushed.await?;
-            for ((oid, file), pushed) in files.iter().zip(pushed) {
-                let content = match pushed {
-                    Some(content) => Some(content),
-                    None => self.objects(&[*oid]).await?.pop().flatten().map(|object| (object.kind, object.content)),
-                };
-                let Some((kind, content)) = content else { return Err(Refused::Open) };
-                fsck::check_git_file(*file, kind, oid, &content, policy).map_err(|error| IngestError::BadObject {
-                    oid: *oid,
-                    kind,
-                    reason: error.to_string(),
-                })?;
+        let files = files.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let source = Arc::clone(quarantine);
+        // One at a time: each may be as long as any file.
+        let pushed = blocking(move || {
+            let mut elsewhere = Vec::new();
+            for (oid, file) in files {
+                match source.read(&oid).map_err(unreadable)? {
+                    None => elsewhere.push((oid, file)),
+                    Some((kind, content)) => {
+                        if let Err(refused) = judge(file, kind, oid, &content, policy) {
+                            return Ok(Err(refused));
+                        }
+                    }
+                }
             }
+            Ok(Ok(elsewhere))
+        });
+        for (oid, file) in pushed.await?? {
+            let object = self.objects(&[oid]).await?.pop().flatten().ok_or(Refused::Open)?;
+            judge(file, object.kind, oid, &object.content, policy)?;
         }
         Ok(())
     }
+}
+
+fn judge(file: GitFile, kind: Kind, oid: ObjectId, content: &[u8], policy: Policy) -> Result<(), IngestError> {
+    let refused = |error: FsckError| IngestError::BadObject { oid, kind, reason: error.to_string() };
+    fsck::check_git_file(file, kind, &oid, content, policy).map_err(refused)?;
+    Ok(())
 }
