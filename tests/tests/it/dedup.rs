@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::aftermath::{big_remote, bucket_bytes, bucket_fsck, count, random, until};
 use crate::both;
 use crate::deployment::Deployment;
+use crate::git_tools::{Clone, url};
 
 /// Waits until the bucket is within 10 % of a size.
 async fn settled(d: &Deployment, before: u64) {
@@ -124,6 +125,27 @@ both! {
             assert_eq!(count(&d, keys).await, before + 1, "a commit of what is in the bucket already");
         }
         assert_eq!(count(&d, "SELECT count(*) FROM s3_keys WHERE s3_key NOT LIKE 'objects/pack/%'").await, 0);
+        bucket_fsck(&d).await;
+    }
+
+    /// Goal: the same for pushes of git clients, small ones and ones that are kept as they came.
+    async fn as_many_keys_for_pushes(d) {
+        let keys = "SELECT count(*) FROM s3_keys";
+        for files in [3, 400] {
+            let clone = Clone::empty(false);
+            for n in 0..files {
+                std::fs::write(clone.path().join(format!("pushed-{files}-{n}")), format!("{files} {n}\n")).expect("a file");
+            }
+            clone.run(&["add", "."]);
+            clone.run(&["commit", "--quiet", "-m", "Files"]);
+            let mut written = Vec::new();
+            for _ in 0..2 {
+                let (project, before) = (d.local_project().await, count(&d, keys).await);
+                clone.run(&["push", "--quiet", &url(&d, project), "main"]);
+                written.push(count(&d, keys).await - before);
+            }
+            assert!(written[0] > 0 && written[0] == written[1], "{files} files: {written:?}");
+        }
         bucket_fsck(&d).await;
     }
 }

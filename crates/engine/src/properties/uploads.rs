@@ -323,6 +323,52 @@ async fn a_branch_that_goes_before_its_pack_is_sent() {
     }
 }
 
+/// Goal: what a push was judged by must hold until its refs move: where a branch went meanwhile, even if it is back, the collector may
+/// have gone by, and the push has to come again.
+#[tokio::test]
+async fn a_push_that_rests_on_a_branch_that_went() {
+    let world = World::new().await;
+    commit_contents(&world, &[vec![("a".to_owned(), b"a".to_vec())]]);
+    let project = world.import("resting", 0).await;
+    world.git().run(["branch", "side", "main"]);
+    commit_side(&world);
+    push(&world, project, &["refs/heads/side".to_owned()]).await;
+    let side = oid(&world.git().run(["rev-parse", "side"]));
+    let tip = world.git().run(["commit-tree", "-m", "next", "-p", "side", "side^{tree}"]);
+    let list = format!("{tip}\n^{side}\n");
+    let pack = world.git().bytes_with(["pack-objects", "--revs", "--stdout", "-q"], list.as_bytes());
+    let command = RefCommand { old: None, new: Some(oid(&tip)), name: "refs/heads/next".into() };
+    let head = ReceiveHead { commands: vec![command], ..ReceiveHead::default() };
+    for goes in [true, false] {
+        let (spool, arrival, mut writer) = world.engine.push_spool().expect("a spool file");
+        let len = writer.write(&pack).await.expect("a spool file");
+        writer.finish();
+        let (engine, id) = (world.engine.clone(), project.to_string());
+        let rest = futures::stream::once(async move {
+            if goes {
+                engine.delete_ref(&id, "heads/side", None).await?;
+                let back = RefRequest {
+                    oid: Oid(side),
+                    expected_oid: None,
+                    force: false,
+                    restore: true,
+                    ephemeral: None,
+                    expires_in: None,
+                };
+                engine.put_ref(&id, "heads/side", &back).await?;
+            }
+            Ok::<u64, EngineError>(len)
+        });
+        let pack = PushedPack { spool, arrival, rest: rest.boxed(), room: Arc::new(()) };
+        let report = world.engine.receive_pack(&project.to_string(), &head, Some(pack), &()).await.expect("a report");
+        let result = &report.refs[0].result;
+        match goes {
+            true => assert!(matches!(result, Err(why) if why.contains("set back meanwhile")), "{report:?}"),
+            false => assert!(result.is_ok(), "{report:?}"),
+        }
+    }
+}
+
 /// A commit on `side` that `main` lacks.
 fn commit_side(world: &World) {
     let stream = "commit refs/heads/side\ncommitter T <t@example.org> 1700009999 +0000\ndata 1\nx\nfrom refs/heads/side^0\n\
