@@ -38,7 +38,7 @@ pub trait Graph {
     async fn generations(&self, oids: &[ObjectId]) -> Result<Vec<Option<u64>>, CatalogError>;
     /// The commits reached from `tips` in at most `depth` steps (0 = the tips alone), each once, in no particular order: one
     /// round trip ahead of a walk. Commits that are not recorded end the walk. Beyond the tips, which are all there, it also ends after
-    /// 4 MiB of raw commits: what was not read ahead has to be asked for.
+    /// 4 MiB of raw commits, and where history is very broad: what was not read ahead has to be asked for.
     async fn commits_back(&self, tips: &[ObjectId], depth: u32) -> Result<Vec<CommitRow>, CatalogError>;
     /// Records raw trees (idempotent; any number).
     async fn put_trees(&self, trees: &[(ObjectId, Bytes)]) -> Result<(), CatalogError>;

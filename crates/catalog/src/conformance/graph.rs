@@ -80,6 +80,13 @@ pub(super) async fn walks_read_few_bytes_ahead(case: Case) {
     let found = case.catalog.commits_back(&[commit_oid(7)], 50).await.expect("walk");
     let found: BTreeSet<ObjectId> = found.iter().map(|commit| commit.oid).collect();
     assert_eq!(found, (3..8).map(commit_oid).collect(), "the nearest");
+    // Of a merge of many, the first few.
+    let merge = commit(99, &Vec::from_iter(50..90));
+    let merged = (50..90).map(|index| commit(index, &[]));
+    case.catalog.put_commits(&merged.chain([merge]).collect::<Vec<_>>()).await.expect("put");
+    let found = case.catalog.commits_back(&[commit_oid(99)], 50).await.expect("walk");
+    let found: BTreeSet<ObjectId> = found.iter().map(|commit| commit.oid).collect();
+    assert_eq!(found, (50..66).chain([99]).map(commit_oid).collect());
     let many: Vec<ObjectId> = (0..8).chain(10..18).map(commit_oid).collect();
     assert_eq!(case.catalog.commits_back(&many, 0).await.expect("walk").len(), 16, "all that were asked for");
 }

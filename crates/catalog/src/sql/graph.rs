@@ -18,6 +18,11 @@ const STEPS: i64 = 16;
 /// Raw commits that one walk answers with beyond those that were asked for, bytes: they are read ahead of need, and a commit may be
 /// megabytes long and have any number of parents that are.
 const AHEAD_BYTES: i64 = 4 << 20;
+/// Parents of one commit that are read ahead: whoever makes layers of commits that have all of the layer before as parents must not have
+/// them gone through.
+const AHEAD_PARENTS: usize = 16;
+/// Commits that one query meets beyond those that were asked for, each once per distance.
+const AHEAD_ROWS: i64 = 20_000;
 
 type Row = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, Vec<u8>);
 
@@ -91,7 +96,7 @@ impl Db {
             for chunk in next.chunks(CHUNK_ROWS) {
                 for (commit, distance) in self.walk_some(chunk, steps, (asked, room)).await? {
                     if distance == steps {
-                        edge.extend(commit.parents.iter().copied());
+                        edge.extend(commit.parents.iter().take(AHEAD_PARENTS).copied());
                     }
                     if seen.insert(commit.oid) {
                         let spent = if distance > asked { commit.raw.len() as u64 } else { 0 };
@@ -125,9 +130,11 @@ impl Db {
                  SELECT oid, CAST(0 AS BIGINT) FROM commits WHERE oid {}
                  UNION
                  SELECT p.parent, w.distance + 1 FROM walk w JOIN commit_parents p ON p.oid = w.oid
-                 WHERE w.distance < $2
+                 WHERE w.distance < $2 AND p.position < {AHEAD_PARENTS}
              ),
-             met (oid, distance) AS (SELECT oid, min(distance) FROM walk GROUP BY oid),
+             met (oid, distance) AS (
+                 SELECT w.oid, min(w.distance) FROM (SELECT oid, distance FROM walk LIMIT $5) w GROUP BY w.oid
+             ),
              summed (oid, distance, bytes) AS (
                  SELECT m.oid, m.distance,
                      sum(CASE WHEN m.distance > $3 THEN length(c.raw) ELSE 0 END) OVER (ORDER BY m.distance, m.oid)
@@ -142,6 +149,7 @@ impl Db {
         .bind(steps)
         .bind(asked)
         .bind(room)
+        .bind(AHEAD_ROWS.saturating_add_unsigned(tips.len() as u64))
         .fetch_all(self.reader())
         .await?;
         let mut commits = Vec::with_capacity(rows.len());
