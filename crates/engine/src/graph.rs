@@ -35,6 +35,49 @@ pub(crate) struct Known {
 
 const OURS: u8 = 1;
 const THEIRS: u8 = 2;
+const BOTH: u8 = OURS | THEIRS;
+
+/// Where the walks down from both sides stand. How many commits are still one side's alone is counted along: a history may be a million
+/// branches broad, and must not be gone through at every step.
+#[derive(Debug, Default)]
+struct Frontier {
+    colours: HashMap<ObjectId, u8>,
+    queue: BinaryHeap<(u64, i64, ObjectId)>,
+    met: HashSet<ObjectId>,
+    /// In the queue.
+    waiting: HashSet<ObjectId>,
+    /// Of these, those that only one side reaches so far.
+    open: usize,
+}
+
+impl Frontier {
+    fn paint(&mut self, oid: ObjectId, colour: u8) {
+        let known = self.colours.entry(oid).or_default();
+        let before = *known;
+        *known |= colour;
+        if before != BOTH && *known == BOTH && self.waiting.contains(&oid) {
+            self.open -= 1;
+        }
+    }
+
+    /// A commit that was painted before.
+    fn meet(&mut self, row: &CommitRow) {
+        if self.met.insert(row.oid) {
+            self.queue.push((row.generation, row.time, row.oid));
+            self.waiting.insert(row.oid);
+            self.open += usize::from(self.colours.get(&row.oid) != Some(&BOTH));
+        }
+    }
+
+    /// The commit of the highest generation, and whose it is.
+    fn pop(&mut self) -> Option<(ObjectId, u8)> {
+        let (_, _, oid) = self.queue.pop()?;
+        self.waiting.remove(&oid);
+        let colour = self.colours.get(&oid).copied().unwrap_or_default();
+        self.open -= usize::from(colour != BOTH);
+        Some((oid, colour))
+    }
+}
 
 /// What two histories have in common, and what not.
 #[derive(Debug, Default)]
@@ -170,23 +213,18 @@ impl Engine {
     /// Compares two histories by painting down from both tips.
     pub(crate) async fn compare(&self, project: Uuid, ours: &[ObjectId], theirs: &[ObjectId]) -> Result<Comparison> {
         let mut known = self.known(project, &[ours, theirs].concat()).await?;
-        let mut paint: HashMap<ObjectId, u8> = HashMap::new();
-        let mut queue = BinaryHeap::new();
-        let mut queued = HashSet::new();
+        let mut frontier = Frontier::default();
         for (tips, colour) in [(ours, OURS), (theirs, THEIRS)] {
             for tip in tips {
-                *paint.entry(*tip).or_default() |= colour;
-                if let Some(row) = self.known_commit(&mut known, *tip).await?
-                    && queued.insert(*tip)
-                {
-                    queue.push((row.generation, row.time, *tip));
+                frontier.paint(*tip, colour);
+                if let Some(row) = self.known_commit(&mut known, *tip).await? {
+                    frontier.meet(&row);
                 }
             }
         }
         let mut comparison = Comparison::default();
-        while queue.iter().any(|(_, _, oid)| paint[oid] != OURS | THEIRS) || comparison.base.is_none() {
-            let Some((_, _, oid)) = queue.pop() else { break };
-            let colour = paint[&oid];
+        while frontier.open > 0 || comparison.base.is_none() {
+            let Some((oid, colour)) = frontier.pop() else { break };
             match colour {
                 OURS => comparison.ours.push(oid),
                 THEIRS => comparison.theirs += 1,
@@ -194,11 +232,9 @@ impl Engine {
             }
             let Some(row) = self.known_commit(&mut known, oid).await? else { continue };
             for parent in row.parents {
-                *paint.entry(parent).or_default() |= colour;
-                if let Some(row) = self.known_commit(&mut known, parent).await?
-                    && queued.insert(parent)
-                {
-                    queue.push((row.generation, row.time, parent));
+                frontier.paint(parent, colour);
+                if let Some(row) = self.known_commit(&mut known, parent).await? {
+                    frontier.meet(&row);
                 }
             }
         }
@@ -212,5 +248,35 @@ impl Engine {
         }
         let comparison = self.compare(project, &[old], &[new]).await?;
         Ok(comparison.ours.is_empty() && comparison.base == Some(old))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(byte: u8, generation: u64) -> CommitRow {
+        let (oid, tree) = (ObjectId::Sha1([byte; 20]), ObjectId::Sha1([0; 20]));
+        CommitRow { oid, tree, parents: Vec::new(), generation, time: 0, raw: Bytes::new() }
+    }
+
+    /// Goal: what is counted along is what a look at all that wait would count.
+    #[test]
+    fn what_only_one_side_reaches_is_counted_along() {
+        let mut frontier = Frontier::default();
+        let rows: Vec<CommitRow> = (0..50).map(|byte| row(byte, u64::from(byte / 3))).collect();
+        let open = |frontier: &Frontier| frontier.waiting.iter().filter(|oid| frontier.colours[*oid] != BOTH).count();
+        for (step, row) in rows.iter().cycle().take(400).enumerate() {
+            frontier.paint(row.oid, if step % 7 < 4 { OURS } else { THEIRS });
+            frontier.meet(row);
+            assert_eq!(frontier.open, open(&frontier), "step {step}");
+            if step % 9 == 0 {
+                let popped = frontier.pop();
+                assert!(popped.is_none_or(|(oid, colour)| frontier.colours[&oid] == colour));
+                assert_eq!(frontier.open, open(&frontier), "after step {step}");
+            }
+        }
+        while frontier.pop().is_some() {}
+        assert_eq!((frontier.open, frontier.met.len()), (0, 50));
     }
 }
