@@ -150,7 +150,8 @@ impl Engine {
     /// Merges a pending row with what the branch has at its path.
     pub(crate) async fn merge_row(&self, project: &Project, row: &PendingRow, theirs: Side) -> Result<Resolution3> {
         let content: Option<Bytes> = match row.oid {
-            Some(oid) => self.pending_bytes(project, &[oid]).await?.pop().flatten(),
+            // What is not kept inline is in the store, and read if it has to be merged.
+            Some(oid) => self.catalog.pending_contents(project.id, &[oid]).await?.pop().flatten(),
             None => None,
         };
         self.merge_path(Some(project.id), base_of(row), pending_item(row), theirs, content).await

@@ -5,9 +5,9 @@ use rand::rngs::StdRng;
 use treehold_catalog::Origin;
 use treehold_object::ObjectId;
 
-use super::{Files, World, edited, put, random, some_files};
+use super::{Files, World, edited, oid, put, random, some_files};
 use crate::commit::change::ChangeRow;
-use crate::tree::{Change, merge_text};
+use crate::tree::{Change, Item, Resolution3, merge_text};
 use crate::view::Head;
 
 /// Lines that repeat, so that there is more than one way to see what changed.
@@ -34,6 +34,41 @@ fn edited_text(random: &mut StdRng, text: &[String]) -> Vec<String> {
         *last = last.trim_end().to_owned();
     }
     text
+}
+
+/// Goal: texts merge as long as some of them may be in memory at once; longer ones are a conflict.
+#[tokio::test]
+async fn long_texts_are_conflicts() {
+    let world = World::new().await;
+    // 15 bytes each.
+    let text = |count: usize, changed: Option<usize>| -> String {
+        let word = |line| if Some(line) == changed { "edit" } else { "line" };
+        (0..count).map(|line| format!("{line:09} {}\n", word(line))).collect()
+    };
+    let counts = [100, 100_000, 1_200_000];
+    let mut stream = String::new();
+    for side in 0..3 {
+        let time = 1_700_000_000 + side;
+        stream.push_str(&format!("commit refs/heads/main\ncommitter T <t@example.org> {time} +0000\ndata 1\nx\n"));
+        for count in counts {
+            let text = text(count, [None, Some(0), Some(count - 1)][side]);
+            stream.push_str(&format!("M 100644 inline f{count}\ndata {}\n{text}\n", text.len()));
+        }
+    }
+    world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+    world.import("long", 0).await;
+    for (count, merges) in counts.into_iter().zip([true, true, false]) {
+        let item = |rev: &str| Item {
+            mode: 0o100644,
+            oid: oid(&world.git().run(["rev-parse", &format!("{rev}:f{count}")])),
+        };
+        let [base, ours, theirs] = ["main~2", "main~1", "main"].map(item);
+        let merged = world.engine.merge_path(None, Some(base).into(), Some(ours), Some(theirs), None).await;
+        match merged.expect("a resolution") {
+            Resolution3::Text { content, .. } => assert!(merges && content.len() == 15 * count, "{count} lines"),
+            other => assert!(!merges && other == Resolution3::Conflict, "{count} lines: {other:?}"),
+        }
+    }
 }
 
 /// Goal: texts merge exactly where `git merge-file` merges them, to the same bytes.

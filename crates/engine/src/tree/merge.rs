@@ -3,12 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use treehold_object::{BString, Kind, ObjectId, hash};
 use uuid::Uuid;
 
 use super::{Added, Candidates, Change, Edits, FOLLOWED_MAX, Item, Side};
 use crate::api::{Conflict, Oid, Path};
 use crate::{Engine, EngineError, Result};
+
+/// Longer texts do not merge, bytes: three of them, and tables of their lines, are in memory at once.
+const MERGED_MAX: u64 = 16 << 20;
+/// Texts up to this size are merged at once, however many, bytes…
+const MERGED_FREE: u64 = 1 << 20;
+/// …and longer ones so many at a time.
+static LONG_MERGES: Semaphore = Semaphore::const_new(2);
 
 /// What a path becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +164,7 @@ impl Engine {
         Ok(Resolution3::Text { mode, oid, content: merged })
     }
 
-    /// Merges three blobs as texts; `None` = they do not merge, or one cannot be read.
+    /// Merges three blobs as texts; `None` = they do not merge, one is too long for that, or cannot be read.
     async fn merge_texts(
         &self,
         pending_of: Option<Uuid>,
@@ -168,6 +176,16 @@ impl Engine {
         if ours_content.is_none() {
             wanted.push(ours);
         }
+        // Before any is read.
+        let stored = self.catalog.sizes(&wanted).await?.into_iter().flatten();
+        let longest = stored.chain(ours_content.as_ref().map(|content| content.len() as u64)).max().unwrap_or(0);
+        if longest > MERGED_MAX {
+            return Ok(None);
+        }
+        let _turn = match longest > MERGED_FREE {
+            true => Some(LONG_MERGES.acquire().await.map_err(EngineError::internal)?),
+            false => None,
+        };
         let mut contents = self.contents(&wanted).await?.into_iter();
         let (Some(stored), Some(Some(theirs))) = (contents.next(), contents.next()) else { return Ok(None) };
         let base = match (stored, pending_of) {
