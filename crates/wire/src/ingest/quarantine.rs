@@ -25,6 +25,9 @@ const ALONE_MAX: usize = 4096;
 /// What all reads of single objects may inflate and copy, as a multiple of what the pack may inflate to. Whoever takes a pack in reads
 /// its objects up to five times, each with the part of its chain that is not in the cache.
 const READS: u64 = 16;
+/// What any pack may inflate to as far as that is concerned, for each of its bytes. The largest histories come to 60, on chains of 50, and
+/// the limit on what inflates in all must not become one on how often it is read.
+const READ_RATIO: u64 = 1_000;
 
 /// An object of a [`Quarantine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +97,8 @@ impl Quarantine {
         };
         let Scanned { data_end, checksum, received, .. } = scanned;
         let cache_bytes = options.cache_bytes();
-        let work_max = options.limits.inflated_bytes_in(data_end).saturating_mul(READS);
+        let inflated = options.limits.inflated_bytes_in(data_end).max(data_end.saturating_mul(READ_RATIO));
+        let work_max = inflated.saturating_mul(READS);
         Ok(Self {
             file,
             slots,
