@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use treehold_catalog::{KeyId, Located, RoaringTreemap};
 use treehold_object::ObjectId;
 use treehold_object::pack::{PackWriter, Written};
-use treehold_store::{RawPack, StoreError};
+use treehold_store::{RawPack, StoreError, StoredEntry};
 use uuid::Uuid;
 
 use crate::writer::NewBytes;
@@ -33,7 +33,7 @@ const DENSE: usize = 64;
 const PART: u64 = 1 << 20;
 /// Parts that are read at the same time.
 const PARTS_AHEAD: usize = 3;
-/// Objects that are written whole at once.
+/// Objects that are written whole at once, if they come to less than [`PART`].
 const WHOLE: usize = 64;
 /// How often what was moved meanwhile is looked for again.
 const ROUNDS: usize = 4;
@@ -240,22 +240,48 @@ impl Feed<'_> {
         }
         let locations = self.engine.locations(located).await?;
         let mut entries = std::pin::pin!(self.engine.store.stream_entries(locations));
-        for rows in located.chunks(WHOLE) {
-            let mut read = Vec::with_capacity(rows.len());
-            for row in rows {
-                match entries.next().await.transpose() {
-                    Ok(Some(entry)) => {
-                        self.sent.insert(row.number);
-                        read.push(entry);
-                    }
-                    Ok(None) => return Err(lost("an object was not read")),
-                    Err(error) => self.moved(std::slice::from_ref(row), error).await?,
+        let mut batch = Batch::default();
+        for row in located {
+            let full = match entries.next().await.transpose() {
+                Ok(Some(entry)) => {
+                    self.sent.insert(row.number);
+                    batch.add(entry)
                 }
+                Ok(None) => return Err(lost("an object was not read")),
+                Err(error) => {
+                    self.moved(std::slice::from_ref(row), error).await?;
+                    None
+                }
+            };
+            if let Some(full) = full {
+                self.step(Step::Entries(full)).await?;
+                (self.told)(self.sent.len());
             }
-            self.step(Step::Entries(read)).await?;
-            (self.told)(self.sent.len());
         }
+        self.step(Step::Entries(batch.take())).await?;
+        (self.told)(self.sent.len());
         Ok(())
+    }
+}
+
+/// Entries that are written together: not many, and not many bytes, as each may be as long as a file.
+#[derive(Debug, Default)]
+struct Batch {
+    entries: Vec<StoredEntry>,
+    bytes: u64,
+}
+
+impl Batch {
+    /// One more; answers those that are to be written now.
+    fn add(&mut self, entry: StoredEntry) -> Option<Vec<StoredEntry>> {
+        self.bytes += entry.zlib.len() as u64;
+        self.entries.push(entry);
+        (self.entries.len() >= WHOLE || self.bytes >= PART).then(|| self.take())
+    }
+
+    fn take(&mut self) -> Vec<StoredEntry> {
+        self.bytes = 0;
+        std::mem::take(&mut self.entries)
     }
 }
 
@@ -303,5 +329,31 @@ impl Form {
     fn writer<W: Write>(self, out: W, count: u32, level: u32) -> Result<PackWriter<W>> {
         let writer = PackWriter::new(out, count, level).map_err(assemble::failed)?;
         Ok(if self.index { writer } else { writer.without_index() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use treehold_object::Kind;
+
+    use super::*;
+
+    /// Goal: however long objects are, few bytes of them wait to be written; and none is forgotten.
+    #[test]
+    fn few_bytes_are_written_together() {
+        let entry = |bytes: usize| StoredEntry {
+            oid: ObjectId::Sha1([0; 20]),
+            kind: Kind::Blob,
+            size: bytes as u64,
+            zlib: vec![0; bytes].into(),
+        };
+        let mut batch = Batch::default();
+        let written: Vec<usize> = (0..200).filter_map(|_| batch.add(entry(10))).map(|full| full.len()).collect();
+        assert_eq!((written, batch.take().len()), (vec![64, 64, 64], 8));
+        let half = PART as usize / 2;
+        let lengths = [half, half, 3 * half, 1, half - 1, 2 * half, 5];
+        let written: Vec<usize> = lengths.map(|bytes| batch.add(entry(bytes)).map_or(0, |full| full.len())).to_vec();
+        assert_eq!((written, batch.take().len()), (vec![0, 2, 1, 0, 0, 3, 0], 1));
+        assert_eq!((batch.take().len(), batch.bytes), (0, 0));
     }
 }
