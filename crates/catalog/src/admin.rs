@@ -32,6 +32,8 @@ pub trait Admin {
     fn schema_known(&self) -> i64;
     /// The database's clock, Unix milliseconds; `None` = it has none but ours.
     async fn clock_ms(&self) -> Result<Option<i64>, CatalogError>;
+    /// Names of the server's settings with which a power cut may take what was answered; none where all is well.
+    async fn unsafe_settings(&self) -> Result<Vec<String>, CatalogError>;
     /// Writes a copy of everything, as of one moment, into a new file, beside readers and writers; durable on return. `false`: this
     /// database is not one file, and has better means.
     async fn copy_to(&self, file: &Path) -> Result<bool, CatalogError>;

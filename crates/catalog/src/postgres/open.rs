@@ -68,7 +68,7 @@ impl Default for PostgresOptions {
 /// The catalog in a PostgreSQL database.
 ///
 /// Transactions are READ COMMITTED with explicit row locks and durable when they return (`synchronous_commit=on`).
-/// Only a primary is talked to.
+/// Only a primary is talked to. Where something between here and the server leaves that setting out, nothing is.
 #[derive(Debug, Clone)]
 pub struct PostgresCatalog {
     pool: PgPool,
@@ -113,7 +113,7 @@ impl PostgresCatalog {
                     Ok(true)
                 })
             })
-            .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
+            .after_connect(|connection, _| Box::pin(refuse_unsound(connection)))
             .connect_with(connect)
             .await?;
         Ok(Self {
@@ -211,15 +211,31 @@ impl PostgresCatalog {
 
     async fn answer(&self) -> Result<(), Fault> {
         let mut connection = self.pool.acquire().await?;
-        refuse_standby(&mut connection).await?;
+        refuse_unsound(&mut connection).await?;
         Ok(())
+    }
+
+    async fn read_unsafe_settings(&self) -> Result<Vec<String>, Fault> {
+        let off = "SELECT name FROM pg_settings
+                   WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name";
+        Ok(sqlx::query_scalar(off).fetch_all(&self.pool).await?)
     }
 }
 
-/// Collection, authorisation and compare-and-swap are decided by the primary alone.
-async fn refuse_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await?;
-    if standby { Err(sqlx::Error::Protocol("this server is a standby".to_owned())) } else { Ok(()) }
+/// Collection, authorisation and compare-and-swap are decided by the primary alone, and what it answers must be durable: a pooler may
+/// not hand on what was asked for at the start, and then the role's or the database's own `synchronous_commit` counts.
+async fn refuse_unsound(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let ask = "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')";
+    let (standby, commit): (bool, String) = sqlx::query_as(ask).fetch_one(connection).await?;
+    if standby {
+        return Err(sqlx::Error::Protocol("this server is a standby".to_owned()));
+    }
+    match commit.as_str() {
+        "on" | "remote_apply" => Ok(()),
+        _ => Err(sqlx::Error::Protocol(format!(
+            "synchronous_commit is {commit:?}, and \"on\" was asked for: a pooler in between must hand on `options`"
+        ))),
+    }
 }
 
 #[async_trait]
@@ -242,6 +258,10 @@ impl Admin for PostgresCatalog {
 
     async fn clock_ms(&self) -> Result<Option<i64>, CatalogError> {
         run!("read the clock", self.read_clock())
+    }
+
+    async fn unsafe_settings(&self) -> Result<Vec<String>, CatalogError> {
+        run!("read the settings", self.read_unsafe_settings())
     }
 
     async fn copy_to(&self, _file: &Path) -> Result<bool, CatalogError> {

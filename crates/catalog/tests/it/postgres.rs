@@ -1,9 +1,13 @@
 //! PostgreSQL: the suite on a real server, and instances that come and go.
 
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{UnixListener, UnixStream};
 use treehold_catalog::conformance::{self, Backend};
 use treehold_catalog::{
     Action, Admin, Catalog, CatalogError, Content, Feed, NewProject, Origin, Pending, PendingChange, PendingWrite,
@@ -122,6 +126,76 @@ async fn a_killed_server_is_unavailable_and_then_back() {
     assert_eq!(back.expect("the server is back"), version);
     let gone = PostgresCatalog::connect("postgres://nobody@127.0.0.1:1/nothing", options).await;
     assert!(matches!(gone, Err(CatalogError::Unavailable { .. })), "{gone:?}");
+}
+
+/// The socket of a server, or of what stands in for one, in its directory.
+fn socket(dir: &Path) -> PathBuf {
+    dir.join(".s.PGSQL.5432")
+}
+
+/// Hands connections on without the settings that they ask for, as PgBouncer does with `ignore_startup_parameters = options`.
+async fn pool_without_options(listener: UnixListener, server: PathBuf) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let mut server = UnixStream::connect(&server).await.expect("the server");
+        tokio::spawn(async move {
+            let length = client.read_u32().await.expect("a length");
+            let mut asked = vec![0; length as usize - 4];
+            client.read_exact(&mut asked).await.expect("a startup message");
+            // The version; then names and values, each with a NUL behind it, and one more.
+            let (version, pairs) = asked.split_at(4);
+            let words: Vec<&[u8]> = pairs.split(|byte| *byte == 0).collect();
+            let kept = words.chunks_exact(2).filter(|pair| !pair[0].is_empty() && pair[0] != b"options");
+            let mut startup = version.to_vec();
+            for word in kept.flatten() {
+                startup.extend_from_slice(word);
+                startup.push(0);
+            }
+            startup.push(0);
+            server.write_u32(startup.len() as u32 + 4).await.expect("a server that listens");
+            server.write_all(&startup).await.expect("a server that listens");
+            _ = copy_bidirectional(&mut client, &mut server).await;
+        });
+    }
+}
+
+/// Goal: what is answered is durable whatever the role's or the database's own setting is, or nothing is answered. Method: a database whose
+/// transactions are not durable, directly and through a pooler that does not hand on what a connection asks for; and one with no such
+/// setting through the same pooler.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_transaction_is_answered_before_it_is_durable() {
+    let server = Postgres::shared().await;
+    let (careless, usual) = (server.database_url().await, server.database_url().await);
+    let options = PostgresOptions { connections_max: 2, acquire_timeout_ms: 2_000, ..OPTIONS };
+    let admin = PgPoolOptions::new().max_connections(1).connect(&careless).await.expect("connect");
+    let set = "DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database());
+    END $$";
+    sqlx::query(set).execute(&admin).await.expect("set");
+    let direct = PostgresCatalog::connect(&careless, options).await.expect("connect");
+    direct.ping().await.expect("its own setting counts");
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = PgConnectOptions::from_str(&careless).expect("a URL").get_socket().cloned().expect("a socket");
+    let listener = UnixListener::bind(socket(dir.path())).expect("a socket");
+    let pooler = tokio::spawn(pool_without_options(listener, socket(&server)));
+    let through = |url: &str| {
+        let from = server.to_string_lossy().replace('/', "%2F");
+        url.replace(&from, &dir.path().to_string_lossy().replace('/', "%2F"))
+    };
+    let refused = PostgresCatalog::connect(&through(&careless), options).await;
+    assert!(matches!(refused, Err(CatalogError::Unavailable { .. })), "{refused:?}");
+    let sound = PostgresCatalog::connect(&through(&usual), options).await.expect("connect");
+    sound.ping().await.expect("the server's setting");
+    pooler.abort();
+}
+
+/// Goal: a server that does not sync what it writes is told from one that does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn servers_that_do_not_sync_are_known() {
+    let sound = PostgresCatalog::connect(&Postgres::shared().await.url(), OPTIONS).await.expect("connect");
+    assert_eq!(sound.unsafe_settings().await.expect("read"), Vec::<String>::new());
+    let server = Postgres::start_with(&["fsync=off"]).await;
+    let unsound = PostgresCatalog::connect(&server.url(), OPTIONS).await.expect("connect");
+    assert_eq!(unsound.unsafe_settings().await.expect("read"), ["fsync"]);
 }
 
 /// Goal: who waits for a row or for a connection is told in time, and neither keeps a connection. Method: a transaction beside

@@ -156,8 +156,19 @@ pub(super) async fn database(settings: &Settings, at_work: bool) -> Vec<Finding>
         Ok(Ok(Some(theirs))) => Some(clock(Host.now_ms().saturating_sub(theirs))),
         _ => Some(Finding::warn("clock", "the database's cannot be read", "look again")),
     };
-    let tied = tied(settings, &*catalog).await;
-    [Some(schema), clock, tied].into_iter().flatten().collect()
+    let (durable, tied) = (durable(&*catalog).await, tied(settings, &*catalog).await);
+    [Some(schema), clock, durable, tied].into_iter().flatten().collect()
+}
+
+/// Whether the database keeps what it has answered. `None`: it does, or it does not answer, which is told elsewhere.
+async fn durable(catalog: &dyn Catalog) -> Option<Finding> {
+    let off = timeout(PATIENCE, catalog.unsafe_settings()).await.ok()?.ok()?;
+    let off = Some(off.join(" and ")).filter(|off| !off.is_empty())?;
+    Some(Finding::warn(
+        "durability",
+        format!("the database server has {off} turned off: a power cut takes what was answered, or damages it"),
+        "turn it on (full_page_writes may be off where the file system never writes half a page)",
+    ))
 }
 
 /// Whether database and store are each other's. `None`: one of them does not say so yet, or does not answer, which is told elsewhere.
