@@ -250,6 +250,20 @@ pub trait Pending {
         key: &WorkspaceKey,
         paths: Option<&[BString]>,
     ) -> Result<(i64, Vec<PendingRow>), CatalogError>;
+    /// The same of a page: the first `limit` rows after the path `after`, which is empty at the start. Costs as much as it gives.
+    async fn pending_page(
+        &self,
+        key: &WorkspaceKey,
+        after: &BString,
+        limit: u32,
+    ) -> Result<(i64, Vec<PendingRow>), CatalogError>;
+    /// The same of the rows below a directory, and those at `paths`, none of which is below it.
+    async fn pending_below(
+        &self,
+        key: &WorkspaceKey,
+        dir: &BString,
+        paths: &[BString],
+    ) -> Result<(i64, Vec<PendingRow>), CatalogError>;
     /// Everybody's rows on a branch, or those at `paths`, with their users, in order of user and path.
     async fn pending_on_branch(
         &self,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use treehold_catalog::{PendingRow, WorkspaceKey};
 use treehold_object::{BStr, BString, ObjectId, Policy, fsck, path};
 
 use crate::files::bad_path;
@@ -73,6 +74,13 @@ impl Siblings {
     }
 }
 
+/// The directories that all paths are below, from the root down, without the root.
+fn shared_dirs(paths: &[BString]) -> Vec<BString> {
+    let (Some(first), Some(last)) = (paths.iter().min(), paths.iter().max()) else { return Vec::new() };
+    let shared = first.iter().zip(last.iter()).take_while(|(one, other)| one == other).count();
+    above(&first[..shared]).map(BString::from).collect()
+}
+
 fn under(dir: &[u8]) -> BString {
     let mut lead = BString::from(dir);
     if !lead.is_empty() {
@@ -95,6 +103,26 @@ impl Engine {
             check_git_file(path, &content.unwrap_or_default())?;
         }
         Ok(())
+    }
+
+    /// Of a workspace's rows those that names at `paths` are judged beside, and its revision: those below the deepest directory of `tree` that
+    /// has all of the paths. What is pending elsewhere has no say.
+    pub(crate) async fn pending_beside(
+        &self,
+        key: &WorkspaceKey,
+        tree: Option<ObjectId>,
+        paths: &[BString],
+    ) -> Result<(i64, Vec<PendingRow>)> {
+        let dirs = shared_dirs(paths);
+        let found = self.find_paths(tree, &dirs).await?;
+        let there = found.iter().take_while(|item| item.is_some_and(|item| item.is_tree())).count();
+        let Some((dir, _)) = dirs[..there].split_last() else { return Ok(self.catalog.pending(key, None).await?) };
+        let (revision, rows) = self.catalog.pending_below(key, dir, &dirs[..there]).await?;
+        // A directory at whose place something is pending may not be one any more.
+        match rows.iter().any(|row| row.path.len() <= dir.len()) {
+            true => Ok(self.catalog.pending(key, None).await?),
+            false => Ok((revision, rows)),
+        }
     }
 
     /// Refuses additions that break the rules for new names: their form, a file where a
@@ -272,5 +300,21 @@ mod tests {
         // Git warns of these, and an import carries them.
         check_git_mode(b".gitattributes", SYMLINK).unwrap();
         check_git_mode(b".gitmodules/link", SYMLINK).unwrap();
+    }
+
+    #[test]
+    fn directories_are_shared_by_all_paths() {
+        for (paths, expected) in [
+            (&["a/b/c"][..], &["a", "a/b"][..]),
+            (&["a"], &[]),
+            (&["a/b/c", "a/b/d"], &["a", "a/b"]),
+            (&["a/bc/x", "a/bd/x"], &["a"]),
+            (&["a/b/c", "a/b"], &["a"]),
+            (&["a/b", "a/b/c", "z"], &[]),
+            (&[], &[]),
+        ] {
+            let paths: Vec<BString> = paths.iter().map(|path| BString::from(*path)).collect();
+            assert_eq!(shared_dirs(&paths), expected, "{paths:?}");
+        }
     }
 }

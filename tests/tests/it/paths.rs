@@ -292,6 +292,55 @@ both! {
         assert_eq!(pending_count(&d, project, user).await, 1);
     }
 
+    /// Goal: new names are judged beside all pending ones that have a say, wherever in the tree they are. Method: each by itself and as a batch;
+    /// directories that the branch has, that only pending work has, and one in whose place a file is pending.
+    async fn beside_pending(d) {
+        let project = d.local_project().await;
+        let user = Uuid::new_v4();
+        for path in ["docs/a.md", "docs/sub/b.md", "gone/x", "was"] {
+            d.put(&format!("/files/{project}/{path}"), "text").await.ok(200);
+        }
+        let all = format!("/pending/{project}/{user}");
+        let url = |path: &str| format!("{all}/{path}");
+        for path in ["top.txt", "docs/New.md", "docs/fresh/one", "docs/sub/Deep"] {
+            d.put(&url(path), "x").await.ok(201);
+        }
+        d.put(&format!("{}?action=deleted", url("gone/x")), "").await.ok(201);
+        d.put(&url("gone"), "a file").await.ok(201);
+        d.put(&format!("{}?action=deleted", url("was")), "").await.ok(201);
+        // A directory by now, where a file is pending as deleted.
+        let author = json!({"name": "A", "email": "a@example.org"});
+        let actions = json!([{"action": "delete", "path": "was"}, {"action": "create", "path": "was/y", "content": "y"}]);
+        d.post(&format!("/projects/{project}/commits"), json!({"message": "M", "author": author, "actions": actions})).await.ok(200);
+        let before = pending_count(&d, project, user).await;
+        for (path, code) in [
+            ("Top.txt", "bad_path"),
+            ("docs/new.md", "bad_path"),
+            ("docs/Sub/c", "bad_path"),
+            ("docs/Fresh/two", "bad_path"),
+            ("docs/sub/deep/er", "bad_path"),
+            ("docs/fresh", "path_conflict"),
+            ("docs/fresh/one/more", "path_conflict"),
+            ("docs/New.md/x", "path_conflict"),
+            ("top.txt/x", "path_conflict"),
+            ("gone/x", "path_conflict"),
+            ("gone/deeper/x", "path_conflict"),
+            ("was/Y", "bad_path"),
+        ] {
+            d.put(&url(path), "y").await.problem(422, code);
+            let ops = json!([{"op": "put", "path": path, "content": "y"}]);
+            let refused = d.post(&all, json!({"ops": ops})).await.problem(422, "batch_failed");
+            assert_eq!(refused["error"]["code"], code, "{path}");
+        }
+        assert_eq!(pending_count(&d, project, user).await, before);
+        for path in ["docs/fresh/two", "docs/sub/c", "docs/other.md", "was/z"] {
+            d.put(&url(path), "y").await.ok(201);
+        }
+        let ops = json!([{"op": "put", "path": "docs/sub/d", "content": "y"}, {"op": "put", "path": "docs/fresh/three", "content": "y"}]);
+        d.post(&all, json!({"ops": ops})).await.ok(200);
+        assert_eq!(pending_count(&d, project, user).await, before + 6);
+    }
+
     /// Goal: modes are 100644, 100755 and 120000; symlinks stay inside; files that git reads are no symlinks.
     async fn modes(d) {
         let project = d.local_project().await;

@@ -136,6 +136,7 @@ where
         views::carry_pending_rows,
         views::see_a_publication_whole_or_not_at_all,
         views::outlive_their_branch,
+        views::show_parts_of_a_workspace,
         ledger::numbers_objects_in_order,
         ledger::takes_twenty_thousand_objects,
         ledger::keeps_the_first_location,

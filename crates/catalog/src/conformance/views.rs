@@ -140,3 +140,39 @@ pub(super) async fn outlive_their_branch(case: Case) {
         assert_eq!(contents, [Some("e".into()), Some("l".into())]);
     }
 }
+
+/// A page, and what is below a directory, are parts of what a read of all shows, with the same revision.
+pub(super) async fn show_parts_of_a_workspace(case: Case) {
+    let key = case.workspace().await;
+    let other = WorkspaceKey { user: Uuid::new_v4(), ..key.clone() };
+    let paths = ["a", "a-", "a/b", "a/c/d", "a0", "b", "z"];
+    case.write(&key, &paths.map(|path| edit(path, "1"))).await;
+    case.write(&other, &[edit("a/other", "2")]).await;
+    let (_, all) = case.catalog.pending(&key, None).await.expect("all");
+    let some = |expected: &[&str]| {
+        all.iter().filter(|row| expected.iter().any(|path| row.path == *path)).cloned().collect::<Vec<_>>()
+    };
+    for (after, limit, expected) in [
+        ("", 3, &["a", "a-", "a/b"][..]),
+        ("a/b", 3, &["a/c/d", "a0", "b"]),
+        ("a/b/", 1, &["a/c/d"]),
+        ("b", 9, &["z"]),
+        ("z", 9, &[]),
+    ] {
+        let page = case.catalog.pending_page(&key, &after.into(), limit).await.expect("a page");
+        assert_eq!(page, (7, some(expected)), "{limit} after {after:?}");
+    }
+    for (dir, paths, expected) in [
+        ("a", &["b", "missing"][..], &["a/b", "a/c/d", "b"][..]),
+        ("a/c", &[], &["a/c/d"]),
+        ("a/c", &["a"], &["a", "a/c/d"]),
+        ("missing", &[], &[]),
+    ] {
+        let paths: Vec<BString> = paths.iter().map(|path| BString::from(*path)).collect();
+        let below = case.catalog.pending_below(&key, &dir.into(), &paths).await.expect("a part");
+        assert_eq!(below, (7, some(expected)), "below {dir:?} and {paths:?}");
+    }
+    let nobody = WorkspaceKey { user: Uuid::new_v4(), ..key };
+    assert_eq!(case.catalog.pending_page(&nobody, &"".into(), 9).await.expect("a page"), (0, Vec::new()));
+    assert_eq!(case.catalog.pending_below(&nobody, &"a".into(), &[]).await.expect("a part"), (0, Vec::new()));
+}

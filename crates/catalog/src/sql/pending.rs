@@ -158,6 +158,37 @@ struct Replaced {
 
 const BESIDE_REVISION: &str = "FROM workspaces w LEFT JOIN pending p ON p.workspace = w.id";
 
+/// SQL: a part of a workspace, the one of parameters 1 to 3, beside its revision. `part`: a query of [`COLUMNS`], in which `w` has the
+/// workspace's id. Asked for by that id alone the rows come by their key, as many as are wanted.
+fn part_sql(part: &str) -> String {
+    format!(
+        "WITH w AS (SELECT id, revision FROM workspaces WHERE project = $1 AND branch = $2 AND user_id = $3),
+         part AS ({part})
+         SELECT w.revision AS workspace_revision, part.* FROM w LEFT JOIN part ON true ORDER BY part.path"
+    )
+}
+
+fn rows_of_w() -> String {
+    format!("SELECT {COLUMNS} FROM pending p WHERE p.workspace = (SELECT id FROM w)")
+}
+
+/// After the path `$4`, `$5` rows.
+pub(super) fn page_sql() -> String {
+    part_sql(&format!("{} AND p.path > $4 ORDER BY p.path LIMIT $5", rows_of_w()))
+}
+
+/// From the path `$4` on, before `$5`, and those that parameter 6 has.
+pub(super) fn below_sql() -> String {
+    let rows = rows_of_w();
+    part_sql(&format!("{rows} AND p.path >= $4 AND p.path < $5 UNION ALL {rows} AND p.path {}", in_blobs(6)))
+}
+
+fn with_revision(rows: Vec<ViewRow>) -> Result<(i64, Vec<PendingRow>), Fault> {
+    let revision = rows.first().map_or(0, |row| row.workspace_revision);
+    let rows = rows.into_iter().filter_map(|row| row.row.row()).map(pending_row).collect::<Result<_, _>>()?;
+    Ok((revision, rows))
+}
+
 /// A question, as the query takes it. An empty branch stands for the default one.
 const SPOT: &[(&str, Type)] = &[
     ("at", Type::Int),
@@ -265,10 +296,42 @@ impl Db {
             .bind(key.user)
             .bind(blobs(paths)),
         };
-        let rows = query.fetch_all(self.reader()).await?;
-        let revision = rows.first().map_or(0, |row| row.workspace_revision);
-        let rows = rows.into_iter().filter_map(|row| row.row.row()).map(pending_row).collect::<Result<_, _>>()?;
-        Ok((revision, rows))
+        with_revision(query.fetch_all(self.reader()).await?)
+    }
+
+    async fn read_page(
+        &self,
+        key: &WorkspaceKey,
+        after: &BString,
+        limit: u32,
+    ) -> Result<(i64, Vec<PendingRow>), Fault> {
+        let query = sqlx::query_as::<Database, ViewRow>(sql!("{}", page_sql()))
+            .bind(key.project)
+            .bind(&key.branch)
+            .bind(key.user)
+            .bind(after.as_slice())
+            .bind(i64::from(limit));
+        with_revision(query.fetch_all(self.reader()).await?)
+    }
+
+    async fn read_below(
+        &self,
+        key: &WorkspaceKey,
+        dir: &BString,
+        paths: &[BString],
+    ) -> Result<(i64, Vec<PendingRow>), Fault> {
+        // What starts with the directory and a slash is before the directory and the byte that follows a slash.
+        let (mut from, mut before) = (dir.to_vec(), dir.to_vec());
+        from.push(b'/');
+        before.push(b'/' + 1);
+        let query = sqlx::query_as::<Database, ViewRow>(sql!("{}", below_sql()))
+            .bind(key.project)
+            .bind(&key.branch)
+            .bind(key.user)
+            .bind(from)
+            .bind(before)
+            .bind(blobs(paths));
+        with_revision(query.fetch_all(self.reader()).await?)
     }
 
     async fn read_branch(
@@ -349,6 +412,24 @@ impl Pending for Db {
         paths: Option<&[BString]>,
     ) -> Result<(i64, Vec<PendingRow>), CatalogError> {
         run!("read pending work", self.read_pending(key, paths))
+    }
+
+    async fn pending_page(
+        &self,
+        key: &WorkspaceKey,
+        after: &BString,
+        limit: u32,
+    ) -> Result<(i64, Vec<PendingRow>), CatalogError> {
+        run!("read pending work", self.read_page(key, after, limit))
+    }
+
+    async fn pending_below(
+        &self,
+        key: &WorkspaceKey,
+        dir: &BString,
+        paths: &[BString],
+    ) -> Result<(i64, Vec<PendingRow>), CatalogError> {
+        run!("read pending work", self.read_below(key, dir, paths))
     }
 
     async fn pending_on_branch(

@@ -240,6 +240,7 @@ impl Catalog for SqliteCatalog {}
 mod tests {
     use super::super::attempts::{open_of_user, open_on_branch};
     use super::super::collect::stale_within;
+    use super::super::pending::{below_sql, page_sql};
     use super::super::thin::taking_sql;
     use super::*;
 
@@ -303,6 +304,27 @@ mod tests {
                 .expect("explain");
             assert!(plan.iter().any(|(.., step)| step.ends_with(index)), "{plan:?}");
             assert!(!plan.iter().any(|(.., step)| step.contains("TEMP B-TREE")), "{plan:?}");
+        }
+    }
+
+    /// Goal: a page of pending work, or what is pending in a directory, costs as much as it has, however much else is pending.
+    #[tokio::test]
+    async fn parts_of_a_workspace_are_searched_for() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("open");
+        catalog.migrate().await.expect("migrate");
+        for (query, keys) in [
+            (page_sql(), &["(workspace=? AND path>?)"][..]),
+            (below_sql(), &["(workspace=? AND path>? AND path<?)", "(workspace=? AND path=?)"]),
+        ] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(&catalog.readers).await.expect("explain");
+            let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+            for key in keys {
+                assert!(steps.iter().any(|step| step.starts_with("SEARCH p ") && step.ends_with(key)), "{steps:?}");
+            }
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN p ")), "{steps:?}");
         }
     }
 

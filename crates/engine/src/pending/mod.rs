@@ -85,15 +85,15 @@ impl Engine {
         let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
         let (project, key) = self.workspace(project, user, branch).await?;
         let cursor: Option<PendingCursor> = cursor.map(read_cursor).transpose()?;
-        let after = cursor.map(|cursor| cursor.after);
-        let (revision, mut rows) = self.catalog.pending(&key, None).await?;
+        let after: BString = cursor.map(|cursor| cursor.after.into()).unwrap_or_default();
+        // One more tells whether there are more.
+        let (revision, mut rows) = self.catalog.pending_page(&key, &after, limit as u32 + 1).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
         self.set_on_branch(&project, &key, &mut rows).await?;
-        let mut rows = rows.into_iter().filter(|row| after.as_ref().is_none_or(|after| row.path > *after));
-        let changes: Vec<PendingEntry> = rows.by_ref().take(limit).map(entry).collect();
-        let next_cursor = match (rows.next(), changes.last()) {
-            (Some(_), Some(last)) => Some(write_cursor(&PendingCursor { after: last.path.0.to_vec() })?),
-            _ => None,
-        };
+        let last = rows.last().filter(|_| more);
+        let next_cursor = last.map(|row| write_cursor(&PendingCursor { after: row.path.to_vec() })).transpose()?;
+        let changes: Vec<PendingEntry> = rows.into_iter().map(entry).collect();
         Ok(PendingList { revision, changes, next_cursor })
     }
 

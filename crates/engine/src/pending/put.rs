@@ -219,14 +219,15 @@ impl Engine {
         if new.is_none() || (seen.view().is_some() && !symlink_now) {
             return Ok(false);
         }
-        let (revision, rows) = self.catalog.pending(&seen.key, None).await?;
+        let path = std::slice::from_ref(&draft.spot.path);
+        let (revision, rows) = self.pending_beside(&seen.key, seen.tree, path).await?;
         if revision != seen.revision {
             // The caller's expectation of the old revision fails, and the write is judged again.
             return Ok(true);
         }
         let mut edits: Edits = rows.iter().map(|row| (row.path.clone(), pending_item(row))).collect();
         edits.insert(draft.spot.path.clone(), new);
-        self.check_additions(seen.tree, &edits, std::slice::from_ref(&draft.spot.path)).await?;
+        self.check_additions(seen.tree, &edits, path).await?;
         Ok(true)
     }
 

@@ -205,7 +205,8 @@ impl Engine {
         let mut named = batch.rules.whole;
         if !desk.added().is_empty() {
             named = true;
-            let (now, rows) = self.catalog.pending(&desk.key, None).await?;
+            let asked: Vec<BString> = desk.spots.keys().cloned().collect();
+            let (now, rows) = self.pending_beside(&desk.key, desk.tree, &asked).await?;
             if now != revision {
                 return Ok(Round::Lost);
             }
