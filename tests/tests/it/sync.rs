@@ -176,6 +176,37 @@ both! {
         remote.bare.fsck_strict();
     }
 
+    /// Goal: what a sync says of pending work is the same however much changed. Method: the same changes alone, and among 300 other files: to a
+    /// file that the user moved, which is found only beside the rest of their work, and to one that two people edit.
+    async fn pending_states_among_few_and_many(d) {
+        for more in [0, 300] {
+            let name = format!("docs-{more}");
+            let remote = small_remote(&d, &name);
+            let project = d.connect(&name).await;
+            let mut users = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
+            users.sort_unstable();
+            let [mover, writer, bystander] = users;
+            let ops = json!([{"op": "move", "from": "text.txt", "path": "moved.txt"}]);
+            d.post(&format!("/pending/{project}/{mover}"), json!({"ops": ops})).await.ok(200);
+            for user in [mover, writer] {
+                save(&d, project, user, "dir/a.txt", "mine\n").await;
+            }
+            save(&d, project, writer, "elsewhere.txt", "mine\n").await;
+            save(&d, project, bystander, "dir/b.txt", "mine\n").await;
+            let ten = TEXT.replace("10", "ten");
+            let names: Vec<String> = (0..more).map(|number| format!("more/{number}.txt")).collect();
+            let mut files: Vec<(&str, Option<&[u8]>)> = vec![("text.txt", Some(ten.as_bytes())), ("dir/a.txt", Some(b"theirs\n"))];
+            files.extend(names.iter().map(|name| (name.as_str(), Some(name.as_bytes()))));
+            remote.moves(&files);
+            let synced = sync(&d, project, json!({})).await.ok(200);
+            assert_eq!(synced["changed_count"], json!(more + 2));
+            let expected = json!([{"user": mover, "path": "dir/a.txt", "state": "conflict"},
+                {"user": mover, "path": "text.txt", "state": "outdated"},
+                {"user": writer, "path": "dir/a.txt", "state": "conflict"}]);
+            assert_eq!(synced["pending"], expected, "among {more}");
+        }
+    }
+
     /// Goal: a remote whose history was rewritten or set back is told, never followed blindly.
     async fn forced_remote(d) {
         let remote = small_remote(&d, "docs");

@@ -5,7 +5,7 @@ mod merge;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate};
+use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate, WorkspaceKey};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
@@ -21,6 +21,8 @@ use crate::{Engine, EngineError, Result};
 
 /// How many changed paths an answer lists; `changed_count` counts all.
 const CHANGED_MAX: usize = 10_000;
+/// Where no more paths changed, they are looked for in everybody's pending work, not the other way round.
+const CHANGED_FEW: usize = 256;
 /// How many branches of the remote an error names.
 const BRANCHES_SHOWN: usize = 5;
 
@@ -100,7 +102,9 @@ impl Engine {
             Err(EngineError::TooLarge { .. }) => Vec::new(),
             changed => changed?,
         };
-        let pending = seeing.touched(project, branch, &from, &to).await?;
+        let few = changed.len() as u64 == changed_count && changed.len() <= CHANGED_FEW;
+        let few: Option<Vec<BString>> = few.then(|| changed.iter().map(|change| change.path.clone()).collect());
+        let pending = seeing.touched(project, branch, (&from, &to), few.as_deref()).await?;
         Ok(SyncAnswer {
             branch: branch.to_owned(),
             from: from.commit.map(Oid),
@@ -222,13 +226,19 @@ impl Engine {
         }
     }
 
-    /// Everybody's pending work on the changed paths, and how it stands to what is there now.
-    async fn touched(&self, project: &Project, branch: &str, from: &Head, to: &Head) -> Result<Vec<TouchedPending>> {
+    /// Everybody's pending work on the changed paths, which are `few`, and how it stands to what is there now.
+    async fn touched(
+        &self,
+        project: &Project,
+        branch: &str,
+        (from, to): (&Head, &Head),
+        few: Option<&[BString]>,
+    ) -> Result<Vec<TouchedPending>> {
         if from.tree == to.tree {
             return Ok(Vec::new());
         }
         let mut workspaces: BTreeMap<Uuid, Vec<PendingRow>> = BTreeMap::new();
-        for (user, row) in self.catalog.pending_on_branch(project.id, branch, None).await? {
+        for (user, row) in self.catalog.pending_on_branch(project.id, branch, few).await? {
             workspaces.entry(user).or_default().push(row);
         }
         let paths: BTreeSet<&BString> = workspaces.values().flatten().map(|row| &row.path).collect();
@@ -239,7 +249,15 @@ impl Engine {
         let differs = paths.iter().zip(before.zip(there)).filter(|(_, (before, there))| before != there);
         let changed: HashMap<&BString, Side> = differs.map(|(path, (_, there))| (path, there)).collect();
         let mut touched = Vec::new();
-        for (user, rows) in workspaces {
+        for (user, mut rows) in workspaces {
+            // What was renamed, here or there, is looked for beside all that the user has pending.
+            let alone = |row: &PendingRow| {
+                changed.get(&row.path).is_some_and(|there| there.is_some() != row.oid.is_some())
+            };
+            if few.is_some() && rows.iter().any(alone) {
+                let key = WorkspaceKey { project: project.id, branch: branch.to_owned(), user };
+                rows = self.catalog.pending(&key, None).await?.1;
+            }
             let at = |(at, row): (usize, &PendingRow)| changed.get(&row.path).map(|theirs| (at, *theirs));
             let places: Vec<(usize, Side)> = rows.iter().enumerate().filter_map(at).collect();
             let states = self.change_states(project, to, &rows, &places).await?;
