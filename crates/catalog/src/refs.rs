@@ -169,6 +169,14 @@ pub struct ReflogEntry {
 pub trait Refs {
     /// One ref.
     async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError>;
+    /// Of all refs whose name starts with `prefix` the first `limit` that come after the name `after`, in byte order.
+    async fn references_page(
+        &self,
+        project: Uuid,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Ref>, CatalogError>;
     /// All refs whose name starts with `prefix`, in byte order.
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError>;
     /// Ephemeral branches of all projects that end before `before_ms`, `limit` at most, those first that end first; `after` = only those

@@ -47,17 +47,16 @@ impl Engine {
         let project = self.find_project(project).await?;
         let after: Option<String> = cursor.map(crate::text::read_cursor).transpose()?;
         let prefix = prefix.unwrap_or("refs/");
-        if prefix.contains('\0') {
+        // No name has one, and not every database takes such a text.
+        if prefix.contains('\0') || after.as_ref().is_some_and(|after| after.contains('\0')) {
             return Ok(RefList { refs: Vec::new(), next_cursor: None });
         }
-        let all = self.catalog.references(project.id, prefix).await?;
-        let mut rest = all.into_iter().filter(|found| after.as_ref().is_none_or(|after| found.name > *after));
-        let refs: Vec<RefView> = rest.by_ref().take(limit).map(view).collect();
-        let next_cursor = match (rest.next(), refs.last()) {
-            (Some(_), Some(last)) => Some(crate::text::write_cursor(&last.name)?),
-            _ => None,
-        };
-        Ok(RefList { refs, next_cursor })
+        let mut found = self.catalog.references_page(project.id, prefix, after.as_deref(), limit as u32 + 1).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().filter(|_| more);
+        let next_cursor = last.map(|last| crate::text::write_cursor(&last.name)).transpose()?;
+        Ok(RefList { refs: found.into_iter().map(view).collect(), next_cursor })
     }
 
     /// Creates or moves a ref to a commit that the project reaches. `true` = it is new.

@@ -108,6 +108,14 @@ pub(super) async fn are_listed_by_prefix_in_byte_order(case: Case) {
             .map(|name| Ref { name: (*name).to_owned(), oid: oid(name), ephemeral: None })
             .collect();
         assert_eq!(case.catalog.references(project, prefix).await.expect("refs"), expected, "{prefix:?}");
+        for after in [None, Some("a"), Some("refs/heads/a"), Some("refs/heads/a-"), Some("refs/tags/v1"), Some("x")] {
+            for limit in [1, 3, 9] {
+                let rest = expected.iter().filter(|found| after.is_none_or(|after| found.name.as_str() > after));
+                let rest: Vec<Ref> = rest.take(limit as usize).cloned().collect();
+                let page = case.catalog.references_page(project, prefix, after, limit).await.expect("a page");
+                assert_eq!(page, rest, "{limit} of {prefix:?} after {after:?}");
+            }
+        }
     }
 }
 

@@ -47,6 +47,31 @@ impl Db {
         Ok(codec::oid_or_null(oid)?)
     }
 
+    async fn list_refs_page(
+        &self,
+        project: Uuid,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Ref>, Fault> {
+        const FROM: &str = "SELECT name, oid, lifetime, expires_at FROM refs
+            WHERE project = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT $4";
+        const AFTER: &str = "SELECT name, oid, lifetime, expires_at FROM refs
+            WHERE project = $1 AND name > $2 AND name < $3 ORDER BY name LIMIT $4";
+        let (sql, start) = match after {
+            Some(after) if after >= prefix => (AFTER, after),
+            _ => (FROM, prefix),
+        };
+        let rows: Vec<NamedRow> = sqlx::query_as(sql)
+            .bind(project)
+            .bind(start)
+            .bind(after_prefix(prefix))
+            .bind(i64::from(limit))
+            .fetch_all(self.reader())
+            .await?;
+        Ok(rows.into_iter().map(named).collect::<Result<_, _>>()?)
+    }
+
     async fn list_refs(&self, sql: &'static str, project: Uuid, prefix: &str) -> Result<Vec<Ref>, Fault> {
         let rows: Vec<NamedRow> =
             sqlx::query_as(sql).bind(project).bind(prefix).bind(after_prefix(prefix)).fetch_all(self.reader()).await?;
@@ -285,6 +310,16 @@ pub(super) async fn write_remote_refs(
 impl Refs for Db {
     async fn reference(&self, project: Uuid, name: &str) -> Result<Option<ObjectId>, CatalogError> {
         run!("read a ref", self.find_ref(project, name))
+    }
+
+    async fn references_page(
+        &self,
+        project: Uuid,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Ref>, CatalogError> {
+        run!("read refs", self.list_refs_page(project, prefix, after, limit))
     }
 
     async fn references(&self, project: Uuid, prefix: &str) -> Result<Vec<Ref>, CatalogError> {
