@@ -72,6 +72,7 @@ mod ref_limits;
 mod remote_repairs;
 mod remote_tools;
 mod remotes;
+mod retries;
 mod rust_client;
 mod scopes;
 mod search;
