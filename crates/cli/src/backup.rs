@@ -261,17 +261,17 @@ async fn copy_files(
         let there = files(&target).map_err(failed("list the copy"))?;
         let all = files(&source).map_err(failed("list the store"))?;
         let total = all.len() as u64;
+        // Also those where nothing is new: whoever copied that may have died before its names were durable.
+        let dirs: BTreeSet<PathBuf> = all.keys().filter_map(|path| path.parent().map(Path::to_owned)).collect();
         let new: Vec<PathBuf> =
             all.into_iter().filter(|(path, size)| there.get(path) != Some(size)).map(|(path, _)| path).collect();
-        Ok((total, new))
+        Ok((total, new, dirs))
     });
-    let (total, new) = list.await?;
+    let (total, new, mut dirs) = list.await?;
     copied.kept = total - new.len() as u64;
-    let mut dirs = BTreeSet::new();
     for (round, chunk) in new.chunks(FILES).enumerate() {
         progress.step("copying files", copied.kept + (round * FILES) as u64, Some(total));
         let (source, target, temp, chunk) = (from.to_owned(), to.to_owned(), temp.to_owned(), chunk.to_vec());
-        dirs.extend(chunk.iter().filter_map(|path| path.parent().map(Path::to_owned)));
         let (files, bytes) = blocking(move || {
             let (mut files, mut bytes) = (0, 0);
             for path in chunk {
@@ -289,7 +289,12 @@ async fn copy_files(
     dirs.insert("objects".into());
     let target = to.to_owned();
     blocking(move || {
-        dirs.iter().try_for_each(|dir| home::sync_dir(&target.join(dir))).map_err(failed("make the copy durable"))
+        let sync = |dir: &PathBuf| match home::sync_dir(&target.join(dir)) {
+            // What was in it went before it was copied.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        };
+        dirs.iter().try_for_each(sync).map_err(failed("make the copy durable"))
     })
     .await
 }

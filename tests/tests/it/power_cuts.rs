@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -254,6 +254,45 @@ async fn what_was_answered_is_synced() {
         assert!(since.is_log_synced, "{what} was answered before its transaction was synced: {since:?}");
         assert!(since.stored > 0 || !is_stored, "{what} put nothing into the store: {since:?}");
     }
+}
+
+/// Files of a copy in directories that this run did not sync.
+fn unsynced_of(objects: PathBuf, synced: &HashSet<String>) -> Vec<PathBuf> {
+    let (mut open, mut unsynced) = (vec![objects], Vec::new());
+    while let Some(dir) = open.pop() {
+        let entries = std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+        let (dirs, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|entry| entry.is_dir());
+        open.extend(dirs);
+        if !synced.contains(&dir.display().to_string()) {
+            unsynced.extend(files);
+        }
+    }
+    unsynced
+}
+
+/// Goal: a backup that goes on from one that died is whole by itself: what that one copied, and did not make durable, is. Method: what it did is
+/// there, and this run has nothing to copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_syncs_what_one_before_it_copied() {
+    let mut d = Deployment::start(Setup::Embedded).await;
+    work(&d).await;
+    d.stop().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path().canonicalize().expect("a path").join("copy");
+    let target = copy.to_str().expect("UTF-8");
+    assert!(d.cli(&["admin", "backup", target]).await.status.success());
+    std::fs::remove_file(copy.join("treehold-backup.json")).expect("its last step");
+    let trace = directory.path().join("trace");
+    let mut command = d.command_of(&traced(directory.path(), &trace), &["admin", "backup", target]).await;
+    let mut running = command.stdout(Stdio::null()).spawn().expect("the binary runs");
+    assert!(running.wait().expect("its end").success());
+    let trace = finished(&trace, running.id());
+    let synced = |(_, event): (usize, Event)| match event {
+        Event::Synced(path, _) => Some(path),
+        _ => None,
+    };
+    let synced: HashSet<String> = events(&trace).into_iter().filter_map(synced).collect();
+    assert_eq!(unsynced_of(copy.join("store/objects"), &synced), Vec::<PathBuf>::new(), "a power cut takes them");
 }
 
 fn judged(lines: &[&str]) -> bool {
