@@ -53,7 +53,8 @@ impl Engine {
     }
 
     async fn branch(&self, project: Uuid, name: &str) -> Result<Option<Ref>> {
-        let found = self.catalog.references(project, name).await?;
+        // Of all that begin with the name it is itself the first one.
+        let found = self.catalog.references_page(project, name, None, 1).await?;
         Ok(found.into_iter().find(|found| found.name == name))
     }
 

@@ -70,7 +70,7 @@ impl Engine {
         match self.catalog.reference(project.id, &branch_ref(branch)).await? {
             Some(commit) => self.head_of(commit, Some(branch.to_owned())).await,
             None if branch == project.default_branch
-                || self.catalog.references(project.id, "refs/heads/").await?.is_empty() =>
+                || self.catalog.references_page(project.id, "refs/heads/", None, 1).await?.is_empty() =>
             {
                 Ok(Head { branch: Some(branch.to_owned()), ..Head::default() })
             }
