@@ -3,12 +3,14 @@
 //! Walks go from the highest generation down, as git's commit-graph walks do, and read commits some steps ahead in one query.
 
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use treehold_catalog::CommitRow;
 use treehold_object::ObjectId;
 use uuid::Uuid;
 
+use crate::cut::CutHistory;
 use crate::intake::with_generations;
 use crate::{Engine, Result};
 
@@ -21,6 +23,9 @@ const AGAIN: usize = 64;
 /// Raw commits that a walk keeps, bytes. Later ones are read again by whoever needs them ([`Engine::raw_of`]).
 const RAW_BYTES_MAX: usize = 16 << 20;
 
+/// Commits without a number that are asked for one by one.
+const ALONE: usize = 8;
+
 /// Commits of one project, read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -29,8 +34,8 @@ pub(crate) struct Known {
     raw_bytes: usize,
     /// Commits are kept without their raw bytes.
     slim: bool,
-    /// All that the project has was read: it ends where its history was cut off, also where other projects have more.
-    whole: bool,
+    /// Where the project's history is cut off: it ends there, also where other projects have more.
+    own: Option<Arc<CutHistory>>,
 }
 
 const OURS: u8 = 1;
@@ -110,6 +115,12 @@ impl Known {
         self.rows.insert(row.oid, Some(row));
     }
 
+    /// How many commits were read.
+    #[cfg(test)]
+    pub fn read(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Trees of up to `most` commits before `commit`, the nearest first, as far as they were read.
     pub fn trees_before(&self, commit: ObjectId, most: usize) -> Vec<ObjectId> {
         let (mut trees, mut met) = (Vec::new(), HashSet::from([commit]));
@@ -127,17 +138,52 @@ impl Known {
 }
 
 impl Engine {
-    /// What a walk from `tips` knows at the start: nothing, or all of it where the project's history is cut off. The commit table
-    /// is shared by all projects, so that only the project's own list of cuts says where its history ends and how it is numbered.
+    /// What a walk from `tips` knows at the start: nothing, or, where the project's history is cut off, how it is numbered. The commit table
+    /// is shared by all projects, so that only the project's own list of cuts says where its history ends.
     pub(crate) async fn known(&self, project: Uuid, tips: &[ObjectId]) -> Result<Known> {
-        let cut: HashSet<ObjectId> = self.catalog.shallow(project).await?.into_iter().collect();
-        if cut.is_empty() {
+        let cuts = self.catalog.shallow(project).await?;
+        if cuts.is_empty() {
             return Ok(Known::default());
         }
-        let rows = with_generations(self.reached(Known::default(), tips, &cut).await?, HashMap::new());
-        let raw_bytes = rows.iter().map(|row| row.raw.len()).sum();
-        let rows = rows.into_iter().map(|row| (row.oid, Some(row))).collect();
-        Ok(Known { rows, raw_bytes, slim: false, whole: true })
+        let own = self.numbered(self.cuts.of(project, cuts), tips).await?;
+        Ok(Known { own: Some(own), ..Known::default() })
+    }
+
+    /// The history with numbers of all that `tips` reach; those that nobody has asked for yet are given.
+    async fn numbered(&self, own: Arc<CutHistory>, tips: &[ObjectId]) -> Result<Arc<CutHistory>> {
+        let (mut known, mut lacks, mut looked) = (Known::default().slim(), false, 0);
+        let mut rows: HashMap<ObjectId, CommitRow> = HashMap::new();
+        let mut below: HashMap<ObjectId, u64> = HashMap::new();
+        let mut open = tips.to_vec();
+        while let Some(oid) = open.pop() {
+            if rows.contains_key(&oid) || below.contains_key(&oid) {
+                continue;
+            }
+            if let Some(number) = own.number(&oid) {
+                below.insert(oid, number);
+                continue;
+            }
+            looked += 1;
+            // What is new is little, as a rule, and a cut may be near: what somebody else has beyond it is not to be read ahead.
+            let found = match looked <= ALONE {
+                true => self.catalog.commits(&[oid]).await?.pop().flatten(),
+                false => self.known_commit(&mut known, oid).await?,
+            };
+            let Some(mut row) = found else {
+                lacks = true;
+                continue;
+            };
+            own.end(&mut row);
+            open.extend(&row.parents);
+            rows.insert(oid, row);
+        }
+        if rows.is_empty() {
+            return Ok(own);
+        }
+        // A fetch that is under way has not told its cuts yet: what is above them is numbered for this walk alone.
+        let own = if lacks { Arc::new(own.copy()) } else { own };
+        own.add(&with_generations(rows, below));
+        Ok(own)
     }
 
     /// Every commit that `tips` reach, without its raw bytes; those of `cut` have no parents.
@@ -196,11 +242,20 @@ impl Engine {
         if let Some(row) = known.rows.get(&oid) {
             return Ok(row.clone());
         }
-        if known.whole {
-            return Ok(None);
+        let mut steps = STEPS;
+        if let Some(own) = &known.own {
+            let Some(number) = own.number(&oid) else { return Ok(None) };
+            // All that is further back is beyond the cuts, and somebody else's.
+            steps = u32::try_from(number.saturating_sub(1)).map_or(STEPS, |below| below.min(STEPS));
         }
-        for row in self.catalog.commits_back(&[oid], STEPS).await? {
-            known.keep(row);
+        for row in self.catalog.commits_back(&[oid], steps).await? {
+            let row = match &known.own {
+                Some(own) => own.own(row),
+                None => Some(row),
+            };
+            if let Some(row) = row {
+                known.keep(row);
+            }
         }
         Ok(known.rows.entry(oid).or_insert(None).clone())
     }

@@ -11,6 +11,7 @@ mod commit;
 mod compare;
 pub mod config;
 mod conflicts;
+mod cut;
 mod diff;
 mod ephemeral;
 pub mod error;
@@ -134,6 +135,7 @@ pub struct Engine {
     offers: Arc<upload::Offers>,
     searches: Arc<search::Turns>,
     tails: Arc<feed::Tails>,
+    cuts: Arc<cut::CutHistories>,
 }
 
 impl Engine {
@@ -162,6 +164,7 @@ impl Engine {
             offers: Arc::default(),
             searches: Arc::default(),
             tails: Arc::default(),
+            cuts: Arc::default(),
             room: Arc::new(()),
             made: Arc::default(),
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use treehold_catalog::CommitRow;
 use treehold_object::ObjectId;
 use treehold_tests::git::{Git, Repo};
 use uuid::Uuid;
@@ -227,4 +228,46 @@ async fn cut_histories_are_those_of_a_shallow_clone() {
         let (_, said) = paged_log(&world, cut, "main", &mut random).await;
         assert!(said, "the log says that it is cut off");
     }
+}
+
+/// Goal: in a history that was cut off a walk reads what it comes to, not all that came since the cut. Method: a long line of commits, of which
+/// the last ones are asked for.
+#[tokio::test]
+async fn cut_histories_are_read_as_far_as_one_walks() {
+    let world = World::new().await;
+    let mut stream = String::new();
+    for mark in 1..=600 {
+        let parents = if mark == 1 { BTreeSet::new() } else { BTreeSet::from([mark - 1]) };
+        commit(&mut stream, "main", mark, 1_700_000_000 + mark * 10, &parents);
+    }
+    world.git().run_with(["fast-import", "--quiet", "--force"], stream.as_bytes());
+    world.import("whole", 0).await;
+    let project = world.import("line", 500).await;
+    let all = commits(world.git());
+    for (old, new, expected) in [(3, 0, true), (0, 3, false), (499, 10, true), (499, 0, true)] {
+        let found = world.engine.is_ancestor(project, all[old], all[new]).await.expect("an answer");
+        assert_eq!(found, expected, "{old} of {new}");
+    }
+    let mut known = world.engine.known(project, &[all[0]]).await.expect("a start");
+    assert_eq!(known.read(), 0);
+    let head = world.engine.known_commit(&mut known, all[0]).await.expect("a row").expect("a commit");
+    assert!((1..100).contains(&known.read()), "{}", known.read());
+    let first = world.engine.known_commit(&mut known, all[499]).await.expect("a row").expect("a commit");
+    assert_eq!((head.generation, first.generation, first.parents), (500, 1, Vec::new()));
+    assert!(world.engine.known_commit(&mut known, all[500]).await.expect("an answer").is_none());
+    // What is not all there yet is numbered again when it is.
+    let (parent, child) = (ObjectId::Sha1([1; 20]), ObjectId::Sha1([2; 20]));
+    let row = |oid, parents| {
+        let raw = bytes::Bytes::from_static(b"raw");
+        CommitRow { oid, tree: head.tree, parents, generation: 7, time: 0, raw }
+    };
+    let numbered = async |oid| {
+        let mut known = world.engine.known(project, &[child]).await.expect("a start");
+        let found = world.engine.known_commit(&mut known, oid).await.expect("an answer");
+        found.map(|row| row.generation)
+    };
+    world.engine.catalog.put_commits(&[row(child, vec![parent])]).await.expect("a row");
+    assert_eq!((numbered(child).await, numbered(parent).await), (Some(1), None));
+    world.engine.catalog.put_commits(&[row(parent, vec![all[0]])]).await.expect("a row");
+    assert_eq!((numbered(child).await, numbered(parent).await), (Some(502), Some(501)));
 }
