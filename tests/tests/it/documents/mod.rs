@@ -5,6 +5,8 @@
 mod page;
 mod stage;
 
+use std::path::{Path, PathBuf};
+
 use page::Page;
 use stage::{Foundation, Stage};
 
@@ -40,4 +42,35 @@ fn every_page_is_followed() {
     let followed = include_str!("mod.rs");
     let left_out: Vec<_> = Page::all().into_iter().filter(|name| !followed.contains(&format!("\"{name}\""))).collect();
     assert!(left_out.is_empty(), "{left_out:?} have commands that nobody runs");
+}
+
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            files_below(&entry, found);
+        } else {
+            found.push(entry);
+        }
+    }
+}
+
+/// Goal: the page that says what keeps each law, and what notices where it is broken, names nothing that is gone.
+#[test]
+fn what_the_laws_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let page = std::fs::read_to_string(root.join("docs/reliability.md")).expect("the page");
+    let mut there = Vec::new();
+    for dir in ["crates", "tests/tests"] {
+        files_below(&root.join(dir), &mut there);
+    }
+    let is_law = |line: &&str| {
+        line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let laws: Vec<&str> = page.lines().filter(is_law).collect();
+    assert_eq!(laws.len(), 9);
+    for law in laws {
+        for name in law.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
+            assert!(there.iter().any(|path| path.ends_with(name)), "{name} is not there: {law}");
+        }
+    }
 }
