@@ -145,8 +145,8 @@ pub enum FeedRead {
 /// 2. *Ordered.* The numbers of a project's events are consecutive, and become visible in their order: who has seen a number has
 ///    seen, or can read, all before it. A transaction that commits late gets a late number.
 /// 3. *Kept.* Events stay until [`Feed::trim_events`] takes them, the oldest first, and a position before the first that is kept is refused.
-/// 4. *Never again.* A number is not given twice, not to a project that is deleted and made anew either: a fresh feed begins at the
-///    time, in milliseconds, of its creation, and no feed gets a thousand events a second for its whole life.
+/// 4. *Never again.* A number is not given twice, not to a project that is deleted and made anew either: a fresh feed begins at 1024
+///    times the time, in milliseconds, of its creation, and no feed gets a million events a second for its whole life.
 #[async_trait]
 pub trait Feed {
     /// Where the feed begins and ends now; `None` = there is no such project.

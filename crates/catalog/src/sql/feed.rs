@@ -19,6 +19,8 @@ use crate::rows::{Rows, Type, arguments, sql};
 const WINDOW: i64 = 10_000;
 /// Projects trimmed in one round.
 const TRIMMED_MAX: i64 = 100;
+/// Numbers that a project has for each millisecond of its life.
+const NUMBERS_PER_MS: i64 = 1 << 10;
 const INVALID: CatalogError = CatalogError::Invalid { what: "event" };
 
 /// An event, as the queries take it. `place` says where among the others: each dialect in its own way.
@@ -387,11 +389,16 @@ impl Db {
     }
 }
 
+/// Where the numbers of a project begin that is made at `now_ms`: beyond all that one of the same id, deleted before, was given.
+pub(super) fn first_number(now_ms: i64) -> i64 {
+    now_ms.saturating_mul(NUMBERS_PER_MS)
+}
+
 /// Begins the feed of a project that is new here.
-pub(super) async fn begin(tx: &mut Transaction, project: Uuid, now_ms: i64) -> Result<(), Fault> {
+pub(super) async fn begin(tx: &mut Transaction, project: Uuid, start: i64) -> Result<(), Fault> {
     sqlx::query("INSERT INTO feeds (project, last, floor) VALUES ($1, $2, $2)")
         .bind(project)
-        .bind(now_ms)
+        .bind(start)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -401,7 +408,7 @@ pub(super) async fn begin(tx: &mut Transaction, project: Uuid, now_ms: i64) -> R
 pub(super) async fn begin_anew(tx: &mut Transaction, now_ms: i64) -> Result<(), Fault> {
     sqlx::query(sql!("{EMPTY} events")).execute(&mut **tx).await?;
     sqlx::query(sql!("UPDATE feeds SET last = {GREATEST}(last, $1), floor = {GREATEST}(last, $1)"))
-        .bind(now_ms)
+        .bind(first_number(now_ms))
         .execute(&mut **tx)
         .await?;
     Ok(())

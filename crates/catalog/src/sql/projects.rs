@@ -165,9 +165,10 @@ impl Db {
     }
 }
 
-/// `false`: its id or name is taken. Its feed begins at `now_ms`, and so do the counts of its refs' moves: what was begun for another project
-/// that had the id before does not take this one for it.
+/// `false`: its id or name is taken. The numbers of its feed and the counts of its refs' moves are those of `now_ms`: what was begun for
+/// another project that had the id before does not take this one for it.
 pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) -> Result<bool, Fault> {
+    let start = feed::first_number(now_ms);
     let inserted = sqlx::query(sql!(
         "INSERT INTO projects ({COLUMNS}, ref_moves, reach_shrinks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
          ON CONFLICT DO NOTHING"
@@ -180,12 +181,12 @@ pub(super) async fn insert(tx: &mut Transaction, new: &NewProject, now_ms: i64) 
     .bind(new.receive.deny_non_fast_forwards)
     .bind(new.receive.deny_deletes)
     .bind(new.quota_bytes.map(codec::signed).transpose()?)
-    .bind(now_ms)
+    .bind(start)
     .execute(&mut **tx)
     .await?;
     let is_new = inserted.rows_affected() == 1;
     if is_new {
-        feed::begin(tx, new.id, now_ms).await?;
+        feed::begin(tx, new.id, start).await?;
     }
     Ok(is_new)
 }
