@@ -9,7 +9,7 @@ use crate::error::CatalogError;
 /// What one delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteReport {
-    /// The delivery's own id, by which a repeated one is known.
+    /// What a delivery that comes again is known by.
     pub delivery: String,
     /// URLs of the remote in small letters, without a slash or `.git` at the end.
     pub urls: Vec<String>,

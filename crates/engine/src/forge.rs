@@ -1,5 +1,8 @@
 //! What a forge does for a project: pull requests, facts about the remote, and word of what moved there.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 use treehold_catalog::{Project, RemoteHint, RemoteReport};
 
 use crate::api::{OpenedPull, PullChange, PullFilter, PullPage, PullSpec, PullView, RemoteView};
@@ -10,8 +13,6 @@ use crate::{Engine, EngineError, Result};
 
 /// How long deliveries are remembered: longer than a forge offers to send them again.
 const DELIVERIES_KEPT_MS: i64 = 7 * 24 * 3_600_000;
-/// Longest id of a delivery, bytes.
-const DELIVERY_LEN_MAX: usize = 100;
 
 /// What became of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,9 +136,9 @@ impl Engine {
         self.forge.takes_webhooks()
     }
 
-    /// Takes a webhook with the id `id`. What it says of a remote is noted for every project on that remote, as a hint: it says
-    /// nothing about access, since what it names is not here.
-    pub async fn deliver(&self, id: &str, delivery: &Delivery<'_>) -> Result<Delivered> {
+    /// Takes a webhook. What it says of a remote is noted for every project on that remote, as a hint: it says nothing about access,
+    /// since what it names is not here.
+    pub async fn deliver(&self, delivery: &Delivery<'_>) -> Result<Delivered> {
         let Some(reported) = self.forge.read_webhook(delivery)? else { return Ok(Delivered::Unsigned) };
         let (urls, name, oid) = match reported {
             Reported::Ping => return Ok(Delivered::Ping),
@@ -148,15 +149,11 @@ impl Engine {
         if branch.is_none_or(|branch| check_branch(branch).is_err()) {
             return Ok(Delivered::Ignored);
         }
-        if id.is_empty() || id.len() > DELIVERY_LEN_MAX {
-            let detail = format!("A delivery has an id of 1 to {DELIVERY_LEN_MAX} bytes.");
-            return Err(EngineError::BadRequest(detail));
-        }
         let mut urls: Vec<String> = urls.iter().filter(|url| self.forge.has(url)).map(|url| remote_key(url)).collect();
         urls.sort_unstable();
         urls.dedup();
         let at_ms = self.ambient.now_ms();
-        let (delivery, forget_before_ms) = (id.to_owned(), at_ms - DELIVERIES_KEPT_MS);
+        let (delivery, forget_before_ms) = (known_by(delivery.body), at_ms - DELIVERIES_KEPT_MS);
         let report = RemoteReport { delivery, urls, name, oid, at_ms, forget_before_ms };
         match self.catalog.report_remote(&report).await? {
             None => Ok(Delivered::Repeated),
@@ -196,6 +193,13 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What a delivery is known by when it comes again: what was signed. An id beside it is not, so that whoever has seen a delivery could send
+/// it under another one later, and what was said since would be forgotten. Two pushes do not have the same body.
+fn known_by(body: &[u8]) -> String {
+    let digest: [u8; 32] = Sha256::digest(body).into();
+    BASE64_URL_SAFE_NO_PAD.encode(digest)
 }
 
 /// The URL as remotes are looked up: small letters, nothing at its end.

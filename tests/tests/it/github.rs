@@ -100,12 +100,13 @@ impl Setting {
         self.d.send(request).await
     }
 
-    /// A genuine push event.
+    /// A genuine push event. That of another push has another body.
     pub async fn pushed(&self, id: &str, url: &str, name: &str, after: &str) -> Reply {
-        let body = json!({"ref": name, "before": "0".repeat(40), "after": after, "deleted": after == "0".repeat(40),
-            "repository": {"full_name": "o/docs", "html_url": url, "clone_url": format!("{url}.git")}, "commits": []});
-        let body = body.to_string();
-        self.webhook("push", id, &body, Some(&signature(&body))).await
+        self.delivered(id, &pushed_body(id, url, name, after)).await
+    }
+
+    async fn delivered(&self, id: &str, body: &str) -> Reply {
+        self.webhook("push", id, body, Some(&signature(body))).await
     }
 
     /// Neither the key nor a token is in the log, in any file that was written, or in a row of an attempt.
@@ -122,6 +123,14 @@ impl Setting {
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         assert!(shown.contains(APP_ID) && secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
     }
+}
+
+fn pushed_body(compared: &str, url: &str, name: &str, after: &str) -> String {
+    let repository = json!({"full_name": "o/docs", "html_url": url, "clone_url": format!("{url}.git")});
+    let (nothing, compare) = ("0".repeat(40), format!("{url}/compare/{compared}"));
+    let body = json!({"ref": name, "before": nothing, "after": after, "deleted": after == nothing, "compare": compare,
+        "repository": repository, "commits": []});
+    body.to_string()
 }
 
 fn look_for(dir: &Path, secrets: &[String]) {
@@ -299,7 +308,7 @@ both! {
     }
 
     /// Goal: a push event, and only a genuine one, says that the remote moved, on every project with that remote, until it was asked;
-    /// it opens nothing. The same delivery again changes nothing.
+    /// it opens nothing. The same delivery again changes nothing, under another id either, which nobody has signed.
     async fn webhooks(d) {
         let s = set_up(d, true).await;
         let url = s.github.url("o/docs");
@@ -338,6 +347,8 @@ both! {
         let gone = "0".repeat(40);
         s.pushed("d4", &url, main, &gone).await.ok(202);
         assert_eq!(s.pushed("d1", &url, main, &theirs).await.ok(202)["result"], "repeated");
+        let caught = pushed_body("d1", &url, main, &theirs);
+        assert_eq!(s.delivered("d9", &caught).await.ok(202)["result"], "repeated");
         let shown = status(&s.d, one, user).await;
         assert_eq!((&shown["remote_moved"], &shown["remote_head_reported"]), (&json!(true), &Value::Null));
         s.pushed("d5", "https://example.org/o/docs", main, &theirs).await.ok(202);
@@ -346,7 +357,7 @@ both! {
             s.webhook(event, "d7", "{}", Some(&signature("{}"))).await.ok(answer);
         }
         s.webhook("push", "d8", "{}", Some(&signature("{}"))).await.problem(400, "bad_request");
-        s.webhook("push", "", "{}", Some(&signature("{}"))).await.problem(400, "bad_header");
+        s.webhook("", "d8", "{}", Some(&signature("{}"))).await.problem(400, "bad_header");
         assert!(!s.d.log().contains(WEBHOOK_SECRET));
     }
 

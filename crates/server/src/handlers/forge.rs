@@ -78,15 +78,14 @@ pub(crate) async fn webhook(State(app): State<App>, headers: HeaderMap, body: Bo
     };
     // Without what looks like a signature nothing is read, whoever sends it.
     let signature = headers::signature(&headers)?.filter(|text| looks_signed(text)).ok_or_else(unsigned)?.to_owned();
-    let (event, id) = (headers::needed(&headers, "X-GitHub-Event")?, headers::needed(&headers, "X-GitHub-Delivery")?);
-    let (event, id) = (event.to_owned(), id.to_owned());
+    let event = headers::needed(&headers, "X-GitHub-Event")?.to_owned();
     let is_json = headers::is_json(&headers);
     let upload = body::read(&app, body, WEBHOOK_BYTES, "the webhook").await?;
     let engine = app.engine().clone();
     let told = event.clone();
     let delivered = app.writing(async move {
         let delivery = Delivery { event: &event, signature: Some(&signature), body: &upload.bytes };
-        engine.deliver(&id, &delivery).await
+        engine.deliver(&delivery).await
     });
     let (status, what) = match delivered.await {
         Err(problem) if !is_json && problem.code() == "bad_request" => {

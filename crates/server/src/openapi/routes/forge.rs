@@ -68,15 +68,14 @@ pub(crate) fn show() -> Operation {
 }
 
 pub(crate) fn webhook() -> Operation {
-    let needed =
-        |name, about| header(name, json!({"type": "string", "minLength": 1, "maxLength": 100}), about).required();
+    let event = json!({"type": "string", "minLength": 1, "maxLength": 100});
     Operation::new(Group::Remote, "github_webhook", "Take a webhook of GitHub")
-        .says("Pushes are noted for every project on that remote, as a hint that it moved. At most 4 MiB.")
+        .says(
+            "Pushes are noted for every project on that remote, as a hint that it moved. A body that came before is not noted again, \
+             whatever its `X-GitHub-Delivery` says: that is not signed. At most 4 MiB.",
+        )
         .signed()
-        .parameters([
-            needed("X-GitHub-Event", "What happened."),
-            needed("X-GitHub-Delivery", "Its id: what was delivered before is not noted again."),
-        ])
+        .parameter(header("X-GitHub-Event", event, "What happened.").required())
         .bytes_body("application/json", "As GitHub sends it.")
         .answers::<WebhookAnswer>(200, "A ping.")
         .answers::<WebhookAnswer>(202, "It was taken.")
