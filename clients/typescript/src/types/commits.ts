@@ -85,6 +85,8 @@ export interface SyncAnswer {
   from: Oid | null;
   to: Oid | null;
   changed: ChangedFile[];
+  /** Not all of them are in `changed`: a comparison of `from` and `to` has them in pages. */
+  truncated?: boolean;
   changed_count: number;
   objects: number;
   bytes: number;

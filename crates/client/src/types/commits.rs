@@ -243,6 +243,9 @@ pub struct SyncAnswer {
     pub to: Option<Oid>,
     /// Paths that differ between the two, in byte order: the first 10,000 of them.
     pub changed: Vec<ChangedFile>,
+    /// Not all of them are in `changed`: a comparison of `from` and `to` has them in pages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// How many paths differ.
     pub changed_count: u64,
     /// Objects received.

@@ -110,6 +110,7 @@ impl Engine {
             from: from.commit.map(Oid),
             to: to.commit.map(Oid),
             changed_count,
+            truncated: changed.len() as u64 != changed_count,
             changed: changed.into_iter().map(changed_file).collect(),
             objects: fetched.objects,
             bytes: fetched.bytes,

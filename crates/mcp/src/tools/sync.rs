@@ -163,6 +163,7 @@ mod tests {
             to: None,
             changed_count: 251,
             changed: Vec::new(),
+            truncated: true,
             objects: 0,
             bytes: 0,
             pending: (0..=250).map(touched).collect(),

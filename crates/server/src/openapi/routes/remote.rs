@@ -32,8 +32,8 @@ pub(crate) fn sync() -> Operation {
         .optional_json_body::<SyncRequest>(json!({"depth": 1}))
         .answers::<SyncAnswer>(200, "What changed.")
         .example(200, json!({
-            "branch": "main", "from": null, "to": seen::BEFORE, "changed": [], "changed_count": 868, "objects": 1423, "bytes": 815223,
-            "pending": [],
+            "branch": "main", "from": null, "to": seen::BEFORE, "changed": [], "truncated": true, "changed_count": 868, "objects": 1423,
+            "bytes": 815223, "pending": [],
         }))
         .answers_with(200, "", "text/event-stream", json!({}))
         .limit(Limit::PackBytes)
