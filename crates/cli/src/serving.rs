@@ -138,6 +138,7 @@ pub fn configured(settings: &Settings, keys: Vec<Secret>) -> ServerConfig {
         api_keys: keys,
         scoped_keys: settings.scoped_keys.clone(),
         limits: settings.limits.clone(),
+        json_bytes: settings.load.json_bytes,
         admission: settings.load.admission.clone(),
         rates: settings.load.rates,
         connections: ServeOptions { connections_max: connections, ..ServeOptions::default() },

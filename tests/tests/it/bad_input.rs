@@ -217,4 +217,23 @@ both! {
         assert_eq!(d.get(&format!("/files/{project}")).await.ok(200)["files"], json!([]));
         assert_eq!(d.get(&format!("/pending/{project}/{user}")).await.ok(200)["revision"], 1);
     }
+
+    /// Goal: how large a request in JSON may be is the operator's to say, and the document tells it.
+    async fn configured(d) {
+        let mut d = d;
+        d.stop().await;
+        d.set("TREEHOLD_LIMIT_JSON_BYTES", "100000");
+        d.up().await;
+        let project = d.local_project().await;
+        let document = d.get("/openapi.json").await.ok(200);
+        assert_eq!(document["x-treehold-limits"]["json_bytes"]["value"], json!(100_000));
+        let (url, author) = (format!("/projects/{project}/commits"), json!({"name": "A", "email": "a@example.org"}));
+        let commit = |content: String| {
+            json!({"message": "Act", "author": &author, "actions": [{"action": "create", "path": "a", "content": content}]})
+        };
+        let problem = d.post(&url, commit("x".repeat(100_000))).await.problem(413, "too_large");
+        let told = json!([problem["what"], problem["limit"], problem["unit"]]);
+        assert_eq!(told, json!(["the request body", 100_000, "bytes"]));
+        d.post(&url, commit("x".repeat(90_000))).await.ok(200);
+    }
 }

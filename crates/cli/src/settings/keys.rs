@@ -56,7 +56,7 @@ const fn secret(name: &'static str, kind: Kind, value: &'static str, help: &'sta
 }
 
 /// Every option, in the order of the example file.
-pub static KEYS: [Key; 58] = [
+pub static KEYS: [Key; 59] = [
     key("data_dir", Kind::Path, "DIR", "Where the embedded store, the database and spools live"),
     key("database_url", Kind::Text, "URL", "postgres://… or sqlite://FILE [default: SQLite in the data directory]"),
     key("store_url", Kind::Text, "URL", "s3://BUCKET/PREFIX?… or file://DIR [default: `store` in the data directory]"),
@@ -149,6 +149,7 @@ pub static KEYS: [Key; 58] = [
     key("feed_events", Kind::Number, "N", "Most events kept of one project [default: 100000]"),
     key("gc_interval", Kind::Number, "N", "Seconds between two collections by `serve`; 0 = none [default: 86400]"),
     key("limit_file_bytes", Kind::Number, "N", "Largest file, bytes"),
+    key("limit_json_bytes", Kind::Number, "N", "Largest request in JSON that carries files, bytes"),
     key("limit_batch_paths", Kind::Number, "N", "Most paths of one batch"),
     key("limit_batch_bytes", Kind::Number, "N", "Content of one answer of a batch read, bytes"),
     key("limit_commit_changes", Kind::Number, "N", "Most changes of one commit"),

@@ -1,6 +1,6 @@
 //! How much is done at once. Defaults grow with the cores of the machine.
 
-use treehold_server::{AdmissionConfig, Bounds, RateLimits};
+use treehold_server::{AdmissionConfig, Bounds, RateLimits, ServerConfig};
 
 use super::Values;
 use crate::failure::Failure;
@@ -21,6 +21,8 @@ pub struct Load {
     pub connections: usize,
     /// Connections to Postgres.
     pub database_connections: u32,
+    /// Largest JSON body, bytes.
+    pub json_bytes: u64,
 }
 
 pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
@@ -36,6 +38,7 @@ pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
     let batch = places("max_batch_reads", default.batch)?;
     let (clone, bulk) = (places("max_clones", default.clone)?, places("max_exports", default.bulk)?);
     let watch = Bounds::without_queue(places("max_watchers", default.watch)?.places);
+    let json_bytes = number("limit_json_bytes", ServerConfig::default().json_bytes, 2 << 30)?;
     let memory_bytes = number("max_memory_bytes", default.memory_bytes, 1 << 50)?;
     let project_share = number("project_share", u64::from(default.project_share), 100)?;
     let connections = number("max_connections", 8_192, 1_000_000)?;
@@ -57,6 +60,7 @@ pub(super) fn load(values: &mut Values) -> Result<Load, Failure> {
         admission: AdmissionConfig { light, batch, commit, clone, watch, bulk, project_share, memory_bytes, ..default },
         connections: usize::try_from(connections).unwrap_or(usize::MAX),
         database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
+        json_bytes,
     })
 }
 

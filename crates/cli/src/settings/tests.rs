@@ -93,6 +93,7 @@ fn load_is_what_was_given_and_shown_where_it_was_not() {
     let settings =
         settings(&[("max_in_flight", "7", flag()), ("project_share", "100", file()), ("max_exports", "1", flag())])
             .unwrap();
+    assert_eq!(settings.load.json_bytes, 256 << 20);
     let admission = &settings.load.admission;
     assert_eq!((admission.light.places, admission.bulk.places, admission.project_share), (7, 1, 100));
     assert_eq!(settings.given["max_commits"], (admission.commit.places.to_string(), Origin::Default));
