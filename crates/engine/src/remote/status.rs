@@ -40,9 +40,12 @@ fn is_rate_limit(headers: &HeaderMap, text: &str) -> bool {
 /// How many seconds to wait, by `Retry-After` or GitHub's header. Times count from the remote's own `Date`.
 fn wait(headers: &HeaderMap) -> Option<u64> {
     let now = || time(headers, header::DATE.as_str());
+    // Every answer of GitHub tells when the hour's requests come back, which says nothing of other limits while some are left.
+    let used_up = number(headers, "x-ratelimit-remaining").is_none_or(|left| left <= 0);
+    let reset = || Some(number(headers, "x-ratelimit-reset").filter(|_| used_up)? - now()?);
     let seconds = number(headers, header::RETRY_AFTER.as_str())
         .or_else(|| Some(time(headers, header::RETRY_AFTER.as_str())? - now()?))
-        .or_else(|| Some(number(headers, "x-ratelimit-reset")? - now()?))?;
+        .or_else(reset)?;
     u64::try_from(seconds.clamp(0, WAIT_MAX)).ok()
 }
 
@@ -77,6 +80,9 @@ mod tests {
         assert_eq!(classified(429, &[date, later], ""), "Limited(Some(30))");
         let reset = [date, ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1767607245")];
         assert_eq!(classified(403, &reset, ""), "Limited(Some(45))");
+        let secondary = [date, ("x-ratelimit-remaining", "4311"), ("x-ratelimit-reset", "1767607245")];
+        assert_eq!(classified(403, &secondary, "You have exceeded a secondary rate limit."), "Limited(None)");
+        assert_eq!(classified(429, &secondary, ""), "Limited(None)");
         assert_eq!(classified(429, &[("retry-after", "-5")], ""), "Limited(Some(0))");
         assert_eq!(classified(429, &[("retry-after", "999999999999")], ""), "Limited(Some(86400))");
         for (status, kind) in [
