@@ -60,9 +60,7 @@ impl Engine {
         let head = Self::branch_name(&project, spec.head.as_deref())?;
         let base = Self::branch_name(&project, spec.base.as_deref())?;
         let at = self.site(&project, credentials)?;
-        if spec.title.trim().is_empty() {
-            return Err(EngineError::unprocessable("bad_title", "A pull request needs a title."));
-        }
+        check_title(&spec.title)?;
         if head == base {
             let detail = "The changes would go to the branch that they are on: name another `head`, or another `base`.";
             return Err(EngineError::unprocessable("same_branch", detail));
@@ -100,6 +98,7 @@ impl Engine {
     ) -> Result<PullView> {
         let project = self.find_project(project).await?;
         change.base.as_deref().map(check_branch).transpose()?;
+        change.title.as_deref().map(check_title).transpose()?;
         self.forge.change_pull(&self.site(&project, credentials)?, number, change).await
     }
 
@@ -192,6 +191,13 @@ impl Engine {
             self.catalog.forget_hint(project.id, &branch_ref(branch), at_ms).await?;
         }
         Ok(())
+    }
+}
+
+fn check_title(title: &str) -> Result<()> {
+    match title.trim().is_empty() {
+        true => Err(EngineError::unprocessable("bad_title", "A pull request needs a title.")),
+        false => Ok(()),
     }
 }
 

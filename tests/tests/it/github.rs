@@ -245,6 +245,7 @@ both! {
         change("2", json!({"base": "nowhere"})).await.problem(422, "remote_refused");
         change("x", json!({})).await.problem(400, "bad_parameter");
         change("2", json!({"merged": true})).await.problem(422, "bad_shape");
+        change("2", json!({"title": " "})).await.problem(422, "bad_title");
         s.post(&path, json!({"title": "T"})).await.problem(422, "same_branch");
         s.post(&path, json!({"title": " ", "head": "topic"})).await.problem(422, "bad_title");
         s.post(&path, json!({"title": "T", "head": "a..b"})).await.problem(422, "bad_ref");
