@@ -107,6 +107,8 @@ struct State {
     troubles: VecDeque<Trouble>,
     lose_next: bool,
     undo_next: bool,
+    /// Whether lists are of all pull requests, whatever is asked for.
+    unfiltered: bool,
     asked: Vec<Asked>,
 }
 
@@ -127,6 +129,7 @@ impl GitHub {
                 troubles: VecDeque::new(),
                 lose_next: false,
                 undo_next: false,
+                unfiltered: false,
                 asked: Vec::new(),
             }),
         });
@@ -200,6 +203,11 @@ impl GitHub {
     /// The next commit is made and answered, and the branch set back before anybody can fetch it.
     pub fn undo_next_commit(&self) {
         self.shared.state().undo_next = true;
+    }
+
+    /// Lists of pull requests are not filtered by their branches from now on.
+    pub fn ignore_branches(&self) {
+        self.shared.state().unfiltered = true;
     }
 
     /// What was asked of the API since the start or the last call of this.

@@ -53,6 +53,19 @@ fn view(body: &Value) -> Result<PullView> {
     Ok(pull.map_err(|error| EngineError::from(RemoteError::Invalid(format!("a pull request: {error}"))))?.into())
 }
 
+/// An answer that must be a list.
+fn listed(body: &Value) -> Result<&[Value]> {
+    let list = body.as_array().map(Vec::as_slice);
+    list.ok_or_else(|| RemoteError::Invalid("it is no list of pull requests".into()).into())
+}
+
+/// Whether it is a pull request from a branch of the owner's.
+fn is_for(pull: &Value, owner: &str, head: &str, base: &str) -> bool {
+    let whose = pull["head"]["label"].as_str().and_then(|label| label.split_once(':'));
+    let is_own = whose.is_none_or(|(whose, _)| whose.eq_ignore_ascii_case(owner));
+    is_own && pull["head"]["ref"] == head && pull["base"]["ref"] == base
+}
+
 impl GitHub {
     /// Mostly one call. That one is open already shows itself in the refusal, whose words are all that tells it from others.
     pub(crate) async fn open(
@@ -105,7 +118,8 @@ impl GitHub {
             .query("head", format!("{}:{head}", repository.owner))
             .query("base", base);
         let found = judged(self.call(at, &list).await?)?;
-        found.as_array().and_then(|found| found.first()).map(view).transpose()
+        // Were the filters not understood, these would be others': none of them is to be taken for it, or changed.
+        listed(&found)?.iter().find(|pull| is_for(pull, &repository.owner, head, base)).map(view).transpose()
     }
 
     pub(crate) async fn change(&self, at: &ForgeSite, number: u64, change: &PullChange) -> Result<PullView> {
@@ -144,9 +158,30 @@ impl GitHub {
             call = call.query("head", format!("{}:{head}", repository.owner));
         }
         let found = judged(self.call(at, &call).await?)?;
-        let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
-        let pulls = found.iter().map(view).collect::<Result<Vec<_>>>()?;
-        let next_cursor = (pulls.len() == limit).then(|| (page + 1).to_string());
+        let pulls = listed(&found)?.iter().map(view).collect::<Result<Vec<_>>>()?;
+        let next_cursor = (pulls.len() == limit).then(|| page.saturating_add(1).to_string());
         Ok(PullPage { pulls, next_cursor })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_for_others_is_not_taken() {
+        let pull = |label: &str| json!({"head": {"label": label, "ref": "topic"}, "base": {"ref": "main"}});
+        assert!(is_for(&pull("O:topic"), "o", "topic", "main"), "owners are not told by their case");
+        assert!(!is_for(&pull("fork:topic"), "o", "topic", "main"));
+        assert!(!is_for(&pull("o:topic"), "o", "Topic", "main"));
+        assert!(!is_for(&pull("o:topic"), "o", "topic", "next"));
+    }
+
+    #[test]
+    fn a_page_that_is_no_list_is_no_empty_one() {
+        assert_eq!(listed(&json!([1])).unwrap().len(), 1);
+        for body in [Value::Null, json!({"message": "hello"})] {
+            assert_eq!(listed(&body).unwrap_err().code(), "remote_invalid");
+        }
     }
 }

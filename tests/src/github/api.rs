@@ -139,10 +139,11 @@ impl Seen<'_> {
         let number = |name, default| value(name).and_then(|text| text.parse::<usize>().ok()).unwrap_or(default);
         let (size, page) = (number("per_page", 30), number("page", 1));
         let pulls = self.shared.state().pulls.clone();
+        let all = self.shared.state().unfiltered;
         let fits = |pull: &&Value| {
             (state == "all" || pull["state"] == state.as_str())
-                && head.as_ref().is_none_or(|head| pull["head"]["label"] == head.as_str())
-                && base.as_ref().is_none_or(|base| pull["base"]["ref"] == base.as_str())
+                && head.as_ref().is_none_or(|head| all || pull["head"]["label"] == head.as_str())
+                && base.as_ref().is_none_or(|base| all || pull["base"]["ref"] == base.as_str())
         };
         let found: Vec<&Value> = pulls.iter().rev().filter(fits).skip((page - 1) * size).take(size).collect();
         tagged(headers, &json!(found))

@@ -249,7 +249,11 @@ both! {
         s.post(&path, json!({"title": "T"})).await.problem(422, "same_branch");
         s.post(&path, json!({"title": " ", "head": "topic"})).await.problem(422, "bad_title");
         s.post(&path, json!({"title": "T", "head": "a..b"})).await.problem(422, "bad_ref");
-        s.post(&path, json!({"title": "T", "head": "topic", "base": "nowhere"})).await.problem(422, "remote_refused");
+        let nowhere = json!({"title": "T", "head": "topic", "base": "nowhere", "update": true});
+        s.post(&path, nowhere.clone()).await.problem(422, "remote_refused");
+        s.github.ignore_branches();
+        s.post(&path, nowhere).await.problem(422, "remote_refused");
+        assert_eq!(s.github.pulls()[1]["title"], "Again", "what is open for other branches is left alone");
         s.d.get(&format!("{path}?state=merged")).await.problem(400, "bad_parameter");
         let local = s.d.local_project().await;
         s.post(&format!("/projects/{local}/pulls"), json!({"title": "T", "head": "x"})).await.problem(422, "no_remote");
