@@ -30,10 +30,11 @@ pub(crate) fn api_url(text: &str) -> Option<Url> {
 }
 
 /// Where the repositories of an API are: `api.github.com` is the API of `github.com`, `api.NAME.ghe.com` that of `NAME.ghe.com`; an
-/// Enterprise server has its API on its own host.
+/// Enterprise server has its API on its own host, whatever that is called, below a path.
 pub(crate) fn site_of(api: &Url) -> Origin {
     let mut site = api.clone();
-    if let Some(host) = api.host_str().and_then(|host| host.strip_prefix("api."))
+    let host = api.host_str().filter(|_| api.path() == "/");
+    if let Some(host) = host.and_then(|host| host.strip_prefix("api."))
         && site.set_host(Some(host)).is_err()
     {
         return api.origin();
@@ -93,6 +94,9 @@ mod tests {
         }
         assert_eq!(found("https://ghe.example/api/v3/", "https://ghe.example/o/r").as_deref(), Some("o/r"));
         assert_eq!(found("https://api.acme.ghe.com", "https://acme.ghe.com/o/r").as_deref(), Some("o/r"));
+        let named = "https://api.corp.example/api/v3";
+        assert_eq!(found(named, "https://api.corp.example/o/r").as_deref(), Some("o/r"));
+        assert_eq!(found(named, "https://corp.example/o/r"), None);
         assert_eq!(found("http://127.0.0.1:81/api/v3", "http://127.0.0.1:82/o/r"), None);
         for bad in ["github.com", "ftp://x/", "https://u:p@x/", "https://x/?q", ""] {
             assert_eq!(api_url(bad), None, "{bad}");
