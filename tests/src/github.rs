@@ -37,7 +37,7 @@ pub const APP_KEY_PEM: &str = include_str!("github/app-key.pem");
 pub const PERSONAL_TOKEN: &str = "ghp_personal-canary-77aa";
 /// A personal access token of somebody who may see nothing.
 pub const STRANGERS_TOKEN: &str = "ghp_stranger-canary-12cd";
-/// The App's installation.
+/// The App's first installation.
 const INSTALLATION: u64 = 314_159;
 
 /// The server.
@@ -96,6 +96,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     installed: bool,
+    installation: u64,
     /// Seconds that a token lives.
     lifetime_s: i64,
     /// Every token that was made, and when it ends, Unix seconds.
@@ -121,6 +122,7 @@ impl GitHub {
             repositories: git.repositories().to_owned(),
             state: Mutex::new(State {
                 installed: true,
+                installation: INSTALLATION,
                 lifetime_s: 3_600,
                 tokens: HashMap::new(),
                 pulls: Vec::new(),
@@ -177,6 +179,12 @@ impl GitHub {
     /// The App is taken away; its tokens end.
     pub fn uninstall(&self) {
         self.shared.state().installed = false;
+        self.expire_tokens();
+    }
+
+    /// The App is taken away and installed anew: under another id, and without its tokens.
+    pub fn reinstall(&self) {
+        self.shared.state().installation += 1;
         self.expire_tokens();
     }
 

@@ -29,6 +29,8 @@ const RENEWED_BEFORE_MS: i64 = 5 * 60_000;
 const FOUND_MS: i64 = 10 * 60_000;
 /// The same where it has none: somebody may be installing the App right now.
 const MISSING_MS: i64 = 30_000;
+/// How often the installation on a repository is looked for: what is remembered may be gone.
+const LOOKS: usize = 2;
 /// Repositories and installations remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -123,7 +125,24 @@ impl GitHub {
 
     async fn token_but(&self, url: &str, refused: Option<&Secret>) -> Result<Option<Secret>, RemoteError> {
         let (Some(app), Some(repository)) = (&self.app, place::repository(&self.site, url)) else { return Ok(None) };
-        let Some(installation) = self.installation(app, &repository).await? else { return Ok(None) };
+        for _ in 0..LOOKS {
+            let Some(installation) = self.installation(app, &repository).await? else { return Ok(None) };
+            if let Some(token) = self.token_of(app, installation, refused).await? {
+                return Ok(Some(token));
+            }
+            // It was taken away, or installed anew, since we looked.
+            app.forget(&repository.key());
+        }
+        Ok(None)
+    }
+
+    /// The installation's token, made if the one at hand is about to end or is the refused one. `None` = there is no such installation any more.
+    async fn token_of(
+        &self,
+        app: &App,
+        installation: u64,
+        refused: Option<&Secret>,
+    ) -> Result<Option<Secret>, RemoteError> {
         let slot = app.slot(installation);
         let mut minted = slot.lock().await;
         let fresh = minted.as_ref().filter(|minted| {
@@ -133,11 +152,7 @@ impl GitHub {
         if let Some(fresh) = fresh {
             return Ok(Some(fresh.token.clone()));
         }
-        let Some(new) = self.mint(app, installation).await? else {
-            // It was installed anew, or taken away, since we looked.
-            app.forget(&repository.key());
-            return Ok(None);
-        };
+        let Some(new) = self.mint(app, installation).await? else { return Ok(None) };
         let token = new.token.clone();
         *minted = Some(new);
         Ok(Some(token))

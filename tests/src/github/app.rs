@@ -7,7 +7,7 @@ use ring::rsa::PublicKeyComponents;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 
-use super::{APP_ID, APP_KEY_PEM, Body, INSTALLATION, Shared, failure, now_s, reply};
+use super::{APP_ID, APP_KEY_PEM, Body, Shared, failure, now_s, reply};
 
 /// What is wrong with a proof, in GitHub's words.
 fn verify(proof: &str) -> Result<(), &'static str> {
@@ -51,8 +51,12 @@ pub(super) fn installation(shared: &Shared, proof: &str, exists: bool) -> hyper:
     if let Err(why) = verify(proof) {
         return failure(StatusCode::UNAUTHORIZED, why, None);
     }
-    match exists && shared.state().installed {
-        true => reply(StatusCode::OK, &json!({"id": INSTALLATION, "app_id": 271_828, "repository_selection": "all"})),
+    let state = shared.state();
+    match exists && state.installed {
+        true => {
+            let shown = json!({"id": state.installation, "app_id": 271_828, "repository_selection": "all"});
+            reply(StatusCode::OK, &shown)
+        }
         false => failure(StatusCode::NOT_FOUND, "Not Found", None),
     }
 }
@@ -63,7 +67,7 @@ pub(super) fn access_token(shared: &Shared, proof: &str, installation: &str) -> 
         return failure(StatusCode::UNAUTHORIZED, why, None);
     }
     let mut state = shared.state();
-    if installation != INSTALLATION.to_string() || !state.installed {
+    if installation != state.installation.to_string() || !state.installed {
         return failure(StatusCode::NOT_FOUND, "Not Found", None);
     }
     let token = format!("ghs_app-canary-{}", uuid::Uuid::new_v4().simple());

@@ -175,6 +175,10 @@ both! {
         s.github.expire_tokens();
         s.sync(projects[1]).await.ok(200);
         assert_eq!(s.asked("POST", "/app/"), 1);
+        // It was installed anew: what is remembered is looked for again, at once.
+        s.github.reinstall();
+        s.sync(projects[1]).await.ok(200);
+        s.sync(projects[0]).await.ok(200);
         // Less than five minutes are left from the start: each operation asks anew, and is not refused once.
         s.github.expire_tokens();
         s.github.tokens_live(299);
