@@ -16,7 +16,7 @@ use serde_json::json;
 use treehold_engine::Secret;
 use treehold_engine::remote::RemoteError;
 
-use crate::client::{Answer, Call, GitHub, words};
+use crate::client::{Answer, Call, GitHub, RENAMED, words};
 use crate::place::{self, Repository};
 use crate::{AppConfig, ConfigError};
 
@@ -241,6 +241,7 @@ fn not_proved(answer: &Answer) -> RemoteError {
             );
             RemoteError::Auth
         }
+        301 | 302 | 307 | 308 => RemoteError::Failed(RENAMED.to_owned()),
         _ => RemoteError::Failed(format!("GitHub answers HTTP {status}: {said}")),
     }
 }

@@ -61,6 +61,12 @@ fn a_key_that_is_none_is_refused_without_showing_it() {
     }
 }
 
+#[test]
+fn a_renamed_repository_is_told_as_one() {
+    let told = not_proved(&Answer { status: 301, body: Arc::default() }).to_string();
+    assert!(told.contains("renamed") && told.contains("new URL"), "{told}");
+}
+
 /// Goal: GitHub in trouble is asked for a token once, however many wait for it; who comes later asks anew.
 #[tokio::test]
 async fn what_fails_fails_for_all_who_wait() {

@@ -36,6 +36,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const WAIT_MAX_MS: u64 = 5_000;
 /// How often at most.
 const WAITS_MAX: usize = 2;
+/// What a redirect means.
+pub(crate) const RENAMED: &str = "GitHub says that the repository was renamed: give the project its new URL.";
 /// Answers kept to be asked for by their tag.
 const TAGGED_MAX: usize = 1_000;
 /// Longer ones are asked for anew, bytes.
@@ -321,10 +323,7 @@ pub(crate) fn judged(answer: Answer) -> Result<Arc<Value>, EngineError> {
             tracing::debug!(status = answer.status, words = words(&answer.body), "GitHub refuses");
             Err(EngineError::RemoteAuth { attempt: None, commit: None })
         }
-        301 | 302 | 307 | 308 => Err(failed(
-            "remote_failed",
-            "GitHub says that the repository was renamed: give the project its new URL.".to_owned(),
-        )),
+        301 | 302 | 307 | 308 => Err(failed("remote_failed", RENAMED.to_owned())),
         422 => Err(EngineError::unprocessable("remote_refused", format!("GitHub refuses: {}", words(&answer.body)))),
         status => Err(failed("remote_failed", format!("GitHub answers HTTP {status}: {}", words(&answer.body)))),
     }
