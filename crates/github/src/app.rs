@@ -193,6 +193,7 @@ impl GitHub {
             return Ok(known);
         }
         let call = Call::new(Method::GET, vec!["repos", &repository.owner, &repository.name, "installation"]);
+        let call = call.proved();
         let answer = self.exchange(&call, Some(&app.proof(now_ms / 1_000)?)).await?;
         let installation = match answer.status {
             200 => Some(
@@ -212,7 +213,8 @@ impl GitHub {
     async fn mint(&self, app: &App, installation: u64) -> Result<Option<Minted>, RemoteError> {
         let now_ms = self.ambient.now_ms();
         let id = installation.to_string();
-        let call = Call::new(Method::POST, vec!["app", "installations", &id, "access_tokens"]).json(json!({}));
+        let call = Call::new(Method::POST, vec!["app", "installations", &id, "access_tokens"]);
+        let call = call.json(json!({})).proved();
         let answer = self.exchange(&call, Some(&app.proof(now_ms / 1_000)?)).await?;
         match answer.status {
             201 => {}

@@ -17,6 +17,7 @@ use url::{Origin, Url};
 
 use crate::app::App;
 use crate::commits;
+use crate::limits::{Asker, Limits};
 use crate::place::{self, Repository};
 
 static API: Counted = Counted::new(Kind::Remote, "github api");
@@ -53,6 +54,7 @@ pub struct GitHub {
     pub(crate) ambient: Arc<dyn Ambient>,
     http: OnceLock<Client>,
     tagged: Mutex<HashMap<TagKey, Tagged>>,
+    limits: Limits,
 }
 
 /// The URL, and the SHA-256 of whose answer it is: others may not see what one may.
@@ -88,11 +90,13 @@ pub(crate) struct Call<'a> {
     pub(crate) tagged: bool,
     /// It goes to the GraphQL API, which is beside the REST API.
     pub(crate) graphql: bool,
+    /// Its token is a proof of the App's.
+    pub(crate) proved: bool,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, path: Vec<&'a str>) -> Self {
-        Self { method, path, query: Vec::new(), body: None, tagged: false, graphql: false }
+        Self { method, path, query: Vec::new(), body: None, tagged: false, graphql: false, proved: false }
     }
 
     pub(crate) fn get(path: Vec<&'a str>) -> Self {
@@ -106,6 +110,10 @@ impl<'a> Call<'a> {
 
     pub(crate) fn json(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
+    }
+
+    pub(crate) fn proved(self) -> Self {
+        Self { proved: true, ..self }
     }
 
     /// A GraphQL document with its variables.
@@ -148,7 +156,8 @@ impl GitHub {
         ambient: Arc<dyn Ambient>,
     ) -> Self {
         let site = place::site_of(&api);
-        Self { api, site, app, webhook_secret, ambient, http: OnceLock::new(), tagged: Mutex::default() }
+        let (http, tagged, limits) = (OnceLock::new(), Mutex::default(), Limits::default());
+        Self { api, site, app, webhook_secret, ambient, http, tagged, limits }
     }
 
     /// The repository of a URL that was found to be one.
@@ -190,11 +199,19 @@ impl GitHub {
     }
 
     async fn send(&self, call: &Call<'_>, token: Option<&Secret>) -> Result<Answer, RemoteError> {
+        let asker = Asker::of(call, token);
+        if let Some(left_s) = self.limits.left_s(asker, self.ambient.now_ms()) {
+            return Err(RemoteError::Limited(Some(left_s)));
+        }
         let span = span::remote(API.operation(), self.api.host_str());
         span.record("http.request.method", call.method.as_str());
         let answer = API.watch(span.clone(), self.send_once(call, token), failure).await;
-        if let Ok(answer) = &answer {
-            span.record("http.response.status_code", i64::from(answer.status));
+        match &answer {
+            Ok(answer) => {
+                span.record("http.response.status_code", i64::from(answer.status));
+            }
+            Err(RemoteError::Limited(wait_s)) => self.limits.note(asker, *wait_s, self.ambient.now_ms()),
+            Err(_) => {}
         }
         answer
     }
@@ -274,7 +291,7 @@ fn failure(answer: &Result<Answer, RemoteError>) -> Option<&'static str> {
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+pub(crate) fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
     hash

@@ -8,6 +8,7 @@ mod client;
 mod commits;
 mod facts;
 mod forge;
+mod limits;
 mod place;
 mod pulls;
 mod webhook;

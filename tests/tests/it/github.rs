@@ -54,7 +54,7 @@ impl Setting {
         clean(self.d.send(json_body(self.d.request("POST", path), &body)).await)
     }
 
-    async fn post_as(&self, token: &str, path: &str, body: Value) -> Reply {
+    pub async fn post_as(&self, token: &str, path: &str, body: Value) -> Reply {
         clean(self.d.send(json_body(self.d.request("POST", path), &body).header("X-Remote-Token", token)).await)
     }
 
@@ -370,19 +370,31 @@ both! {
         assert!(!s.d.log().contains(WEBHOOK_SECRET));
     }
 
-    /// Goal: a limit of GitHub is told with the time to come back; a short one is waited for.
+    /// Goal: a limit of GitHub is told with the time to come back, until which GitHub is left alone by whom it is for; a short one is waited for.
     async fn limits(d) {
         let s = set_up(d, true).await;
         let project = s.project(&s.github.url("o/docs")).await;
         let path = format!("/projects/{project}/pulls");
         s.sync(project).await.ok(200);
-        for (limit, most, least) in [(Limit::Primary(1_200), 1_200, 1_190), (Limit::Secondary(90), 90, 90), (Limit::SecondaryInWords, 60, 60)] {
+        for (token, limit, most, least) in [
+            ("ghp_one-canary", Limit::Primary(1_200), 1_200, 1_190),
+            ("ghp_two-canary", Limit::Secondary(90), 90, 90),
+            ("ghp_three-canary", Limit::SecondaryInWords, 60, 60),
+        ] {
+            let list = || s.d.send(s.d.request("GET", &path).header("X-Remote-Token", token));
+            let seconds = |told: Reply| {
+                told.problem(429, "remote_rate_limited");
+                told.header("retry-after").parse::<u64>().expect("seconds")
+            };
             s.github.limit_next(&[limit]);
-            let told = s.d.get(&path).await;
-            told.problem(429, "remote_rate_limited");
-            let seconds: u64 = told.header("retry-after").parse().expect("seconds");
-            assert!((least..=most).contains(&seconds), "{limit:?}: {seconds}");
+            let first = seconds(list().await);
+            assert!((least..=most).contains(&first), "{limit:?}: {first}");
+            s.github.take_asked();
+            let again = seconds(list().await);
+            assert!((1..=first).contains(&again), "{limit:?}: {again}");
+            assert_eq!(s.github.take_asked(), [], "GitHub is left alone");
         }
+        s.d.get(&path).await.ok(200);
         s.github.take_asked();
         s.github.limit_next(&[Limit::Secondary(0)]);
         s.d.get(&path).await.ok(200);
@@ -396,7 +408,8 @@ both! {
         let told = s.commit(project, "later\n").await;
         told.problem(429, "remote_rate_limited");
         assert_eq!((told.header("retry-after"), s.remote.head()), ("90", before));
-        s.post(&format!("/projects/{project}/push"), json!({})).await.ok(200);
+        // A token of the request's own has limits of its own.
+        s.post_as(PERSONAL_TOKEN, &format!("/projects/{project}/push"), json!({})).await.ok(200);
         assert_eq!(s.remote.file("dir/a.txt"), "later\n");
     }
 
