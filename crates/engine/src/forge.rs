@@ -43,15 +43,17 @@ impl Engine {
         self.config.remote_token.clone().filter(|_| !self.forge.has(url))
     }
 
-    /// The project's repository at the forge.
+    /// The project's repository at the forge, if it is among the remotes that the server may use.
     pub(crate) fn site(&self, project: &Project, token: Option<Secret>) -> Result<ForgeSite> {
         let no_remote =
             || EngineError::unprocessable("no_remote", "The project has no remote; create it with one.".to_owned());
         let url = project.remote_url.clone().ok_or_else(no_remote)?;
-        match self.forge.has(&url) {
-            true => Ok(ForgeSite { url, token, fallback: self.config.remote_token.clone() }),
-            false => Err(not_github()),
+        if !self.forge.has(&url) {
+            return Err(not_github());
         }
+        // An operator may have brought the project in from anywhere, or have narrowed the list since.
+        self.remote.check_url(&url)?;
+        Ok(ForgeSite { url, token, fallback: self.config.remote_token.clone() })
     }
 
     /// Opens a pull request for a branch that was pushed. Where one is open for the same branches, that is the answer.

@@ -211,6 +211,28 @@ both! {
         assert!(!s.d.log().contains(PERSONAL_TOKEN) && !s.d.log().contains("ghp_nobody-canary"));
     }
 
+    /// Goal: what the server may not use any more is not asked for anything, by git or by GitHub's API.
+    async fn no_longer_allowed(d) {
+        let mut s = set_up(d, true).await;
+        let project = s.project(&s.github.url("o/docs")).await;
+        s.sync(project).await.ok(200);
+        s.d.set("TREEHOLD_ALLOW_REMOTE", &s.github.url("others/"));
+        s.d.kill();
+        s.d.up().await;
+        s.github.take_asked();
+        s.d.git.reset_requests();
+        let path = format!("/projects/{project}/pulls");
+        let spec = json!({"title": "T", "head": "topic"});
+        s.sync(project).await.problem(403, "remote_not_allowed");
+        s.post(&path, spec.clone()).await.problem(403, "remote_not_allowed");
+        s.post_as(PERSONAL_TOKEN, &path, spec).await.problem(403, "remote_not_allowed");
+        let change = json_body(s.d.request("PATCH", &format!("{path}/1")), &json!({"title": "T"}));
+        s.d.send(change).await.problem(403, "remote_not_allowed");
+        s.d.get(&path).await.problem(403, "remote_not_allowed");
+        s.d.get(&format!("/projects/{project}/remote")).await.problem(403, "remote_not_allowed");
+        assert_eq!((s.github.take_asked(), s.d.git.requests().len()), (Vec::new(), 0));
+    }
+
     /// Goal: a pull request is opened for what was pushed, once however often it is asked for, changed, closed and listed.
     async fn pulls(d) {
         let s = set_up(d, true).await;

@@ -179,6 +179,9 @@ impl Keyed {
         if at.credentials.is_some() || !self.forge.has(&at.url) {
             return Ok(None);
         }
+        if !at.operator {
+            self.remote.check_url(&at.url)?;
+        }
         let credentials = self.forge.credentials(&at.url).await?.or_else(|| self.fallback.clone());
         Ok(Some(Endpoint { credentials, ..at.clone() }))
     }
