@@ -166,13 +166,17 @@ impl GitHub {
             .ok_or_else(|| EngineError::unprocessable("not_github", "The project's remote is not on GitHub."))
     }
 
-    /// Calls as the request's own token, else as the App, else as whom is configured for all. Where the App's token is not accepted,
-    /// once more with a fresh one: a 401 has changed nothing.
+    /// Calls as the request's own token, else as the App, else as whom is configured for all, also where GitHub does not know the App. Where
+    /// the App's token is not accepted, once more with a fresh one: a 401 has changed nothing.
     pub(crate) async fn call(&self, at: &ForgeSite, call: &Call<'_>) -> Result<Answer, RemoteError> {
         if at.token.is_some() {
             return self.exchange(call, at.token.as_ref()).await;
         }
-        let token = self.app_token(&at.url).await?.or_else(|| at.fallback.clone());
+        let apps = match self.app_token(&at.url).await {
+            Err(RemoteError::Auth) if at.fallback.is_some() => None,
+            apps => apps?,
+        };
+        let token = apps.or_else(|| at.fallback.clone());
         let answer = self.exchange(call, token.as_ref()).await?;
         match (answer.status, token) {
             (401, Some(refused)) => match self.renew_app_token(&at.url, &refused).await? {

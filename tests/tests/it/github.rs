@@ -211,6 +211,24 @@ both! {
         assert!(!s.d.log().contains(PERSONAL_TOKEN) && !s.d.log().contains("ghp_nobody-canary"));
     }
 
+    /// Goal: where GitHub does not take the App for what it says it is, whoever is configured for all remotes is tried.
+    async fn an_app_that_is_not_known(d) {
+        let mut s = set_up(d, true).await;
+        let project = s.project(&s.github.url("o/docs")).await;
+        s.d.set("TREEHOLD_GITHUB_APP_ID", "1");
+        s.d.kill();
+        s.d.up().await;
+        s.sync(project).await.problem(502, "remote_auth");
+        assert!(s.d.log().contains("GitHub refuses the App"));
+        s.d.set("TREEHOLD_REMOTE_TOKEN", PERSONAL_TOKEN);
+        s.d.kill();
+        s.d.up().await;
+        s.sync(project).await.ok(200);
+        s.commit(project, "mine\n").await.ok(200);
+        assert_eq!(s.remote.file("dir/a.txt"), "mine\n");
+        s.d.get(&format!("/projects/{project}/remote")).await.ok(200);
+    }
+
     /// Goal: what the server may not use any more is not asked for anything, by git or by GitHub's API.
     async fn no_longer_allowed(d) {
         let mut s = set_up(d, true).await;

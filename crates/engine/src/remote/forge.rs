@@ -182,7 +182,12 @@ impl Keyed {
         if !at.operator {
             self.remote.check_url(&at.url)?;
         }
-        let credentials = self.forge.credentials(&at.url).await?.or_else(|| self.fallback.clone());
+        let own = match self.forge.credentials(&at.url).await {
+            // The forge does not take us for who we are: whoever is configured for all remotes may be let in.
+            Err(RemoteError::Auth) if self.fallback.is_some() => None,
+            own => own?,
+        };
+        let credentials = own.or_else(|| self.fallback.clone());
         Ok(Some(Endpoint { credentials, ..at.clone() }))
     }
 
