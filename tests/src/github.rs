@@ -213,6 +213,20 @@ impl GitHub {
         self.shared.state().undo_next = true;
     }
 
+    /// So many pull requests more are open, with this description.
+    pub fn describe(&self, count: usize, description: &str) {
+        let mut state = self.shared.state();
+        for _ in 0..count {
+            let number = state.pulls.len() + 1;
+            let side = |name: String| json!({"label": format!("o:{name}"), "ref": name, "sha": "1".repeat(40)});
+            state.pulls.push(json!({
+                "id": number, "number": number, "state": "open", "title": "Long", "body": description, "merged_at": null, "draft": false,
+                "url": "https://api.example/", "html_url": "https://example/", "head": side(format!("long-{number}")),
+                "base": side("main".to_owned()),
+            }));
+        }
+    }
+
     /// Lists of pull requests are not filtered by their branches from now on.
     pub fn ignore_branches(&self) {
         self.shared.state().unfiltered = true;

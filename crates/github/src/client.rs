@@ -25,7 +25,7 @@ static API: Counted = Counted::new(Kind::Remote, "github api");
 const USER_AGENT: &str = concat!("treehold/", env!("CARGO_PKG_VERSION"));
 /// The version of the API that this is written for.
 const API_VERSION: &str = "2022-11-28";
-/// Largest answer that is read, bytes.
+/// Largest answer that is read of most calls, bytes.
 const ANSWER_LEN_MAX: usize = 8 << 20;
 /// Longest text of GitHub that is passed on, bytes.
 const TEXT_LEN_MAX: usize = 1_000;
@@ -92,11 +92,14 @@ pub(crate) struct Call<'a> {
     pub(crate) graphql: bool,
     /// Its token is a proof of the App's.
     pub(crate) proved: bool,
+    /// Largest answer that is read, bytes.
+    pub(crate) answer_len_max: usize,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, path: Vec<&'a str>) -> Self {
-        Self { method, path, query: Vec::new(), body: None, tagged: false, graphql: false, proved: false }
+        let (query, body, answer_len_max) = (Vec::new(), None, ANSWER_LEN_MAX);
+        Self { method, path, query, body, tagged: false, graphql: false, proved: false, answer_len_max }
     }
 
     pub(crate) fn get(path: Vec<&'a str>) -> Self {
@@ -110,6 +113,11 @@ impl<'a> Call<'a> {
 
     pub(crate) fn json(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
+    }
+
+    /// For an answer that may be longer than most.
+    pub(crate) fn answer_len_max(self, bytes: usize) -> Self {
+        Self { answer_len_max: bytes.max(ANSWER_LEN_MAX), ..self }
     }
 
     pub(crate) fn proved(self) -> Self {
@@ -236,16 +244,18 @@ impl GitHub {
         if let (StatusCode::NOT_MODIFIED, Some(known)) = (status, known) {
             return Ok(Answer { status: 200, body: known.body });
         }
-        let body = Arc::new(read(response).await?);
+        let text = read(response, call.answer_len_max).await?;
+        let small = text.len() <= TAGGED_LEN_MAX;
+        let body: Arc<Value> = Arc::new(serde_json::from_slice(&text).unwrap_or_default());
+        drop(text);
         let words = body["message"].as_str().unwrap_or_default();
         // The GraphQL API tells of limits with status 200.
         let told = if call.graphql && commits::limits(&body) { StatusCode::TOO_MANY_REQUESTS } else { status };
         if let Some(wait) = limited(told, &headers, words) {
             return Err(RemoteError::Limited(wait));
         }
-        let small = || serde_json::to_vec(&*body).is_ok_and(|text| text.len() <= TAGGED_LEN_MAX);
         if let (Some(key), StatusCode::OK, Some(tag)) = (key, status, headers.get(header::ETAG))
-            && small()
+            && small
         {
             let mut tagged = self.tagged();
             if tagged.len() >= TAGGED_MAX {
@@ -314,17 +324,17 @@ fn headers(token: Option<&Secret>) -> Result<HeaderMap, RemoteError> {
     Ok(headers)
 }
 
-async fn read(response: reqwest::Response) -> Result<Value, RemoteError> {
+async fn read(response: reqwest::Response, len_max: usize) -> Result<Vec<u8>, RemoteError> {
     let mut stream = response.bytes_stream();
     let mut body = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(send_error)?;
-        if body.len() + chunk.len() > ANSWER_LEN_MAX {
+        if body.len() + chunk.len() > len_max {
             return Err(RemoteError::Invalid("it is too long".into()));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(serde_json::from_slice(&body).unwrap_or_default())
+    Ok(body)
 }
 
 /// No text of these holds a token: that is in a header, and headers are in no error.

@@ -10,10 +10,8 @@ use treehold_engine::{EngineError, Result};
 use crate::client::{Call, GitHub, judged};
 use crate::place::Repository;
 
-/// On a page if nobody says.
-const LIMIT: usize = 30;
-/// GitHub gives no more.
-const LIMIT_MAX: usize = 100;
+/// What GitHub tells of one that is listed, bytes: a description of 65,536 characters, and two repositories.
+const LISTED_LEN_MAX: usize = 320 << 10;
 
 /// What we read of a pull request.
 #[derive(Deserialize)]
@@ -136,7 +134,7 @@ impl GitHub {
 
     pub(crate) async fn list(&self, at: &ForgeSite, filter: &PullFilter) -> Result<PullPage> {
         let repository = self.repository(&at.url)?;
-        let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+        let limit = filter.page_len();
         let page = match filter.cursor.as_deref() {
             None => 1,
             Some(cursor) => cursor
@@ -151,6 +149,7 @@ impl GitHub {
             Some(PullState::Closed) => "closed",
         };
         let mut call = Call::get(vec!["repos", &repository.owner, &repository.name, "pulls"])
+            .answer_len_max(limit * LISTED_LEN_MAX)
             .query("state", state)
             .query("per_page", limit.to_string())
             .query("page", page.to_string());

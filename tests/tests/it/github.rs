@@ -299,6 +299,9 @@ both! {
         s.post(&path, nowhere).await.problem(422, "remote_refused");
         assert_eq!(s.github.pulls()[1]["title"], "Again", "what is open for other branches is left alone");
         s.d.get(&format!("{path}?state=merged")).await.problem(400, "bad_parameter");
+        // As many, and described at such length, as GitHub takes.
+        s.github.describe(100, &"\u{1f600}".repeat(65_536));
+        assert_eq!(number(&s.d.get(&format!("{path}?limit=100")).await.ok(200)), 100);
         let local = s.d.local_project().await;
         s.post(&format!("/projects/{local}/pulls"), json!({"title": "T", "head": "x"})).await.problem(422, "no_remote");
         s.nothing_leaked().await;

@@ -72,6 +72,13 @@ pub struct PullFilter {
     pub limit: Option<usize>,
 }
 
+impl PullFilter {
+    /// Most of them on the page.
+    pub fn page_len(&self) -> usize {
+        self.limit.unwrap_or(30).clamp(1, 100)
+    }
+}
+
 /// A pull request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PullView {

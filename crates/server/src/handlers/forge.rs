@@ -10,6 +10,7 @@ use treehold_engine::remote::Delivery;
 
 use crate::app::App;
 use crate::body::{self, Expect, read_json};
+use crate::context::holding;
 use crate::error::Problem;
 use crate::headers::{self, credentials};
 use crate::params::{Params, Query};
@@ -17,6 +18,8 @@ use crate::respond::{Answer, json as answer, ok};
 
 /// A description may have 65,536 characters, of up to four bytes, more where they are escaped.
 const PULL: Expect = Expect { bytes: 512 << 10, ..Expect::SMALL };
+/// Memory for a pull request that is listed: what GitHub tells of it, with its whole description, as it comes and as it is read.
+const LISTED_BYTES: u64 = 2 * (320 << 10);
 /// GitHub sends nothing larger, bytes.
 const WEBHOOK_BYTES: u64 = 4 << 20;
 
@@ -55,7 +58,9 @@ pub(crate) async fn list(State(app): State<App>, params: Params, query: Query, h
     let (head, cursor, limit) = (query.string("head")?, query.cursor()?.map(str::to_owned), query.limit()?);
     let filter = PullFilter { state, head, cursor, limit };
     let credentials = credentials(&headers)?;
-    ok(&app.reading(app.engine().pulls(params.text("project")?, &filter, credentials)).await?)
+    let memory = app.reserve(filter.page_len() as u64 * LISTED_BYTES)?;
+    let page = app.reading(app.engine().pulls(params.text("project")?, &filter, credentials)).await?;
+    Ok(ok(&page)?.map(|body| holding(body, memory)))
 }
 
 /// `GET /projects/{project}/remote?branch`
