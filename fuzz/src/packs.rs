@@ -18,6 +18,7 @@ const LIMITS: IngestLimits = IngestLimits {
     object_bytes: OBJECT_BYTES_MAX,
     inflated_bytes: 1 << 20,
     inflated_ratio: 1_000,
+    padding_bytes: 4_096,
     delta_depth: 20,
     external: 100,
 };

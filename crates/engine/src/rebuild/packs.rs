@@ -102,6 +102,7 @@ fn options() -> IngestOptions<'static> {
         object_bytes: OBJECT_MAX,
         inflated_bytes: u64::MAX,
         inflated_ratio: u64::MAX,
+        padding_bytes: u64::MAX,
         delta_depth: 4_096,
         external: u64::MAX,
     };

@@ -50,6 +50,9 @@ pub struct IngestLimits {
     /// Whole histories have some 30 (git) to 60 (tokio). A large file with thousands of small changes has thousands, and
     /// may be fetched with the default; who takes pushes from anybody wants some 1,000.
     pub inflated_ratio: u64,
+    /// Bytes of an entry's zlib stream beyond twice what it inflates to. Deflate itself adds less than one in a hundred; empty blocks, which
+    /// hold nothing, can add the rest of the pack, and would be read and kept with the object while no other limit counts them.
+    pub padding_bytes: u64,
     /// Length of a chain of deltas.
     pub delta_depth: u32,
     /// Objects that the pack refers to and does not have.
@@ -64,6 +67,7 @@ impl Default for IngestLimits {
             object_bytes: 100 << 20,
             inflated_bytes: 128 << 30,
             inflated_ratio: 100_000,
+            padding_bytes: 4_096,
             delta_depth: 4_096,
             external: 10_000_000,
         }
@@ -74,6 +78,11 @@ impl Default for IngestLimits {
 pub const INFLATED_BYTES_FREE: u64 = 64 << 20;
 
 impl IngestLimits {
+    /// How long the zlib stream of `size` bytes may be.
+    fn stream_bytes(&self, size: u64) -> u64 {
+        size.saturating_mul(2).saturating_add(self.padding_bytes)
+    }
+
     /// What the first `len` bytes of a pack may inflate to.
     fn inflated_bytes_in(&self, len: u64) -> u64 {
         self.inflated_bytes.min(self.inflated_ratio.saturating_mul(len).saturating_add(INFLATED_BYTES_FREE))

@@ -222,6 +222,7 @@ impl Scan<'_, '_> {
 
     /// Inflates one stream of exactly `size` bytes. The buffer grows with what comes, not with what is claimed.
     fn inflate(&mut self, offset: u64, size: u64, window: &mut Window<'_>) -> Result<(), IngestError> {
+        let stream_max = self.limits.stream_bytes(size);
         self.content.clear();
         self.content.shrink_to(1 << 20);
         self.inflate.reset(true);
@@ -240,6 +241,9 @@ impl Scan<'_, '_> {
             let status = status.map_err(|_| damaged(offset, "its zlib stream is damaged"))?;
             if self.content.len() as u64 > size {
                 return Err(damaged(offset, "it is longer than it says"));
+            }
+            if self.inflate.total_in() > stream_max {
+                return Err(IngestError::Limit { what: "bytes in the zlib stream of one object", limit: stream_max });
             }
             if status == Status::StreamEnd {
                 break;

@@ -37,6 +37,7 @@ const OF_A_PUSH: IngestLimits = IngestLimits {
     object_bytes: 100 << 20,
     inflated_bytes: 128 << 30,
     inflated_ratio: 1_000,
+    padding_bytes: 4_096,
     delta_depth: 4_096,
     external: 1_000_000,
 };

@@ -34,6 +34,20 @@ impl Forge {
         self
     }
 
+    /// The same with so many empty blocks in its zlib stream, five bytes each.
+    fn padded(&mut self, kind: EntryKind, data: &[u8], blocks: usize) -> &mut Self {
+        self.offsets.push(self.bytes.len());
+        EntryHeader { kind, size: data.len() as u64 }.encode(&mut self.bytes);
+        let mut stream = Vec::new();
+        Deflater::new(9).deflate(&[data], &mut stream);
+        // Behind the two bytes of the stream's header.
+        self.bytes.extend_from_slice(&stream[..2]);
+        self.bytes.extend_from_slice(&b"\0\0\0\xff\xff".repeat(blocks));
+        self.bytes.extend_from_slice(&stream[2..]);
+        self.count += 1;
+        self
+    }
+
     fn whole(&mut self, kind: Kind, data: &[u8]) -> &mut Self {
         self.entry(EntryKind::Whole(kind), data.len() as u64, data)
     }
@@ -222,6 +236,35 @@ fn deltas_that_lie_are_refused() {
     for distance in [1, at - 13, at, at - 11, at + 1, u64::MAX / 2] {
         let result = forge(&|f| _ = f.entry(EntryKind::OfsDelta { distance }, good.len() as u64, &good));
         assert!(matches!(result, Err(IngestError::Damaged { .. })), "{distance}");
+    }
+}
+
+/// Goal: a pack costs what its objects hold: what holds nothing is read into no memory, and kept and sent with no object.
+#[test]
+fn streams_of_nothing_are_refused() {
+    let change = delta(10, 4, &[0x90, 4]);
+    let pack = |blocks| {
+        let mut object = Forge::new();
+        object.padded(EntryKind::Whole(Kind::Blob), b"0123456789", blocks).ofs_delta(0, &change);
+        let mut on_it = Forge::new();
+        let base = EntryKind::RefDelta { base: blob(b"0123456789") };
+        on_it.whole(Kind::Blob, b"0123456789").padded(base, &change, blocks);
+        [object.finish(), on_it.finish()]
+    };
+    // As of somebody who flushes often.
+    for taken in pack(500) {
+        let quarantine = take(&taken).unwrap();
+        assert_eq!((quarantine.len(), Some(objects(&quarantine))), (2, by_git(&taken)));
+    }
+    for padded in pack(1_000) {
+        let refused = take(&padded);
+        let long = |what: &str| what.contains("zlib stream");
+        assert!(matches!(refused, Err(IngestError::Limit { what, .. }) if long(what)), "{refused:?}");
+    }
+    // Its end is not waited for.
+    let endless = pack(1_000_000).map(|pack| pack[..pack.len() / 2].to_vec());
+    for cut in endless {
+        assert!(matches!(take(&cut), Err(IngestError::Limit { .. })));
     }
 }
 
