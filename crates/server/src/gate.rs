@@ -1,9 +1,9 @@
 //! Refuses request heads that two readers could take for different requests (RFC 9112 sections 2.2, 5.2, 6.3): a line that
 //! does not end in CRLF, a folded header, `Content-Length` beside `Transfer-Encoding`, either of them twice, and values
-//! that are not plain. The HTTP library underneath is lenient with some of these, and a proxy in front may be lenient in
-//! another way.
+//! that are not plain. So are lines of trailers that do not end in CRLF: the library reads on until an empty line that does, others end
+//! there. The HTTP library underneath is lenient with some of these, and a proxy in front may be lenient in another way.
 //!
-//! The gate reads along, byte for byte, before the library does. What it refuses it spoils with a NUL, which no head may
+//! The gate reads along, byte for byte, before the library does. What it refuses it spoils with a NUL, which no head and no trailer may
 //! contain: so the library itself answers 400 and closes. It only ever adds refusals; the library's reading counts.
 
 /// Room for the lines that matter; longer ones are not `Content-Length` or `Transfer-Encoding` as anybody writes them.
@@ -40,8 +40,8 @@ enum Chunks {
     Size { size: u64, extension: bool },
     /// So many bytes of data and its line end.
     Content(u64),
-    /// Trailers: bytes of the current line, without its end.
-    Trailers(usize),
+    /// Trailers: bytes of the current line, without its end, and whether the last byte was a CR.
+    Trailers { len: usize, after_cr: bool },
 }
 
 /// The gate of one connection.
@@ -63,19 +63,13 @@ impl Gate {
                     *left -= used as u64;
                     used
                 }
-                At::Head(head) => {
-                    let Some(next) = head.byte(bytes[0]) else {
+                At::Head(_) | At::Chunks(_) => {
+                    let Some(next) = self.0.byte(bytes[0]) else {
                         bytes[0] = 0;
                         self.0 = At::Refused;
                         return false;
                     };
                     if let Some(next) = next {
-                        self.0 = next;
-                    }
-                    1
-                }
-                At::Chunks(chunks) => {
-                    if let Some(next) = chunks.byte(bytes[0]) {
                         self.0 = next;
                     }
                     1
@@ -89,6 +83,17 @@ impl Gate {
             bytes = &mut bytes[used..];
         }
         !matches!(self.0, At::Refused)
+    }
+}
+
+impl At {
+    /// `None` = refused; `Some(Some(…))` = what follows, where that changes.
+    fn byte(&mut self, byte: u8) -> Option<Option<Self>> {
+        match self {
+            Self::Head(head) => head.byte(byte),
+            Self::Chunks(chunks) => chunks.byte(byte),
+            Self::Body(_) | Self::Refused => Some(None),
+        }
     }
 }
 
@@ -162,27 +167,36 @@ impl Chunks {
         Self::Size { size: 0, extension: false }
     }
 
-    /// What follows, where that changes. Malformed framing is left to the library, which refuses it.
-    fn byte(&mut self, byte: u8) -> Option<At> {
+    fn after_size(size: u64) -> Self {
+        match size {
+            0 => Self::Trailers { len: 0, after_cr: false },
+            _ => Self::Content(size.saturating_add(2)),
+        }
+    }
+
+    /// `None` = refused; `Some(Some(…))` = what follows. Malformed sizes and ends of chunks are left to the library, which refuses them.
+    fn byte(&mut self, byte: u8) -> Option<Option<At>> {
         match self {
             Self::Size { size, extension } => {
                 match char::from(byte).to_digit(16) {
-                    _ if byte == b'\n' && *size > 0 => return Some(At::Chunks(Self::Content(size.saturating_add(2)))),
-                    _ if byte == b'\n' => return Some(At::Chunks(Self::Trailers(0))),
+                    _ if byte == b'\n' => return Some(Some(At::Chunks(Self::after_size(*size)))),
                     Some(digit) if !*extension => *size = size.saturating_mul(16).saturating_add(u64::from(digit)),
                     _ => *extension = true,
                 }
-                None
+                Some(None)
             }
-            Self::Content(_) => None,
-            Self::Trailers(len) => {
+            Self::Content(_) => Some(None),
+            Self::Trailers { len, after_cr } => {
+                if std::mem::replace(after_cr, byte == b'\r') != (byte == b'\n') {
+                    return None;
+                }
                 match byte {
-                    b'\n' if *len == 0 => return Some(At::Head(Head::default())),
+                    b'\n' if *len == 0 => return Some(Some(At::Head(Head::default()))),
                     b'\n' => *len = 0,
                     b'\r' => {}
                     _ => *len += 1,
                 }
-                None
+                Some(None)
             }
         }
     }
@@ -212,7 +226,7 @@ mod tests {
             GET,
             "\r\nPUT / HTTP/1.1\r\ncontent-length: 12\r\n\r\nX: a\nb\r c\n\n",
             "PUT / HTTP/1.1\r\nTRANSFER-ENCODING:\tChunked \r\n\r\n",
-            "a;x=\"y\"\r\n\n\r\n\n\r\n\n\r\nXY\r\n00\r\nTrailer: x\r\nT: y\r\n\r\n",
+            "b;x=\"y\"\r\n\n\r\n\n\r\n\n\r\nXY\r\n00\r\nTrailer: x\r\nT: y\r\n\r\n",
             "PUT / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
             "POST / HTTP/1.1\r\n",
             &long,
@@ -249,6 +263,26 @@ mod tests {
         ] {
             for step in [1, 5, 1_000] {
                 assert!(refused_at(&format!("GET / HTTP/1.1\r\n{head}\r\n"), step).is_some(), "{head:?}");
+            }
+        }
+    }
+
+    /// What is read as more than one line by some, and as one by the library.
+    #[test]
+    fn trailers_that_read_in_two_ways_are_spoiled() {
+        let hidden = "POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n";
+        let head = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n";
+        for (trailers, at) in [
+            ("\n", 0),
+            ("X: a\n\r\n", 4),
+            ("X: a\n\n", 4),
+            ("X: a\r\n\n", 6),
+            ("X: a\rb\r\n\r\n", 5),
+            ("X: a\r\r\n", 5),
+        ] {
+            for step in [1, 5, 1_000] {
+                let stream = format!("{head}{trailers}{hidden}");
+                assert_eq!(refused_at(&stream, step), Some(head.len() + at), "{trailers:?} {step}");
             }
         }
     }

@@ -121,6 +121,8 @@ const ATTACKS: &[&str] = &[
     "Transfer-Encoding: chunked\r\n\r\n0 \r\n\r\n@",
     "Transfer-Encoding: chunked\r\n\r\n0\n\n@",
     "Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: #\r\n\r\n@",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\n@",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n@",
     "Transfer-Encoding: chunked\r\n\r\n00000000000000000\r\n\r\n@",
     "Transfer-Encoding: chunked\r\n\r\n1\r\nZZ0\r\n\r\n@",
     "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n@",

@@ -131,6 +131,12 @@ async fn chunks_that_read_in_two_ways_are_refused() {
         "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
         "\r\n5\r\nhello\r\n0\r\n\r\n",
+        // To who takes a bare LF for the end of a line another request follows, to others more trailers.
+        "5\r\nhello\r\n0\r\n\n",
+        "5\r\nhello\r\n0\r\nX: a\n\r\n",
+        "5\r\nhello\r\n0\r\nX: a\n\n",
+        "5\r\nhello\r\n0\r\nX: a\r\n\n",
+        "5\r\nhello\r\n0\r\nX: a\n\nPOST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n",
     ] {
         let request = format!(
             "PUT /pending/{project}/{USER}/x HTTP/1.1\r\nHost: t\r\nX-Internal-API-Key: {KEY}\r\n\
