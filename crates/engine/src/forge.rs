@@ -233,3 +233,43 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::api::{ProjectSpec, RemoteSpec};
+    use crate::properties::World;
+    use crate::remote::{GitRemote, RemoteTimeouts, Secret};
+    use crate::{Engine, EngineConfig};
+
+    /// Goal: the server's own token goes to hosts that its configuration names, and not to any host that a project may be given.
+    #[tokio::test]
+    async fn the_configured_token_goes_to_hosts_that_are_named() {
+        let world = World::new().await;
+        let allowed = ["https://", "https://git.example/o", "http://127.0.0.1:3000/"].map(str::to_owned).to_vec();
+        let spool_dir = world.engine.config.spool_dir.clone();
+        let remote = GitRemote::new(allowed, spool_dir, RemoteTimeouts::default()).expect("a remote");
+        let remote_token = Some(Secret::new("ours".to_owned()));
+        let config = EngineConfig { remote_token, ..(*world.engine.config).clone() };
+        let engine = Engine { remote: Arc::new(remote), config: Arc::new(config), ..world.engine.clone() };
+        for (url, is_named) in [
+            ("https://git.example/o/docs", true),
+            ("https://git.example/other", false),
+            ("https://evil.example/o/docs", false),
+            ("https://git.example.evil.example/o/docs", false),
+            ("http://127.0.0.1:3000/docs", true),
+        ] {
+            engine.remote.check_url(url).expect("an allowed URL");
+            let remote = Some(RemoteSpec { url: url.to_owned() });
+            let spec = ProjectSpec { remote, ..ProjectSpec::default() };
+            let project = engine.checked_project(None, &spec).expect("a project");
+            let sent = |own: Option<&str>| {
+                let at = engine.endpoint(&project, own.map(|own| Secret::new(own.to_owned()))).expect("a remote");
+                at.credentials.map(|secret| secret.expose().to_owned())
+            };
+            assert_eq!(sent(None).as_deref(), is_named.then_some("ours"), "{url}");
+            assert_eq!(sent(Some("own")).as_deref(), Some("own"), "{url}");
+        }
+    }
+}

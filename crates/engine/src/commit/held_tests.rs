@@ -150,6 +150,10 @@ impl Remote for OddRemote {
         self.inner.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.inner.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> std::result::Result<RemoteRefs, RemoteError> {
         self.inner.refs(at, prefixes).await
     }

@@ -48,6 +48,12 @@ impl AllowList {
         Ok(Self { prefixes: prefixes.map(Prefix::parse).collect::<Result<_, _>>()? })
     }
 
+    /// Whether a prefix permits the URL that names its host.
+    pub fn names_host(&self, text: &str) -> bool {
+        let names = |url: Url| self.prefixes.iter().any(|prefix| prefix.host.is_some() && prefix.permits(&url));
+        parse_url(text).is_ok_and(names)
+    }
+
     /// The normalised URL, without a slash at its end, and the addresses that its host may have.
     ///
     /// Refused are other schemes than `http` and `https`, user names and passwords, queries, fragments, control

@@ -182,6 +182,10 @@ impl Remote for GitRemote {
         self.allow.judge(url).map(|_| ())
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.allow.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         let place = self.locate(at)?;
         let listed = self.list(&place, prefixes).await;

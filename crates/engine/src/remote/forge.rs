@@ -208,6 +208,10 @@ impl Remote for Keyed {
         self.remote.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.remote.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> std::result::Result<RemoteRefs, RemoteError> {
         let Some(keyed) = self.key(at).await? else { return self.remote.refs(at, prefixes).await };
         match self.remote.refs(&keyed, prefixes).await {

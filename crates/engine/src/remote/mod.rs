@@ -171,6 +171,9 @@ pub enum RemoteError {
 pub trait Remote: Send + Sync + std::fmt::Debug + 'static {
     /// Refuses a URL that may never be used, without any network: scheme, user name, allow-list.
     fn check_url(&self, url: &str) -> Result<(), RemoteError>;
+    /// Whether who configured the server named the URL's host: only there may credentials go that are the server's own. A host that is
+    /// allowed only as every host is may be anybody's.
+    fn names_host(&self, url: &str) -> bool;
     /// Refs whose names start with one of `prefixes`, and `HEAD`.
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError>;
     /// Begins to fetch a self-contained pack (no thin deltas) into a spool file.

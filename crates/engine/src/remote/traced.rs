@@ -71,6 +71,10 @@ impl Remote for Traced {
         self.0.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.0.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         let listed = self.0.refs(at, prefixes);
         REFS.watch(asked(&REFS, at), listed, |listed| listed.as_ref().err().map(kind)).await

@@ -27,11 +27,13 @@ const CHANGED_FEW: usize = 256;
 const BRANCHES_SHOWN: usize = 5;
 
 impl Engine {
-    /// Where the project's remote is. Only an operator can have registered a local path.
+    /// Where the project's remote is. Only an operator can have registered a local path. Whoever may give a project a remote on any host
+    /// must not have the server's own token sent to one of theirs.
     pub(crate) fn endpoint(&self, project: &Project, credentials: Option<Secret>) -> Option<Endpoint> {
         let url = project.remote_url.clone()?;
         let operator = !is_http(&url);
-        let credentials = credentials.or_else(|| self.configured_credentials(&url));
+        let configured = || self.configured_credentials(&url).filter(|_| self.remote.names_host(&url));
+        let credentials = credentials.or_else(configured);
         Some(Endpoint { url, credentials, operator })
     }
 

@@ -45,6 +45,10 @@ impl Remote for Away {
         self.inner.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.inner.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match self.away.load(Ordering::Relaxed) {

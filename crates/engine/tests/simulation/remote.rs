@@ -89,6 +89,10 @@ impl Remote for FaultyRemote {
         self.inner.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.inner.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         let lost = |lost: treehold_fault::Injected| RemoteError::Failed(lost.to_string());
         self.gate.decide("remote refs", Moment::Before).await.map_err(lost)?;

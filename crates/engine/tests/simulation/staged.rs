@@ -38,6 +38,10 @@ impl Remote for Staged {
         self.inner.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.inner.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         let past = self.past.lock().expect("a lock").take();
         match past {
