@@ -49,6 +49,7 @@ mod lists;
 mod local_history;
 mod mcp;
 mod modes;
+mod no_checkout;
 mod objects;
 mod old_versions;
 mod operations;

@@ -93,7 +93,8 @@ const NOT_NEW: &[&str] = &[
     "%ed%a0%80",
 ];
 
-async fn import(d: &Deployment, name: &str, files: &[(&[u8], &str, &str)]) -> Uuid {
+/// A project on a remote with these files: path, mode, and content or what a gitlink names.
+pub async fn import(d: &Deployment, name: &str, files: &[(&[u8], &str, &str)]) -> Uuid {
     let bare = Repo::init_bare(d.remotes.path().join(format!("{name}.git")));
     let mut stream = b"commit refs/heads/main\ncommitter C <c@example.org> 1700000000 +0000\ndata 2\nm\n".to_vec();
     for (path, mode, content) in files {

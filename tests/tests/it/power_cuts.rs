@@ -61,14 +61,30 @@ fn within_angles(descriptor: &str) -> Option<String> {
 }
 
 /// The texts in double quotes. Paths here have nothing to escape.
-fn quoted(arguments: &str) -> Vec<String> {
+pub fn quoted(arguments: &str) -> Vec<String> {
     arguments.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The events in the order in which they count. A call that others ran beside stands in two lines.
-fn events(trace: &str) -> Vec<(usize, Event)> {
+/// A system call, and the lines of the trace in which it began and ended.
+#[derive(Debug)]
+pub struct Call {
+    pub name: String,
+    pub arguments: String,
+    pub result: String,
+    began: usize,
+    ended: usize,
+}
+
+impl Call {
+    pub fn succeeded(&self) -> bool {
+        !self.result.starts_with(['-', '?'])
+    }
+}
+
+/// The calls of a trace, in the order in which they ended. One that others ran beside stands in two lines.
+pub fn calls(trace: &str) -> Vec<Call> {
     let mut unfinished: HashMap<&str, (usize, &str)> = HashMap::new();
-    let mut events = Vec::new();
+    let mut calls = Vec::new();
     for (line, told) in trace.lines().enumerate() {
         let Some((process, told)) = told.split_once(' ') else { continue };
         let told = told.trim_start();
@@ -85,10 +101,17 @@ fn events(trace: &str) -> Vec<(usize, Event)> {
         };
         let Some((name, rest)) = call.split_once('(') else { continue };
         let Some((arguments, result)) = rest.rsplit_once(" = ") else { continue };
-        if !result.starts_with(['-', '?']) {
-            events.extend(event(name, arguments, began, line));
-        }
+        let [name, arguments, result] = [name, arguments, result].map(str::to_owned);
+        calls.push(Call { name, arguments, result, began, ended: line });
     }
+    calls
+}
+
+/// The events in the order in which they count.
+fn events(trace: &str) -> Vec<(usize, Event)> {
+    let calls = calls(trace).into_iter().filter(Call::succeeded);
+    let mut events: Vec<_> =
+        calls.filter_map(|call| event(&call.name, &call.arguments, call.began, call.ended)).collect();
     events.sort_by_key(|(line, _)| *line);
     events
 }
@@ -173,12 +196,12 @@ impl Disk {
     }
 }
 
-/// A program that runs the server under `strace`, as the process that was started. The trace goes to `trace`.
-fn traced(directory: &Path, trace: &Path) -> PathBuf {
+/// A program that runs the server under `strace`, as the process that was started. The trace of these calls goes to `trace`.
+pub fn traced(directory: &Path, trace: &Path, calls: &str) -> PathBuf {
     let program = directory.join("treehold");
     // -D: the server keeps the id of the process that the harness started.
     let (trace, binary) = (trace.display(), binary().display());
-    let options = format!("-D -f -q -yy -s 64 -e signal=none -e trace={CALLS}");
+    let options = format!("-D -f -q -yy -s 64 -e signal=none -e trace={calls}");
     let script = format!("#!/bin/sh\nexec strace {options} -o '{trace}' -- '{binary}' \"$@\"\n");
     // Not written from here: a process that another test starts meanwhile would hold it open, and what is open for writing cannot be run.
     let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
@@ -188,7 +211,7 @@ fn traced(directory: &Path, trace: &Path) -> PathBuf {
 }
 
 /// The trace, once the tracer has seen the server's end.
-fn finished(trace: &Path, server: u32) -> String {
+pub fn finished(trace: &Path, server: u32) -> String {
     let started = Instant::now();
     loop {
         let text =
@@ -232,7 +255,7 @@ async fn work(d: &Deployment) -> Vec<(&'static str, bool)> {
 async fn what_was_answered_is_synced() {
     let directory = tempfile::tempdir().expect("a directory");
     let trace = directory.path().join("trace");
-    let mut d = Deployment::start_version(Setup::Embedded, traced(directory.path(), &trace)).await;
+    let mut d = Deployment::start_version(Setup::Embedded, traced(directory.path(), &trace, CALLS)).await;
     let server = d.server_pid();
     let done = work(&d).await;
     d.stop().await;
