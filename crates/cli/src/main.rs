@@ -12,6 +12,7 @@ mod failure;
 mod faults;
 mod files;
 mod home;
+mod lines;
 mod open;
 mod operation;
 mod output;
@@ -32,6 +33,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use lines::Lines;
 use settings::Settings;
 use traces::Exporter;
 
@@ -118,7 +120,8 @@ fn start_log(settings: &Settings, cli: &Cli, exporter: Option<&Exporter>) -> Res
     let text = settings.log.as_deref().unwrap_or(default);
     let filter =
         EnvFilter::try_new(text).map_err(|error| Failure::usage(format!("`log` is not a log filter: {error}")))?;
-    let (to, ansi) = (std::io::stderr, std::io::stderr().is_terminal());
+    let ansi = std::io::stderr().is_terminal();
+    let to = move || Lines::new(std::io::stderr(), ansi);
     match exporter {
         // The filter is the whole program's: what is not logged costs nothing.
         None => tracing_subscriber::fmt().with_env_filter(filter).with_writer(to).with_ansi(ansi).init(),

@@ -1,5 +1,10 @@
 //! The server: its first line, its key, its lock, its end.
 
+use std::fs::{File, Permissions};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
 use crate::program::{Bench, Server, mode};
 
 fn key(bench: &Bench) -> String {
@@ -25,6 +30,25 @@ fn it_answers_once_it_says_so_and_only_with_the_key() {
         std::fs::read_dir(bench.data().join("store")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(store, ["objects"]);
     assert_eq!(std::fs::read_dir(bench.data().join("tmp")).unwrap().count(), 0);
+}
+
+/// Goal: nothing that is logged makes a line of its own. Method: a data directory that others can look into, with a line end in its name.
+#[test]
+fn the_log_has_a_line_for_each_event() {
+    let bench = Bench::new();
+    let (data, log) = (bench.path("data\nforged"), bench.path("log"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+    let mut command = bench.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("TREEHOLD_DATA_DIR", &data).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+    let mut server = command.spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(first.starts_with("listening on ") && log.contains("others can look into"), "{first}{log}");
+    assert!(log.contains(r"data\nforged") && log.lines().all(|line| !line.starts_with("forged")), "{log}");
 }
 
 #[test]
