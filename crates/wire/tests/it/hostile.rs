@@ -281,6 +281,35 @@ fn deltas_that_rest_on_nothing_are_refused() {
     }
 }
 
+/// Goal: deltas that rest on each other, and on an object that stands there whole, too, end at that one, wherever it stands. (Git refuses
+/// deltas on what a pack has twice.)
+#[test]
+fn circles_with_a_way_in_are_objects() {
+    let (a, b) = (&b"0123"[..], &b"012"[..]);
+    let (a_on_b, b_on_a) = (delta(3, 4, &[0x90, 3, 1, b'3']), delta(4, 3, &[0x90, 3]));
+    let a_on_a = delta(4, 4, &[0x90, 4]);
+    let entries = [(Some(b), &a_on_b[..]), (Some(a), &b_on_a[..]), (Some(a), &a_on_a[..]), (None, a)];
+    for turn in 0..entries.len() {
+        let mut forge = Forge::new();
+        for at in 0..entries.len() {
+            match entries[(turn + at) % entries.len()] {
+                (Some(base), change) => forge.ref_delta(blob(base), change),
+                (None, content) => forge.whole(Kind::Blob, content),
+            };
+        }
+        let pack = forge.finish();
+        for threads in [1, 3] {
+            let options = IngestOptions { threads, ..options(IngestLimits::default()) };
+            let quarantine = ingest(spool(&pack), &options).unwrap();
+            assert_eq!((quarantine.len(), quarantine.has_duplicates()), (2, true));
+            for content in [a, b] {
+                assert_eq!(quarantine.read(&blob(content)).unwrap().unwrap().1, content);
+                assert!(quarantine.bases(&blob(content)).unwrap().len() < entries.len());
+            }
+        }
+    }
+}
+
 #[test]
 fn an_object_given_twice_counts_once() {
     let mut forge = Forge::new();
