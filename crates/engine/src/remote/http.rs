@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::stream::{StreamExt, TryStreamExt};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode};
+use treehold_object::ByteSlice as _;
 use treehold_wire::printable;
 use url::Url;
 use zeroize::Zeroizing;
@@ -44,6 +45,16 @@ impl Site {
     /// Scheme, host and port, for remembering what the server can do.
     pub(super) fn origin(&self) -> String {
         self.base.origin().ascii_serialization()
+    }
+
+    /// What it is shown: as it stands in the header, and the token by itself.
+    fn shown(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let header = self.authorization.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+        let encoded = header.strip_prefix(b"Basic ").unwrap_or_default();
+        let pair = Zeroizing::new(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default());
+        let token = pair.iter().position(|byte| *byte == b':').and_then(|colon| pair.get(colon + 1..));
+        let shown = [encoded, token.unwrap_or_default()].into_iter().filter(|secret| !secret.is_empty());
+        shown.map(|secret| Zeroizing::new(secret.to_vec())).collect()
     }
 }
 
@@ -154,7 +165,7 @@ impl Http {
                 | StatusCode::TEMPORARY_REDIRECT
                 | StatusCode::PERMANENT_REDIRECT => site.base = redirected(&site, call, &response)?,
                 _ => {
-                    let text = first_words(response.headers().clone(), response, &activity, call.deadlines);
+                    let text = first_words(&site, response.headers().clone(), response, &activity, call.deadlines);
                     let (headers, status, text) = text.await;
                     return Err(status::classify(status, &headers, &text));
                 }
@@ -251,8 +262,10 @@ fn answer(response: Response, call: &Call<'_>, activity: Arc<Activity>) -> Resul
     Ok(Answer { stream: stream.boxed(), activity, deadlines: call.deadlines })
 }
 
-/// The beginning of an error's text, if it is text. That it cannot be read is no further error.
+/// The beginning of an error's text, if it is text. That it cannot be read is no further error. Some servers repeat what they were sent:
+/// what they were shown goes from it, as the text is told, logged and kept.
 async fn first_words(
+    site: &Site,
     headers: HeaderMap,
     response: Response,
     activity: &Activity,
@@ -260,15 +273,23 @@ async fn first_words(
 ) -> (HeaderMap, StatusCode, String) {
     let status = response.status();
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut words = Vec::new();
+    let shown = site.shown();
+    let longest = shown.iter().map(|secret| secret.len()).max().unwrap_or_default();
+    let (mut words, words_max) = (Vec::new(), TEXT_LEN_MAX + 1 + longest);
     if kind.starts_with("text/plain") || kind.starts_with("application/json") {
         let mut stream = response.bytes_stream();
-        while words.len() <= TEXT_LEN_MAX
+        while words.len() < words_max
             && let Ok(Some(Ok(chunk))) = deadlines.watch(activity, stream.next()).await
         {
             let chunk: Bytes = chunk;
-            words.extend_from_slice(&chunk[..chunk.len().min(TEXT_LEN_MAX + 1)]);
+            words.extend_from_slice(&chunk[..chunk.len().min(words_max - words.len())]);
         }
+    }
+    let is_cut = words.len() == words_max;
+    let mut words = shown.iter().fold(words, |words, secret| words.replace(secret.as_slice(), "…"));
+    if is_cut {
+        // The last bytes may be the beginning of one.
+        words.truncate(words.len().saturating_sub(longest));
     }
     (headers, status, printable(words.trim_ascii(), TEXT_LEN_MAX))
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
 use treehold_engine::remote::{Endpoint, Pushed, Remote, RemoteError, RemoteTimeouts};
 use treehold_tests::git::Repo;
 use treehold_tests::git_http::{Fault, On};
@@ -264,6 +265,27 @@ async fn the_remotes_words_are_short_and_harmless() {
     let here = remote(&[&raw.url()], directory.path(), timeouts());
     let error = here.refs(&endpoint(&raw.url()), &[]).await.unwrap_err().to_string();
     assert!(error.contains("\\u{1b}]0;title\\u{7} words") && error.len() < 5_000, "{} {error}", error.len());
+}
+
+/// Goal: a server that repeats what it was sent does not have the token told to others. Method: at the beginning of what is read, and cut.
+#[tokio::test]
+async fn the_remotes_words_do_not_repeat_the_token() {
+    let (directory, log) = (tempfile::tempdir().unwrap(), Log::start());
+    let token = endpoint("").credentials.unwrap();
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{}", token.expose()));
+    let echo = format!("Authorization: Basic {pair} is {} ", token.expose()).repeat(200);
+    for before in (0..120).step_by(7) {
+        let text = format!("{}{echo}", "w".repeat(before));
+        let raw = Raw::start(format!(
+            "HTTP/1.1 500 Internal\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        ));
+        let here = remote(&[&raw.url()], directory.path(), timeouts());
+        let error = here.refs(&endpoint(&raw.url()), &[]).await.unwrap_err().to_string();
+        assert!(error.contains("Authorization: Basic … is … Authorization"), "{}", error.len());
+        assert_no_token("an error", &error);
+    }
+    assert_no_token("the log", &log.text());
 }
 
 #[tokio::test]
