@@ -7,6 +7,10 @@ use treehold_wire::Capabilities;
 
 /// Servers remembered at most; then all are forgotten, which costs one question each.
 const HOSTS_MAX: usize = 4_096;
+/// A longer list of capabilities is asked for again, bytes: anybody's names may be as many hosts as they like, each of which says much.
+const KEPT_BYTES_MAX: usize = 8 << 10;
+/// What a word takes beside its bytes.
+const WORD_BYTES: usize = 96;
 /// Runs a patched git and needs no question at all.
 const GITHUB: &str = "https://github.com";
 /// What GitHub answers to `info/refs` in version 2.
@@ -31,6 +35,11 @@ struct Facts {
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     facts: Mutex<HashMap<String, Facts>>,
+}
+
+/// Whether a list is as short as those of servers are, which have some twenty words.
+fn is_short(capabilities: &Capabilities) -> bool {
+    capabilities.words().map(|word| word.len() + WORD_BYTES).sum::<usize>() <= KEPT_BYTES_MAX
 }
 
 /// Git itself, whatever version.
@@ -60,14 +69,18 @@ impl Hosts {
     /// Remembers an answer for `git-upload-pack`.
     pub(super) fn learn_upload(&self, origin: String, capabilities: Capabilities) -> Arc<Capabilities> {
         let capabilities = Arc::new(capabilities);
-        self.entry(origin, |facts| facts.upload = Some(capabilities.clone()));
+        if is_short(&capabilities) {
+            self.entry(origin, |facts| facts.upload = Some(capabilities.clone()));
+        }
         capabilities
     }
 
     /// Remembers an answer for `git-receive-pack`.
     pub(super) fn learn_receive(&self, origin: String, capabilities: Capabilities) -> Arc<Capabilities> {
         let capabilities = Arc::new(capabilities);
-        self.entry(origin, |facts| facts.receive = Some(capabilities.clone()));
+        if is_short(&capabilities) {
+            self.entry(origin, |facts| facts.receive = Some(capabilities.clone()));
+        }
         capabilities
     }
 
@@ -126,5 +139,12 @@ mod tests {
             hosts.learn_upload(host.to_string(), Capabilities::default());
         }
         assert!(hosts.lock().len() <= HOSTS_MAX);
+        let (usual, long) = ("https://usual.example", "https://long.example");
+        for (origin, words, kept) in [(usual, 50, true), (long, 100, false)] {
+            let told = Capabilities::from_words(vec![&b"word"[..]; words]);
+            assert!(hosts.learn_upload(origin.into(), told.clone()).has("word"));
+            assert!(hosts.learn_receive(origin.into(), told).has("word"));
+            assert_eq!((hosts.upload(origin).is_some(), hosts.receive(origin).is_some()), (kept, kept), "{origin}");
+        }
     }
 }
