@@ -119,11 +119,16 @@ export class Transport {
     request.signal?.throwIfAborted();
     const watch = new Watch(request.timeoutMs ?? this.#options.timeoutMs ?? TIMEOUT_MS, request.signal);
     const { headers, body } = this.#parts(request);
-    const init: RequestInit = { method: request.method ?? "GET", headers, signal: watch.signal, cache: "no-store" };
+    // `fetch` takes every header but `Authorization` along to wherever it is sent: a key must not go elsewhere.
+    const init: RequestInit = { method: request.method ?? "GET", headers, signal: watch.signal, cache: "no-store", redirect: "manual" };
     if (body !== undefined) init.body = body as BodyInit;
     try {
       const response = await this.#fetch(this.#url(request), init);
       watch.sign();
+      if (isRedirect(response)) {
+        watch.cancel();
+        throw new TreeholdError(response.status, "bad_answer", "The server sends its callers elsewhere: give that place as baseUrl, if you trust it with the key.");
+      }
       return reply(response, watch, attempt);
     } catch (error) {
       throw watch.end(error);
@@ -200,6 +205,11 @@ class Watch {
     }
     return new TreeholdError(0, "network", "The server cannot be reached.", { cause: error });
   }
+}
+
+/** A browser does not tell where to. */
+function isRedirect(response: Response): boolean {
+  return response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400 && response.headers.has("location"));
 }
 
 function reply(response: Response, watch: Watch, attempt: number): Reply {

@@ -19,7 +19,7 @@ async function answering(t: TestContext, answer: Answer, more: Partial<Options> 
     server.close();
   });
   const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  return { seen, treehold: new Treehold({ baseUrl, key: "k", maxPauseMs: 30, ...more }) };
+  return { seen, baseUrl, treehold: new Treehold({ baseUrl, key: "k", maxPauseMs: 30, ...more }) };
 }
 
 function refuse(response: ServerResponse, status: number, code: string, headers: Record<string, string> = {}) {
@@ -91,6 +91,19 @@ test("refusals that do not pass are not repeated, and a proxy's answer is an err
   }, { retries: 1 });
   await assert.rejects(proxy.treehold.projects().page(), { status: 502, code: "bad_answer" });
   assert.equal(proxy.seen.length, 2);
+});
+
+test("a key goes nowhere but where it was meant to go", async (t) => {
+  const elsewhere = await answering(t, (_, response) => page(response));
+  for (const status of [301, 302, 303, 307, 308]) {
+    const { seen, treehold } = await answering(t, (_, response) => {
+      response.writeHead(status, { location: `${elsewhere.baseUrl}projects` });
+      response.end("moved");
+    });
+    await assert.rejects(treehold.projects().page(), { status, code: "bad_answer" });
+    assert.equal(seen.length, 1, "and is not tried again");
+  }
+  assert.equal(elsewhere.seen.length, 0);
 });
 
 test("silence has an end, before the answer and in the middle of it", async (t) => {
