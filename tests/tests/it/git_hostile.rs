@@ -276,6 +276,11 @@ both! {
             let text = receive_pack(&d, project, push_of(&bomb, &tip)).await.text();
             assert!(text.contains("ng refs/heads/evil") && !text.contains("unpack ok"), "{copies}: {text}");
         }
+        // A file of three bytes that would be stored, and read again, as twenty megabytes.
+        let (tip, commit, tree) = commit_of(oid(Kind::Blob, b"few"), None);
+        let entries = [Entry::Whole(Kind::Commit, &commit), Entry::Whole(Kind::Tree, &tree), Entry::Padded(b"few", 4_000_000)];
+        let text = receive_pack(&d, project, push_of(&pack(&entries), &tip)).await.text();
+        assert!(text.contains("ng refs/heads/evil") && text.contains("zlib stream"), "{text}");
         let large = resident(&d);
         assert!(large < before + 2 * SLACK, "it grew from {before} to {large} bytes");
         // As a body that is small only while it is compressed.

@@ -111,6 +111,8 @@ pub enum Entry<'a> {
     Whole(Kind, &'a [u8]),
     /// A delta, as it is, against this object.
     Delta(ObjectId, &'a [u8]),
+    /// A file with so many empty blocks in its zlib stream, five bytes each.
+    Padded(&'a [u8], usize),
 }
 
 /// A pack of these entries.
@@ -125,6 +127,12 @@ pub fn pack(entries: &[Entry<'_>]) -> Vec<u8> {
                 Deflater::new(9).deflate(&[delta], &mut zlib);
                 let header = EntryHeader { kind: EntryKind::RefDelta { base: *base }, size: delta.len() as u64 };
                 writer.add_entry(nobody, header, &zlib).expect("an entry")
+            }
+            Entry::Padded(content, blocks) => {
+                let (mut zlib, empty) = (Vec::new(), b"\0\0\0\xff\xff".repeat(*blocks));
+                Deflater::new(9).deflate(&[content], &mut zlib);
+                let zlib = [&zlib[..2], &empty[..], &zlib[2..]].concat();
+                writer.add_compressed(nobody, Kind::Blob, content.len() as u64, &zlib).expect("an entry")
             }
         };
     }
