@@ -62,6 +62,13 @@ pub(super) fn remotes(settings: &Settings) -> Finding {
             format!("{first} is not encrypted"),
             "tokens and files can be read on the way: use https:// unless it never leaves this machine",
         ),
+        (allowed, _) if settings.remote_token.is_some() && allowed.iter().all(|prefix| prefix == "https://") => {
+            Finding::warn(
+                check,
+                "allowed: https://; a token is set, and goes to GitHub only",
+                "name the hosts that it is for in TREEHOLD_ALLOW_REMOTE, too: what https:// permits may be anybody's",
+            )
+        }
         (allowed, _) => {
             let token =
                 if settings.remote_token.is_some() { "a token is set" } else { "requests bring their own token" };
@@ -165,6 +172,32 @@ fn space(dir: &Path) -> Finding {
                 }
                 _ => Finding::ok(check, found),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::Level;
+    use super::*;
+    use crate::settings::Origin;
+
+    #[test]
+    fn a_token_that_goes_nowhere_is_told() {
+        let found = |allowed: &str, token: Option<&str>| {
+            let given = [("allow_remote", Some(allowed)), ("remote_token", token)];
+            let given = given.into_iter().filter_map(|(name, text)| Some((name, (text?.to_owned(), Origin::Default))));
+            remotes(&Settings::from_given(given.collect::<BTreeMap<_, _>>()).unwrap())
+        };
+        let nowhere = found("https://", Some("ghp_0000"));
+        assert_eq!(nowhere.level, Level::Warn);
+        assert!(nowhere.found.contains("GitHub only"), "{}", nowhere.found);
+        for (allowed, token) in
+            [("https://", None), ("https://,https://git.example/", Some("t")), ("https://git.example/", Some("t"))]
+        {
+            assert_eq!(found(allowed, token).level, Level::Ok, "{allowed}");
         }
     }
 }
