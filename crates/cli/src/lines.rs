@@ -84,11 +84,9 @@ mod tests {
         let to = kept.clone();
         let log = tracing_subscriber::fmt().with_writer(move || Lines::new(to.clone(), false)).with_ansi(false);
         tracing::subscriber::with_default(log.finish(), || {
-            for said in [
-                "no\n2026-01-01T00:00:00Z  INFO treehold: forged",
-                "a\r\u{1b}[2Jb\u{9b}c\u{2028}d",
-                "plain – ü 日本",
-            ] {
+            for said in
+                ["no\n2026-01-01T00:00:00Z  INFO treehold: forged", "a\r\u{1b}[2Jb\u{9b}c\u{2028}d", "plain – ü 日本"]
+            {
                 tracing::warn!(error = %said, "told: {said}");
             }
         });

@@ -219,7 +219,13 @@ fn remote_key(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::remote_key;
+    use crate::api::{ProjectSpec, RemoteSpec};
+    use crate::properties::World;
+    use crate::remote::{GitRemote, RemoteTimeouts, Secret};
+    use crate::{Engine, EngineConfig};
 
     #[test]
     fn spellings_of_a_url_are_one_remote() {
@@ -232,16 +238,6 @@ mod tests {
             assert_eq!(remote_key(url), "https://github.com/o/r");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use crate::api::{ProjectSpec, RemoteSpec};
-    use crate::properties::World;
-    use crate::remote::{GitRemote, RemoteTimeouts, Secret};
-    use crate::{Engine, EngineConfig};
 
     /// Goal: the server's own token goes to hosts that its configuration names, and not to any host that a project may be given.
     #[tokio::test]

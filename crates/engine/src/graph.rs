@@ -222,8 +222,7 @@ impl Engine {
     pub(crate) async fn renumber(&self, tips: &[ObjectId]) -> Result<()> {
         let rows = with_generations(self.reached(Known::default(), tips, &HashSet::new()).await?, HashMap::new());
         for chunk in rows.chunks(AGAIN) {
-            let stripped: Vec<ObjectId> =
-                chunk.iter().filter(|row| row.raw.is_empty()).map(|row| row.oid).collect();
+            let stripped: Vec<ObjectId> = chunk.iter().filter(|row| row.raw.is_empty()).map(|row| row.oid).collect();
             let again = self.catalog.commits(&stripped).await?.into_iter().flatten();
             let mut raws: HashMap<ObjectId, Bytes> = again.map(|row| (row.oid, row.raw)).collect();
             let mut chunk = chunk.to_vec();

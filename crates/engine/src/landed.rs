@@ -1,7 +1,9 @@
 //! Pending changes that the branch has by now, as somebody else made them too. There is nothing to commit of them: a commit that finds
 //! nothing else says so, and takes them away.
 
-use treehold_catalog::{ClearCause, ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey};
+use treehold_catalog::{
+    ClearCause, ClearPending, ClearedRow, OpKind, Publish, PublishOutcome, RefUpdate, WorkspaceKey,
+};
 
 use crate::api::ChangeState;
 use crate::commit::change::ChangeRow;

@@ -43,11 +43,7 @@ pub(crate) mod bytes_text {
 
 /// Reads a cursor back; anything else is a malformed request.
 pub(crate) fn read_cursor<C: DeserializeOwned>(text: &str) -> Result<C> {
-    BASE64_URL_SAFE_NO_PAD
-        .decode(text)
-        .ok()
-        .and_then(|raw| serde_json::from_slice(&raw).ok())
-        .ok_or_else(bad_cursor)
+    BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|raw| serde_json::from_slice(&raw).ok()).ok_or_else(bad_cursor)
 }
 
 /// The same where the cursor is the id of the last item.

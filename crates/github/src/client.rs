@@ -38,8 +38,7 @@ const WAIT_MAX_MS: u64 = 5_000;
 /// How often at most.
 const WAITS_MAX: usize = 2;
 /// What a redirect means.
-pub(crate) const RENAMED: &str =
-    "GitHub says that the repository was renamed. A project keeps its remote: fork it, with the new URL as the fork's remote.";
+pub(crate) const RENAMED: &str = "GitHub says that the repository was renamed. A project keeps its remote: fork it, with the new URL as the fork's remote.";
 /// Answers kept to be asked for by their tag.
 const TAGGED_MAX: usize = 1_000;
 /// Longer ones are asked for anew, bytes.

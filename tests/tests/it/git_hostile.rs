@@ -166,7 +166,8 @@ fn parents_bomb(count: usize) -> (String, Vec<u8>) {
     let commits: Vec<Vec<u8>> = (0..count)
         .map(|at| format!("tree {of}\n{parents}author {who}\ncommitter {who}\n\n{at}\n").into_bytes())
         .collect();
-    let mut entries = vec![Entry::Whole(Kind::Blob, b"x"), Entry::Whole(Kind::Tree, &tree), Entry::Whole(Kind::Commit, &first)];
+    let mut entries =
+        vec![Entry::Whole(Kind::Blob, b"x"), Entry::Whole(Kind::Tree, &tree), Entry::Whole(Kind::Commit, &first)];
     entries.extend(commits.iter().map(|commit| Entry::Whole(Kind::Commit, commit)));
     let tip = commits.last().map(|commit| oid(Kind::Commit, commit)).expect("some commits");
     (tip.to_string(), pack(&entries))

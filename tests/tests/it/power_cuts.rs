@@ -306,7 +306,7 @@ async fn a_backup_syncs_what_one_before_it_copied() {
     assert!(d.cli(&["admin", "backup", target]).await.status.success());
     std::fs::remove_file(copy.join("treehold-backup.json")).expect("its last step");
     let trace = directory.path().join("trace");
-    let mut command = d.command_of(&traced(directory.path(), &trace), &["admin", "backup", target]).await;
+    let mut command = d.command_of(&traced(directory.path(), &trace, CALLS), &["admin", "backup", target]).await;
     let mut running = command.stdout(Stdio::null()).spawn().expect("the binary runs");
     assert!(running.wait().expect("its end").success());
     let trace = finished(&trace, running.id());

@@ -1,8 +1,8 @@
 use super::usage::holds;
 use super::*;
 use crate::{
-    AttemptChange, AttemptState, CatalogError, CommitRow, Guard, KeyId, PendingOutcome, Prepared, PublishOutcome,
-    SnapshotRow, StoreCommit,
+    AttemptState, CatalogError, CommitRow, Guard, KeyId, PendingOutcome, Prepared, PublishOutcome, SnapshotRow,
+    StoreCommit,
 };
 
 const NAME: &str = "objects/pack/pack-commit.pack";

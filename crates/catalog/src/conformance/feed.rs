@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::model::seed;
 use super::*;
 use crate::{
-    AttemptState, CatalogError, ClearCause, ClearPending, ClearedRow, Event, FeedEnds, FeedPage, FeedRead, PendingEvent,
-    PublishOutcome, PushOutcome, Told,
+    AttemptState, CatalogError, ClearCause, ClearPending, ClearedRow, Event, FeedEnds, FeedPage, FeedRead,
+    PendingEvent, PublishOutcome, PushOutcome, Told,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

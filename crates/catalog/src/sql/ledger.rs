@@ -250,10 +250,8 @@ impl Db {
     }
 
     async fn locate_once(&self, wanted: &[ObjectId]) -> Result<Vec<Option<Located>>, Fault> {
-        let select = sql!(
-            "SELECT {LOCATED} FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}",
-            in_blobs(1)
-        );
+        let select =
+            sql!("SELECT {LOCATED} FROM objects o JOIN s3_keys k ON k.key_id = o.key_id WHERE o.oid {}", in_blobs(1));
         self.by_oid(select, wanted, |row| located(row).map(|object| (object.oid, object))).await
     }
 

@@ -269,9 +269,7 @@ impl<'a> Named<'a> {
 pub(super) const NAMED: &[(&str, Type)] = &[("name", Type::Text), ("oid", Type::Blob)];
 
 pub(super) fn named_values(refs: &[(&str, ObjectId)]) -> Rows {
-    Rows::new()
-        .texts(refs.iter().map(|(name, _)| *name))
-        .blobs(refs.iter().map(|(_, oid)| oid.as_slice().to_vec()))
+    Rows::new().texts(refs.iter().map(|(name, _)| *name)).blobs(refs.iter().map(|(_, oid)| oid.as_slice().to_vec()))
 }
 
 /// Removes names by a statement that takes the project and some of them.

@@ -58,10 +58,8 @@ async fn long_texts_are_conflicts() {
     world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
     world.import("long", 0).await;
     for (count, merges) in counts.into_iter().zip([true, true, false]) {
-        let item = |rev: &str| Item {
-            mode: 0o100644,
-            oid: oid(&world.git().run(["rev-parse", &format!("{rev}:f{count}")])),
-        };
+        let item =
+            |rev: &str| Item { mode: 0o100644, oid: oid(&world.git().run(["rev-parse", &format!("{rev}:f{count}")])) };
         let [base, ours, theirs] = ["main~2", "main~1", "main"].map(item);
         let merged = world.engine.merge_path(None, Some(base).into(), Some(ours), Some(theirs), None).await;
         match merged.expect("a resolution") {

@@ -5,7 +5,9 @@ mod merge;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use treehold_catalog::{Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate, WorkspaceKey};
+use treehold_catalog::{
+    Guard, OpKind, PendingRow, Project, Publish, PublishOutcome, RefState, RefUpdate, WorkspaceKey,
+};
 use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
@@ -254,9 +256,8 @@ impl Engine {
         let mut touched = Vec::new();
         for (user, mut rows) in workspaces {
             // What was renamed, here or there, is looked for beside all that the user has pending.
-            let alone = |row: &PendingRow| {
-                changed.get(&row.path).is_some_and(|there| there.is_some() != row.oid.is_some())
-            };
+            let alone =
+                |row: &PendingRow| changed.get(&row.path).is_some_and(|there| there.is_some() != row.oid.is_some());
             if few.is_some() && rows.iter().any(alone) {
                 let key = WorkspaceKey { project: project.id, branch: branch.to_owned(), user };
                 rows = self.catalog.pending(&key, None).await?.1;

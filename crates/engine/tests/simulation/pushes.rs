@@ -41,6 +41,10 @@ impl Remote for Refusing {
         self.inner.check_url(url)
     }
 
+    fn names_host(&self, url: &str) -> bool {
+        self.inner.names_host(url)
+    }
+
     async fn refs(&self, at: &Endpoint, prefixes: &[String]) -> Result<RemoteRefs, RemoteError> {
         self.inner.refs(at, prefixes).await
     }

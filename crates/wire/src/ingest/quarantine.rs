@@ -377,7 +377,9 @@ impl Quarantine {
             let own = read_entry(&self.file, inflater, offset, end)?;
             let made = match content {
                 None => own,
-                Some(base) => delta::apply(&base, &own, u64::from(slot.size)).map_err(|error| damaged(offset, error))?,
+                Some(base) => {
+                    delta::apply(&base, &own, u64::from(slot.size)).map_err(|error| damaged(offset, error))?
+                }
             };
             let made = Bytes::from(made);
             lock(&self.cache).put(at, &made);
