@@ -75,6 +75,12 @@ impl SqliteCatalog {
         let pool = || {
             SqlitePoolOptions::new()
                 .test_before_acquire(false)
+                // Where SQLite has rolled back by itself, as where a commit finds the disk full, sqlx takes the transaction for open ever
+                // after, and begins no other.
+                .before_acquire(|connection, _| {
+                    let over = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(over) })
+                })
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -269,6 +275,19 @@ mod tests {
     async fn no_other_journal_will_do() {
         let opened = SqliteCatalog::open(Path::new(":memory:")).await;
         assert!(matches!(opened, Err(CatalogError::Failed { action: "open", .. })), "{opened:?}");
+    }
+
+    /// Goal: where SQLite rolled a transaction back by itself the next one begins as ever. Method: a hook that refuses the commit, of which SQLite
+    /// makes the same as of one that cannot be written.
+    #[tokio::test]
+    async fn a_commit_that_fails_is_over() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("open");
+        let mut connection = catalog.writer.acquire().await.expect("the writer");
+        connection.lock_handle().await.expect("its handle").set_commit_hook(|| false);
+        drop(connection);
+        assert!(catalog.begin().await.expect("begin").commit().await.is_err());
+        catalog.begin().await.expect("begin again").commit().await.expect("commit");
     }
 
     /// Goal: a collection looks ranges up; it does not go through the whole ledger for each question.
