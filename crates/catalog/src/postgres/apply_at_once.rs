@@ -1,11 +1,14 @@
 //! A plan of writes to pending work, written and told of in one round trip.
 
+use sqlx::PgPool;
+
 use super::apply::{PLACE, REVISION, ROW};
 use super::contents;
-use super::dialect::{IS_NEW, LOCK_WORKSPACES, rows};
-use super::feed::EVENT;
+use super::dialect::{Arguments, IS_NEW, LOCK_WORKSPACES, rows};
+use super::feed::{EVENT, Recorded};
 use super::pending::{names, names_of, names_replaced};
 use super::record::told_sql;
+use crate::fault::Fault;
 use crate::rows::Type;
 
 /// The writes that come before the rows of `feeds` are locked.
@@ -44,7 +47,7 @@ pub(super) fn statement() -> String {
 /// The same where the workspaces, which it locks in the order of their ids, have the revisions that they must have. What is locked was waited
 /// for, so that `held` knows them as they are; the other parts see what was before that, but whoever changes a row counts its
 /// workspace up, and so it is the same.
-pub(super) const STATEMENT_HELD: Option<fn() -> String> = Some(|| {
+pub(super) fn statement_held() -> String {
     let at = Places::new().held;
     format!(
         "WITH held AS MATERIALIZED (
@@ -54,7 +57,12 @@ pub(super) const STATEMENT_HELD: Option<fn() -> String> = Some(|| {
         rows(at, HELD),
         parts(&format!("(SELECT count(*) FROM held) = cardinality(${at}::bigint[])")),
     )
-});
+}
+
+/// Runs it: a transaction of its own.
+pub(super) async fn fetch_held(pool: &PgPool, statement: &'static str, values: Arguments) -> Result<Recorded, Fault> {
+    Ok(sqlx::query_as_with(statement, values).fetch_all(pool).await?)
+}
 
 /// Nothing is written unless `condition` holds.
 fn parts(condition: &str) -> String {

@@ -61,13 +61,12 @@ pub(super) async fn apply_seen(
     (seen, workspaces): (&BTreeMap<i64, i64>, &Workspaces),
     contents: &Contents<'_>,
 ) -> Result<Option<Recorded>, Fault> {
-    if apply_at_once::STATEMENT_HELD.is_none() || plan.told.is_empty() || !fits_at_once(plan, contents) {
+    if plan.told.is_empty() || !fits_at_once(plan, contents) {
         return Ok(None);
     }
     let held = Rows::new().ints(seen.keys().copied()).ints(seen.values().copied());
     let values = with_rows(values_at_once(plan, workspaces, contents)?, held)?;
-    let statement = sql!("{}", apply_at_once::STATEMENT_HELD.map(|make| make()).unwrap_or_default());
-    let recorded: Recorded = sqlx::query_as_with(statement, values).fetch_all(pool).await?;
+    let recorded = apply_at_once::fetch_held(pool, sql!("{}", apply_at_once::statement_held()), values).await?;
     // Something is told of every change.
     Ok(Some(recorded).filter(|recorded| !recorded.is_empty()))
 }

@@ -90,9 +90,9 @@ impl Db {
         Ok(judged.outcomes)
     }
 
-    /// The same where all callers saw their workspaces as they still are: those are locked, compared and written in one statement, and
+    /// The same where all callers saw their workspaces as they still are: those are locked, compared and written in one call, and
     /// nothing is read before. `None`: somebody did not, and nothing was written.
-    async fn write_as_seen(&self, writes: &[Write]) -> Result<Option<Vec<Option<PendingOutcome>>>, Fault> {
+    pub(super) async fn write_as_seen(&self, writes: &[Write]) -> Result<Option<Vec<Option<PendingOutcome>>>, Fault> {
         let Some((seen, mut workspaces)) = seen_by(writes) else { return Ok(None) };
         let (outcomes, plan) = plan_writes(writes, &mut workspaces);
         let written = outcomes.iter().all(|outcome| matches!(outcome, Some(PendingOutcome::Written { .. })));
