@@ -134,9 +134,10 @@ fn is_step(name: &str) -> bool {
         && letters.all(|digit| digit.is_ascii_digit())
 }
 
-/// Steps that have a row in some table of the page.
+/// Steps that have a row in some table of the page, but for the last one: threats are named in the same way.
 fn on_page() -> BTreeSet<&'static str> {
-    let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let (steps, _) = PAGE.split_once("\n## Threats\n").expect("a table of threats");
+    let rows = steps.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     rows.flat_map(|cell| cell.split(", ")).filter(|name| is_step(name)).collect()
 }
 
