@@ -68,7 +68,7 @@ impl Default for PostgresOptions {
 /// The catalog in a PostgreSQL database.
 ///
 /// Transactions are READ COMMITTED with explicit row locks and durable when they return (`synchronous_commit=on`).
-/// Only a primary is talked to. Where something between here and the server leaves that setting out, nothing is.
+/// Only a primary is talked to. Where something between here and the server leaves those settings out, nothing is.
 #[derive(Debug, Clone)]
 pub struct PostgresCatalog {
     pool: PgPool,
@@ -222,20 +222,25 @@ impl PostgresCatalog {
     }
 }
 
-/// Collection, authorisation and compare-and-swap are decided by the primary alone, and what it answers must be durable: a pooler may
-/// not hand on what was asked for at the start, and then the role's or the database's own `synchronous_commit` counts.
+/// Collection, authorisation and compare-and-swap are decided by the primary alone, and what it answers must be durable. What is read under a
+/// lock must be as it is then: at a higher level a transaction sees what was before it waited. A pooler may not hand on what was asked for at
+/// the start, and then the role's or the database's own settings count.
 async fn refuse_unsound(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let ask = "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')";
-    let (standby, commit): (bool, String) = sqlx::query_as(ask).fetch_one(connection).await?;
+    let ask = "SELECT pg_is_in_recovery(), current_setting('synchronous_commit'),
+                      current_setting('default_transaction_isolation')";
+    let (standby, commit, isolation): (bool, String, String) = sqlx::query_as(ask).fetch_one(connection).await?;
     if standby {
         return Err(sqlx::Error::Protocol("this server is a standby".to_owned()));
     }
-    match commit.as_str() {
-        "on" | "remote_apply" => Ok(()),
-        _ => Err(sqlx::Error::Protocol(format!(
-            "synchronous_commit is {commit:?}, and \"on\" was asked for: a pooler in between must hand on `options`"
-        ))),
-    }
+    let (setting, found, asked) = match (commit.as_str(), isolation.as_str()) {
+        // To PostgreSQL these two levels are one.
+        ("on" | "remote_apply", "read committed" | "read uncommitted") => return Ok(()),
+        ("on" | "remote_apply", _) => ("default_transaction_isolation", &isolation, "read committed"),
+        _ => ("synchronous_commit", &commit, "on"),
+    };
+    Err(sqlx::Error::Protocol(format!(
+        "{setting} is {found:?}, and {asked:?} was asked for: a pooler in between must hand on `options`"
+    )))
 }
 
 #[async_trait]

@@ -158,33 +158,40 @@ async fn pool_without_options(listener: UnixListener, server: PathBuf) {
     }
 }
 
-/// Goal: what is answered is durable whatever the role's or the database's own setting is, or nothing is answered. Method: a database whose
-/// transactions are not durable, directly and through a pooler that does not hand on what a connection asks for; and one with no such
-/// setting through the same pooler.
+/// Goal: what is answered is durable, and what is read under a lock is as it is then, whatever the role's or the database's own settings are;
+/// or nothing is answered. Method: databases with other settings, directly and through a pooler that does not hand on what a connection asks
+/// for; and one with none through the same pooler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_transaction_is_answered_before_it_is_durable() {
+async fn what_a_pooler_leaves_out_is_missed() {
     let server = Postgres::shared().await;
-    let (careless, usual) = (server.database_url().await, server.database_url().await);
+    let usual = server.database_url().await;
     let options = PostgresOptions { connections_max: 2, acquire_timeout_ms: 2_000, ..OPTIONS };
-    let admin = PgPoolOptions::new().max_connections(1).connect(&careless).await.expect("connect");
-    let set = "DO $$ BEGIN
-        EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database());
-    END $$";
-    sqlx::query(set).execute(&admin).await.expect("set");
-    let direct = PostgresCatalog::connect(&careless, options).await.expect("connect");
-    direct.ping().await.expect("its own setting counts");
     let dir = tempfile::tempdir().expect("a directory");
-    let server = PgConnectOptions::from_str(&careless).expect("a URL").get_socket().cloned().expect("a socket");
+    let sockets = PgConnectOptions::from_str(&usual).expect("a URL").get_socket().cloned().expect("a socket");
     let listener = UnixListener::bind(socket(dir.path())).expect("a socket");
-    let pooler = tokio::spawn(pool_without_options(listener, socket(&server)));
+    let pooler = tokio::spawn(pool_without_options(listener, socket(&sockets)));
     let through = |url: &str| {
-        let from = server.to_string_lossy().replace('/', "%2F");
+        let from = sockets.to_string_lossy().replace('/', "%2F");
         url.replace(&from, &dir.path().to_string_lossy().replace('/', "%2F"))
     };
-    let refused = PostgresCatalog::connect(&through(&careless), options).await;
-    assert!(matches!(refused, Err(CatalogError::Unavailable { .. })), "{refused:?}");
+    for setting in [
+        "synchronous_commit = off",
+        "default_transaction_isolation = 'repeatable read'",
+        "default_transaction_isolation = 'serializable'",
+    ] {
+        let careless = server.database_url().await;
+        let admin = PgPoolOptions::new().max_connections(1).connect(&careless).await.expect("connect");
+        let name: String =
+            sqlx::query_scalar("SELECT quote_ident(current_database())").fetch_one(&admin).await.expect("a name");
+        let set = format!("ALTER DATABASE {name} SET {setting}");
+        sqlx::query(sqlx::AssertSqlSafe(set)).execute(&admin).await.expect(setting);
+        let direct = PostgresCatalog::connect(&careless, options).await.expect("connect");
+        direct.ping().await.expect("its own setting counts");
+        let refused = PostgresCatalog::connect(&through(&careless), options).await;
+        assert!(matches!(refused, Err(CatalogError::Unavailable { .. })), "{setting}: {refused:?}");
+    }
     let sound = PostgresCatalog::connect(&through(&usual), options).await.expect("connect");
-    sound.ping().await.expect("the server's setting");
+    sound.ping().await.expect("the server's settings");
     pooler.abort();
 }
 
