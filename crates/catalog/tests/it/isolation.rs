@@ -9,8 +9,8 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres as Database, Transaction};
 use tokio::task::JoinHandle;
 use treehold_catalog::{
-    Action, Admin, CatalogError, ClearCause, ClearPending, ClearedRow, Content, EditSpot, History, HistoryPolicy,
-    Ledger, NewObject, NewProject, OpKind, Origin, Pending, PendingChange, PendingOutcome, PendingWrite,
+    Action, Admin, CatalogError, ClearCause, ClearPending, ClearedRow, Content, EditBase, EditSpot, History,
+    HistoryPolicy, Ledger, NewObject, NewProject, OpKind, Origin, Pending, PendingChange, PendingOutcome, PendingWrite,
     PostgresCatalog, PostgresOptions, ProjectKey, Projects, Publish, PublishOutcome, ReceivePolicy, RefUpdate, Refs,
     RoaringTreemap, RowExpectation, Seen, Thinned, WorkspaceKey,
 };
@@ -412,6 +412,40 @@ impl Stage {
         (thinning, pid)
     }
 
+    /// What somebody sees at `p` who looks before writing.
+    async fn look(&self) -> EditBase {
+        let spot = EditSpot {
+            project: ProjectKey::Id(self.project),
+            branch: Some("main".to_owned()),
+            user: Uuid::nil(),
+            path: "p".into(),
+        };
+        self.catalog.edit_base(&spot).await.expect("look").expect("a project")
+    }
+
+    /// Writes to `p` after such a look.
+    fn write_after(&self, base: &EditBase, expect: RowExpectation, of: &'static str) -> JoinHandle<PendingOutcome> {
+        let (catalog, key, base) = (self.catalog.clone(), self.key(), base.clone());
+        let change = PendingChange::Set {
+            action: Action::Created,
+            mode: 0o100644,
+            oid: Some(oid(of)),
+            size: 1,
+            base_oid: None,
+            base_mode: None,
+            content: Content::Inline(of.into()),
+        };
+        let seen = base.workspace.map(|workspace| Seen { workspace, revision: base.revision, row: base.row });
+        let write = PendingWrite { path: "p".into(), expect, change, origin: Origin::default() };
+        tokio::spawn(async move { catalog.write_seen(&key, seen, None, write, 0).await.expect("an answer") })
+    }
+
+    /// Whether the process is in the statement of those who have looked.
+    async fn is_gated(&self, pid: i32) -> bool {
+        let query = "SELECT query LIKE 'WITH held AS%' FROM pg_stat_activity WHERE pid = $1";
+        sqlx::query_scalar(query).bind(pid).fetch_one(&self.pool).await.expect("activity")
+    }
+
     async fn kept(&self, content: &str) -> bool {
         self.catalog.pending_contents(self.project, &[oid(content)]).await.expect("contents")[0].is_some()
     }
@@ -452,19 +486,50 @@ async fn a_writer_that_waits_for_a_thinning_brings_the_content_again() {
     assert!(stage.kept("a").await, "the content is named, and went");
 }
 
+/// So does a writer who has looked before: its one statement may have named the content by the time that it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_who_has_looked_brings_the_content_again() {
+    let stage = Stage::set().await;
+    stage.replaced().await;
+    let base = stage.look().await;
+    let (thinning, pid) = stage.thinned().await;
+    let writing = stage.write_after(&base, RowExpectation::Any, "a");
+    assert!(stage.is_gated(stage.waiting_for(pid).await).await);
+    thinning.commit().await.expect("commit");
+    let outcome = writing.await.expect("a task");
+    assert_eq!(outcome, PendingOutcome::Written { revision: 3, rows: vec![Some(3)] });
+    assert!(stage.kept("a").await, "the content is named, and went");
+}
+
+/// And when a thinning comes to the content after that, it waits for the statement and sees what it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thinning_waits_for_a_writer_who_has_looked() {
+    let stage = Stage::set().await;
+    stage.replaced().await;
+    let base = stage.look().await;
+    // The statement stops at the feed, which comes last.
+    let (mut test, pid) = stage.hold().await;
+    sqlx::query("SELECT project FROM feeds FOR UPDATE").execute(&mut *test).await.expect("lock");
+    let writing = stage.write_after(&base, RowExpectation::Any, "a");
+    let writer = stage.waiting_for(pid).await;
+    assert!(stage.is_gated(writer).await);
+    let thinning = stage.thin();
+    stage.waiting_for(writer).await;
+    test.rollback().await.expect("let go");
+    let outcome = writing.await.expect("a task");
+    assert_eq!(outcome, PendingOutcome::Written { revision: 3, rows: vec![Some(3)] });
+    let thinned = thinning.await.expect("thin");
+    assert_eq!((thinned.versions, thinned.contents), (1, 0));
+    assert!(stage.kept("a").await, "the content is named, and went");
+}
+
 /// Somebody else's edit has not committed yet when a writer comes who has seen what was there before it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_waits_for_another_edit_is_judged_by_it() {
     let stage = Stage::set().await;
     stage.write(Content::Inline("a".into()), "a").await.expect("write");
-    let spot = EditSpot {
-        project: ProjectKey::Id(stage.project),
-        branch: Some("main".to_owned()),
-        user: Uuid::nil(),
-        path: "p".into(),
-    };
-    let base = stage.catalog.edit_base(&spot).await.expect("look").expect("a project");
-    let (workspace, row) = (base.workspace.expect("a workspace"), base.row.clone().expect("a row"));
+    let base = stage.look().await;
+    let row = base.row.clone().expect("a row");
     let (mut other, pid) = stage.hold().await;
     for step in [
         "SELECT id FROM workspaces FOR UPDATE",
@@ -473,27 +538,12 @@ async fn a_writer_that_waits_for_another_edit_is_judged_by_it() {
     ] {
         sqlx::query(step).execute(&mut *other).await.expect(step);
     }
-    let write = |expect| {
-        let (catalog, key, base) = (stage.catalog.clone(), stage.key(), base.clone());
-        let change = PendingChange::Set {
-            action: Action::Created,
-            mode: 0o100644,
-            oid: Some(oid("b")),
-            size: 1,
-            base_oid: None,
-            base_mode: None,
-            content: Content::Inline("b".into()),
-        };
-        let seen = Seen { workspace, revision: base.revision, row: base.row };
-        let write = PendingWrite { path: "p".into(), expect, change, origin: Origin::default() };
-        tokio::spawn(async move { catalog.write_seen(&key, Some(seen), None, write, 0).await.expect("an answer") })
-    };
-    let careful = write(RowExpectation::of(&row));
+    let careful = stage.write_after(&base, RowExpectation::of(&row), "b");
     stage.waiting_for(pid).await;
     other.commit().await.expect("commit");
     assert_eq!(careful.await.expect("a task"), PendingOutcome::Mismatch(0));
     // What was seen is old by now: the version that is replaced is the one that is there.
-    let outcome = write(RowExpectation::Any).await.expect("a task");
+    let outcome = stage.write_after(&base, RowExpectation::Any, "b").await.expect("a task");
     assert_eq!(outcome, PendingOutcome::Written { revision: 3, rows: vec![Some(3)] });
     let history = stage.catalog.pending_history(&stage.key(), &"p".into(), 9).await.expect("history");
     assert_eq!(history.iter().map(|version| (version.row.revision, version.row.size)).collect::<Vec<_>>(), [(2, 7)]);
