@@ -448,7 +448,7 @@ pub(super) fn is_in_doubt(attempt: &Attempt) -> bool {
 }
 
 /// Whether an attempt pushes what the branch had when it was made, and commits nothing.
-pub(super) fn is_push_of_head(attempt: &Attempt) -> bool {
+fn is_push_of_head(attempt: &Attempt) -> bool {
     attempt.base == Some(attempt.commit)
 }
 

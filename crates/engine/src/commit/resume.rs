@@ -7,7 +7,7 @@ use treehold_object::{BString, ObjectId};
 use uuid::Uuid;
 
 use super::held::LEFT_AFTER_MS;
-use super::machine::{Settled, is_in_doubt, is_push_of_head};
+use super::machine::{Settled, is_in_doubt};
 use super::plan::Intent;
 use super::request::{Claimed, Key, to_store};
 use super::waits::Outlook;
@@ -42,6 +42,11 @@ impl Engine {
             attempts.into_iter().partition(|attempt| attempt.state == AttemptState::Superseded);
         intent.given_up = given_up.into_iter().filter(|attempt| attempt.push).collect();
         let Some(mut attempt) = others.pop() else { return Ok(None) };
+        if is_unsent(&attempt) && self.is_base_gone(&attempt).await? {
+            // Made anew, it is made on what there is now.
+            self.step(&mut attempt, AttemptState::Superseded, None).await?;
+            return Ok(None);
+        }
         match attempt.state {
             AttemptState::Superseded => Ok(None),
             AttemptState::Prepared => {
@@ -148,17 +153,14 @@ impl Engine {
         }
     }
 
-    /// Whether nothing of an attempt was sent and it is not wanted any more: its branch does not have what was to be pushed, or a pending row
-    /// that it takes is gone, discarded or committed since.
+    /// Whether nothing of an attempt was sent and it is not wanted any more: what it was made on was taken back, or a pending row that it takes
+    /// is gone, discarded or committed since.
     async fn is_taken_back(&self, attempt: &Attempt) -> Result<bool> {
-        if !matches!(attempt.state, AttemptState::Stored | AttemptState::Paused) || is_in_doubt(attempt) {
+        if !is_unsent(attempt) {
             return Ok(false);
         }
-        if is_push_of_head(attempt) {
-            return match self.catalog.reference(attempt.project, &branch_ref(&attempt.branch)).await? {
-                Some(head) => Ok(!self.is_ancestor(attempt.project, attempt.commit, head).await?),
-                None => Ok(true),
-            };
+        if self.is_base_gone(attempt).await? {
+            return Ok(true);
         }
         let taken = attempt.snapshot.iter().filter(|row| row.revision.is_some());
         let taken: Vec<BString> = taken.map(|row| row.path.clone()).collect();
@@ -166,6 +168,22 @@ impl Engine {
         let key = WorkspaceKey { project: attempt.project, branch: attempt.pending_branch.clone(), user };
         let (_, there) = self.catalog.pending(&key, Some(&taken[..])).await?;
         Ok(there.len() < taken.len())
+    }
+
+    /// Whether what an attempt was made on, or pushes, is in the history of its branch no more, neither here nor at the remote: sent, the
+    /// attempt would bring to the remote what was taken back before that had it.
+    async fn is_base_gone(&self, attempt: &Attempt) -> Result<bool> {
+        let Some(base) = attempt.base else { return Ok(false) };
+        // A commit that goes to a branch of its own was made on the one whose pending work it takes.
+        let branch = &attempt.pending_branch;
+        let ours = self.catalog.reference(attempt.project, &branch_ref(branch)).await?;
+        let theirs = self.remote_head(attempt.project, branch).await?;
+        for head in ours.into_iter().chain(theirs) {
+            if self.is_ancestor(attempt.project, base, head).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Settles what other requests left undecided on the branch, so that a push can go ahead: at most one may be on its way. The
@@ -299,4 +317,9 @@ impl Engine {
             objects: attempt.objects.len() as u64,
         })
     }
+}
+
+/// Whether nothing of an attempt can have arrived: its objects are stored, or it waits for credentials.
+fn is_unsent(attempt: &Attempt) -> bool {
+    matches!(attempt.state, AttemptState::Stored | AttemptState::Paused) && !is_in_doubt(attempt)
 }

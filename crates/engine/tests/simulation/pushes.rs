@@ -142,6 +142,30 @@ async fn what_was_taken_back_is_not_pushed() {
     assert_eq!(case.heads().await, (Some(case.first), Some(case.first)));
 }
 
+/// Goal: what a commit that waits for credentials was made on is not sent with it, if it was taken back; the commit's own edit stays.
+/// Method: a commit is not pushed, the push of the next one is refused for its credentials, and the branch set back below both; then the branch
+/// is pushed, or the request is repeated.
+#[tokio::test]
+async fn what_is_below_and_was_taken_back_is_not_pushed() {
+    let _alone = ALONE.lock();
+    for is_repeated in [false, true] {
+        let case = Case::begun().await;
+        let ours = case.committed(false).await.expect("a commit").commit;
+        people::save(&case.engine, &case.project, USER, "file", Some("two")).await;
+        case.refused(case.committed(true)).await;
+        case.sets_back(ours).await;
+        match is_repeated {
+            false => assert!(!case.pushed().await),
+            true => {
+                let again = case.committed(true).await;
+                assert!(matches!(again, Err(EngineError::MergeConflict(_))), "{again:?}");
+            }
+        }
+        assert_eq!(case.heads().await, (Some(case.first), Some(case.first)));
+        assert_eq!(people::view(&case.engine, &case.project, USER, "file").await, Some(b"two".to_vec()));
+    }
+}
+
 /// Goal: an edit that is discarded while its commit waits for credentials is not pushed with somebody else's.
 /// Method: the push of the commit is refused for its credentials, and the edit discarded; then the branch is pushed.
 #[tokio::test]
