@@ -318,7 +318,8 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        Err(moved(&attempt.branch))
+        // The remote has what was pushed: there is nothing to plan again, and whoever comes by ends it.
+        Err(if attempt.push { EngineError::Busy } else { moved(&attempt.branch) })
     }
 
     /// Has the end of an attempt move our branch from where it is now, or wait for a merge if it cannot go to the commit.

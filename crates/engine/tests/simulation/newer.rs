@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use treehold_engine::api::{Author, CommitAnswer, CommitRequest, Oid, OnConflict, PutPending, RefRequest};
-use treehold_engine::{Engine, VerifyOptions};
+use treehold_engine::{Engine, EngineError, VerifyOptions};
 use treehold_fault::{Decision, Faults, Injected, Moment};
 use uuid::Uuid;
 
@@ -47,6 +48,40 @@ impl Faults for Between {
             let deed = if now { self.deed.lock().expect("a lock").take() } else { None };
             if let Some(deed) = deed {
                 deed.await;
+            }
+            Ok(())
+        })
+    }
+
+    fn decide_blocking(&self, _: &'static str) -> Result<(), Injected> {
+        Ok(())
+    }
+}
+
+/// Before each publication that ends an attempt, the branch beside the default one goes from the one of two commits to the other.
+struct Restless {
+    engine: Engine,
+    project: String,
+    /// Where it is, and where it goes next.
+    places: Mutex<[Oid; 2]>,
+    ends: AtomicBool,
+    /// The move is a publication, too.
+    moves: AtomicBool,
+}
+
+impl Faults for Restless {
+    fn decide<'a>(&'a self, point: &'static str, moment: Moment) -> Decision<'a> {
+        Box::pin(async move {
+            self.ends.fetch_or(point == "U5", Ordering::Relaxed);
+            let now = point == "publish" && moment == Moment::Before && self.ends.load(Ordering::Relaxed);
+            if now && !self.moves.swap(true, Ordering::Relaxed) {
+                let [next, here] = {
+                    let mut places = self.places.lock().expect("a lock");
+                    places.swap(0, 1);
+                    *places
+                };
+                self.engine.put_ref(&self.project, &branch(SIDE), &to(next, Some(here))).await.expect("a move");
+                self.moves.store(false, Ordering::Relaxed);
             }
             Ok(())
         })
@@ -113,6 +148,10 @@ impl Case {
     }
 
     async fn committed(&self, user: Uuid, branch: &str, push: bool) -> CommitAnswer {
+        self.commit(user, branch, push).await.expect("a commit")
+    }
+
+    async fn commit(&self, user: Uuid, branch: &str, push: bool) -> Result<CommitAnswer, EngineError> {
         let request = CommitRequest {
             user,
             message: "Say it".to_owned(),
@@ -126,7 +165,7 @@ impl Case {
             trailers: false,
             sign: None,
         };
-        self.engine.commit(&self.project, &request, None, None).await.expect("a commit")
+        self.engine.commit(&self.project, &request, None, None).await
     }
 
     /// A commit that is not pushed, onto the branch beside the default one.
@@ -219,5 +258,38 @@ async fn the_remotes_branch_has_its_history() {
     });
     let answer = case.committed_while(USER, true, deed).await;
     assert_eq!(case.world.origin.rev_parse(SIDE), answer.commit.to_string());
+    case.is_whole().await;
+}
+
+/// Goal: nobody is told to plan a commit again that the remote has: it is ended later, and its edits are committed once.
+/// Method: before each try to record that a push has landed, our branch is moved; then housekeeping comes by.
+#[tokio::test]
+async fn a_push_that_cannot_be_recorded_is_busy() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    let first = case.world.origin.rev_parse("main").parse().expect("an oid");
+    case.saved(OTHER, "main", "other", "other").await;
+    let second = case.committed(OTHER, "main", false).await.commit;
+    case.engine.put_ref(&case.project, &branch(SIDE), &to(second, None)).await.expect("a move");
+    case.saved(USER, SIDE, "file", "one").await;
+    let restless = Restless {
+        engine: case.engine.clone(),
+        project: case.project.clone(),
+        places: Mutex::new([second, first]),
+        ends: AtomicBool::new(false),
+        moves: AtomicBool::new(false),
+    };
+    treehold_fault::arm(Arc::new(restless) as _);
+    let answer = case.commit(USER, SIDE, true).await;
+    treehold_fault::disarm();
+    assert!(matches!(answer, Err(EngineError::Busy)), "{answer:?}");
+    let status = case.engine.status(&case.project, Some(USER), Some(SIDE)).await.expect("a status");
+    let states: Vec<_> = status.attempts.iter().map(|attempt| attempt.state.as_str()).collect();
+    assert_eq!((states, status.changes.len()), (vec!["landed"], 1), "{status:?}");
+    case.world.clock.pass(Duration::from_secs(3600));
+    case.engine.housekeep().await.expect("a round");
+    let status = case.engine.status(&case.project, Some(USER), Some(SIDE)).await.expect("a status");
+    assert_eq!((status.attempts.len(), status.changes.len()), (0, 0), "{status:?}");
+    assert_eq!(status.head.map(|oid| oid.to_string()), Some(case.world.origin.rev_parse(SIDE)));
     case.is_whole().await;
 }
