@@ -328,6 +328,11 @@ impl Engine {
             Some(refs) => end.refs = refs,
             None => put_off(end, attempt.commit),
         }
+        if end.refs.is_empty() && end.remote_refs.is_empty() {
+            // No ref comes to the commit by this: one has it already, or it was taken back on both sides.
+            end.reached.clear();
+            return Ok(());
+        }
         // The remote's branch, which may be recorded with it, keeps the commit in the project's reach, too.
         self.bring_history(attempt, end).await
     }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use treehold_engine::api::{Author, CommitAnswer, CommitRequest, Oid, OnConflict, PutPending, RefRequest};
+use treehold_engine::api::{Author, CommitAnswer, CommitRequest, Oid, OnConflict, PutPending, RefRequest, SyncRequest};
 use treehold_engine::{Engine, EngineError, VerifyOptions};
 use treehold_fault::{Decision, Faults, Injected, Moment};
+use treehold_tests::git::Repo;
 use uuid::Uuid;
 
 use crate::ALONE;
@@ -291,5 +292,32 @@ async fn a_push_that_cannot_be_recorded_is_busy() {
     let status = case.engine.status(&case.project, Some(USER), Some(SIDE)).await.expect("a status");
     assert_eq!((status.attempts.len(), status.changes.len()), (0, 0), "{status:?}");
     assert_eq!(status.head.map(|oid| oid.to_string()), Some(case.world.origin.rev_parse(SIDE)));
+    case.is_whole().await;
+}
+
+/// Goal: what was taken back while it was pushed, and is at the remote no more either, is not the project's to read.
+/// Method: before the end of a push is recorded, the branch is set back here and elsewhere at the remote, and another engine pulls.
+#[tokio::test]
+async fn what_is_nowhere_any_more_is_not_reached() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    let first = case.world.origin.rev_parse("main").parse().expect("an oid");
+    case.saved(USER, SIDE, "file", "one").await;
+    let ours = case.committed(USER, SIDE, false).await.commit;
+    case.world.outsider(2);
+    let (origin, theirs) = (Repo::open(case.world.origin.path()), case.world.origin.rev_parse("main"));
+    let other = case.world.engine_with(Arc::new(case.world.git_remote()) as _).await;
+    let (engine, project) = (case.engine.clone(), case.project.clone());
+    let between = Between::armed(async move {
+        engine.put_ref(&project, &branch(SIDE), &to(first, Some(ours))).await.expect("a move");
+        origin.git().run(["update-ref", "refs/heads/side", theirs.as_str()]);
+        let request = SyncRequest { branch: Some(SIDE.to_owned()), ..SyncRequest::default() };
+        other.sync(&project, &request, None, &()).await.expect("a sync");
+    });
+    let answer = case.engine.push(&case.project, Some(SIDE), None).await.expect("a push");
+    between.passed();
+    assert_eq!((answer.to, answer.pushed), (ours, true));
+    let again = case.engine.put_ref(&case.project, &branch("again"), &to(ours, None)).await;
+    assert!(matches!(&again, Err(error) if error.code() == "unknown_oid"), "{again:?}");
     case.is_whole().await;
 }
