@@ -16,6 +16,7 @@ use super::request::to_store;
 use super::waits::{Outlook, put_off};
 use crate::api::CommitAnswer;
 use crate::quota::unbound;
+use crate::refs::{REF_CONFLICT, TRIES};
 use crate::remote::Endpoint;
 use crate::view::branch_ref;
 use crate::{Engine, EngineError, Result};
@@ -104,7 +105,23 @@ impl Engine {
 
     /// FINALIZED, with the commit that the forge made: our branch goes there unless it is there or past it, and the revisions that it holds
     /// are pending no more. Where our branch has gone elsewhere, it waits for the merge that brings the commit, as what we push does.
-    pub(super) async fn take_made(&self, attempt: &Attempt, found: Made) -> Result<CommitAnswer> {
+    pub(super) async fn take_made(&self, attempt: &Attempt, mut found: Made) -> Result<CommitAnswer> {
+        for _ in 0..TRIES {
+            match self.try_take_made(attempt, found).await {
+                Err(EngineError::Conflict { code: "head_moved" | REF_CONFLICT, .. }) => {}
+                taken => return taken,
+            }
+            // Something has moved since it was found: the remote's branch may have been set back, too.
+            match self.made_for(attempt).await? {
+                Some(again) => found = again,
+                None => break,
+            }
+        }
+        // That it was made is known: whoever comes by looks for it again, and nothing is to be planned anew.
+        Err(EngineError::Busy)
+    }
+
+    async fn try_take_made(&self, attempt: &Attempt, found: Made) -> Result<CommitAnswer> {
         let made = Attempt { commit: found.oid, push: true, ..attempt.clone() };
         let answer = self.answer_of(&made).await?;
         let text = to_store(&answer)?;

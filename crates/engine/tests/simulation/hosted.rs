@@ -23,6 +23,7 @@ use treehold_tests::git::Repo;
 use uuid::Uuid;
 
 use crate::ALONE;
+use crate::newer::Between;
 use crate::people::{self, Done, Person};
 use crate::world::World;
 
@@ -386,6 +387,27 @@ async fn what_was_made_beside_a_commit_waits_for_the_merge() {
     let status = case.status(USER).await;
     assert_eq!((status.changes.len(), status.attempts.len()), (1, 0), "{status:?}");
     assert_eq!(case.commit().await.expect("the same answer").commit, answer.commit);
+}
+
+/// Goal: a commit that the forge has made is the answer, also if our branch moves when it is about to be taken.
+/// Method: it is fetched, and where our branch is to go is known; then another engine commits here.
+#[tokio::test]
+async fn what_was_made_is_taken_though_our_branch_moves() {
+    let _alone = ALONE.lock();
+    let case = Case::begun().await;
+    let (other, project) = (case.world.engine_with(Arc::clone(&case.remote) as _).await, case.project.clone());
+    people::save(&other, &project, OTHER, "other", Some("other")).await;
+    let between = Between::armed(async move {
+        let done = Person::new(OTHER).commit(1, other, project, false).await;
+        assert!(matches!(done, Done::Committed(_, _, Ok(_))), "{done:?}");
+    });
+    let answer = case.commit().await;
+    between.passed();
+    let answer = answer.expect("the commit that was made");
+    assert_eq!(case.made(), [answer.commit.to_string()]);
+    let status = case.status(USER).await;
+    let waiting: Vec<_> = status.attempts.iter().map(|attempt| (attempt.state.as_str(), attempt.commit)).collect();
+    assert_eq!((status.ahead, status.behind, waiting), (1, 1, vec![("landed", answer.commit)]));
 }
 
 /// Goal: a round of housekeeping looks at a branch once, however many commits of it are looked for.

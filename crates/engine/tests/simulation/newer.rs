@@ -20,13 +20,13 @@ const USER: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
 
 /// Before the next publication that ends an attempt, when it is known what it will say, something else is done.
-struct Between {
+pub struct Between {
     ends: AtomicBool,
     deed: Mutex<Option<Deed<()>>>,
 }
 
 impl Between {
-    fn armed(deed: impl Future<Output = ()> + Send + 'static) -> Arc<Between> {
+    pub fn armed(deed: impl Future<Output = ()> + Send + 'static) -> Arc<Between> {
         let between = Between { ends: AtomicBool::new(false), deed: Mutex::new(Some(Box::pin(deed))) };
         let between = Arc::new(between);
         treehold_fault::arm(Arc::clone(&between) as _);
@@ -34,7 +34,7 @@ impl Between {
     }
 
     /// It is over, and it was done.
-    fn passed(&self) {
+    pub fn passed(&self) {
         treehold_fault::disarm();
         assert!(self.deed.lock().expect("a lock").is_none(), "nothing came between");
     }
