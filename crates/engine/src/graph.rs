@@ -151,7 +151,7 @@ impl Engine {
 
     /// The history with numbers of all that `tips` reach; those that nobody has asked for yet are given.
     async fn numbered(&self, own: Arc<CutHistory>, tips: &[ObjectId]) -> Result<Arc<CutHistory>> {
-        let (mut known, mut lacks, mut looked) = (Known::default().slim(), false, 0);
+        let (mut known, mut looked) = (Known::default().slim(), 0);
         let mut rows: HashMap<ObjectId, CommitRow> = HashMap::new();
         let mut below: HashMap<ObjectId, u64> = HashMap::new();
         let mut open = tips.to_vec();
@@ -169,10 +169,7 @@ impl Engine {
                 true => self.catalog.commits(&[oid]).await?.pop().flatten(),
                 false => self.known_commit(&mut known, oid).await?,
             };
-            let Some(mut row) = found else {
-                lacks = true;
-                continue;
-            };
+            let Some(mut row) = found else { continue };
             own.end(&mut row);
             open.extend(&row.parents);
             rows.insert(oid, row);
@@ -180,7 +177,10 @@ impl Engine {
         if rows.is_empty() {
             return Ok(own);
         }
-        // A fetch that is under way has not told its cuts yet: what is above them is numbered for this walk alone.
+        // A fetch that is under way has not told its cuts yet: what is above them is numbered for this walk alone. A tip that is no
+        // commit, as an annotated tag is none, has nothing above it.
+        let there = |oid: &ObjectId| rows.contains_key(oid) || below.contains_key(oid);
+        let lacks = rows.values().flat_map(|row| &row.parents).any(|parent| !there(parent));
         let own = if lacks { Arc::new(own.copy()) } else { own };
         own.add(&with_generations(rows, below));
         Ok(own)

@@ -1,6 +1,7 @@
 //! Ancestry, merge bases, ahead and behind, and the log, over random histories with skewed clocks, whole and cut off.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -244,6 +245,12 @@ async fn cut_histories_are_read_as_far_as_one_walks() {
     world.import("whole", 0).await;
     let project = world.import("line", 500).await;
     let all = commits(world.git());
+    // Tips that are no commits, as annotated tags are, keep nothing from being remembered.
+    let tag = ObjectId::Sha1([3; 20]);
+    let fresh = crate::Engine { cuts: Arc::default(), ..world.engine.clone() };
+    fresh.compare(project, &[all[0]], &[tag, all[3]]).await.expect("a comparison");
+    let remembered = fresh.cuts.of(project, fresh.catalog.shallow(project).await.expect("cuts"));
+    assert_eq!([all[0], all[499], all[500], tag].map(|oid| remembered.number(&oid)), [Some(500), Some(1), None, None]);
     for (old, new, expected) in [(3, 0, true), (0, 3, false), (499, 10, true), (499, 0, true)] {
         let found = world.engine.is_ancestor(project, all[old], all[new]).await.expect("an answer");
         assert_eq!(found, expected, "{old} of {new}");
