@@ -57,6 +57,23 @@ impl Blob {
     }
 }
 
+/// Objects that were looked up.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    /// What is at hand.
+    objects: Vec<Option<Object>>,
+    /// Where the others are, in their order.
+    located: Vec<Option<Located>>,
+}
+
+impl Sought {
+    /// Size of the largest one, bytes.
+    pub fn largest(&self) -> u64 {
+        let at_hand = self.objects.iter().flatten().map(|object| object.content.len() as u64);
+        at_hand.chain(self.located.iter().flatten().map(|object| object.size)).max().unwrap_or(0)
+    }
+}
+
 impl Engine {
     /// Raw trees by id: from memory, from the catalog, else from the store. Ids may repeat.
     pub(crate) async fn trees(&self, oids: &[ObjectId]) -> Result<HashMap<ObjectId, Bytes>> {
@@ -194,6 +211,12 @@ impl Engine {
 
     /// Objects by id, in the order given; `None` = the ledger does not have it. What is at hand is not looked up in the ledger.
     pub(crate) async fn objects(&self, oids: &[ObjectId]) -> Result<Vec<Option<Object>>> {
+        let sought = self.seek(oids).await?;
+        self.read_sought(sought).await
+    }
+
+    /// Looks objects up. What is not at hand is not read yet.
+    pub(crate) async fn seek(&self, oids: &[ObjectId]) -> Result<Sought> {
         // What is more than that is read once there is room for it.
         let mut objects = self.store.cached(oids, AT_HAND_BYTES).await;
         if !self.made.is_empty() {
@@ -202,14 +225,21 @@ impl Engine {
         }
         let absent = oids.iter().zip(&objects).filter(|(_, object)| object.is_none());
         let absent: Vec<ObjectId> = absent.map(|(oid, _)| *oid).collect();
-        if absent.is_empty() {
-            self.room.take(objects.iter().flatten().map(|object| object.content.len() as u64).sum())?;
-            return Ok(objects);
-        }
-        let located = self.catalog.locate(&absent).await?;
+        let located = match absent.is_empty() {
+            true => Vec::new(),
+            false => self.catalog.locate(&absent).await?,
+        };
+        Ok(Sought { objects, located })
+    }
+
+    /// What was looked up, in the order in which it was asked for; `None` = the ledger does not have it.
+    pub(crate) async fn read_sought(&self, Sought { mut objects, located }: Sought) -> Result<Vec<Option<Object>>> {
         let there: Vec<Located> = located.iter().flatten().cloned().collect();
         let at_hand: u64 = objects.iter().flatten().map(|object| object.content.len() as u64).sum();
         self.room.take(at_hand + there.iter().map(|object| object.size).sum::<u64>())?;
+        if located.is_empty() {
+            return Ok(objects);
+        }
         let mut read = self.read_located(&there).await?.into_iter();
         let places = objects.iter_mut().filter(|object| object.is_none());
         for (place, located) in places.zip(located) {

@@ -5,7 +5,7 @@ use treehold_tests::git::Repo;
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Setup};
 use crate::verifications::{percent, text};
 
 const LINES: &str = "one\ntwo\nthree\n";
@@ -403,4 +403,26 @@ both! {
         d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
         d.export(project).await;
     }
+}
+
+/// Goal: whether texts merge, and whether they are too long for that, is told without one more question to the database for each file: where
+/// the texts are says how long they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merges_ask_for_no_sizes() {
+    let d = Deployment::start(Setup::Embedded).await;
+    let (project, user, _dir, clone) = twenty_lines(&d).await;
+    d.put(&format!("/pending/{project}/{user}/old.txt"), TWENTY.replace("line 3\n", "mine\n")).await.ok(201);
+    clone.commit_file("old.txt", TWENTY.replace("line 17\n", "theirs\n"));
+    clone.git().run(["push", "--quiet", "origin", "HEAD"]);
+    d.post(&format!("/projects/{project}/sync"), json!({})).await.ok(200);
+    let asked = async || {
+        let page = d.get("/metrics").await.text();
+        let count = "treehold_catalog_call_seconds_count{operation=\"read sizes\",outcome=\"ok\"} ";
+        page.lines().find_map(|line| line.strip_prefix(count).map(str::to_owned))
+    };
+    let before = asked().await;
+    let status = d.get(&format!("/projects/{project}/status?user={user}")).await.ok(200);
+    assert_eq!(status["changes"][0]["state"], "outdated", "{status}");
+    d.post(&format!("/projects/{project}/commit"), commit(user, "merge")).await.ok(200);
+    assert_eq!(asked().await, before);
 }

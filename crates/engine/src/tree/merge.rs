@@ -177,16 +177,21 @@ impl Engine {
             wanted.push(ours);
         }
         // Before any is read.
-        let stored = self.catalog.sizes(&wanted).await?.into_iter().flatten();
-        let longest = stored.chain(ours_content.as_ref().map(|content| content.len() as u64)).max().unwrap_or(0);
+        let sought = self.seek(&wanted).await?;
+        let longest = sought.largest().max(ours_content.as_ref().map_or(0, |content| content.len() as u64));
         if longest > MERGED_MAX {
             return Ok(None);
         }
-        let _turn = match longest > MERGED_FREE {
-            true => Some(LONG_MERGES.acquire().await.map_err(EngineError::internal)?),
-            false => None,
+        let (objects, _turn) = match longest > MERGED_FREE {
+            true => {
+                // Who waits holds none of them.
+                drop(sought);
+                let turn = LONG_MERGES.acquire().await.map_err(EngineError::internal)?;
+                (self.objects(&wanted).await?, Some(turn))
+            }
+            false => (self.read_sought(sought).await?, None),
         };
-        let mut contents = self.contents(&wanted).await?.into_iter();
+        let mut contents = objects.into_iter().map(|object| object.map(|object| object.content));
         let (Some(stored), Some(Some(theirs))) = (contents.next(), contents.next()) else { return Ok(None) };
         let base = match (stored, pending_of) {
             (None, Some(project)) => self.catalog.pending_contents(project, &[base]).await?.pop().flatten(),
