@@ -207,6 +207,32 @@ both! {
         }
     }
 
+    /// Goal: where the fetch of one branch brings the rest of a history that was cut off, commits on the old end of it compare as before, also
+    /// those that no ref of ours leads to.
+    async fn whole_again(d) {
+        let remote = small_remote(&d, "docs");
+        let project = unsynced(&d, "docs").await;
+        sync(&d, project, json!({})).await.ok(200);
+        let ours = json!([{"action": "create", "path": "ours.txt", "content": "x"}]);
+        let ours = json!({"message": "Ours", "author": author(), "push": false, "actions": ours});
+        d.post(&format!("/projects/{project}/commits"), ours).await.ok(200);
+        remote.moves(&[("theirs.txt", Some(b"x\n"))]);
+        sync(&d, project, json!({})).await.problem(409, "diverged");
+        let apart = async || {
+            let shown = status(&d, project, Uuid::new_v4()).await;
+            let log = d.get(&format!("/projects/{project}/log")).await.ok(200);
+            (shown["ahead"].clone(), shown["behind"].clone(), log["commits"].as_array().map(Vec::len))
+        };
+        assert_eq!(apart().await, (json!(1), json!(1), Some(2)));
+        let git = remote.bare.git();
+        let beside = git.run(["commit-tree", "-m", "Beside", "-p", "main~1", "main~1^{tree}"]);
+        git.run(["update-ref", "refs/heads/beside", &beside]);
+        sync(&d, project, json!({"branch": "beside", "depth": 100})).await.ok(200);
+        assert_eq!(apart().await, (json!(1), json!(1), Some(4)));
+        let merged = sync(&d, project, json!({"on_conflict": "merge"})).await.ok(200);
+        assert_eq!(merged["changed"][0]["path"], json!("theirs.txt"), "{merged}");
+    }
+
     /// Goal: a remote whose history was rewritten or set back is told, never followed blindly.
     async fn forced_remote(d) {
         let remote = small_remote(&d, "docs");

@@ -7,6 +7,7 @@ use treehold_catalog::{Guard, OpKind, Project, Publish, PublishOutcome, Ref, Ref
 use treehold_fault::point;
 use treehold_object::{Kind, ObjectId, Policy};
 use treehold_wire::Quarantine;
+use uuid::Uuid;
 
 use crate::intake::{Arriving, Refused, Rules};
 use crate::progress::Progress;
@@ -18,6 +19,8 @@ use crate::{Engine, EngineError, Result};
 
 /// How many tips are offered to the remote as known.
 const HAVES_MAX: usize = 256;
+/// Reflog entries and attempts that are read at once.
+const LOOKED: u32 = 1000;
 
 /// What a fetch brought.
 #[derive(Debug, Default)]
@@ -193,8 +196,9 @@ impl Engine {
             return Err(error);
         }
         if was_cut && shallow.is_empty() {
-            let mut tips = vec![tip];
-            tips.extend(self.catalog.references(project.id, "refs/").await?.into_iter().map(|known| known.oid));
+            let mut tips = self.tips_of(project.id).await?;
+            // It leads to most of them, and is walked from first.
+            tips.push(tip);
             self.renumber(&tips).await?;
         }
         let recorded = self.record_tip(project, shown, tip, &mut op, (seen, shallow)).await;
@@ -209,6 +213,28 @@ impl Engine {
                 Err(EngineError::Conflict { code: "head_moved", detail: detail.to_owned() })
             }
         }
+    }
+
+    /// Where the project's refs and the remote's branches are, what is not pushed yet, and what refs were before: all that may be walked from.
+    async fn tips_of(&self, project: Uuid) -> Result<Vec<ObjectId>> {
+        let (mut tips, mut after) = (Vec::new(), 0);
+        loop {
+            let moves = self.catalog.inspect_moves(project, after, LOOKED).await?;
+            let Some(last) = moves.last() else { break };
+            after = last.id;
+            tips.extend(moves.iter().flat_map(|step| step.tips).flatten());
+        }
+        after = 0;
+        loop {
+            let attempts = self.catalog.inspect_attempts(project, after, LOOKED).await?;
+            let Some(last) = attempts.last() else { break };
+            after = last.seq;
+            tips.extend(attempts.iter().map(|attempt| attempt.commit));
+        }
+        let ours = self.catalog.references(project, "refs/").await?;
+        let remote = self.catalog.remote_references(project, "refs/").await?;
+        tips.extend(ours.iter().chain(&remote).map(|known| known.oid));
+        Ok(tips)
     }
 
     /// Publishes what was fetched, and where the remote's branch is. `seen`: the refs as they were when it was checked; `shallow`: the
