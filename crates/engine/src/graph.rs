@@ -192,17 +192,7 @@ impl Engine {
         tips: &[ObjectId],
         cut: &HashSet<ObjectId>,
     ) -> Result<HashMap<ObjectId, CommitRow>> {
-        self.reached(Known::default().slim(), tips, cut).await
-    }
-
-    /// Every commit that `tips` reach, without the raw bytes of most; those of `cut` have no parents.
-    async fn reached(
-        &self,
-        mut known: Known,
-        tips: &[ObjectId],
-        cut: &HashSet<ObjectId>,
-    ) -> Result<HashMap<ObjectId, CommitRow>> {
-        let mut rows = HashMap::new();
+        let (mut known, mut rows) = (Known::default().slim(), HashMap::new());
         let mut open = tips.to_vec();
         while let Some(oid) = open.pop() {
             if rows.contains_key(&oid) {
@@ -218,20 +208,20 @@ impl Engine {
         Ok(rows)
     }
 
-    /// Numbers the generations of a history again that is whole now: its later commits were numbered from a cut.
+    /// Numbers the generations of a history again that is whole now: its later commits were numbered from a cut. Those that have their number
+    /// are not written.
     pub(crate) async fn renumber(&self, tips: &[ObjectId]) -> Result<()> {
-        let rows = with_generations(self.reached(Known::default(), tips, &HashSet::new()).await?, HashMap::new());
-        for chunk in rows.chunks(AGAIN) {
-            let stripped: Vec<ObjectId> = chunk.iter().filter(|row| row.raw.is_empty()).map(|row| row.oid).collect();
-            let again = self.catalog.commits(&stripped).await?.into_iter().flatten();
-            let mut raws: HashMap<ObjectId, Bytes> = again.map(|row| (row.oid, row.raw)).collect();
-            let mut chunk = chunk.to_vec();
-            for row in chunk.iter_mut().filter(|row| row.raw.is_empty()) {
-                row.raw = raws.remove(&row.oid).unwrap_or_default();
-            }
+        let rows = self.reached_slim(tips, &HashSet::new()).await?;
+        let before: HashMap<ObjectId, u64> = rows.values().map(|row| (row.oid, row.generation)).collect();
+        let mut raised = with_generations(rows, HashMap::new());
+        raised.retain(|row| before.get(&row.oid).is_none_or(|before| *before < row.generation));
+        for chunk in raised.chunks(AGAIN) {
+            let oids: Vec<ObjectId> = chunk.iter().map(|row| row.oid).collect();
+            let again = self.catalog.commits(&oids).await?;
             // What is gone meanwhile needs no number.
-            chunk.retain(|row| !row.raw.is_empty());
-            self.catalog.put_commits(&chunk).await?;
+            let numbered = chunk.iter().zip(again);
+            let numbered = numbered.filter_map(|(row, again)| Some(CommitRow { generation: row.generation, ..again? }));
+            self.catalog.put_commits(&numbered.collect::<Vec<_>>()).await?;
         }
         Ok(())
     }

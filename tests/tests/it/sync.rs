@@ -5,7 +5,7 @@ use treehold_tests::git_http::{Fault, Lie, On};
 use uuid::Uuid;
 
 use crate::both;
-use crate::deployment::{Deployment, blob_oid};
+use crate::deployment::{Deployment, Setup, blob_oid};
 use crate::remote_tools::*;
 
 /// A project on the remote, not synced yet.
@@ -333,4 +333,35 @@ both! {
             nothing_kept(&d, project).await;
         }
     }
+}
+
+/// Goal: where the rest of a long history comes, it is written once, and of what was there before only the numbers that change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whole_again_at_the_cost_of_what_changes() {
+    let d = Deployment::start(Setup::Embedded).await;
+    let remote = small_remote(&d, "docs");
+    let mut stream = String::new();
+    for n in 0..300 {
+        let time = 1_700_000_000 + n;
+        stream.push_str(&format!("commit refs/heads/main\ncommitter T <t@example.org> {time} +0000\ndata 1\nx\n"));
+        stream.push_str(if n == 0 { "from refs/heads/main^0\n" } else { "" });
+        stream.push_str(&format!("M 100644 inline n\ndata <<E\n{n}\nE\n\n"));
+    }
+    let git = remote.bare.git();
+    git.run_with(["fast-import", "--quiet"], stream.as_bytes());
+    let project = unsynced(&d, "docs").await;
+    sync(&d, project, json!({})).await.ok(200);
+    let beside = git.run(["commit-tree", "-m", "Beside", "-p", "main", "main^{tree}"]);
+    git.run(["update-ref", "refs/heads/beside", &beside]);
+    let written = async || {
+        let page = d.get("/metrics").await.text();
+        let name = "treehold_catalog_call_seconds_count{operation=\"record commits\",outcome=\"ok\"} ";
+        let count = page.lines().find_map(|line| line.strip_prefix(name));
+        count.map_or(0, |count| count.parse::<u64>().expect("a number"))
+    };
+    let before = written().await;
+    sync(&d, project, json!({"branch": "beside", "depth": 1000})).await.ok(200);
+    let calls = written().await - before;
+    assert!((1..=3).contains(&calls), "{calls} writes of commits");
+    assert_eq!(depth(&d, project).await, 303);
 }
