@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::both;
 use crate::deployment::Deployment;
 use crate::git_tools::*;
-use crate::remote_tools::{author, small_remote};
+use crate::remote_tools::{author, head, small_remote};
 
 /// A repository with everything that git can hold: the sample, tags of every kind of object, a pointer of git-lfs, notes.
 fn source(seed: u64) -> Clone {
@@ -225,6 +225,26 @@ both! {
         let words = Clone::empty(true).refused(&["fetch", "--shallow-exclude=nothing", &url(&d, project), "main"], "nothing");
         assert!(words.contains("not a ref"), "{words}");
         Clone::empty(true).refused(&["fetch", "--shallow-since=2100-01-01", &url(&d, project), "main"], "no commits selected");
+    }
+
+    /// Goal: of a project whose own history is cut off, too, what one branch leads to can be left out of another one.
+    async fn one_branch_without_another(d) {
+        small_remote(&d, "docs");
+        let project = d.connect("docs").await;
+        let start = head(&d, project).await;
+        let new = json!({"oid": start, "expected_oid": "0".repeat(40)});
+        d.put_json(&format!("/projects/{project}/refs/heads/side"), new).await.ok(201);
+        for branch in ["main", "side"] {
+            let actions = json!([{"action": "create", "path": format!("{branch}.txt"), "content": "x"}]);
+            let body = json!({"message": branch, "author": author(), "branch": branch, "push": false, "actions": actions});
+            d.post(&format!("/projects/{project}/commits"), body).await.ok(200);
+        }
+        for version in VERSIONS {
+            let clone = Clone::empty(true);
+            let git = clone.git().clone().config("protocol.version", version);
+            git.run(["fetch", "--quiet", "--shallow-exclude=side", &url(&d, project), "main"]);
+            assert_eq!(git.run(["log", "--format=%s", "FETCH_HEAD"]), "main", "v{version}");
+        }
     }
 
     /// Goal: partial clones lack exactly what the filter leaves out, and get it when they need it.

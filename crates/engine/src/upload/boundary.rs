@@ -82,6 +82,7 @@ async fn bounded(
     for name in not {
         excluded.push(history.resolve(project, name).await?);
     }
+    history.begin_at(project, &[wants, &excluded].concat()).await?;
     let cut = history.cut.clone();
     let chosen = history.between(wants, &excluded, &cut, since).await?.commits;
     if chosen.is_empty() {
@@ -99,7 +100,7 @@ async fn bounded(
 
 impl History<'_> {
     /// The commit that a ref's full or short name stands for.
-    async fn resolve(&mut self, project: &Project, name: &[u8]) -> Result<ObjectId> {
+    async fn resolve(&self, project: &Project, name: &[u8]) -> Result<ObjectId> {
         let text = String::from_utf8_lossy(name).into_owned();
         let candidates = match text.as_str() {
             "HEAD" => vec![branch_ref(&project.default_branch)],
@@ -108,9 +109,10 @@ impl History<'_> {
         };
         for candidate in candidates {
             if let Some(oid) = self.engine().catalog.reference(project.id, &candidate).await? {
-                let chain = match self.find(oid).await? {
-                    Some(_) => return Ok(oid),
-                    None => self.engine().tag_chains(&[oid], usize::MAX).await?.pop().unwrap_or_default(),
+                // The walk may not know it: no want has to lead to it.
+                let chain = match self.engine().catalog.generations(&[oid]).await?.contains(&None) {
+                    false => return Ok(oid),
+                    true => self.engine().tag_chains(&[oid], usize::MAX).await?.pop().unwrap_or_default(),
                 };
                 if let Some((_, target)) = chain.last() {
                     return Ok(*target);

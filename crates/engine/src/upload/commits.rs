@@ -72,6 +72,14 @@ impl<'a> History<'a> {
         Ok(Self { engine, known: engine.known(project.id, tips).await?.slim(), cut })
     }
 
+    /// Walks from these tips from now on. Where the project's history is cut off, nothing else is known.
+    pub async fn begin_at(&mut self, project: &Project, tips: &[ObjectId]) -> Result<()> {
+        if !self.cut.is_empty() {
+            self.known = self.engine.known(project.id, tips).await?.slim();
+        }
+        Ok(())
+    }
+
     pub fn engine(&self) -> &'a Engine {
         self.engine
     }
