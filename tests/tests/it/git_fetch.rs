@@ -247,6 +247,32 @@ both! {
         }
     }
 
+    /// Goal: who has one branch of a project whose history is cut off gets of another one what is new, also from a server that has looked at
+    /// neither. Method: so long a branch that git does not tell of the commit that both branches stand on.
+    async fn one_branch_after_another(deployment) {
+        let mut d = deployment;
+        small_remote(&d, "docs");
+        let project = d.connect("docs").await;
+        let start = head(&d, project).await;
+        let new = json!({"oid": start, "expected_oid": "0".repeat(40)});
+        d.put_json(&format!("/projects/{project}/refs/heads/side"), new).await.ok(201);
+        for (branch, count) in [("side", 1), ("main", 40)] {
+            for n in 0..count {
+                let actions = json!([{"action": "create", "path": format!("{branch}{n}"), "content": branch}]);
+                let body = json!({"message": branch, "author": author(), "branch": branch, "push": false, "actions": actions});
+                d.post(&format!("/projects/{project}/commits"), body).await.ok(200);
+            }
+        }
+        for version in VERSIONS {
+            let clone = Clone::of_project(&d, project, version, &["--bare", "--single-branch", "--branch=main"]);
+            d.kill();
+            d.up().await;
+            let (done, words) = clone.tell(&["fetch", "--progress", &url(&d, project), "side"]);
+            // The commit, its tree and its file.
+            assert!(done && words.contains("Unpacking objects: 100% (3/3)"), "v{version}: {words}");
+        }
+    }
+
     /// Goal: partial clones lack exactly what the filter leaves out, and get it when they need it.
     async fn partial(d) {
         let source = source(14);

@@ -33,7 +33,8 @@ impl Upload {
         }
         let wants = [&self.wants.commits[..], &self.boundary.wants].concat();
         let haves = [&self.common[..], &self.boundary.edges].concat();
-        let mut history = History::of(&self.engine, &self.project, &wants).await?;
+        // What the client has may be on another branch: where the project's history is cut off, it is known if it is among the tips.
+        let mut history = History::of(&self.engine, &self.project, &[&wants[..], &haves].concat()).await?;
         let between = history.between(&wants, &haves, &self.boundary.cut, None).await?;
         let mut found = Found::default();
         for row in &between.commits {
