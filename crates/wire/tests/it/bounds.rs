@@ -108,6 +108,34 @@ fn reads_have_a_budget() {
     assert_eq!(bytes, count as usize * LEN);
 }
 
+/// Goal: a history of large files in chains as git makes them can be read once, also where it inflates to all that it may and nothing of it
+/// fits the cache.
+#[test]
+fn usual_chains_are_within_the_budget() {
+    const LEN: usize = 256 << 10;
+    const CHAINS: u32 = 6;
+    const DELTAS: u32 = 50;
+    let mut forge = Forge::new();
+    for chain in 0..CHAINS {
+        let id = |at: u32| ((chain << 8) | at).to_be_bytes();
+        let mut content = vec![0; LEN];
+        content[..4].copy_from_slice(&id(0));
+        forge.entry(EntryKind::Whole(Kind::Blob), LEN as u64, &content);
+        for at in 1..=DELTAS {
+            let ops = [&[4_u8][..], &id(at), &[0xf1, 4, 0xfc, 0xff, 0x03]].concat();
+            let base = chain * (DELTAS + 1) + at - 1;
+            forge.ofs_delta(base as usize, &delta(LEN as u64, LEN as u64, &ops));
+        }
+    }
+    let objects = u64::from(CHAINS * (DELTAS + 1));
+    let limits = IngestLimits { inflated_bytes: objects * (LEN as u64 + 64), ..IngestLimits::default() };
+    let taken = ingest(spool(&forge.finish()), &IngestOptions { cache_bytes: 1, ..options(limits) }).unwrap();
+    assert_eq!(taken.len() as u64, objects);
+    for oid in taken.oids(Kind::Blob) {
+        assert_eq!(taken.read(&oid).unwrap().unwrap().1.len(), LEN);
+    }
+}
+
 /// Goal: memory for the table of objects is asked for before it is used; without it the pack is refused.
 #[test]
 fn memory_is_asked_for() {
