@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use treehold_object::fsck::{self, FsckError, GitFile};
-use treehold_object::{Kind, ObjectId, Policy};
+use treehold_object::{Kind, ObjectId, Policy, runs};
 use treehold_wire::{IngestError, Quarantine};
 
-use super::{Refused, unreadable};
-use crate::{Engine, blocking};
+use super::{ROWS, Refused, unreadable};
+use crate::{Engine, EngineError, blocking};
+
+/// Files of the project that are read at once, and their bytes; a single one may be longer.
+const BATCH: usize = 64;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// What the trees of a pack name as a file that git acts on.
 #[derive(Debug, Default)]
@@ -51,9 +55,19 @@ impl Engine {
             }
             Ok(Ok(elsewhere))
         });
-        for (oid, file) in pushed.await?? {
-            let object = self.objects(&[oid]).await?.pop().flatten().ok_or(Refused::Open)?;
-            judge(file, object.kind, oid, &object.content, policy)?;
+        let elsewhere = pushed.await??;
+        for chunk in elsewhere.chunks(ROWS) {
+            let oids: Vec<ObjectId> = chunk.iter().map(|(oid, _)| *oid).collect();
+            let sizes = self.catalog.sizes(&oids).await.map_err(EngineError::from)?;
+            let sizes = sizes.into_iter().map(Option::unwrap_or_default);
+            let sized: Vec<((ObjectId, GitFile), u64)> = chunk.iter().copied().zip(sizes).collect();
+            for few in runs(&sized, BATCH_BYTES, |(_, size)| *size).flat_map(|run| run.chunks(BATCH)) {
+                let oids: Vec<ObjectId> = few.iter().map(|((oid, _), _)| *oid).collect();
+                for (((oid, file), _), object) in few.iter().zip(self.objects(&oids).await?) {
+                    let object = object.ok_or(Refused::Open)?;
+                    judge(*file, object.kind, *oid, &object.content, policy)?;
+                }
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::graphs::{commits, some_history};
 use super::{Files, World, edited, oid, random, some_files};
 use crate::api::{LogRequest, Oid, RefRequest};
-use crate::{EngineError, PushedPack, Room};
+use crate::{Engine, EngineError, PushedPack, Room};
 
 fn some_of(random: &mut StdRng, all: &[ObjectId], most: usize) -> Vec<ObjectId> {
     let count = random.random_range(0..=most);
@@ -136,6 +136,15 @@ impl Room for Read {
     }
 }
 
+/// A pack as a push brings it.
+async fn spooled(engine: &Engine, pack: &[u8]) -> PushedPack {
+    let (spool, arrival, mut writer) = engine.push_spool().expect("a spool file");
+    let len = writer.write(pack).await.expect("a spool file");
+    writer.finish();
+    let rest = futures::stream::iter([Ok(len)]).boxed();
+    PushedPack { spool, arrival, rest, room: Arc::new(()) }
+}
+
 /// Pushes refs of the repository under their own names, which are new.
 async fn push(world: &World, project: Uuid, names: &[String]) {
     let tips: Vec<String> = names.iter().map(|name| world.git().run(["rev-parse", name])).collect();
@@ -144,11 +153,7 @@ async fn push(world: &World, project: Uuid, names: &[String]) {
     let command =
         |(name, tip): (&String, &String)| RefCommand { old: None, new: Some(oid(tip)), name: name.as_str().into() };
     let head = ReceiveHead { commands: names.iter().zip(&tips).map(command).collect(), ..ReceiveHead::default() };
-    let (spool, arrival, mut writer) = world.engine.push_spool().expect("a spool file");
-    let len = writer.write(&pack).await.expect("a spool file");
-    writer.finish();
-    let rest = futures::stream::iter([Ok(len)]).boxed();
-    let pack = PushedPack { spool, arrival, rest, room: Arc::new(()) };
+    let pack = spooled(&world.engine, &pack).await;
     let report = world.engine.receive_pack(&project.to_string(), &head, Some(pack), &()).await.expect("a report");
     assert!(report.unpack.is_ok() && report.refs.iter().all(|status| status.result.is_ok()), "{report:?}");
 }
@@ -292,6 +297,51 @@ async fn large_trees_are_read_a_few_at_a_time() {
     assert!((22..=23).contains(&sent.objects), "{}", sent.objects);
     let largest = largest.0.load(Ordering::Relaxed);
     assert!((1 << 20..=16 << 20).contains(&largest), "{largest} bytes at once");
+}
+
+/// How often memory was asked for, and the most at once.
+#[derive(Debug, Default)]
+struct Asked {
+    times: AtomicU64,
+    largest: Largest,
+}
+
+impl Room for Asked {
+    fn take(&self, bytes: u64) -> crate::Result<()> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.largest.take(bytes)
+    }
+}
+
+/// Goal: files that git acts on, that the project has and a push only names, are read a few at a time: not one by one, however many there
+/// are, and not all at once, however long they are.
+#[tokio::test]
+async fn attributes_that_are_there_are_read_a_few_at_a_time() {
+    const FILES: usize = 170;
+    let world = World::new().await;
+    let attributes = |at: usize| {
+        let rules = b"x text\n".repeat(if at < 12 { 150_000 } else { 1 });
+        (format!("d{at:03}/.gitattributes"), [format!("# {at}\n").into_bytes(), rules].concat())
+    };
+    commit_contents(&world, &[(0..FILES).map(attributes).collect()]);
+    let project = world.import("attributes", 0).await;
+    let mut stream = String::from("commit refs/heads/side\ncommitter T <t@example.org> 1700009999 +0000\n");
+    stream.push_str("data 1\nx\nfrom refs/heads/main^0\n");
+    (0..FILES).for_each(|at| stream.push_str(&format!("M 100644 inline d{at:03}/new\ndata 3\n{at:03}\n")));
+    world.git().run_with(["fast-import", "--quiet"], stream.as_bytes());
+    let list = world.git().run(["rev-parse", "side", "^main"]) + "\n";
+    let pack = world.git().bytes_with(["pack-objects", "--revs", "--stdout", "-q"], list.as_bytes());
+    let tip = Some(oid(&world.git().run(["rev-parse", "side"])));
+    let command = RefCommand { old: None, new: tip, name: "refs/heads/side".into() };
+    let head = ReceiveHead { commands: vec![command], ..ReceiveHead::default() };
+    let asked = Arc::new(Asked::default());
+    let engine = world.engine.within(asked.clone());
+    let pack = spooled(&engine, &pack).await;
+    let report = engine.receive_pack(&project.to_string(), &head, Some(pack), &()).await.expect("a report");
+    assert!(report.unpack.is_ok() && report.refs[0].result.is_ok(), "{report:?}");
+    let (times, largest) = (asked.times.load(Ordering::Relaxed), asked.largest.0.load(Ordering::Relaxed));
+    assert!(times < 40, "{times} times");
+    assert!((1 << 20..=4 << 20).contains(&largest), "{largest} bytes at once");
 }
 
 /// Goal: who was admitted to a branch that is deleted before its pack is written hears so, and gets no pack that lacks it.
