@@ -19,19 +19,32 @@ const ROW_COST: u64 = 300;
 const PARENT_COST: u64 = 64;
 /// Memory is asked for in steps of this many bytes.
 const COST_STEP: u64 = 1 << 20;
+/// What all commits of a pack may take for each of its bytes, and beside that, bytes, whoever sends it: even a commit that changes nothing
+/// needs some 40 bytes of a pack, for the name of its parent.
+const COST_RATIO: u64 = 16;
+const COST_FREE: u64 = 64 << 20;
 
 /// The commits of a pack, taken apart; without their contents beyond the first megabytes.
 pub(crate) type Commits = HashMap<ObjectId, CommitRow>;
 
-/// Reads all commits of a pack, if there is room for their rows.
-pub(crate) async fn read_commits(quarantine: &Arc<Quarantine>, room: Arc<dyn Room>) -> Result<Commits> {
+/// What the rows of a pack of this length may take, bytes.
+pub(super) fn cost_max(pack_len: u64) -> u64 {
+    pack_len.saturating_mul(COST_RATIO).saturating_add(COST_FREE)
+}
+
+/// Reads all commits of a pack, if there is room for their rows, and these take no more than `cost_max` bytes.
+pub(crate) async fn read_commits(quarantine: &Arc<Quarantine>, room: Arc<dyn Room>, cost_max: u64) -> Result<Commits> {
     let source = Arc::clone(quarantine);
     blocking(move || {
         let commits = source.iter().filter(|object| object.kind == Kind::Commit);
-        let (mut left, mut cost) = (COMMITS_BYTES, 0);
+        let (mut left, mut cost, mut budget) = (COMMITS_BYTES, 0, cost_max);
         let rows = commits.map(|commit| {
             let mut row = read_commit(&source, commit.oid)?;
-            cost += ROW_COST + PARENT_COST * row.parents.len() as u64;
+            let own = ROW_COST + PARENT_COST * row.parents.len() as u64;
+            let what = "memory for the pack's commits and their parents";
+            let over = EngineError::TooLarge { what, limit: cost_max, unit: "bytes" };
+            budget = budget.checked_sub(own).ok_or(over)?;
+            cost += own;
             if cost >= COST_STEP {
                 room.take(std::mem::take(&mut cost))?;
             }

@@ -24,8 +24,7 @@ use treehold_wire::ingest::{Bases, PackedObject};
 use treehold_wire::{Arrival, IngestError, IngestLimits, IngestOptions, Quarantine, ingest_arriving};
 
 use bases::OwnBases;
-pub(crate) use commits::read_commits;
-pub(crate) use commits::{commit_row, with_generations};
+pub(crate) use commits::{commit_row, read_commits, with_generations};
 use git_files::GitFiles;
 use packing::{Copies, Packing, Piece};
 pub use spool::SpoolWriter;
@@ -301,12 +300,13 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<()> {
         let Received { quarantine, pack, room } = received;
+        let cost_max = commits::cost_max(quarantine.pack_len());
         let keep = (KEPT_MIN..KEPT_MAX).contains(&quarantine.len()) && !quarantine.has_duplicates();
         let total = quarantine.len() as u64;
         let told = |stored| progress.step("storing", stored, Some(total));
         if !keep {
             self.store_copies(op, &quarantine, Copies::Everything, tip, &told).await?;
-            let commits = read_commits(&quarantine, room).await?;
+            let commits = read_commits(&quarantine, room, cost_max).await?;
             return self.put_commits_of(quarantine, commits).await;
         }
         let id = op.id;
@@ -318,7 +318,8 @@ impl Engine {
         };
         // The ledger keeps the first place of an object: copies for reading come first.
         let copied = self.store_copies(op, &quarantine, Copies::WhereTheyPay, tip, &told);
-        let ((key, finished), (), commits) = futures::try_join!(upload, copied, read_commits(&quarantine, room))?;
+        let commits = read_commits(&quarantine, room, cost_max);
+        let ((key, finished), (), commits) = futures::try_join!(upload, copied, commits)?;
         op.numbers.extend(self.register_pack(op.id, key, finished).await?);
         told(total);
         // Rows of commits that were known before may go with an object that the collector gives up; now it cannot any more.

@@ -11,6 +11,7 @@ use treehold_tests::git::{Git, Repo};
 use uuid::Uuid;
 
 use super::{World, oid, random};
+use crate::EngineError;
 use crate::api::LogRequest;
 use crate::graph::Known;
 
@@ -277,4 +278,29 @@ async fn cut_histories_are_read_as_far_as_one_walks() {
     assert_eq!((numbered(child).await, numbered(parent).await), (Some(1), None));
     world.engine.catalog.put_commits(&[row(parent, vec![all[0]])]).await.expect("a row");
     assert_eq!((numbered(child).await, numbered(parent).await), (Some(502), Some(501)));
+}
+
+/// Goal: no remote fills the memory with the parents of a few commits, a million of which come in a pack of some kilobytes.
+#[tokio::test]
+async fn parents_without_number_are_refused() {
+    let world = World::new().await;
+    let tree = world.git().run_with(["mktree"], b"");
+    let made = |parents: &str, number: u32| {
+        let who = "T <t@example.org> 1700000000 +0000";
+        let text = format!("tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{number}\n");
+        world.git().run_with(["hash-object", "-t", "commit", "-w", "--stdin"], text.as_bytes())
+    };
+    let mut tip = made("", 0);
+    let many = format!("parent {tip}\n").repeat(40_000);
+    for number in 1..=30 {
+        tip = made(&format!("{many}parent {tip}\n"), number);
+        if number == 1 {
+            world.git().run(["update-ref", "refs/heads/main", &tip]);
+            world.import("some", 0).await;
+        }
+    }
+    world.git().run(["update-ref", "refs/heads/main", &tip]);
+    let source = world.repo.path().to_str().expect("utf-8");
+    let refused = world.engine.import(source, Some("many"), Some("main"), 0, &()).await;
+    assert!(matches!(&refused, Err(EngineError::TooLarge { unit: "bytes", .. })), "{refused:?}");
 }

@@ -154,7 +154,7 @@ impl Engine {
         }
         self.record_commits(commits).await?;
         if let Some(quarantine) = quarantine {
-            let commits = read_commits(&quarantine, Arc::new(())).await?;
+            let commits = read_commits(&quarantine, Arc::new(()), u64::MAX).await?;
             self.put_commits_of(quarantine, commits).await?;
         }
         self.record_key(FoundKey { name: key.to_owned(), objects }, size, report).await?;
