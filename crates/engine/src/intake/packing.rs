@@ -84,27 +84,16 @@ impl<'a> Packing<'a> {
 
     /// Hands over the head's trees, parents first; its blobs, in path order.
     fn head(&mut self, root: ObjectId, copies: Copies) -> Result<Vec<ObjectId>> {
-        let mut blobs = Vec::new();
-        let mut seen = HashSet::new();
-        let mut stack = vec![(root, true)];
-        while let Some((oid, is_tree)) = stack.pop() {
-            if !seen.insert(oid) || !self.source.contains(&oid) {
-                continue;
-            }
+        let (mut blobs, mut met, mut waiting) = (Vec::new(), HashSet::from([root]), Vec::new());
+        waiting.extend(self.source.contains(&root).then_some((root, true)));
+        while let Some((oid, is_tree)) = waiting.pop() {
             if !is_tree {
                 blobs.push(oid);
                 continue;
             }
             let (_, raw) =
                 self.source.read(&oid).map_err(unreadable)?.ok_or_else(|| EngineError::internal("lost tree"))?;
-            let at = stack.len();
-            for entry in entries(&raw) {
-                let (_, item) = entry?;
-                if item.mode != GITLINK {
-                    stack.push((item.oid, item.is_tree()));
-                }
-            }
-            stack[at..].reverse();
+            meet(&raw, &mut met, &mut waiting, |oid| self.source.contains(oid))?;
             if copies == Copies::Everything {
                 self.add(oid)?;
             }
@@ -184,6 +173,25 @@ impl<'a> Packing<'a> {
     }
 }
 
+/// Puts before all that waits what a tree holds, in its order, if it is in the pack and was not met before: however often trees name
+/// something, it waits once.
+fn meet(
+    raw: &[u8],
+    met: &mut HashSet<ObjectId>,
+    waiting: &mut Vec<(ObjectId, bool)>,
+    is_there: impl Fn(&ObjectId) -> bool,
+) -> Result<()> {
+    let at = waiting.len();
+    for entry in entries(raw) {
+        let (_, item) = entry?;
+        if item.mode != GITLINK && is_there(&item.oid) && met.insert(item.oid) {
+            waiting.push((item.oid, item.is_tree()));
+        }
+    }
+    waiting[at..].reverse();
+    Ok(())
+}
+
 /// How much of the pack lies between the first and the last byte that an object needs; 0 for one that stands there whole.
 fn spread(object: &PackedObject, bases: &[Span]) -> u64 {
     if bases.is_empty() {
@@ -194,4 +202,34 @@ fn spread(object: &PackedObject, bases: &[Span]) -> u64 {
     let start = spans.clone().map(|span| span.offset).min().unwrap_or_default();
     let end = spans.map(|span| span.offset + span.length).max().unwrap_or_default();
     end - start
+}
+
+#[cfg(test)]
+mod tests {
+    use treehold_object::BString;
+
+    use super::*;
+    use crate::tree::{FILE, Item, TREE, encode};
+
+    /// Goal: trees that lie in each other and name the same files again, thousands of times each, take no more memory than their pack has
+    /// objects.
+    #[test]
+    fn what_waits_does_not_wait_again() {
+        let oid = |byte: u8| ObjectId::Sha1([byte; 20]);
+        let names: Vec<BString> = (0..1_000).map(|name| format!("f{name:04}").into()).collect();
+        let tree = |below: u8| {
+            let item = |at: usize| match at {
+                0 => Item { mode: TREE, oid: oid(below) },
+                _ => Item { mode: FILE, oid: oid(1 + (at % 3) as u8) },
+            };
+            encode(names.iter().enumerate().map(|(at, name)| (name, item(at)))).expect("a tree")
+        };
+        let (mut met, mut waiting) = (HashSet::new(), Vec::new());
+        for below in 10..30 {
+            meet(&tree(below), &mut met, &mut waiting, |there| *there != oid(1)).expect("a tree");
+            // What is below comes before the files beside it.
+            assert_eq!(waiting.pop(), Some((oid(below), true)));
+            assert_eq!(waiting, [(oid(3), false), (oid(2), false)]);
+        }
+    }
 }
