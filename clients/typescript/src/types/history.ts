@@ -44,6 +44,7 @@ export interface LogEntry {
   message: string;
 }
 export interface LogPage extends Page {
+  /** Newest first. A page may be shorter than its limit, or empty with a path, and go on. */
   commits: LogEntry[];
   /** The walk met a commit whose parents were cut off by a shallow fetch. */
   shallow: boolean;

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     reference: Option<String>,
     /// Only commits that changed this file or directory.
     path: Option<String>,
-    /// Most commits (default 20, at most 100). With a path a page may be shorter and go on.
+    /// Most commits (default 20, at most 100). A page may be shorter, or empty with a path, and go on.
     limit: Option<usize>,
     /// `next_cursor` of the last answer, with the same arguments.
     cursor: Option<String>,

@@ -91,7 +91,7 @@ pub(crate) fn log() -> Operation {
             text("path", "Only commits that changed this file or directory, as `git log -- path` picks them."),
             flag("first_parent", false, "Go from a merge to its first parent only."),
         ])
-        .parameters(page("Commits of a page: 1 to 1,000, default 30. With a path a page may be shorter, or empty, and go on."))
+        .parameters(page("Commits of a page: 1 to 1,000, default 30. A page may be shorter, or empty with a path, and go on."))
         .answers::<LogPage>(200, "A page, newest first.")
         .example(200, json!({
             "commits": [{
