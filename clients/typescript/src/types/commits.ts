@@ -85,7 +85,7 @@ export interface SyncAnswer {
   from: Oid | null;
   to: Oid | null;
   changed: ChangedFile[];
-  /** Not all of them are in `changed`: a comparison of `from` and `to` has them in pages. */
+  /** Not all of them are in `changed`: a comparison of `from` and `to` has them in pages; where `from` is `null`, the list of files. */
   truncated?: boolean;
   changed_count: number;
   objects: number;

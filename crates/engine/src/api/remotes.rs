@@ -75,7 +75,7 @@ pub struct SyncAnswer {
     pub to: Option<Oid>,
     /// Paths that differ between the two, in byte order: the first 10,000 of them.
     pub changed: Vec<ChangedFile>,
-    /// Not all of them are in `changed`: a comparison of `from` and `to` has them in pages.
+    /// Not all of them are in `changed`: a comparison of `from` and `to` has them in pages; where `from` is `null`, the list of files.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// How many paths differ.

@@ -32,8 +32,11 @@ pub(crate) fn sync() -> Operation {
         .optional_json_body::<SyncRequest>(json!({"depth": 1}))
         .answers::<SyncAnswer>(200, "What changed.")
         .example(200, json!({
-            "branch": "main", "from": null, "to": seen::BEFORE, "changed": [], "truncated": true, "changed_count": 868, "objects": 1423,
-            "bytes": 815223, "pending": [],
+            "branch": "main", "from": seen::BEFORE, "to": seen::COMMIT, "changed": [{
+                "path": "README.md", "action": "modified", "old_oid": seen::BLOB, "new_oid": seen::EDIT, "old_mode": "100644",
+                "new_mode": "100644",
+            }],
+            "changed_count": 1, "objects": 3, "bytes": 412, "pending": [],
         }))
         .answers_with(200, "", "text/event-stream", json!({}))
         .limit(Limit::PackBytes)
