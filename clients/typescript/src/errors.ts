@@ -22,6 +22,8 @@ export class TreeholdError extends Error {
   readonly fields: Readonly<Record<string, unknown>>;
   /** The server's id of the request, for its operator. */
   readonly requestId: string | undefined;
+  /** Whether it came from the way to the server or from its load, and the same request may succeed later. */
+  readonly passes: boolean;
 
   constructor(status: number, code: string, detail: string, more: ErrorDetails = {}) {
     super(detail, more.cause === undefined ? undefined : { cause: more.cause });
@@ -31,11 +33,7 @@ export class TreeholdError extends Error {
     this.retryAfter = more.retryAfter;
     this.fields = more.fields ?? {};
     this.requestId = more.requestId;
-  }
-
-  /** Whether it came from the way to the server or from its load, and the same request may succeed later. */
-  get passes(): boolean {
-    return this.code === "network" || this.code === "timeout" || this.status === 429 || this.status >= 502;
+    this.passes = more.passes ?? (code === "network" || code === "timeout" || status === 429 || status >= 502);
   }
 }
 
@@ -43,6 +41,8 @@ export interface ErrorDetails {
   retryAfter?: number | undefined;
   fields?: Record<string, unknown>;
   requestId?: string | undefined;
+  /** Where code and status do not tell. */
+  passes?: boolean;
   cause?: unknown;
 }
 

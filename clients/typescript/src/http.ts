@@ -127,7 +127,9 @@ export class Transport {
       watch.sign();
       if (isRedirect(response)) {
         watch.cancel();
-        throw new TreeholdError(response.status, "bad_answer", "The server sends its callers elsewhere: give that place as baseUrl, if you trust it with the key.");
+        const detail = "The server sends its callers elsewhere: give that place as baseUrl, if you trust it with the key.";
+        // It may be to where one signs in, until somebody did.
+        throw new TreeholdError(response.status, "bad_answer", detail, { passes: true });
       }
       return reply(response, watch, attempt);
     } catch (error) {

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
-import { Treehold, TreeholdError, type Options } from "treehold";
+import { blobOid, memoryStorage, Treehold, TreeholdError, type Options } from "treehold";
+import { until } from "./server.js";
 
 type Answer = (request: IncomingMessage, response: ServerResponse, turn: number) => void;
 
@@ -104,6 +105,24 @@ test("a key goes nowhere but where it was meant to go", async (t) => {
     assert.equal(seen.length, 1, "and is not tried again");
   }
   assert.equal(elsewhere.seen.length, 0);
+});
+
+test("what is typed while a proxy wants somebody to sign in is kept, and goes out when they did", async (t) => {
+  let signedIn = false;
+  const result = { path: "a.txt", status: "applied", oid: blobOid("typed") };
+  const { treehold } = await answering(t, (_, response) => {
+    if (!signedIn) response.writeHead(302, { location: "http://127.0.0.1:1/sign-in" });
+    response.end(signedIn ? JSON.stringify({ revision: 1, results: [result, result] }) : "");
+  });
+  const options = { debounceMs: 1, maxPauseMs: 10, storage: memoryStorage() };
+  const autosave = treehold.project("p").autosave({ user: "11111111-2222-4333-8444-555555555555", ...options });
+  t.after(() => autosave.stop());
+  autosave.open("a.txt", { oid: blobOid(""), text: "" });
+  autosave.change("a.txt", "typed");
+  await until(() => autosave.state("a.txt")?.error !== undefined, "it is told");
+  assert.deepEqual([autosave.state("a.txt")?.state, autosave.state("a.txt")?.error?.code], ["offline", "bad_answer"]);
+  signedIn = true;
+  await until(() => autosave.state("a.txt")?.state === "saved", "it is saved");
 });
 
 test("silence has an end, before the answer and in the middle of it", async (t) => {
