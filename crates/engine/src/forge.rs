@@ -204,7 +204,8 @@ fn check_title(title: &str) -> Result<()> {
 }
 
 /// What a delivery is known by when it comes again: what was signed. An id beside it is not, so that whoever has seen a delivery could send
-/// it under another one later, and what was said since would be forgotten. Two pushes do not have the same body.
+/// it under another one later, and what was said since would be forgotten. Two pushes have the same body only if they move a branch alike
+/// within one second, there and back in between: then the hint may be of the move back, until the next sync.
 fn known_by(body: &[u8]) -> String {
     let digest: [u8; 32] = Sha256::digest(body).into();
     BASE64_URL_SAFE_NO_PAD.encode(digest)
