@@ -302,12 +302,14 @@ impl Project {
 
     /// Pull requests, newest first.
     pub fn pulls(&self, filter: &PullFilter, remote: &Remote) -> Pages<PullPage> {
-        let state = filter.state.map(|state| match state {
-            PullState::Open => "open",
-            PullState::Closed => "closed",
-        });
+        // Without a word the server lists open ones alone.
+        let state = match filter.state {
+            None => "all",
+            Some(PullState::Open) => "open",
+            Some(PullState::Closed) => "closed",
+        };
         let request = Request::get(self.route("/pulls"))
-            .query("state", state)
+            .query("state", Some(state))
             .query("head", filter.head.as_deref())
             .query("limit", filter.limit);
         Pages::new(&self.transport, request.remote(remote.token.as_ref()))

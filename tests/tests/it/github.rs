@@ -5,12 +5,14 @@ use std::path::Path;
 use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use treehold_client::{PullChange, PullFilter, PullState};
 use treehold_tests::github::{APP_ID, APP_KEY_PEM, GitHub, Limit, PERSONAL_TOKEN, STRANGERS_TOKEN};
 use uuid::Uuid;
 
 use crate::both;
 use crate::deployment::{Deployment, REMOTE_TOKEN, REMOTE_USER, Reply, json_body};
 use crate::remote_tools::*;
+use crate::rust_client::through;
 
 pub const WEBHOOK_SECRET: &str = "webhook-secret-canary-0123456789";
 
@@ -305,6 +307,21 @@ both! {
         let local = s.d.local_project().await;
         s.post(&format!("/projects/{local}/pulls"), json!({"title": "T", "head": "x"})).await.problem(422, "no_remote");
         s.nothing_leaked().await;
+    }
+
+    /// Goal: the Rust client lists those pull requests that it says.
+    async fn pulls_of_the_rust_client(d) {
+        let s = set_up(d, true).await;
+        let project = s.project(&s.github.url("o/docs")).await;
+        s.github.describe(2, "");
+        let (project, remote) = (through(&s.d.url("")).project(project), treehold_client::Remote::default());
+        let closing = PullChange { state: Some(PullState::Closed), ..PullChange::default() };
+        project.change_pull(1, &closing, &remote).await.expect("a change");
+        for (state, expected) in [(None, vec![2, 1]), (Some(PullState::Open), vec![2]), (Some(PullState::Closed), vec![1])] {
+            let pages = project.pulls(&PullFilter { state, limit: Some(1), ..PullFilter::default() }, &remote);
+            let listed: Vec<u64> = pages.all().await.expect("a list").into_iter().map(|pull| pull.number).collect();
+            assert_eq!(listed, expected, "{state:?}");
+        }
     }
 
     /// Goal: without an App, a request's token opens pull requests; a remote elsewhere has none.
