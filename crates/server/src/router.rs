@@ -5,6 +5,7 @@ use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use http::{Method, StatusCode};
+use tower::util::option_layer;
 
 use crate::app::{App, ServerConfig};
 use crate::error::Problem;
@@ -23,19 +24,17 @@ impl App {
     /// The public API: what a key or a token opens is told by `access.rs`. From the outside in: request id and log, compression, key or token,
     /// rates, place among the requests at work, route.
     pub fn router(&self) -> Router {
-        let routes = routes()
-            .checked()
-            .route_layer(from_fn(context::name_route))
-            .method_not_allowed_fallback(method_not_allowed)
-            .fallback(route_not_found)
-            .layer(from_fn_with_state(self.clone(), admission::admit));
-        let routes = match self.rates() {
-            Some(_) => routes.layer(from_fn_with_state(self.clone(), rates::limit)),
-            None => routes,
-        };
-        let routes = routes.layer(from_fn_with_state(self.clone(), auth::require_credentials));
-        let routes = routes.layer(from_fn_with_state(self.clone(), compress::around));
-        routes.layer(from_fn_with_state(self.clone(), context::around)).with_state(self.clone())
+        let rates = self.rates().map(|_| from_fn_with_state(self.clone(), rates::limit));
+        // One stack: the router boxes each layer that is added by itself, and every request copies the boxes below each of them.
+        let layers = (
+            from_fn_with_state(self.clone(), context::around),
+            from_fn_with_state(self.clone(), compress::around),
+            from_fn_with_state(self.clone(), auth::require_credentials),
+            option_layer(rates),
+            from_fn_with_state(self.clone(), admission::admit),
+        );
+        let routes = routes().checked().method_not_allowed_fallback(method_not_allowed).fallback(route_not_found);
+        routes.layer(layers).with_state(self.clone())
     }
 }
 
@@ -175,7 +174,7 @@ impl Routes {
         routes.serve(path, on(filter, handler)).describe(method, path, describe)
     }
 
-    /// The routes, behind what their descriptions say of their queries.
+    /// The routes, behind what their descriptions say of their queries; answers say which route they are of.
     fn checked(self) -> Router<App> {
         let known = self.described.iter().filter_map(|route| {
             let names = (route.describe)().query()?;
@@ -184,7 +183,7 @@ impl Routes {
             Some(paths.map(move |path| ((path.to_owned(), route.method.clone()), names.clone())))
         });
         let known = Known::of(known.flatten());
-        self.router.route_layer(from_fn_with_state(known, only_known))
+        self.router.route_layer((from_fn(context::name_route), from_fn_with_state(known, only_known)))
     }
 
     fn serve(mut self, path: &str, served: MethodRouter<App>) -> Self {
