@@ -34,7 +34,11 @@ impl Engine {
         let paths = paths.iter().enumerate();
         let mut waiting: Vec<_> = paths.map(|(index, path)| Cursor { index, tree: root, rest: path }).collect();
         let mut known: HashMap<ObjectId, Arc<Tree>> = HashMap::new();
-        while !waiting.is_empty() {
+        loop {
+            waiting.retain_mut(|cursor| !self.descend(cursor, &mut known, &mut found));
+            if waiting.is_empty() {
+                return Ok(found);
+            }
             let missing: Vec<ObjectId> = waiting.iter().map(|cursor| cursor.tree).collect();
             let few = self.few_trees(&missing).await?;
             if few < missing.len() {
@@ -42,9 +46,7 @@ impl Engine {
                 known.clear();
             }
             known.extend(self.decoded_trees(&missing[..few]).await?);
-            waiting.retain_mut(|cursor| !self.descend(cursor, &mut known, &mut found));
         }
-        Ok(found)
     }
 
     /// Goes down as far as trees are in memory; whether that was to the end.
