@@ -139,7 +139,7 @@ pub(crate) fn judge(token: Option<&Authorized>, caller: &Caller, request: &Reque
     };
     let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
     let captured = captures(template, uri.path())?;
-    let capture = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
+    let capture = |wanted: &str| captured.iter().find(|(name, _)| *name == wanted).map(|(_, value)| &**value);
     if let Some(token) = token
         && template != AGENTS
         && !capture("project").is_some_and(|name| is_of(token, name))

@@ -3,6 +3,7 @@
 //! Segments are taken from the request-target as it was sent and split before they are decoded, so that `%2F` is a slash
 //! inside of one segment and nothing is normalised. File paths stay bytes: the engine judges them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -32,19 +33,21 @@ impl<S: Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
-        let mut found = captures(template, uri.path())?;
+        let mut found = Self::of(captures(template, uri.path())?);
         // What a token was found to be good for is its project, not a name that may come to mean another one meanwhile.
         if let Some(id) = parts.extensions.get::<Caller>().and_then(|caller| caller.project) {
-            found
-                .iter_mut()
-                .filter(|(name, _)| name == "project")
-                .for_each(|(_, value)| *value = id.to_string().into());
+            let projects = found.0.iter_mut().filter(|(name, _)| name == "project");
+            projects.for_each(|(_, value)| *value = id.to_string().into());
         }
-        Ok(Self(found))
+        Ok(found)
     }
 }
 
 impl Params {
+    fn of(captured: Captured<'_>) -> Self {
+        Self(captured.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect())
+    }
+
     /// The decoded bytes of a capture; empty if the route has none of that name.
     pub(crate) fn bytes(&self, name: &str) -> &[u8] {
         self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value)
@@ -68,32 +71,38 @@ impl Params {
     }
 }
 
+/// What the captures of a template caught in a path, decoded, by their names.
+pub(crate) type Captured<'a> = Vec<(&'a str, Cow<'a, [u8]>)>;
+
 /// Matches a route's template with the path that it matched, and decodes what the captures caught.
-pub(crate) fn captures(template: &str, path: &str) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+pub(crate) fn captures<'a>(template: &'a str, path: &'a str) -> Result<Captured<'a>, Problem> {
     let mut found = Vec::new();
     let mut rest = path;
     for segment in template.split('/') {
         if let Some(name) = segment.strip_prefix("{*").and_then(|name| name.strip_suffix('}')) {
-            found.push((name.to_owned(), decode_segment(name, rest)?));
+            found.push((name, decode_segment(name, rest)?));
             break;
         }
         let (here, after) = rest.split_once('/').unwrap_or((rest, ""));
         if let Some(name) = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-            found.push((name.to_owned(), decode_segment(name, here)?));
+            found.push((name, decode_segment(name, here)?));
         }
         rest = after;
     }
     Ok(found)
 }
 
-fn decode_segment(name: &str, raw: &str) -> Result<Vec<u8>, Problem> {
+fn decode_segment<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, [u8]>, Problem> {
     decode(raw.as_bytes(), false).ok_or_else(|| {
         Problem::bad_parameter("bad_encoding", name, format!("`{name}` in the path has a `%` without two hex digits"))
     })
 }
 
 /// Decodes `%XX` once, and in queries `+`; `None` where a `%` is not followed by two hex digits.
-fn decode(raw: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
+fn decode(raw: &[u8], plus_is_space: bool) -> Option<Cow<'_, [u8]>> {
+    if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Some(Cow::Borrowed(raw));
+    }
     let mut out = Vec::with_capacity(raw.len());
     let mut bytes = raw.iter();
     while let Some(&byte) = bytes.next() {
@@ -103,7 +112,7 @@ fn decode(raw: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
             byte => byte,
         });
     }
-    Some(out)
+    Some(Cow::Owned(out))
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -141,7 +150,7 @@ impl Query {
     fn parse_text(query: &str) -> Result<Self, Problem> {
         let decoded = |raw: &str| {
             decode(raw.as_bytes(), true)
-                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .and_then(|bytes| String::from_utf8(bytes.into_owned()).ok())
                 .ok_or_else(|| Problem::bad_request("bad_encoding", "the query must be percent-encoded UTF-8"))
         };
         let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {

@@ -1,7 +1,7 @@
 use super::*;
 
 fn capture(template: &str, path: &str, name: &str) -> Vec<u8> {
-    Params(captures(template, path).unwrap()).bytes(name).to_vec()
+    Params::of(captures(template, path).unwrap()).bytes(name).to_vec()
 }
 
 const FILE: &str = "/files/{project}/{*path}";
@@ -28,7 +28,7 @@ fn nothing_is_normalised() {
 fn bytes_stay_bytes() {
     assert_eq!(capture(FILE, "/files/p/%FF%00%0a", "path"), b"\xff\0\n");
     assert_eq!(capture(FILE, "/files/p/\u{e9}", "path"), "\u{e9}".as_bytes());
-    assert!(Params(captures(FILE, "/files/%FF/x").unwrap()).text("project").is_err());
+    assert!(Params::of(captures(FILE, "/files/%FF/x").unwrap()).text("project").is_err());
 }
 
 #[test]

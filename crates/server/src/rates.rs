@@ -221,7 +221,7 @@ fn count(app: &App, request: &Request) -> Result<Option<Meter>, Problem> {
     }
     let captured = captures(template, uri.path())?;
     let in_path =
-        captured.iter().find(|(name, _)| name == "user").and_then(|(_, user)| Uuid::try_parse_ascii(user).ok());
+        captured.iter().find(|(name, _)| *name == "user").and_then(|(_, user)| Uuid::try_parse_ascii(user).ok());
     let named = in_path.or(Query::of(uri)?.uuid("user")?);
     meter.count(app, caller, named).map(|()| None)
 }

@@ -123,7 +123,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 /// all spellings of either are one: so whoever uses both gets two portions, and no more than two.
 pub(crate) fn key(template: &str, path: &str) -> Key {
     let captured = captures(template, path).unwrap_or_default();
-    let named = |wanted: &str| captured.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
+    let named = |wanted: &str| captured.iter().find(|(name, _)| *name == wanted).map(|(_, value)| &**value);
     let repository = || named("repo").map(|repo| without(without(repo, b".git"), b"+ephemeral"));
     key_of(named("project").or_else(repository).unwrap_or_default())
 }
