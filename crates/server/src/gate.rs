@@ -3,7 +3,7 @@
 //! that are not plain. So are lines of trailers that do not end in CRLF: the library reads on until an empty line that does, others end
 //! there. The HTTP library underneath is lenient with some of these, and a proxy in front may be lenient in another way.
 //!
-//! The gate reads along, byte for byte, before the library does. What it refuses it spoils with a NUL, which no head and no trailer may
+//! The gate reads along before the library does. What it refuses it spoils with a NUL, which no head and no trailer may
 //! contain: so the library itself answers 400 and closes. It only ever adds refusals; the library's reading counts.
 
 /// Room for the lines that matter; longer ones are not `Content-Length` or `Transfer-Encoding` as anybody writes them.
@@ -63,17 +63,20 @@ impl Gate {
                     *left -= used as u64;
                     used
                 }
-                At::Head(_) | At::Chunks(_) => {
-                    let Some(next) = self.0.byte(bytes[0]) else {
-                        bytes[0] = 0;
-                        self.0 = At::Refused;
-                        return false;
-                    };
-                    if let Some(next) = next {
-                        self.0 = next;
+                At::Head(_) | At::Chunks(_) => match self.0.text(bytes) {
+                    0 => {
+                        let Some(next) = self.0.byte(bytes[0]) else {
+                            bytes[0] = 0;
+                            self.0 = At::Refused;
+                            return false;
+                        };
+                        if let Some(next) = next {
+                            self.0 = next;
+                        }
+                        1
                     }
-                    1
-                }
+                    text => text,
+                },
             };
             match self.0 {
                 At::Body(0) => self.0 = At::Head(Head::default()),
@@ -87,6 +90,14 @@ impl Gate {
 }
 
 impl At {
+    /// Reads text within a line of a head; how many bytes that were.
+    fn text(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Head(head) => head.text(bytes),
+            Self::Body(_) | Self::Chunks(_) | Self::Refused => 0,
+        }
+    }
+
     /// `None` = refused; `Some(Some(…))` = what follows, where that changes.
     fn byte(&mut self, byte: u8) -> Option<Option<Self>> {
         match self {
@@ -98,36 +109,42 @@ impl At {
 }
 
 impl Head {
-    /// `None` = refused; `Some(Some(…))` = the head is complete.
+    /// Reads text up to what ends its line; how many bytes that were. Behind a CR there is none.
+    fn text(&mut self, bytes: &[u8]) -> usize {
+        if self.last == b'\r' {
+            return 0;
+        }
+        let text = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+        if let Some(last) = bytes[..text].last() {
+            self.last = *last;
+        }
+        let room = LINE_MAX - self.line.len();
+        self.line.extend_from_slice(&bytes[..text.min(room)]);
+        self.line_len += text;
+        text
+    }
+
+    /// Reads what is no [`Self::text`]. `None` = refused; `Some(Some(…))` = the head is complete.
     fn byte(&mut self, byte: u8) -> Option<Option<At>> {
         let after_cr = std::mem::replace(&mut self.last, byte) == b'\r';
         if after_cr != (byte == b'\n') {
             return None;
         }
-        match byte {
-            b'\r' => Some(None),
-            b'\n' => {
-                let empty = self.line_len == 0;
-                self.line_len = 0;
-                if empty {
-                    return Some(self.begun.then(|| self.body()));
-                }
-                if self.begun {
-                    self.header()?
-                } else {
-                    self.begun = true
-                }
-                self.line.clear();
-                Some(None)
-            }
-            byte => {
-                self.line_len += 1;
-                if self.line.len() < LINE_MAX {
-                    self.line.push(byte);
-                }
-                Some(None)
-            }
+        if byte != b'\n' {
+            return Some(None);
         }
+        let empty = self.line_len == 0;
+        self.line_len = 0;
+        if empty {
+            return Some(self.begun.then(|| self.body()));
+        }
+        if self.begun {
+            self.header()?
+        } else {
+            self.begun = true
+        }
+        self.line.clear();
+        Some(None)
     }
 
     /// Judges a header line; `None` = refused.
