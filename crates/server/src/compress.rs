@@ -85,10 +85,10 @@ fn weight(accepted: &str, names: &[&str]) -> f32 {
     let (mut named, mut others) = (None, 0.0);
     for item in accepted.split(',') {
         let mut parts = item.split(';').map(str::trim);
-        let name = parts.next().unwrap_or("").to_ascii_lowercase();
+        let name = parts.next().unwrap_or("");
         let given = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         let weight = given.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0));
-        if names.contains(&name.as_str()) {
+        if names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
             named = Some(weight);
         } else if name == "*" {
             others = weight;
