@@ -189,10 +189,10 @@ enum Opener {
 }
 
 async fn opened_by(app: &App, headers: &HeaderMap) -> Result<Opener, Problem> {
-    let secret = credentials(headers).ok_or_else(unauthorized)?;
     if let Some(scopes) = app.keys().admit(headers) {
         return Ok(Opener::Key(scopes));
     }
+    let secret = credentials(headers).ok_or_else(unauthorized)?;
     app.tokens().find(app, &secret).await?.ok_or_else(unauthorized).map(Opener::Token)
 }
 
