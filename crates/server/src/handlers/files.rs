@@ -1,8 +1,9 @@
 //! Files: read, list, read many, and commits of one file.
 
 use axum::body::Body;
-use axum::extract::State;
-use http::{HeaderMap, Method, header};
+use axum::extract::{Request, State};
+use http::request::Parts;
+use http::{HeaderMap, header};
 use treehold_engine::api::{FileCommit, ListOptions, Mode, ReadRequest};
 
 use crate::app::{App, Reserved};
@@ -37,13 +38,8 @@ pub(crate) async fn list(State(app): State<App>, params: Params, query: Query, h
 }
 
 /// `GET, HEAD /files/{project}/{*path}?ref&user`
-pub(crate) async fn read(
-    State(app): State<App>,
-    method: Method,
-    params: Params,
-    query: Query,
-    headers: HeaderMap,
-) -> Answer {
+pub(crate) async fn read(State(app): State<App>, params: Params, query: Query, request: Request) -> Answer {
+    let (Parts { method, headers, .. }, _) = request.into_parts();
     let (project, at) = (params.text("project")?, query.at()?);
     let meta = app.reading(app.engine().find_file(project, params.bytes("path"), &at)).await?;
     let head = FileHead {

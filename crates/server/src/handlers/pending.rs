@@ -1,8 +1,9 @@
 //! Pending work: autosave, list, read, drop.
 
 use axum::body::Body;
-use axum::extract::State;
-use http::{HeaderMap, Method, StatusCode, header};
+use axum::extract::{Request, State};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
 use treehold_engine::api::{PendingAnswer, PendingBody, PutPending};
 
 use crate::app::App;
@@ -14,13 +15,8 @@ use crate::params::{Params, Query};
 use crate::respond::{Answer, FileHead, json, ok, value};
 
 /// `PUT /pending/{project}/{user}/{*path}?branch&mode&base&action`: autosave.
-pub(crate) async fn write(
-    State(app): State<App>,
-    params: Params,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+pub(crate) async fn write(State(app): State<App>, params: Params, query: Query, request: Request) -> Answer {
+    let (Parts { headers, .. }, body) = request.into_parts();
     let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
     let path = params.bytes("path").to_owned();
     let (branch, mode, base) = (query.string("branch")?, query.parse("mode")?, query.oid("base")?);
@@ -75,13 +71,8 @@ pub(crate) async fn list(State(app): State<App>, params: Params, query: Query) -
 }
 
 /// `GET, HEAD /pending/{project}/{user}/{*path}?branch`: what is pending there, and only that.
-pub(crate) async fn read(
-    State(app): State<App>,
-    method: Method,
-    params: Params,
-    query: Query,
-    headers: HeaderMap,
-) -> Answer {
+pub(crate) async fn read(State(app): State<App>, params: Params, query: Query, request: Request) -> Answer {
+    let (Parts { method, headers, .. }, _) = request.into_parts();
     let (project, user) = (params.text("project")?.to_owned(), params.uuid("user")?);
     let (branch, path) = (query.string("branch")?, params.bytes("path").to_owned());
     let found = app
