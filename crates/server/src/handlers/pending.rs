@@ -36,10 +36,10 @@ pub(crate) async fn write(State(app): State<App>, params: Params, query: Query, 
         (PendingBody::Content(upload.bytes), upload.memory)
     };
     let put = PutPending { branch, mode, base, condition, body: content, origin };
-    let engine = app.engine().clone();
+    let server = app.clone();
     let saved = app.writing(async move {
         let _memory = memory;
-        engine.put_pending(&project, user, &path, put).await
+        server.engine().put_pending(&project, user, &path, put).await
     });
     answer(&saved.await?)
 }
