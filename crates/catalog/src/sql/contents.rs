@@ -118,7 +118,7 @@ impl NewContent {
 pub(super) fn content_values(contents: &[(Uuid, &NewContent)]) -> Rows {
     Rows::new()
         .uuids(contents.iter().map(|(project, _)| *project))
-        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice()))
         .ints(contents.iter().map(|(_, content)| content.size))
         .ints(contents.iter().map(|(_, content)| content.stored.as_ref().map_or(0, |(encoding, _)| *encoding)))
         .blobs_or_null(contents.iter().map(|(_, content)| content.stored.as_ref().map(|(_, bytes)| bytes)))
@@ -180,7 +180,7 @@ async fn unknown(tx: &mut Transaction, contents: &[(Uuid, &NewContent)]) -> Resu
 pub(super) fn name_values(contents: &[(Uuid, &NewContent)]) -> Rows {
     Rows::new()
         .uuids(contents.iter().map(|(project, _)| *project))
-        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice().to_vec()))
+        .blobs(contents.iter().map(|(_, content)| content.oid.as_slice()))
         .ints(contents.iter().map(|(_, content)| content.size))
 }
 

@@ -148,7 +148,6 @@ fn cells(told: &Told) -> Cells<'_> {
 /// Events as rows of [`EVENT`].
 pub(super) fn event_values(events: &[NewEvent], places: impl IntoIterator<Item = i64>) -> Rows {
     let all: Vec<Cells<'_>> = events.iter().map(|event| cells(&event.told)).collect();
-    let bytes = |oid: Option<ObjectId>| oid.map(|oid| oid.as_slice().to_vec());
     let origin = |part: fn(&Origin) -> &Option<String>| {
         all.iter().map(move |cells| cells.origin.and_then(|origin| part(origin).as_deref())).collect::<Vec<_>>()
     };
@@ -162,8 +161,8 @@ pub(super) fn event_values(events: &[NewEvent], places: impl IntoIterator<Item =
         .blobs_or_null(all.iter().map(|cells| cells.path))
         .ints_or_null(all.iter().map(|cells| cells.action))
         .ints_or_null(all.iter().map(|cells| cells.mode))
-        .blobs_or_null(all.iter().map(|cells| bytes(cells.old)))
-        .blobs_or_null(all.iter().map(|cells| bytes(cells.new)))
+        .blobs_or_null(all.iter().map(|cells| cells.old.as_ref().map(ObjectId::as_slice)))
+        .blobs_or_null(all.iter().map(|cells| cells.new.as_ref().map(ObjectId::as_slice)))
         .ints_or_null(all.iter().map(|cells| cells.revision))
         .texts_or_null(all.iter().map(|cells| cells.reason))
         .uuids_or_null(all.iter().map(|cells| cells.attempt))
