@@ -118,9 +118,13 @@ pub(super) fn rows(first: usize, columns: &[(&str, Type)]) -> String {
     format!("(SELECT {select} FROM json_each(${first})) AS r")
 }
 
+/// Room for a value among others, bytes: ids and paths take more, numbers and what is not there take less.
+const CELL_BYTES: usize = 16;
+
 /// Binds the rows after the other arguments.
 pub(super) fn with_rows(mut arguments: Arguments, rows: Rows) -> Result<Arguments, Fault> {
-    let mut json = String::from("[");
+    let mut json = String::with_capacity(rows.len() * rows.columns.len() * CELL_BYTES + 2);
+    json.push('[');
     for row in 0..rows.len() {
         separate(&mut json);
         json.push('[');
