@@ -1,12 +1,10 @@
 //! How values look in a column.
 
 use std::cell::RefCell;
-use std::io::Read;
 
 use bytes::Bytes;
-use flate2::read::ZlibDecoder;
 use roaring::RoaringTreemap;
-use treehold_object::zlib::Deflater;
+use treehold_object::zlib::{Deflater, Inflater};
 use treehold_object::{Kind, ObjectId};
 
 use crate::attempts::AttemptState;
@@ -144,6 +142,8 @@ const CONTENT_LEVEL: u32 = 1;
 thread_local! {
     /// The tables of a stream are larger than most contents, so that they are kept.
     static DEFLATER: RefCell<Deflater> = RefCell::new(Deflater::new(CONTENT_LEVEL));
+    /// And so is the window of one that is read.
+    static INFLATER: RefCell<Inflater> = RefCell::default();
 }
 
 /// Content as stored: its encoding (0 as it is, 1 zlib) and the bytes.
@@ -156,19 +156,13 @@ pub(crate) fn pack_content(content: &[u8]) -> (i64, Vec<u8>) {
 /// The content of [`pack_content`], of exactly `size` bytes.
 pub(crate) fn unpack_content(encoding: i64, size: i64, stored: Vec<u8>) -> Result<Bytes, CatalogError> {
     let invalid = || CatalogError::Invalid { what: "pending content" };
-    let size = usize::try_from(size).map_err(|_| invalid())?;
+    let size = unsigned(size).map_err(|_| invalid())?;
     let content = match encoding {
         0 => stored,
-        1 => {
-            let mut content = Vec::new();
-            // One more than there may be, so that a longer stream is noticed and not inflated.
-            let mut decoder = ZlibDecoder::new(&stored[..]).take(size as u64 + 1);
-            decoder.read_to_end(&mut content).map_err(|_| invalid())?;
-            content
-        }
+        1 => INFLATER.with_borrow_mut(|inflater| inflater.inflate(&stored, size)).map_err(|_| invalid())?.0,
         _ => return Err(invalid()),
     };
-    if content.len() != size {
+    if content.len() as u64 != size {
         return Err(invalid());
     }
     Ok(content.into())
