@@ -302,7 +302,7 @@ both! {
         let mut d = d;
         let (project, clone, before) = start(&mut d).await;
         let (tip, bomb) = attributes_bomb(20);
-        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+        assert!(bomb.len() < 2 << 20, "{}", bomb.len());
         let text = receive_pack(&d, project, push_of(&bomb, &tip)).await.text();
         assert!(text.contains("ng refs/heads/evil") && text.contains("gitattributes"), "{text}");
         let peak = peak(&d);

@@ -63,12 +63,8 @@ impl Stage {
 
     /// An edit by somebody who has just looked.
     async fn look(&self, content: &[u8]) -> Write {
-        let spot = EditSpot {
-            project: ProjectKey::Id(self.key.project),
-            branch: None,
-            user: self.key.user,
-            path: "p".into(),
-        };
+        let spot =
+            EditSpot { project: ProjectKey::Id(self.key.project), branch: None, user: self.key.user, path: "p".into() };
         let base = self.catalog.edit_base(&spot).await.expect("look").expect("a project");
         let seen = base.workspace.map(|workspace| Seen { workspace, revision: base.revision, row: base.row });
         Write::new(&self.key, None, &[edit(content)], 0).expect("harmless content").after_seeing(seen)
