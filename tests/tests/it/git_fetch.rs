@@ -256,20 +256,24 @@ both! {
         let start = head(&d, project).await;
         let new = json!({"oid": start, "expected_oid": "0".repeat(40)});
         d.put_json(&format!("/projects/{project}/refs/heads/side"), new).await.ok(201);
-        for (branch, count) in [("side", 1), ("main", 40)] {
-            for n in 0..count {
-                let actions = json!([{"action": "create", "path": format!("{branch}{n}"), "content": branch}]);
-                let body = json!({"message": branch, "author": author(), "branch": branch, "push": false, "actions": actions});
-                d.post(&format!("/projects/{project}/commits"), body).await.ok(200);
-            }
+        for n in 0..40 {
+            create(&d, project, "main", n).await;
         }
-        for version in VERSIONS {
+        for (n, version) in VERSIONS.into_iter().enumerate() {
             let clone = Clone::of_project(&d, project, version, &["--bare", "--single-branch", "--branch=main"]);
+            create(&d, project, "side", n).await;
             d.kill();
             d.up().await;
-            let (done, words) = clone.tell(&["fetch", "--progress", &url(&d, project), "side"]);
-            // The commit, its tree and its file.
-            assert!(done && words.contains("Unpacking objects: 100% (3/3)"), "v{version}: {words}");
+            let packed = || {
+                let counts = clone.run(&["count-objects", "-v"]);
+                let packed = counts.lines().find_map(|line| line.strip_prefix("in-pack: ")).expect("a count");
+                packed.parse::<usize>().expect("a number")
+            };
+            let before = packed();
+            clone.run(&["-c", "fetch.unpackLimit=1", "fetch", "--quiet", &url(&d, project), "side"]);
+            // A commit, its tree and its file, at most three times, and what git adds as they are deltas of it: not a branch of 40 commits.
+            let brought = packed() - before;
+            assert!((3..=15).contains(&brought), "v{version}: {brought}");
         }
     }
 
@@ -403,4 +407,11 @@ both! {
         half.run(&["fetch", "--quiet", "--unshallow"]);
         assert_eq!(reached(&half), reached(&source));
     }
+}
+
+/// A commit of a new file.
+async fn create(d: &Deployment, project: Uuid, branch: &str, n: usize) {
+    let actions = json!([{"action": "create", "path": format!("{branch}{n}"), "content": branch}]);
+    let body = json!({"message": branch, "author": author(), "branch": branch, "push": false, "actions": actions});
+    d.post(&format!("/projects/{project}/commits"), body).await.ok(200);
 }
