@@ -179,8 +179,9 @@ where
     .bind(now_ms)
     .bind(i64::from(change.in_doubt))
     .bind(change.waits.map(|oid| oid.as_slice().to_vec()))
-    .fetch_optional(executor)
+    .fetch_all(executor)
     .await
+    .map(|mut rows| rows.pop())
     .map_err(Fault::from);
     match changed {
         Err(fault) if fault.is_unique_violation() => Ok(None),

@@ -31,7 +31,8 @@ fn signed(numbers: &[u64]) -> Result<Vec<i64>, CatalogError> {
 impl Db {
     async fn next_epoch_once(&self) -> Result<i64, Fault> {
         let epoch = sqlx::query_scalar("UPDATE gc_state SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch");
-        Ok(epoch.fetch_one(self.writer()).await?)
+        let epochs: Vec<i64> = epoch.fetch_all(self.writer()).await?;
+        Ok(epochs.first().copied().ok_or(sqlx::Error::RowNotFound)?)
     }
 
     /// Two statements: the second one must see what the first one's lock waited for.
@@ -76,7 +77,8 @@ impl Db {
             true => "UPDATE gc_state SET store_id = $1 WHERE id = 1 RETURNING store_id",
             false => "UPDATE gc_state SET store_id = coalesce(store_id, $1) WHERE id = 1 RETURNING store_id",
         };
-        Ok(sqlx::query_scalar(update).bind(id).fetch_one(self.writer()).await?)
+        let ids: Vec<Uuid> = sqlx::query_scalar(update).bind(id).fetch_all(self.writer()).await?;
+        Ok(ids.first().copied().ok_or(sqlx::Error::RowNotFound)?)
     }
 
     async fn find_numbers(&self, wanted: &[ObjectId]) -> Result<Vec<Option<(u64, Kind)>>, Fault> {

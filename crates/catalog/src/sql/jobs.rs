@@ -38,7 +38,7 @@ impl Db {
              RETURNING {COLUMNS}"
         ));
         let row = row.bind(name).bind(holder).bind(now_ms).bind(until_ms);
-        Ok(row.fetch_optional(self.writer()).await?.map(Job::from))
+        Ok(row.fetch_all(self.writer()).await?.pop().map(Job::from))
     }
 
     async fn renew_job_once(

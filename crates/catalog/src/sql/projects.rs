@@ -75,8 +75,9 @@ impl Db {
         .bind(&new.name)
         .bind(&new.default_branch)
         .bind(&new.remote_url)
-        .fetch_optional(self.writer())
+        .fetch_all(self.writer())
         .await
+        .map(|mut rows| rows.pop())
         .map_err(Fault::from);
         match updated {
             Ok(Some(row)) => Ok(Some(project(row))),
@@ -98,8 +99,9 @@ impl Db {
         .bind(change.deny_deletes)
         .bind(change.quota_bytes.is_some())
         .bind(change.quota_bytes.flatten().map(codec::signed).transpose()?)
-        .fetch_optional(self.writer())
-        .await?;
+        .fetch_all(self.writer())
+        .await?
+        .pop();
         changed.map(project).ok_or_else(|| CatalogError::NoProject.into())
     }
 

@@ -131,7 +131,8 @@ impl SqliteCatalog {
     /// Nor to listen to.
     pub(super) fn listen(&self) {}
 
-    /// Where single statements write.
+    /// Where single statements write. What they give back is read to its end, also where it is one row: only then they are committed, and sqlx
+    /// leaves an error of that unsaid where it is asked for the first row.
     pub(super) fn writer(&self) -> &SqlitePool {
         &self.writer
     }
@@ -249,6 +250,10 @@ mod tests {
     use super::super::pending::{below_sql, page_sql};
     use super::super::thin::taking_sql;
     use super::*;
+    use crate::{
+        AttemptChange, AttemptState, Attempts, Collect, Jobs, NewProject, PolicyChange, ProjectKey, Projects,
+        ReceivePolicy,
+    };
 
     #[test]
     fn versions_with_the_wal_bug_are_refused() {
@@ -288,6 +293,42 @@ mod tests {
         drop(connection);
         assert!(catalog.begin().await.expect("begin").commit().await.is_err());
         catalog.begin().await.expect("begin again").commit().await.expect("commit");
+    }
+
+    /// Goal: what a single statement gives back is committed. Method: the same hook, which comes after the row.
+    #[tokio::test]
+    async fn what_is_given_back_is_committed() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).await.expect("open");
+        catalog.migrate().await.expect("migrate");
+        let id = Uuid::nil();
+        let new = NewProject {
+            id,
+            name: None,
+            default_branch: "main".to_owned(),
+            remote_url: None,
+            receive: ReceivePolicy::default(),
+            quota_bytes: None,
+            bytes: 0,
+            created_at_ms: 0,
+        };
+        catalog.create_project(&new).await.expect("create");
+        let insert = "INSERT INTO attempts (id, project, branch, pending_branch, push, tree, commit_oid, raw, snapshot,
+                                            objects, state, fence, created_at, updated_at)
+                      VALUES ($1, $1, 'main', 'main', 1, x'', x'', x'', '[]', x'', 'STORED', 0, 1, 1)";
+        sqlx::query(insert).bind(id).execute(&catalog.writer).await.expect("insert");
+        let project = catalog.project(&ProjectKey::Id(id)).await.expect("read").expect("the project");
+        let (to, last_error, waits) = (AttemptState::Pushing, None, None);
+        let change = AttemptChange { id, fence: 0, to, in_doubt: false, last_error, waits };
+        let mut connection = catalog.writer.acquire().await.expect("the writer");
+        connection.lock_handle().await.expect("its handle").set_commit_hook(|| false);
+        drop(connection);
+        assert!(catalog.change_attempt(&change, 1).await.is_err());
+        assert!(catalog.take_job("job", id, 1, 2).await.is_err());
+        assert!(catalog.next_epoch().await.is_err());
+        assert!(catalog.set_store_id(id, true).await.is_err());
+        assert!(catalog.set_policy(id, &PolicyChange::default()).await.is_err());
+        assert!(catalog.update_project(&project).await.is_err());
     }
 
     /// Goal: a collection looks ranges up; it does not go through the whole ledger for each question.
