@@ -61,8 +61,10 @@ fn sqlite_class(code: &str) -> Class {
     const LOCKED: u32 = 6;
     const IOERR: u32 = 10;
     const FULL: u32 = 13;
+    // As where there are no more descriptors.
+    const CANTOPEN: u32 = 14;
     match code.parse::<u32>().map(|code| code & 0xff) {
-        Ok(BUSY | LOCKED | IOERR | FULL) => Class::Passing,
+        Ok(BUSY | LOCKED | IOERR | FULL | CANTOPEN) => Class::Passing,
         _ => Class::Lasting,
     }
 }
@@ -178,11 +180,12 @@ mod tests {
         ] {
             assert_eq!(postgres_class(code), class, "{code}");
         }
-        // SQLITE_BUSY_SNAPSHOT, SQLITE_IOERR_FSYNC, SQLITE_FULL, SQLITE_CONSTRAINT_UNIQUE, SQLITE_CORRUPT
+        // SQLITE_BUSY_SNAPSHOT, SQLITE_IOERR_FSYNC, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_CONSTRAINT_UNIQUE, SQLITE_CORRUPT
         for (code, class) in [
             ("517", Class::Passing),
             ("1034", Class::Passing),
             ("13", Class::Passing),
+            ("14", Class::Passing),
             ("2067", Class::Lasting),
             ("11", Class::Lasting),
         ] {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use tempfile::TempDir;
 use treehold_catalog::conformance::{self, Backend};
-use treehold_catalog::{Admin, Catalog, SqliteCatalog, open_catalog};
+use treehold_catalog::{Admin, Catalog, CatalogError, SqliteCatalog, open_catalog};
 
 struct File {
     catalog: Arc<dyn Catalog>,
@@ -114,7 +114,7 @@ async fn readers_do_not_wait_for_a_writer() {
 #[tokio::test]
 async fn a_place_that_cannot_be_opened_is_unavailable() {
     let missing = open_catalog("sqlite:///nowhere/at/all/catalog.db").await;
-    assert!(missing.is_err());
+    assert!(matches!(missing, Err(CatalogError::Unavailable { .. })), "{missing:?}");
     assert!(open_catalog("mysql://localhost/x").await.is_err());
 }
 
