@@ -304,12 +304,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn random_streams_of_requests_pass_and_end_where_they_end() {
+    fn seeded() -> rand::rngs::StdRng {
         let seed = std::env::var("TREEHOLD_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| rand::rng().random::<u64>());
         println!("TREEHOLD_TEST_SEED={seed}");
-        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        rand::rngs::StdRng::seed_from_u64(seed)
+    }
+
+    /// Whatever is sent, it is refused at the same byte however it comes.
+    #[test]
+    fn pieces_decide_nothing() {
+        let long = "a".repeat(LINE_MAX - 1);
+        let parts = [
+            "GET / HTTP/1.1\r\n",
+            "Content-Length: 3\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Content-Length: ",
+            "X: ",
+            long.as_str(),
+            "\r\n",
+            "\r\n\r\n",
+            "\r",
+            "\n",
+            " ",
+            "0",
+            "2\r\nxy\r\n",
+        ];
+        let mut random = seeded();
+        for _ in 0..2_000 {
+            let mut stream = String::from("GET / HTTP/1.1\r\n");
+            for _ in 0..random.random_range(0..12) {
+                stream.push_str(parts[random.random_range(0..parts.len())]);
+            }
+            let expected = refused_at(&stream, 1);
+            for step in [2, 3, 7, 64, 100_000] {
+                assert_eq!(refused_at(&stream, step), expected, "{stream:?} {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn random_streams_of_requests_pass_and_end_where_they_end() {
+        let mut random = seeded();
         for _ in 0..300 {
             let mut stream = String::new();
             for _ in 0..random.random_range(0..5) {
