@@ -186,6 +186,37 @@ mod tests {
         assert_eq!(unpack_content(encoding, 0, stored).unwrap(), Bytes::new());
     }
 
+    /// All are inflated by the thread's one inflater: what was wrong with one is nothing to the next.
+    #[test]
+    fn damaged_content_is_refused_and_the_next_is_read() {
+        let text = b"the same line again\n".repeat(100);
+        let (encoding, stored) = pack_content(&text);
+        let size = text.len() as i64;
+        let spoiled = |at: usize| {
+            let mut bytes = stored.clone();
+            bytes[at] ^= 0xff;
+            bytes
+        };
+        let cut = |len: usize| stored[..len].to_vec();
+        let last = stored.len() - 1;
+        for (wrong, size) in [
+            (spoiled(0), size),
+            (spoiled(last), size),
+            (cut(0), size),
+            (cut(last / 2), size),
+            (cut(last), size),
+            (stored.clone(), size - 1),
+            (stored.clone(), size + 1),
+            (stored.clone(), 0),
+            (stored.clone(), -1),
+            (stored.clone(), i64::MAX),
+        ] {
+            assert!(unpack_content(encoding, size, wrong).is_err(), "{size}");
+            assert_eq!(unpack_content(encoding, text.len() as i64, stored.clone()).unwrap(), text);
+        }
+        assert!(unpack_content(2, size, stored).is_err());
+    }
+
     #[test]
     fn every_state_has_a_name_of_its_own() {
         for (known, name) in STATES {
