@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use treehold_server::{AdmissionConfig, Bounds, ServerConfig};
+use treehold_server::{AdmissionConfig, Bounds, RateLimits, ServerConfig};
 
 use crate::harness::{KEY, Reply, Server, USER, parse};
 
@@ -97,6 +97,28 @@ async fn a_full_server_is_busy_but_alive() {
     }
     assert_eq!(finish(held).await.status, 201);
     assert_eq!(settled(&server, "/projects").await.status, 200);
+    server.stop().await;
+}
+
+/// Goal: who is not let in, or asks too often, is told so without a place; and every refusal has an id, and says what it depends on.
+#[tokio::test]
+async fn keys_and_rates_come_before_places() {
+    let admission = AdmissionConfig { light: bounds(1, 10), queue_timeout: SHORT, ..AdmissionConfig::for_cores(2) };
+    let rates = RateLimits { reads: 1, ..RateLimits::OFF };
+    let server = Server::with(ServerConfig { admission, rates, ..ServerConfig::default() }).await;
+    let (busy, asked) = (server.project().await, server.project().await);
+    let held = hold(&server, "PUT", &format!("/pending/{busy}/{USER}/x")).await;
+    let target = format!("/files/{asked}?user={USER}");
+    let unknown = server.send_plain("GET", &target, &[], "").await;
+    let (counted, over) = (server.get(&target).await, server.get(&target).await);
+    assert_eq!(unknown.problem(), (401, "unauthorized".into()));
+    assert_eq!(counted.problem(), (503, "busy".into()));
+    assert_eq!(over.problem(), (429, "rate_limited".into()));
+    for reply in [unknown, counted, over] {
+        assert!(reply.header("x-request-id").is_some(), "{reply:?}");
+        assert_eq!(reply.header("vary"), Some("accept-encoding"), "{reply:?}");
+    }
+    assert_eq!(finish(held).await.status, 201);
     server.stop().await;
 }
 
