@@ -80,8 +80,9 @@ impl Drop for Heavy {
 
 #[cfg(target_os = "linux")]
 fn give_way() {
-    // On Linux this is the thread's own. To lower it needs no privilege.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+    // On Linux this is the thread's own. To lower it needs no privilege; who has it must not raise it, either.
+    let niceness = rustix::process::getpriority_process(None).map_or(NICENESS, |now| now.max(NICENESS));
+    if let Err(error) = rustix::process::setpriority_process(None, niceness) {
         tracing::debug!(%error, "a thread for heavy requests keeps its priority");
     }
 }
