@@ -18,6 +18,7 @@ mod inspect;
 mod jobs;
 mod ledger;
 mod ledger_races;
+mod looks;
 mod model;
 mod pending;
 mod projects;
@@ -288,13 +289,13 @@ where
         pending::clears_to_history,
         pending::reads_one_snapshot,
         pending::loses_no_write_of_many,
-        pending::loses_no_write_of_those_who_looked,
+        looks::loses_no_write_of_those_who_looked,
         pending::takes_large_batches,
         pending::keeps_writes_that_arrive_together_apart,
         pending::survives_callers_that_leave,
         pending::says_where_versions_come_from,
-        pending::shows_what_an_edit_starts_from,
-        pending::answers_questions_that_arrive_together_apart,
+        looks::shows_what_an_edit_starts_from,
+        looks::answers_questions_that_arrive_together_apart,
         feed::tells_of_pending_work,
         feed::tells_of_refs_and_what_moves_with_them,
         feed::tells_of_pushes,

@@ -131,7 +131,7 @@ async fn write(case: &Case, key: &WorkspaceKey, model: &mut Model, random: &mut 
         [write] if random.random() => {
             let path = write.path.to_string();
             if !model.seen.contains_key(&path) || random.random() {
-                let spot = pending::spot(ProjectKey::Id(key.project), Some(&key.branch), key.user, &path);
+                let spot = looks::spot(ProjectKey::Id(key.project), Some(&key.branch), key.user, &path);
                 let base = case.catalog.edit_base(&spot).await.expect("edit base").expect("a project");
                 let seen = base.workspace.map(|workspace| Seen { workspace, revision: base.revision, row: base.row });
                 model.seen.extend(seen.map(|seen| (path.clone(), seen)));
